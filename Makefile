@@ -1,0 +1,66 @@
+# The day's verbs. Every recipe is one command; where it runs is src/samebench/runtime.sh's affair.
+#
+#   make train ARGS="--epochs 1 --seed 3"     settings of the command behind a target
+#   make train RUNTIME=local                  auto (default), docker, podman or local
+#   make train DATA=/some/where               data files that are already there
+#   make evaluate RUN=runs/<id>               one run instead of the newest
+#   make notebook PORT=9000 OPEN=1            another port; opens the browser
+#   make build GPU=1                          the GPU workspace
+#
+# Kept to what GNU Make 3.81 knows: macOS has no other.
+
+ARGS ?=
+DATA ?=
+PKG ?=
+RUN ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build notebook tensorboard train evaluate test data shell lint lock add clean
+
+# Inside the image, or in `make shell`, we are there already.
+RUNTIME_SH := sh src/samebench/runtime.sh
+BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
+SERVE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
+
+CHECKS = ruff check . && ruff format --check . && mypy
+FLAGS = $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
+
+build: ## build the workspace image
+	@$(RUNTIME_SH) --build
+
+notebook: ## JupyterLab on this checkout, on loopback, behind a fresh token
+	@$(call SERVE,8888) python -m samebench.notebook
+
+tensorboard: ## TensorBoard on runs/, the same way
+	@$(call SERVE,6006) python -m samebench.tensorboard
+
+train: ## train; prints where the run is
+	@$(BENCH) python -m apparel.train $(FLAGS)
+
+evaluate: ## per-class figures and confusion matrix of a run
+	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(FLAGS)
+
+test: ## check every promise that this machine can check
+	@$(BENCH) sh -c '$(CHECKS) && exec pytest "$$@"' test $(ARGS)
+	@$(if $(SAMEBENCH),true,$(RUNTIME_SH) --test-engine $(ARGS))
+
+data: ## fetch the data set, or verify what is there
+	@$(BENCH) python -m apparel.data $(FLAGS)
+
+shell: ## a shell in the environment
+	@$(BENCH) bash
+
+lint: ## lint, format and types
+	@$(BENCH) sh -c '$(CHECKS)'
+
+lock: ## write the locks from pyproject.toml
+	@$(BENCH) python -m samebench.lock
+
+add: ## add packages and lock: make add PKG=name
+	@$(BENCH) python -m samebench.lock --add $(PKG)
+
+clean: ## remove what can be made again; never data or runs
+	@rm -rf .venv .venv-gpu .venv*.lock .mypy_cache .pytest_cache .ruff_cache

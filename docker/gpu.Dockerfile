@@ -1,0 +1,64 @@
+# The GPU workspace. docker/cpu.Dockerfile is the same but for its lock: keep it so (a test compares them).
+ARG BASE_IMAGE=debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716
+
+# Stands in for the directory of wheels that --build-context wheelhouse=DIR brings to a machine without a network.
+FROM scratch AS wheelhouse
+
+FROM ${BASE_IMAGE}
+
+# An official base names the snapshot it was made from in a comment: taking that as the source freezes apt at the
+# base's own moment. A base without the comment keeps its mirror.
+RUN set -eux; \
+    sed -i -E '/^# https?:\/\/snapshot/{N; s/^# (\S+)\nURIs: .*/URIs: \1\nCheck-Valid-Until: no/}' /etc/apt/sources.list.d/*.sources || true; \
+    apt-get update; \
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+        ca-certificates \
+        git \
+        make \
+        python3 \
+        python3-pip-whl; \
+    rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
+    find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
+    python3 --version
+
+# Any UID works: the runtime gives the host user's. This one is for those who start the image without a word; it is the
+# only one of low number, so a devcontainer can renumber it. No useradd: it would write today's date into /etc/shadow.
+RUN set -eux; \
+    echo 'bench:x:1000:' >>/etc/group; \
+    echo 'bench:x:1000:1000:bench:/home/bench:/bin/bash' >>/etc/passwd; \
+    install --directory --owner 1000 --group 1000 --mode 1777 /home/bench; \
+    install --directory --owner 1000 --group 1000 /workspace; \
+    id bench
+
+# Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
+RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
+    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,source=src/samebench/install.sh,target=/build/install.sh \
+    --mount=type=bind,from=wheelhouse,target=/wheelhouse \
+    --mount=type=cache,target=/root/.cache \
+    --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=indexes,target=/run/indexes \
+    --mount=type=tmpfs,target=/tmp \
+    set -eux; \
+    if [ -e /run/indexes ]; then . /run/indexes; fi; \
+    if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
+    cd /build; \
+    export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
+    WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src docker/gpu.lock; \
+    # torch/testing holds a file for newer Pythons on purpose.
+    /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv
+
+# One a line and without spaces: the local runtime reads its variables from here.
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
+ENV HOME=/home/bench
+ENV SAMEBENCH=1
+ENV LANG=C.UTF-8
+ENV PYTHONDONTWRITEBYTECODE=1
+# The CPU level, for the same weights on every x86-64 machine; see src/samebench/determinism.py.
+ENV ATEN_CPU_CAPABILITY=avx2
+ENV MKL_CBWR=COMPATIBLE
+ENV ONEDNN_MAX_CPU_ISA=AVX2
+ENV CUBLAS_WORKSPACE_CONFIG=:4096:8
+
+USER bench
+WORKDIR /workspace

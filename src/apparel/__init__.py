@@ -1,0 +1,1 @@
+"""The project on the bench: photographs of clothes in, categories out."""

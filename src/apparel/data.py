@@ -1,0 +1,221 @@
+"""Fashion-MNIST as whole tensors, by reference: hashes in git, bytes outside it.
+
+python -m apparel.data [DIRECTORY]    makes sure that the four files are there
+"""
+
+import gzip
+import hashlib
+import math
+import struct
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apparel.randomness import order, uniform
+from samebench import command, debian, download
+from samebench.command import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTING = ROOT / "data/fashion-mnist.sha256"
+HOME = ROOT / "data/fashion-mnist"
+UPSTREAM = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+PACKAGE = "dataset-fashion-mnist"
+
+# Xiao, Rasul and Vollgraf, Fashion-MNIST (2017), table 1.
+LABELS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+VALIDATION_SHARE = 1 / 12  # 5,000 of the 60,000 training images
+SIDE = 28
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, 1, 28, 28) uint8 and their labels (N,) int64, 0 to 9."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """The images at `indices` (M,)."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def digest(self) -> str:
+        """SHA-256 over shape, images and labels."""
+        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        content.update(self.images.contiguous().numpy().tobytes())
+        content.update(self.labels.to(torch.uint8).numpy().tobytes())
+        return content.hexdigest()
+
+
+class Data:
+    """A data set: `training` and `validation` to learn and choose, `test()` to be asked once at the end."""
+
+    def __init__(self, training: Split, test: Split) -> None:
+        """Take the validation images out of `training`: every twelfth of each category in a fixed order."""
+        self._test = test
+        self.version = hashlib.sha256((training.digest() + test.digest()).encode()).hexdigest()
+        chosen = validation_mask(training.labels)
+        self.training = training.take((~chosen).nonzero().squeeze(1))
+        self.validation = training.take(chosen.nonzero().squeeze(1))
+
+    def test(self) -> Split:
+        """The test images, which no choice may depend on."""
+        return self._test
+
+
+def validation_mask(labels: Tensor) -> Tensor:
+    """Which of the training images (N,) are held out: 1/12 of each category, always the same ones.
+
+    The order does not depend on the run's seed, so that runs with different seeds can be compared.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    drawn = order(len(labels), seed=0, epoch=0, purpose="validation")
+    for label in range(len(LABELS)):
+        members = drawn[labels[drawn] == label]
+        chosen[members[: math.ceil(len(members) * VALIDATION_SHARE)]] = True
+    return chosen
+
+
+def load(name: str) -> Data:
+    """The data set that the setting `data` names: fashion-mnist, synthetic or a directory.
+
+    Every file is checked against the hashes in git. Raises Refusal for one that is missing or differs.
+    """
+    if name == "synthetic":
+        return synthetic(0)
+    folder = HOME if name == "fashion-mnist" else Path(name)
+    contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
+    splits = [
+        Split(read_idx(contents[f"{part}-images-idx3-ubyte"]), read_idx(contents[f"{part}-labels-idx1-ubyte"]))
+        for part in ("train", "t10k")
+    ]
+    return Data(*splits)
+
+
+def _split(contents: dict[str, bytes], part: str) -> Split:
+    images = read_idx(contents[f"{part}-images-idx3-ubyte"])
+    return Split(images, read_idx(contents[f"{part}-labels-idx1-ubyte"]))
+
+
+def listing(path: Path = LISTING) -> dict[str, str]:
+    """The four file names and the SHA-256 of each, as `sha256sum` lists them."""
+    return {name: sha256 for sha256, name in (line.split() for line in path.read_text().splitlines())}
+
+
+def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
+    """The content; `<name>.gz`, as upstream and Debian ship it, will do where `<name>` is not there."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    path = plain if plain.is_file() or not packed.is_file() else packed
+    if not path.is_file():
+        remedy = "run `make data`" if folder == HOME else "give the directory with the four files"
+        raise Refusal(f"{path}: not there; {remedy}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path is packed else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refusal(f"{path}: damaged, expected sha256 {sha256}, got no whole gzip file; fetch it again") from error
+    if (got := hashlib.sha256(content).hexdigest()) != sha256:
+        raise Refusal(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
+    return content
+
+
+def read_idx(content: bytes) -> Tensor:
+    """A tensor from the idx format of LeCun's MNIST page: images (N, 1, 28, 28) uint8, or labels (N,) int64.
+
+    Raises Refusal for another magic number, another image size, or another length than it tells.
+    """
+    magic = int.from_bytes(content[:4], "big")
+    sizes = {0x0801: 1, 0x0803: 3}.get(magic)
+    if sizes is None:
+        raise Refusal(f"idx file: magic number {magic:#010x}, expected 0x00000801 or 0x00000803; fetch it again")
+    start = 4 + 4 * sizes
+    if len(content) < start:
+        raise Refusal(f"idx file: {len(content)} bytes, too short for its header of {start}; fetch it again")
+    shape = struct.unpack(f">{sizes}I", content[4:start])
+    if len(content) != start + math.prod(shape):
+        raise Refusal(f"idx file: {len(content)} bytes, expected {start + math.prod(shape)}; fetch it again")
+    values = torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).copy())
+    if sizes == 1:
+        return values.to(torch.int64)
+    if shape[1:] != (SIDE, SIDE):
+        raise Refusal(f"idx file: images of {shape[1]}x{shape[2]}, expected {SIDE}x{SIDE}; fetch it again")
+    return values.view(-1, 1, SIDE, SIDE)
+
+
+def synthetic(seed: int, *, training: int = 1200, test: int = 200) -> Data:
+    """A learnable set of the same shapes, made and not stored: ten blurred blots under noise."""
+    draws = uniform(np.arange(len(LABELS) * 49), seed=seed, epoch=0, purpose="template")
+    coarse = torch.from_numpy(draws).float().view(-1, 1, 7, 7)
+    templates = coarse.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    return Data(*(_noisy(templates, count, seed=seed, epoch=epoch) for epoch, count in enumerate([training, test])))
+
+
+def _noisy(templates: Tensor, count: int, *, seed: int, epoch: int) -> Split:
+    labels = torch.arange(count) % len(LABELS)
+    draws = uniform(np.arange(count * SIDE * SIDE), seed=seed, epoch=epoch, purpose="noise")
+    noise = torch.from_numpy(draws).float().view(-1, 1, SIDE, SIDE)
+    return Split((255 * (0.6 * templates[labels] + 0.4 * noise)).to(torch.uint8), labels)
+
+
+def provide(folder: Path = HOME) -> bool:
+    """Make sure that the four files are in `folder`; tell whether anything had to be fetched.
+
+    Upstream is asked first, then Debian's package by name. Raises Refusal for a file with other bytes.
+    """
+    missing = {name: sha256 for name, sha256 in listing().items() if not _have(folder / name, sha256)}
+    try:
+        for name, sha256 in missing.items():
+            download.fetch(folder / name, sha256=sha256, sources=[f"{UPSTREAM}/{name}.gz"])
+    except (download.Unreachable, Refusal) as reason:
+        print(f"{reason}\ntaking Debian's package {PACKAGE} instead", flush=True)
+        _from_debian(folder, {name: sha256 for name, sha256 in missing.items() if not (folder / name).exists()})
+    return bool(missing)
+
+
+def _have(path: Path, sha256: str) -> bool:
+    if path.exists():
+        download.check(path, sha256=sha256)
+    return path.exists()
+
+
+def _from_debian(folder: Path, missing: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="samebench-") as temporary:
+        root = debian.extract(PACKAGE, into=Path(temporary))
+        for name, sha256 in missing.items():
+            packed = next(root.rglob(f"{name}.gz"), root / f"{name}.gz")
+            download.fetch(folder / name, sha256=sha256, sources=[packed.as_uri()])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Provide the data in the directory given, or verify it there and write nothing."""
+    if len(argv) > 1 or any(word.startswith("-") for word in argv):
+        raise Refusal(f"unknown words {' '.join(argv)}; usage: python -m apparel.data [DIRECTORY]")
+    if argv:
+        load(argv[0])
+        print(f"{argv[0]}: the four Fashion-MNIST files are whole")
+        return
+    fetched = provide()
+    print(f"{HOME.relative_to(ROOT)}: {'fetched' if fetched else 'already there'}, four files, all hashes right")
+
+
+if __name__ == "__main__":
+    command.run(main)

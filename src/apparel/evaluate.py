@@ -1,0 +1,109 @@
+"""What a trained model gets right and what it takes for what.
+
+python -m apparel.evaluate --run runs/20261123-201500-abcd
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from torch import Tensor, bincount
+
+from apparel import data
+from apparel.model import Model
+from apparel.run import Run
+from samebench import command, determinism, files
+from samebench import settings as flags
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Which run to evaluate, on which data."""
+
+    run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
+    data: str = field(default="", metadata={"help": "empty: what the run was trained with"})
+
+
+def confusion(labels: Tensor, predicted: Tensor, *, categories: int) -> Tensor:
+    """How often (categories, categories) a label, the row, was predicted as a category, the column."""
+    return bincount(labels * categories + predicted, minlength=categories**2).view(categories, categories)
+
+
+def figures(matrix: Tensor) -> list[tuple[float, float, float]]:
+    """Precision, recall and F1 of each category, 0 to 1; 0 where it was never met or predicted."""
+    right, met, predicted = matrix.diagonal().double(), matrix.sum(1).double(), matrix.sum(0).double()
+    columns = (
+        right / predicted.clamp_min(1),
+        right / met.clamp_min(1),
+        2 * right / (met + predicted).clamp_min(1),
+    )
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def table(matrix: Tensor, names: Sequence[str]) -> str:
+    """The figures of each category as lines of text."""
+    lines = [f"{'category':<12} {'precision':>9} {'recall':>7} {'F1':>7} {'images':>7}"]
+    for name, (precision, recall, f1), met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
+        lines.append(f"{name:<12} {precision:>9.2%} {recall:>7.2%} {f1:>7.2%} {met:>7}")
+    return "\n".join(lines)
+
+
+def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
+    """The confusion matrix as a PNG: each row in per cent of its category's images."""
+    shares = 100 * matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
+    with mpl.rc_context({"font.size": 10, "axes.titlesize": 13}):
+        figure = Figure(figsize=(8.4, 7.4), dpi=130, layout="constrained")
+        axes = figure.subplots()
+        # Cividis is read alike with and without red-green blindness; the root shows the rare mistakes.
+        picture = axes.imshow(shares.numpy(), cmap="cividis", norm=mpl.colors.PowerNorm(0.5, vmin=0, vmax=100))
+        axes.set_title(title, pad=12)
+        axes.set_xlabel("predicted category")
+        axes.set_ylabel("true category")
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        for row, line in enumerate(shares.tolist()):
+            for column, share in enumerate(line):
+                colour = "black" if share > 30 else "white"
+                text = f"{share:.1f}" if share else "0"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        bar = figure.colorbar(picture, ax=axes, fraction=0.045, pad=0.02, ticks=[0, 1, 5, 20, 50, 100])
+        bar.set_label("% of the true category's images (root scale)")
+        bar.outline.set_visible(False)
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def evaluate(run: Run, *, source: str = "") -> str:
+    """Ask the run's model about the test images, draw `confusion.png` into the run, return the table."""
+    model = Model.load(run.weights)
+    test = data.load(source or run.receipt["settings"]["data"]).test()
+    predicted = model.predict(test.images).argmax(1)
+    matrix = confusion(test.labels, predicted, categories=len(model.labels))
+    accuracy = float(matrix.diagonal().sum() / matrix.sum())
+    title = f"{run.directory.name}: {accuracy:.2%} of {len(test):,} test images right"
+    files.write(run.directory / "confusion.png", draw(matrix, model.labels, title=title))
+    return f"{table(matrix, model.labels)}\n\n{title}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate the run asked for, or the newest that is done."""
+    about = "Per-category figures and the confusion matrix of a run."
+    question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
+    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS)
+    fast = bool(run.receipt["settings"]["fast"])
+    determinism.reexecute(fast=fast)
+    determinism.pin(fast=fast)
+    print(evaluate(run, source=question.data))
+    print(f"drawn in {run.directory / 'confusion.png'}")
+
+
+if __name__ == "__main__":
+    command.run(main)

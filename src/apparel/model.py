@@ -1,0 +1,88 @@
+"""A model: a network with its labels and the preprocessing it was trained with."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from apparel import networks
+from samebench import files
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Mean and standard deviation of the training pixels, on the scale 0 to 1."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, images: Tensor) -> Self:
+        """The statistics of images (N, 1, 28, 28) uint8; from a histogram, hence exact in any order."""
+        counts = torch.bincount(images.flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean = float((counts * values).sum() / counts.sum())
+        square = float((counts * values.square()).sum() / counts.sum())
+        return cls(mean, max(square - mean**2, 1e-12) ** 0.5)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, 1, 28, 28) uint8 to float, mean 0 and deviation 1, channels last."""
+        scaled = (images.float() / 255 - self.mean) / self.deviation
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What can be asked: `predict` takes raw pixels, so that they can't be normalised wrongly."""
+
+    name: networks.Name
+    network: nn.Module
+    labels: Sequence[str]
+    preprocessing: Preprocessing
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 10) for images (N, 1, 28, 28) uint8, in batches of a fixed size."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        logits = [self.network(self.preprocessing(batch.to(device))) for batch in torch.split(images, BATCH)]
+        return torch.cat(logits).float().softmax(1).cpu()
+
+    def save(self, path: Path) -> None:
+        """Write the sealed weights to `path`, and beside them the same facts, less the weights, as JSON."""
+        facts = {
+            "network": self.name,
+            "labels": list(self.labels),
+            "mean": self.preprocessing.mean,
+            "deviation": self.preprocessing.deviation,
+        }
+        buffer = io.BytesIO()  # on a full disk torch.save to a file raises without an errno
+        weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        torch.save(facts | {"weights": weights}, buffer)
+        files.write(path, files.seal(buffer.getvalue()))
+        readable = json.dumps(facts | {"weights_sha256": self.digest()}, indent=2) + "\n"
+        files.write(path.with_suffix(".json"), readable.encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
+        stored = torch.load(io.BytesIO(files.unseal(path)), weights_only=True, map_location="cpu")
+        network = networks.make(stored["network"], seed=0)
+        network.load_state_dict(stored["weights"])
+        return cls(stored["network"], network, stored["labels"], Preprocessing(stored["mean"], stored["deviation"]))
+
+    def digest(self) -> str:
+        """SHA-256 over the names, types, shapes and bytes of the weights, in the order of their names."""
+        content = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return content.hexdigest()

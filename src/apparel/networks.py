@@ -1,0 +1,90 @@
+"""Networks: image tensor (N, 1, 28, 28) float in, logits (N, 10) out. They know no labels and no files.
+
+None may draw random numbers in its forward pass (no dropout): shards run in threads, in any order.
+None may use GELU, SiLU, tanh or sigmoid: they end in the C library's erf and exp, which round differently
+from one glibc to the next. Measured: GELU gave other weights under glibc 2.36 than under 2.41 from step 8 on;
+ReLU and Hardswish are plain arithmetic.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from apparel.randomness import key
+
+Name = Literal["linear", "conv", "residual"]
+CATEGORIES = 10
+
+
+def make(name: Name, *, seed: int) -> nn.Module:
+    """The network of this name with weights drawn from `seed`; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed=seed, epoch=0, purpose="weights"))
+        network = NETWORKS[name]()
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def linear() -> nn.Module:
+    """One matrix: what pixels alone can tell."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, CATEGORIES))
+
+
+def conv() -> nn.Module:
+    """Three stages that halve the image; after the network of KellerJordan's cifar10-airbench, narrower."""
+    return nn.Sequential(
+        _stage(1, 32),
+        _stage(32, 64),
+        _stage(64, 128),
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(128, CATEGORIES, bias=False),
+    )
+
+
+def residual() -> nn.Module:
+    """A small residual network, after He et al. (2015) and the nine-layer ones of David Page's DAWNBench."""
+    return nn.Sequential(
+        _pooled(1, 32),
+        _pooled(32, 64),
+        Residual(64),
+        _pooled(64, 128),
+        Residual(128),
+        nn.MaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(128, CATEGORIES, bias=False),
+    )
+
+
+class Residual(nn.Module):
+    """x + f(x) with f two layers of as many channels."""
+
+    def __init__(self, channels: int) -> None:
+        """Make f."""
+        super().__init__()
+        self.f = nn.Sequential(_layer(channels, channels), _layer(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return x + self.f(x)  # type: ignore[no-any-return]
+
+
+def _stage(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(_pooled(channels, width), _layer(width, width))
+
+
+def _pooled(channels: int, width: int) -> nn.Module:
+    # Pooled first, the normalisation and what follows have a quarter of the work.
+    return nn.Sequential(_convolution(channels, width), nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _layer(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(_convolution(channels, width), nn.BatchNorm2d(width), nn.ReLU())
+
+
+def _convolution(channels: int, width: int) -> nn.Module:
+    return nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
+
+
+NETWORKS: dict[Name, Callable[[], nn.Module]] = {"linear": linear, "conv": conv, "residual": residual}

@@ -1,0 +1,53 @@
+"""Everything that decides what a training gives; flags, receipt and checkpoint are made from it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from apparel import networks
+from samebench.command import Refusal
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _told(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one training; refuses impossible ones with the field, the value and the remedy."""
+
+    data: str = _told("fashion-mnist", "fashion-mnist, synthetic, or a directory with the four idx files")
+    network: networks.Name = _told("conv", "which network to train")
+    epochs: int = _told(5, "how often each training image is seen")
+    seed: int = _told(0, "what the weights, the order and the augmentation are derived from")
+    batch_size: int = _told(500, "images a step")
+    shards: int = _told(4, "equal parts of a batch, each worked on by one thread; part of the result")
+    lr: float = _told(0.5, "the highest learning rate of the schedule")
+    weight_decay: float = _told(0.0005, "pull of the weights towards zero")
+    label_smoothing: float = _told(0.1, "share of a label that goes to all ten")
+    fast: bool = _told(False, "the machine's full speed instead of the same bits everywhere")
+    device: Device = _told("auto", "auto takes what this torch was built for")
+
+    def __post_init__(self) -> None:
+        """Raise Refusal for the first field that can't be."""
+        for name, lowest in {"epochs": 1, "batch_size": 2, "shards": 1, "seed": 0}.items():
+            self._require(getattr(self, name) >= lowest, name, f"take {lowest} or more")
+        self._require(self.seed < 2**63, "seed", "take less than 2**63")
+        self._require(self.batch_size % self.shards == 0, "batch_size", f"take a multiple of shards={self.shards}")
+        self._require(self.batch_size >= 2 * self.shards, "shards", "leave two images a shard or more")
+        self._require(0 < self.lr < math.inf, "lr", "take a number above 0")
+        self._require(0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
+        self._require(0 <= self.label_smoothing < 1, "label_smoothing", "take 0 or more and less than 1")
+        self._require(
+            self.network in get_args(networks.Name),
+            "network",
+            f"take one of {', '.join(get_args(networks.Name))}",
+        )
+        self._require(self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
+        self._require(bool(self.data), "data", "give fashion-mnist, synthetic or a directory")
+
+    def _require(self, holds: bool, name: str, remedy: str) -> None:
+        if not holds:
+            raise Refusal(f"setting {name}={getattr(self, name)!r} is impossible; {remedy}")

@@ -1,0 +1,1 @@
+"""The bench itself: what makes a training repeatable, whatever project lies on it."""

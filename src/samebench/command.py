@@ -1,0 +1,95 @@
+"""How our command-line programs end: one line for the user's mistakes, a traceback for ours.
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong use or input, 3 the machine lacks what was asked for,
+4 interrupted and resumable.
+"""
+
+import errno
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
+
+# What the machine refuses by errno: no space, over quota, read-only, not permitted.
+REFUSED_BY_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class Refusal(ValueError):  # noqa: N818 - what we do, not what broke
+    """Wrong use or input: the message says what, where, the value given and the remedy, in one line.
+
+    A class of its own, so that a plain ValueError, which is a bug, keeps its traceback.
+    """
+
+
+class Lacking(Exception):  # noqa: N818 - named for what the machine is, as Refusal is
+    """The machine lacks what was asked for: room, a GPU, an engine, a network."""
+
+
+class Interrupted(Exception):  # noqa: N818 - an ending, not an error
+    """The user or the system asked to stop; the message says what is kept."""
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """End the process with `main`'s exit code, or with the code and one line for how it stopped.
+
+    `main` takes the arguments after the program's name and returns None for 0.
+    """
+    code = DONE
+    try:
+        code = main(sys.argv[1:]) or DONE
+        sys.stdout.flush()
+    except Refusal as refusal:
+        code = _say(refusal, WRONG_USE)
+    except Lacking as lacking:
+        code = _say(lacking, LACKING)
+    except Interrupted as interrupted:
+        code = _say(interrupted, INTERRUPTED)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in REFUSED_BY_MACHINE:
+            raise
+        code = _say(_one_line(error), LACKING)
+    sys.exit(code)
+
+
+def _say(message: object, code: int) -> int:
+    print(f"error: {message}" if code != INTERRUPTED else message, file=sys.stderr, flush=True)
+    return code
+
+
+def _one_line(error: OSError) -> str:
+    where = error.filename if error.filename is not None else "a file"
+    remedy = "free some room" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make it writable"
+    return f"{where}: {error.strerror}; {remedy}, or work in another directory"
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM has come, so that work stops between two steps.
+
+    The second Ctrl-C or SIGTERM leaves at once. Outside the main thread, where Python handles no signals,
+    the answer is always no.
+    """
+    asked: list[int] = []
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+
+    try:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            before[each] = signal.signal(each, ask)
+    except ValueError:
+        before.clear()
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,164 @@
+"""Fetching files that are known by their SHA-256, over networks that break."""
+
+import gzip
+import http.client
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from samebench import files
+from samebench.command import Lacking, Refusal
+
+CHUNK = 1 << 18
+TIMEOUT = 20.0
+PAUSES = (0.5, 1.0, 2.0)
+# Answers that may be other ones in a second; any other refusal is final.
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+class Unreachable(Lacking):
+    """No source answered with the file."""
+
+
+def fetch(path: Path, *, sha256: str, sources: Iterable[str], pauses: tuple[float, ...] = PAUSES) -> bool:
+    """Make sure that `path` holds the bytes with this SHA-256; tell whether anything had to be fetched.
+
+    A cut transfer goes on where it stopped, in this call or the next one. A source that ends in .gz is
+    unpacked where `path` does not. Proxies are taken from the environment; `pauses` are the seconds between
+    tries. Raises Refusal for wrong bytes, which are not kept, and Unreachable where no source answers.
+    """
+    if path.exists():
+        check(path, sha256=sha256)
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reasons: list[Exception] = []
+    for source in sources:
+        try:
+            _fetch_one(path, source, sha256=sha256, pauses=pauses)
+        except (Refusal, Unreachable) as error:
+            reasons.append(error)
+        else:
+            return True
+    for reason in reasons:
+        if isinstance(reason, Refusal):
+            raise reason
+    raise Unreachable("; ".join(str(reason) for reason in reasons))
+
+
+def check(path: Path, *, sha256: str) -> None:
+    """Raise Refusal, naming the file, what was expected and what is there, unless its SHA-256 is this one."""
+    if (got := files.digest(path)) != sha256:
+        raise Refusal(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
+
+
+def _fetch_one(path: Path, source: str, *, sha256: str, pauses: tuple[float, ...]) -> None:
+    part = path.with_name(path.name + ".part")
+    resumed = part.exists() and part.stat().st_size > 0
+    _transfer(part, source, pauses=pauses)
+    try:
+        _accept(part, path, source, sha256=sha256)
+    except Refusal:
+        if not resumed:
+            raise
+        # What an earlier call had left may have been of another file: once more, from the first byte.
+        _transfer(part, source, pauses=pauses)
+        _accept(part, path, source, sha256=sha256)
+
+
+def _transfer(part: Path, source: str, *, pauses: tuple[float, ...]) -> None:
+    for pause in (*pauses, None):
+        try:
+            return _continue(part, source)
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.filename == str(part):
+                raise
+            final = False
+            if isinstance(error, urllib.error.HTTPError):
+                final = error.code not in PASSING
+                error.close()
+            if pause is None or final:
+                raise Unreachable(f"{source}: {_reason(error)}; check the network and the proxy") from error
+            time.sleep(pause)
+    return None
+
+
+def _continue(part: Path, source: str) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(source, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    try:
+        answer = urllib.request.build_opener().open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        error.close()
+        part.unlink()
+        return _continue(part, source)
+    with answer:
+        continues = answer.status == http.client.PARTIAL_CONTENT and _starts_at(answer, have)
+        _drain(answer, part, have=have if continues else 0)
+    return None
+
+
+def _starts_at(answer: http.client.HTTPResponse, offset: int) -> bool:
+    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == offset
+
+
+def _drain(answer: http.client.HTTPResponse, part: Path, *, have: int) -> None:
+    expected = answer.headers.get("Content-Length")
+    total = have + int(expected) if expected is not None else None
+    with (
+        part.open("ab" if have else "wb") as file,
+        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None, leave=False) as bar,
+    ):
+        while chunk := answer.read(CHUNK):
+            try:
+                file.write(chunk)
+            except OSError as error:
+                error.filename = str(part)
+                raise
+            bar.update(len(chunk))
+    if total is not None and part.stat().st_size < total:
+        raise http.client.IncompleteRead(b"", total - part.stat().st_size)
+
+
+def _accept(part: Path, path: Path, source: str, *, sha256: str) -> None:
+    packed = source.endswith(".gz") and path.suffix != ".gz"
+    whole = unpack(part) if packed else part
+    got = files.digest(whole) if whole else "no whole gzip file"
+    if got != sha256 or whole is None:
+        for leftover in {part, whole} - {None}:
+            leftover.unlink()  # type: ignore[union-attr]
+        raise Refusal(f"{path}: expected sha256 {sha256}, got {got} from {source}; nothing was kept")
+    whole.replace(path)
+    part.unlink(missing_ok=True)
+    files.sync_directory(path.parent)
+
+
+def unpack(archive: Path) -> Path | None:
+    """Unpack a gzip file as `<name>.unpacked` beside it; None, and nothing written, where it is damaged."""
+    target = archive.with_name(archive.name + ".unpacked")
+    try:
+        with gzip.open(archive) as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file, CHUNK)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        target.unlink(missing_ok=True)
+        return None
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        error.filename = str(target)
+        raise
+    return target
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.IncompleteRead):
+        return f"the connection was cut with {error.expected} bytes to go"
+    return str(getattr(error, "reason", error)) or type(error).__name__

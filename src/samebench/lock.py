@@ -1,0 +1,186 @@
+"""Writes every lock from `pyproject.toml`: `make lock`, and `make add PKG=name`.
+
+One resolution serves all: what both workspaces share goes to `requirements.lock`, what only CUDA needs to
+`docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
+
+# uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
+PLATFORMS = {
+    "x86_64-manylinux_2_28": "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "aarch64-manylinux_2_28": "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    "aarch64-apple-darwin": "sys_platform == 'darwin' and platform_machine == 'arm64'",
+}
+LINUX, _, MAC = PLATFORMS
+
+# A requirement as it stands in a lock: "name==version" and its sorted hashes.
+Pin = tuple[str, tuple[str, ...]]
+Pins = dict[str, Pin]
+
+
+def declared(root: Path = ROOT) -> tuple[str, list[str], str]:
+    """The Python version (major.minor), the requirements and the cut-off date of `pyproject.toml`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    python = project["project"]["requires-python"].removeprefix("==").removesuffix(".*")
+    return python, sorted(project["project"]["dependencies"]), project["tool"]["uv"]["exclude-newer"]
+
+
+def digest_of_declared(root: Path = ROOT) -> str:
+    """SHA-256 over what the locks are made from; each lock carries it, so a forgotten `make lock` shows."""
+    return hashlib.sha256(json.dumps(declared(root)).encode()).hexdigest()
+
+
+def parse(lock: str) -> list[Pin]:
+    """The pins in a lock's text, in its order."""
+    lines = lock.replace("\\\n", " ").splitlines()
+    found = [(re.match(r"[\w.-]+={2,3}[^\s;]+", line), re.findall(r"sha256:[0-9a-f]{64}", line)) for line in lines]
+    return [(name[0], tuple(sorted(hashes))) for name, hashes in found if name]
+
+
+def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins) -> Pins:
+    """Every package that `requirements` need on `platform`, with the versions of `bound` where it has them.
+
+    Raises:
+        ValueError: there is no solution, or the package index does not answer; with uv's own words.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        asked, bounds = Path(directory, "asked.in"), Path(directory, "bounds.in")
+        asked.write_text("\n".join(requirements))
+        bounds.write_text("\n".join(pin for pin, _ in bound.values()))
+        command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
+        command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
+        done = subprocess.run(
+            [*command, "--constraint", bounds, asked],
+            cwd=ROOT, env=environment(), capture_output=True, text=True,
+        )  # fmt: skip
+    if done.returncode:
+        raise ValueError(f"no lock for {platform}, nothing was changed: {' '.join(done.stderr.split())}")
+    return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(done.stdout)}
+
+
+def environment() -> dict[str, str]:
+    """Our variables without those that would make one person's lock differ from another's."""
+    personal = {"UV_FIND_LINKS", "UV_EXCLUDE_NEWER", "UV_OVERRIDE", "UV_CONSTRAINT", "UV_PRERELEASE", "UV_NO_INDEX"}
+    # torch's wheels ask for macOS 14; uv assumes an older one.
+    return {k: v for k, v in os.environ.items() if k not in personal} | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+
+
+def cpu_build(torch: str, *, python: str) -> Pin:
+    """Torch's CPU build for Linux on both architectures: from the lock if it has that version, else the index.
+
+    Raises:
+        ValueError: the index does not answer, or lacks a wheel of that version.
+    """
+    wanted = f"{torch}+cpu"
+    known = dict(parse((ROOT / CPU).read_text())) if (ROOT / CPU).exists() else {}
+    if wanted in known:
+        return wanted, known[wanted]
+    index = torch_index()
+    try:
+        with urllib.request.urlopen(f"{index}/torch/", timeout=60) as answer:  # noqa: S310 - a mirror may be a folder
+            page = answer.read().decode()
+    except OSError as error:
+        raise ValueError(f"{index} does not answer ({error}): set TORCH_INDEX to a mirror of it") from error
+    name = f'torch-{torch.removeprefix("torch==")}(?:%2B|\\+)cpu-cp{python.replace(".", "")}-[^#"]*'
+    found = re.findall(rf"{name}(?:x86_64|aarch64)\.whl#sha256=([0-9a-f]{{64}})", page)
+    if len(set(found)) != 2:
+        raise ValueError(f"{index} has {len(set(found))} Linux wheels of {wanted} for Python {python}, not 2")
+    return wanted, tuple(sorted({f"sha256:{value}" for value in found}))
+
+
+def torch_index() -> str:
+    """Where torch's CPU builds are: `TORCH_INDEX`, or the default, which stands in `install.sh`."""
+    default = re.search(r"TORCH_INDEX:=([^}]+)}", Path(__file__).with_name("install.sh").read_text())
+    assert default, "install.sh names no default for TORCH_INDEX"
+    return os.environ.get("TORCH_INDEX") or default[1]
+
+
+def write(name: str, pins: list[tuple[Pin, str]]) -> None:
+    """Replaces a lock in one step: the old or the new one is there, never half of it."""
+    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared()}\n"
+    for (pin, hashes), marker in sorted(pins):
+        text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
+    path = ROOT / name
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, newline="\n")
+    fresh.replace(path)
+    print(f"{name}: {len(pins)} packages")
+
+
+def lock() -> None:
+    """Resolves once per platform and writes the three locks.
+
+    Raises:
+        ValueError: see `resolve` and `cpu_build`; no lock is changed then.
+    """
+    python, requirements, _ = declared()
+    on: dict[str, Pins] = {}
+    bound: Pins = {}
+    for platform in PLATFORMS:
+        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound)
+        bound = on[platform] | bound
+    plain = [requirement for requirement in requirements if not requirement.startswith("torch==")]
+    without_torch = resolve(LINUX, python=python, requirements=plain, bound=bound)
+    # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
+    shared = set(without_torch) | set(on[MAC]) - {"torch"}
+    cpu = cpu_build(on[LINUX]["torch"][0], python=python)
+    # Three equals signs: two would let a wheelhouse's CPU build (2.13.0+cpu) pass for the plain one.
+    torch = on[LINUX]["torch"] = on[LINUX]["torch"][0].replace("==", "==="), on[LINUX]["torch"][1]
+
+    def where(name: str) -> str:
+        platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform]]
+        return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
+
+    write(SHARED, [(bound[name], where(name)) for name in shared])
+    write(GPU, [(pin, "") for name, pin in on[LINUX].items() if name not in shared])
+    write(CPU, [(cpu, "sys_platform == 'linux'"), (torch, "sys_platform == 'darwin'")])
+
+
+def add(packages: list[str]) -> None:
+    """Puts packages into `pyproject.toml` and locks; on failure `pyproject.toml` is as before.
+
+    Raises:
+        ValueError: a package can't be added or resolved.
+    """
+    path = ROOT / "pyproject.toml"
+    before = path.read_text()
+    command = ["uv", "add", "--frozen", "--no-sync", "--quiet", *packages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"{' '.join(packages)}: {' '.join(done.stderr.split())}")
+    try:
+        lock()
+    except BaseException:
+        path.write_text(before)
+        raise
+
+
+def main() -> int:
+    """The command line; exit code 2 if nothing could be locked."""
+    parser = argparse.ArgumentParser(prog="lock", description=__doc__)
+    parser.add_argument("--add", nargs="+", metavar="PKG", default=[], help="put these into pyproject.toml first")
+    arguments = parser.parse_args()
+    try:
+        add(arguments.add) if arguments.add else lock()
+    except ValueError as error:
+        print(f"lock: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,312 @@
+#!/bin/sh
+# Runs a command in the runtime: docker, podman, or the local virtual environment. Nothing but sh is needed to start.
+#
+#   sh src/samebench/runtime.sh COMMAND…    prepares the runtime if need be, then becomes COMMAND in it
+#   sh src/samebench/runtime.sh --build     builds the image and says what it is
+#   sh src/samebench/runtime.sh --serve PORT COMMAND…
+#                                           the same for a server: publishes its PORT on the host's loopback, and no
+#                                           container is left when it ends; `COMMAND --health` says how it is
+#   sh src/samebench/runtime.sh --test-engine ARG…
+#                                           where the runtime is an engine: runs the tests that drive it from outside
+#
+# Honoured: RUNTIME GPU DATA PORT OPEN BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
+set -eu
+
+say() { printf 'samebench: %s\n' "$*" >&2; }
+fail() {
+    code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+service= # the port of the server that is asked for
+
+case ${GPU:-} in
+'' | 0) flavour=cpu venv=.venv ;;
+1) flavour=gpu venv=.venv-gpu ;;
+*) fail 2 "GPU=$GPU: give GPU=1, or nothing" ;;
+esac
+
+# What the user has set for other tools serves here too, so that `make` alone works behind a proxy or without a network.
+WHEELHOUSE=${WHEELHOUSE:-${PIP_FIND_LINKS:-}}
+CA_CERT=${CA_CERT:-${SSL_CERT_FILE:-}}
+[ -d "$WHEELHOUSE" ] || WHEELHOUSE='' # pip also takes addresses there; they are pip's business
+[ -z "$CA_CERT" ] || [ -r "$CA_CERT" ] || fail 2 "CA_CERT=$CA_CERT: no such file"
+
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c "1-$1"; }
+
+docker_answers() { docker info --format '{{.ServerVersion}}' 2>&1; }
+podman_answers() { podman info --format '{{.Version.Version}}' 2>&1; }
+
+# One line says which runtime was chosen and why. An engine must answer; its client alone is not enough.
+choose_runtime() {
+    reason=
+    case ${RUNTIME:=auto} in
+    local) reason="asked for" ;;
+    docker | podman)
+        command -v "$RUNTIME" >/dev/null || fail 3 "RUNTIME=$RUNTIME: no $RUNTIME on this machine; install it, or use RUNTIME=local"
+        answer=$("${RUNTIME}_answers") || fail 3 "RUNTIME=$RUNTIME: the engine does not answer ($(printf '%s' "$answer" | tail -n 1)); start it, or use RUNTIME=local"
+        reason="asked for, version $answer"
+        ;;
+    auto)
+        for engine in docker podman; do
+            if ! command -v $engine >/dev/null; then
+                reason="${reason}no $engine, "
+            elif answer=$(${engine}_answers); then
+                RUNTIME=$engine reason="${reason}version $answer answers"
+                break
+            else
+                reason="$reason$engine does not answer, "
+            fi
+        done
+        [ "$RUNTIME" != auto ] || RUNTIME=local reason=${reason%, }
+        ;;
+    *) fail 2 "RUNTIME=$RUNTIME: give auto, docker, podman or local" ;;
+    esac
+    say "runtime: $RUNTIME ($reason)"
+}
+
+# ---- the image ----
+
+# The image is named by what it is made from: a changed lock is a new name, two checkouts don't disturb each other.
+name_image() {
+    inputs=$( (
+        cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh
+        printf '%s' "${BASE_IMAGE:-}"
+    ) | sha256 12)
+    image=samebench:$flavour-$inputs
+}
+
+build_image() {
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    # Secrets, not build arguments: they leave no trace in the image or its history.
+    for variable in PIP_INDEX_URL TORCH_INDEX; do
+        eval "value=\${$variable:-}"
+        [ -z "$value" ] || printf "export %s='%s'\n" $variable "$value" >>"$work/indexes"
+    done
+    set -- --file docker/$flavour.Dockerfile --tag samebench:$flavour --tag "$image"
+    [ ! -e "$work/indexes" ] || set -- "$@" --secret "id=indexes,src=$work/indexes"
+    [ -z "$CA_CERT" ] || set -- "$@" --secret "id=ca,src=$CA_CERT"
+    [ -z "$WHEELHOUSE" ] || set -- "$@" --build-context "wheelhouse=$WHEELHOUSE"
+    [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
+    for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        eval "value=\${$variable:-}"
+        [ -z "$value" ] || set -- "$@" --build-arg "$variable=$value"
+    done
+    say "building $image: minutes the first time, then seconds"
+    if [ "$RUNTIME" = docker ]; then
+        docker buildx version >/dev/null 2>&1 || fail 3 "docker has no buildx: install docker-buildx (or docker-buildx-plugin), or use RUNTIME=local"
+        # The default builder of the context puts its image where `docker run` finds it; another may not. zstd: gzip takes
+        # three times as long.
+        BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default)
+        export BUILDX_BUILDER
+        set -- docker buildx build --provenance=false --output type=image,compression=zstd,compression-level=3,force-compression=true "$@"
+    else
+        set -- podman build "$@"
+    fi
+    "$@" . >&2 || fail 3 "the $flavour image could not be built (see above)"
+}
+
+ensure_image() {
+    name_image
+    "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || build_image
+}
+
+build() {
+    begun=$(date +%s)
+    name_image
+    build_image
+    digest=$("$RUNTIME" image inspect --format '{{.Id}}' "$image")
+    bytes=$("$RUNTIME" image inspect --format '{{.Size}}' "$image")
+    printf 'samebench:%s  %s  sha256:%s  %s MB  %s s\n' $flavour "$image" "${digest#sha256:}" $((bytes / 1000000)) $(($(date +%s) - begun))
+}
+
+run_in_image() {
+    ensure_image
+    check="$* --health"
+    set -- "$image" "$@"
+    # Podman asks systemd for its checks, and refuses to start where there is none.
+    if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
+        set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
+    fi
+    for variable in FAST TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        eval "[ -z \"\${$variable:-}\" ]" || set -- --env $variable "$@"
+    done
+    [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
+    [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" "$@"
+    # shellcheck disable=SC2046 # both give words without spaces
+    set -- --init $(whose) $(gpus) \
+        --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
+        --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
+        --mount "type=bind,\"source=$PWD\",target=/workspace" "$@"
+    [ -z "$service" ] || serve "$@"
+    [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
+    stay_with "$RUNTIME" run --rm --interactive "$@"
+}
+
+# Starts the server on the first free port, shows what it says, and ends it with us.
+serve() {
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"; [ -z "${container:-}" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1' EXIT
+    port=${PORT:-$service}
+    until container=$("$RUNTIME" run --detach --cidfile "$work/id" --publish "127.0.0.1:$port:$service" \
+        --env "SAMEBENCH_PUBLISHED=$port" "$@" 2>"$work/error"); do
+        container=$(cat "$work/id" 2>/dev/null) || container=
+        [ -z "$container" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1
+        rm -f "$work/id"
+        case $(cat "$work/error") in
+        *"already allocated"* | *"already in use"*) say "port $port is taken, trying $((port + 1))" ;;
+        *) fail 3 "$RUNTIME did not start the server: $(cat "$work/error")" ;;
+        esac
+        port=$((port + 1))
+        [ $port -lt $((${PORT:-$service} + 50)) ] || fail 3 "PORT=${PORT:-$service}: taken, and so are the 49 after it; give another with PORT="
+    done
+    trap '"$RUNTIME" stop --time 5 "$container" >/dev/null 2>&1' INT TERM
+    "$RUNTIME" logs --follow "$container" 2>&1 | while IFS= read -r line; do
+        printf '%s\n' "$line"
+        case ${OPEN:-}:$line in 1:*http://127.0.0.1*) open_browser "$line" ;; esac
+    done &
+    code=0
+    wait $! || code=$?
+    [ $code -lt 128 ] || wait || true # stopped by us: until its last words are out
+    exit "$("$RUNTIME" inspect --format '{{.State.ExitCode}}' "$container" 2>/dev/null || echo 3)"
+}
+
+open_browser() {
+    link=http${1#*http}
+    for opener in xdg-open open; do
+        if command -v $opener >/dev/null; then
+            $opener "${link%% *}" >/dev/null 2>&1 &
+            return
+        fi
+    done
+    say "OPEN=1: no browser can be opened from here; the link is above"
+}
+
+# Waits for the engine's client, passing signals on, so that somebody is there to speak when the engine dies.
+stay_with() {
+    "$@" <&0 &
+    client=$!
+    trap 'kill -TERM $client' TERM
+    trap : INT # the client has it from the terminal, too
+    while :; do
+        code=0
+        wait $client || code=$?
+        kill -0 $client 2>/dev/null || break
+    done
+    [ "$code" != 125 ] || fail 3 "$RUNTIME did not start the container, or died while it ran (see above); try $RUNTIME info, then the same command again"
+    exit "$code"
+}
+
+# What makes files that are written in there belong to the user out here.
+whose() {
+    rootless=
+    [ "$RUNTIME" = podman ] || case $(docker info --format '{{.SecurityOptions}}') in *name=rootless*) rootless=1 ;; esac
+    if [ -n "$rootless" ]; then
+        echo --user 0:0 # root in there is the user out here
+    elif [ "$RUNTIME" = podman ] && [ "$(id -u)" != 0 ]; then
+        echo --userns keep-id
+    else
+        echo --user "$(id -u):$(id -g)"
+    fi
+}
+
+gpus() {
+    case $flavour:$RUNTIME in
+    gpu:docker) echo --gpus all ;;
+    gpu:podman) echo --device nvidia.com/gpu=all ;;
+    esac
+}
+
+absolute() {
+    [ -e "$1" ] || fail 2 "$1: no such file or directory"
+    if [ -d "$1" ]; then (cd "$1" && pwd -P); else printf '%s/%s' "$(cd "$(dirname "$1")" && pwd -P)" "$(basename "$1")"; fi
+}
+
+# ---- the local virtual environment ----
+
+# Written last: a virtual environment without the right stamp is stale or unfinished, and is made anew.
+stamp() { printf '%s %s' "$(cat requirements.lock docker/$flavour.lock src/samebench/install.sh | sha256 64)" "$PWD"; }
+
+ensure_venv() {
+    [ "$(cat $venv/samebench.stamp 2>/dev/null)" != "$(stamp)" ] || return 0
+    writable $venv
+    if command -v flock >/dev/null && [ -z "${SAMEBENCH_LOCKED:-}" ]; then
+        # Two commands at once: the second waits, then finds everything done.
+        SAMEBENCH_LOCKED=1 RUNTIME=local flock $venv.lock sh src/samebench/runtime.sh true
+        return
+    fi
+    say "setting up $venv from the locks: about a minute the first time"
+    rm -f $venv/samebench.stamp
+    [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
+    WHEELHOUSE=$WHEELHOUSE sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" docker/$flavour.lock
+    stamp >$venv/samebench.stamp
+}
+
+# The interpreter that pyproject.toml asks for; its bare version if this machine has none, so that uv looks further.
+find_python() {
+    version=$(sed -n 's/^requires-python = "==\([0-9.]*\)\.\*".*/\1/p' pyproject.toml)
+    for candidate in "python$version" python3; do
+        found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null) || continue
+        if [ "${found%% *}" = "$version" ]; then
+            printf '%s' "${found#* }"
+            return
+        fi
+    done
+    printf '%s' "$version"
+}
+
+run_locally() {
+    ensure_venv
+    # The variables that change results stand once, in the image's ENV lines.
+    while read -r instruction setting; do
+        case $instruction:$setting in ENV:PATH=* | ENV:HOME=*) ;; ENV:*) export "${setting?}" ;; esac
+    done <docker/$flavour.Dockerfile
+    PATH=$PWD/$venv/bin:$PATH
+    export PATH
+    exec "$@"
+}
+
+# ---- the way in ----
+
+writable() {
+    for directory; do
+        mkdir -p "$directory" 2>/dev/null || [ -d "$directory" ] || fail 3 "$PWD/$directory: can't be made here; make the checkout yours (chown), then run the same command again"
+        [ -w "$directory" ] || fail 3 "$PWD/$directory: not writable; make it yours (chown), then run the same command again"
+    done
+}
+
+cd "$(dirname "$0")/../.."
+case ${1:-} in
+--build)
+    choose_runtime
+    [ "$RUNTIME" != local ] || fail 3 "make build: no engine answers; install docker or podman, or work without one: RUNTIME=local needs no image"
+    build
+    ;;
+--serve)
+    service=$2
+    shift 2
+    case ${PORT:-$service} in *[!0-9]*) fail 2 "PORT=$PORT: give a number from 1024 to 65535" ;; esac
+    choose_runtime
+    writable data runs .samebench
+    if [ "$RUNTIME" = local ]; then run_locally "$@"; fi
+    run_in_image "$@"
+    ;;
+--test-engine)
+    shift
+    choose_runtime 2>/dev/null
+    [ "$RUNTIME" != local ] || exit 0 # there they were part of the whole
+    say "the tests that drive the engine run beside it, in the local runtime"
+    export SAMEBENCH_ENGINE="$RUNTIME"
+    RUNTIME=local
+    run_locally pytest tests/image "$@"
+    ;;
+'') fail 2 "usage: sh src/samebench/runtime.sh COMMAND…" ;;
+*)
+    [ -n "${SAMEBENCH_LOCKED:-}" ] || choose_runtime
+    writable data runs # made here, so that no engine makes them as root
+    if [ "$RUNTIME" = local ]; then run_locally "$@"; else run_in_image "$@"; fi
+    ;;
+esac

@@ -1,0 +1,36 @@
+import torch
+
+from apparel.augmentation import SHIFT, augment
+
+
+def images(count: int) -> torch.Tensor:
+    return (torch.arange(count * 784) % 251).to(torch.uint8).view(count, 1, 28, 28)
+
+
+def test_an_image_is_changed_by_its_place_and_not_by_its_neighbours() -> None:
+    indices = torch.arange(40)
+    together = augment(images(40), indices, seed=1, epoch=2)
+    alone = [augment(images(40)[place : place + 1], indices[place : place + 1], seed=1, epoch=2) for place in indices]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_another_epoch_and_another_seed_change_images_otherwise() -> None:
+    first = augment(images(40), torch.arange(40), seed=1, epoch=2)
+    assert not torch.equal(first, augment(images(40), torch.arange(40), seed=1, epoch=3))
+    assert not torch.equal(first, augment(images(40), torch.arange(40), seed=2, epoch=2))
+
+
+def test_every_image_is_a_flip_and_a_small_shift_of_itself() -> None:
+    before = images(60)
+    after = augment(before, torch.arange(60), seed=0, epoch=1)
+    padded = torch.nn.functional.pad(before, (SHIFT,) * 4)
+    met = set()
+    for place in range(60):
+        for flip in (False, True):
+            for row in range(2 * SHIFT + 1):
+                for column in range(2 * SHIFT + 1):
+                    source = padded[place].flip(-1) if flip else padded[place]
+                    if torch.equal(source[:, row : row + 28, column : column + 28], after[place]):
+                        met.add((place, flip, row, column))
+    assert {place for place, *_ in met} == set(range(60))
+    assert len({(flip, row, column) for _, flip, row, column in met}) > 10

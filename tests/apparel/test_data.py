@@ -1,0 +1,175 @@
+import dataclasses
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from apparel import data
+from apparel.randomness import order
+from samebench import debian, download
+from samebench.command import Refusal
+from tests.commands import call
+
+NAMES = (
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+)
+
+
+def idx(shape: tuple[int, ...], content: bytes) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in shape)
+    return (0x0800 + len(shape)).to_bytes(4, "big") + sizes + content
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four small files in the real format, and a listing of their hashes in place of the real one."""
+    folder = tmp_path / "small data"
+    folder.mkdir()
+    for name in NAMES:
+        count = 24 if name.startswith("train") else 8
+        shape = (count, 28, 28) if "images" in name else (count,)
+        size = count * 784 if "images" in name else count
+        (folder / name).write_bytes(idx(shape, bytes(place % 10 for place in range(size))))
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in NAMES]
+    (tmp_path / "listing").write_text("".join(lines))
+    listed = data.listing(tmp_path / "listing")
+    monkeypatch.setattr(data, "listing", lambda: listed)
+    return folder
+
+
+def test_four_files_become_whole_tensors(small: Path) -> None:
+    known = data.load(str(small))
+    assert known.test().images.shape == (8, 1, 28, 28)
+    assert known.test().images.dtype == torch.uint8
+    assert known.test().labels.tolist() == list(range(8))
+    assert len(known.training) + len(known.validation) == 24
+
+
+def test_files_packed_as_upstream_ships_them_give_the_same_data(small: Path) -> None:
+    version = data.load(str(small)).version
+    for path in list(small.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert data.load(str(small)).version == version
+
+
+def test_a_flipped_bit_is_refused_with_expected_and_got(small: Path) -> None:
+    path = small / NAMES[2]
+    content = bytearray(path.read_bytes())
+    expected = hashlib.sha256(content).hexdigest()
+    content[500] ^= 1
+    path.write_bytes(content)
+    got = hashlib.sha256(content).hexdigest()
+    with pytest.raises(Refusal, match=f"{NAMES[2]}: expected sha256 {expected}, got {got}"):
+        data.load(str(small))
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_packed_file_is_refused_by_name(small: Path) -> None:
+    whole = small / NAMES[0]
+    packed = whole.with_name(f"{whole.name}.gz")
+    packed.write_bytes(gzip.compress(whole.read_bytes())[:-20])
+    whole.unlink()
+    with pytest.raises(Refusal, match=f"{NAMES[0]}.gz: damaged"):
+        data.load(str(small))
+
+
+def test_a_missing_file_is_refused_by_name(small: Path) -> None:
+    (small / NAMES[1]).unlink()
+    with pytest.raises(Refusal, match=f"{NAMES[1]}: not there"):
+        data.load(str(small))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "magic number 0x00000000"),
+        (b"\x1f\x8b\x08\x00" + bytes(20), "magic number 0x1f8b0800"),
+        (b"\x00\x00\x08\x03\x00\x00", "too short for its header"),
+        (idx((2, 28, 28), bytes(2 * 784 - 1)), "1583 bytes, expected 1584"),
+        (idx((2, 28, 28), bytes(2 * 784 + 1)), "1585 bytes, expected 1584"),
+        (idx((3,), bytes(2)), "10 bytes, expected 11"),
+        (idx((2, 32, 32), bytes(2 * 1024)), "images of 32x32, expected 28x28"),
+    ],
+)
+def test_what_is_not_a_whole_idx_file_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(Refusal, match=said):
+        data.read_idx(content)
+
+
+def test_the_validation_images_are_a_twelfth_of_each_category_and_no_longer_in_training() -> None:
+    labels = order(60000, seed=5, epoch=0, purpose="test") % 10
+    chosen = data.validation_mask(labels)
+    assert torch.bincount(labels[chosen]).tolist() == [500] * 10
+
+
+def test_every_image_is_in_training_or_in_validation() -> None:
+    known = data.synthetic(0, training=240, test=10)
+    images = torch.cat([known.training.images, known.validation.images]).flatten(1).tolist()
+    assert len({tuple(image) for image in images}) == 240
+
+
+def test_the_data_version_is_that_of_the_content() -> None:
+    versions = {data.synthetic(seed, training=24, test=10).version for seed in (0, 0, 1)}
+    assert len(versions) == 2
+
+
+def test_changing_the_data_changes_the_version() -> None:
+    known = data.synthetic(0, training=24, test=10)
+    swapped = dataclasses.replace(known.test(), labels=known.test().labels.flip(0))
+    assert data.Data(known.training, swapped).version != data.Data(known.training, known.test()).version
+
+
+class Offline:
+    """A network on which no source answers; counts who asks."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, path: Path, *, sha256: str, sources: list[str]) -> bool:
+        if sources[0].startswith("file:"):
+            return real_fetch(path, sha256=sha256, sources=sources)
+        self.asked += 1
+        raise download.Unreachable("no network")
+
+
+real_fetch = download.fetch
+
+
+def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_asks_nobody(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extract(package: str, *, into: Path) -> Path:
+        assert package == "dataset-fashion-mnist"
+        for name in NAMES:
+            (into / f"{name}.gz").write_bytes(gzip.compress((small / name).read_bytes()))
+        return into
+
+    offline = Offline()
+    monkeypatch.setattr(download, "fetch", offline)
+    monkeypatch.setattr(debian, "extract", extract)
+    home = tmp_path / "home"
+    assert data.provide(home) is True
+    assert sorted(path.name for path in home.iterdir()) == list(NAMES)
+    assert data.load(str(home)).version == data.load(str(small)).version
+    assert data.provide(home) is False
+    assert offline.asked == 1
+
+
+def test_a_tampered_file_at_home_is_refused_and_not_overwritten(small: Path) -> None:
+    (small / NAMES[3]).write_bytes(b"mine")
+    with pytest.raises(Refusal, match=f"{NAMES[3]}: expected sha256 .*, got .*delete it"):
+        data.provide(small)
+    assert (small / NAMES[3]).read_bytes() == b"mine"
+
+
+def test_a_directory_that_lacks_the_files_is_refused_in_one_line_and_not_written_to(tmp_path: Path) -> None:
+    done = call("-m", "apparel.data", str(tmp_path), at=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from apparel import data, train
+from apparel.evaluate import confusion, figures
+from apparel.run import Run
+from apparel.settings import Settings
+from samebench.command import Refusal
+from tests.commands import call
+
+
+def test_figures_are_precision_recall_and_f1() -> None:
+    matrix = confusion(torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 1]), categories=3)
+    assert matrix.tolist() == [[2, 1, 0], [0, 2, 0], [0, 0, 0]]
+    expected = [(1.0, 2 / 3, 0.8), (2 / 3, 1.0, 0.8), (0.0, 0.0, 0.0)]
+    for got, wanted in zip(figures(matrix), expected, strict=True):
+        assert got == pytest.approx(wanted)
+
+
+def test_the_newest_done_run_is_told_and_drawn(tmp_path: Path) -> None:
+    settings = Settings(data="synthetic", epochs=1, network="linear", batch_size=100, shards=2)
+    run = train.train(settings, runs=tmp_path / "runs")
+    (tmp_path / "runs/99991231-235959-zzzz").mkdir()
+    (tmp_path / "runs/99991231-235959-zzzz/receipt.json").write_text('{"state": "failed"}')
+    done = call("-m", "apparel.evaluate", at=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(label in done.stdout for label in data.LABELS)
+    assert f"{run.receipt['test_accuracy']:.2%} of 200 test images right" in done.stdout
+    with Image.open(run.directory / "confusion.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 600
+
+
+def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = call("-m", "apparel.evaluate", "--run", "runs/none", at=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: runs/none: no run with a receipt there; take one of runs/, or train first\n"
+
+
+def test_no_run_that_is_done_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="no run in state done"):
+        Run.newest(tmp_path)
+
+
+def test_a_receipt_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "receipt.json").write_text("{")
+    with pytest.raises(Refusal, match=r"receipt\.json: not JSON"):
+        Run.open(tmp_path)

@@ -1,0 +1,189 @@
+import dataclasses
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from apparel import data, networks, train
+from apparel.run import Run
+from apparel.settings import Settings
+from apparel.shards import Shards, workers
+from samebench.command import Interrupted, Lacking, Refusal
+from tests.commands import call, start
+
+QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> data.Data:
+    """A synthetic set of 124 + 20 images in place of whatever the settings name."""
+    known = data.synthetic(0, training=144, test=40)
+    monkeypatch.setattr(data, "load", lambda _: known)
+    return known
+
+
+def weights(settings: Settings, runs: Path, *, threads: int | None = None) -> str:
+    return str(train.train(settings, runs=runs, threads=threads).receipt["weights_sha256"])
+
+
+@pytest.mark.parametrize("network", ["linear", "conv", "residual"])
+def test_one_two_and_eight_workers_give_the_same_weights(network: networks.Name, tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, network=network, shards=8, epochs=1)
+    assert len({weights(settings, tmp_path, threads=count) for count in (1, 2, 8)}) == 1
+
+
+def test_the_same_run_twice_gives_the_same_weights_and_figures(tmp_path: Path) -> None:
+    runs = [train.train(QUICK, runs=tmp_path).receipt for _ in range(2)]
+    for fact in ("weights_sha256", "validation_loss", "test_accuracy", "data_version"):
+        assert runs[0][fact] == runs[1][fact]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"shards": 2}, {"lr": 0.1}, {"label_smoothing": 0.0}])
+def test_another_setting_gives_other_weights(change: dict[str, float], tmp_path: Path) -> None:
+    settings = dataclasses.replace(QUICK, epochs=1)
+    changed = dataclasses.replace(settings, **change)  # type: ignore[arg-type]
+    assert weights(settings, tmp_path) != weights(changed, tmp_path)
+
+
+def test_what_other_code_drew_from_the_global_generator_changes_nothing(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = weights(QUICK, tmp_path)
+    torch.manual_seed(2)
+    assert weights(QUICK, tmp_path) == first
+
+
+def test_training_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train.train(QUICK, runs=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("network", ["linear", "conv", "residual"])
+def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: data.Data) -> None:
+    net = networks.make(network, seed=0)
+    images, labels = tiny.training.images[:32].float() / 255, tiny.training.labels[:32]
+
+    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
+
+    with workers(2) as pool:
+        shards = Shards(net, count=2, pool=pool)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        for _ in range(150):
+            value = shards.gradients(loss, torch.arange(32))
+            optimizer.step()
+    assert value < 0.01
+
+
+def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> None:
+    net = networks.make("linear", seed=0)
+    images, labels = tiny.training.images[:32].float() / 255, tiny.training.labels[:32]
+
+    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
+
+    whole = torch.autograd.grad(loss(net, torch.arange(32)), list(net.parameters()))
+    with workers(2) as pool:
+        Shards(net, count=4, pool=pool).gradients(loss, torch.arange(32))
+    for parameter, gradient in zip(net.parameters(), whole, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_the_synthetic_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = data.synthetic(0, training=600, test=100)
+    monkeypatch.setattr(data, "load", lambda _: known)
+    run = train.train(dataclasses.replace(QUICK, epochs=4, lr=0.1), runs=tmp_path)
+    assert run.receipt["test_accuracy"] > 0.9
+
+
+def test_the_test_images_are_asked_once_after_the_last_epoch(
+    tmp_path: Path, tiny: data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(_known: data.Data) -> data.Split:
+        receipts = [json.loads(path.read_text()) for path in tmp_path.glob("*/receipt.json")]
+        asked.append(len(receipts[0]["history"]))
+        return tiny.validation
+
+    monkeypatch.setattr(data.Data, "test", ask)
+    train.train(QUICK, runs=tmp_path)
+    assert asked == [QUICK.epochs]
+
+
+def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Data) -> None:
+    run = Run.newest(train.train(QUICK, runs=tmp_path).directory.parent)
+    assert run.receipt["state"] == "done"
+    assert run.receipt["settings"] == dataclasses.asdict(QUICK)
+    assert run.receipt["data_version"] == tiny.version
+    assert 0 <= run.receipt["test_accuracy"] <= 1
+    assert run.receipt["validation_loss"] == min(each["validation_loss"] for each in run.receipt["history"])
+
+
+def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="batch_size=1000 is impossible; take 124 or less"):
+        train.train(dataclasses.replace(QUICK, batch_size=1000), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_lacking(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(Lacking, match="no GPU is visible"):
+        train.train(dataclasses.replace(QUICK, device="cuda"), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_training: train.Training) -> float:
+        signal.raise_signal(signal.SIGTERM)
+        return 0.1
+
+    monkeypatch.setattr(train.Training, "rate", interrupt)
+    with pytest.raises(Interrupted, match="epoch 1 of 2"):
+        train.train(QUICK, runs=tmp_path)
+    assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["interrupted"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.Training, "rate", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train.train(QUICK, runs=tmp_path)
+    assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["failed"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.Signals, tmp_path: Path) -> None:
+    process = start("-m", "apparel.train", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
+    while not (found := list(tmp_path.glob("runs/*/model.pt"))) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert err.count("\n") == 1
+    assert "interrupted in epoch" in err
+    assert json.loads((found[0].parent / "receipt.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epoch", "3"], "unknown setting --epoch; did you mean --epochs?"),
+        (["--epochs", "many"], "invalid int value: 'many'"),
+        (["--epochs", "0"], "setting epochs=0 is impossible; take 1 or more"),
+        (["--lr", "nan"], "setting lr=nan is impossible"),
+        (["--batch-size", "30"], "setting batch_size=30 is impossible; take a multiple of shards="),
+        (["--network", "transformer"], "invalid choice: 'transformer'"),
+        (["--data", "nowhere"], "not there; give the directory"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_one_line(words: list[str], said: str, tmp_path: Path) -> None:
+    done = call("-m", "apparel.train", *words, at=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

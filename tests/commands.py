@@ -1,0 +1,34 @@
+"""Our programs as a user starts them: in a process of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """This process's variables with `changes`, of which None unsets."""
+    own: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"}
+    return {name: value for name, value in {**own, **(changes or {})}.items() if value is not None}
+
+
+def start(*words: str, at: Path, changes: Mapping[str, str | None] | None = None) -> subprocess.Popen[str]:
+    """Python with these words, its output kept."""
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=at,
+        env=environment(changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(*words: str, at: Path, changes: Mapping[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    process = start(*words, at=at, changes=changes)
+    out, err = process.communicate(timeout=100)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)

@@ -1,0 +1,60 @@
+"""A real engine, driven through its SDK, and the image that `make build` makes with it."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from tests.samebench.checkout import ROOT, copy_checkout, run
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """A client of the engine; skips where none answers, which .ci/run doesn't allow."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        reason = f"no Docker engine answers here ({str(error).split('(')[0].strip()})"
+        if os.environ.get("SAMEBENCH_REQUIRE_ENGINE"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.DockerClient) -> str:
+    """The CPU image of this checkout, built if it is not there."""
+    done = run(["make", "build", "RUNTIME=docker"], cwd=ROOT, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()[1]
+
+
+# Runs a shell line in the image, without a mount; its output.
+InImage = Callable[..., str]
+
+
+@pytest.fixture
+def in_image(engine: docker.DockerClient, image: str) -> InImage:
+    """Runs a shell line in the image as the user given."""
+
+    def inside(line: str, *, user: str | None = None) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the SDK leaves its stream to the collector
+            output: bytes = engine.containers.run(image, ["sh", "-c", line], user=user, remove=True)
+        return output.decode().strip()
+
+    return inside
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of this checkout in a folder with spaces, that any user may enter."""
+    for parent in [tmp_path, *tmp_path.parents[:2]]:
+        parent.chmod(0o755)
+    return copy_checkout(tmp_path / "my work")

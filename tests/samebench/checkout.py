@@ -1,0 +1,43 @@
+"""A checkout to try things in, and commands run in it as a user would."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What the runtime leaves in our environment, and make in that of its children: a fresh user has none of it.
+INHERITED = {"SAMEBENCH", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "RUNTIME", "GPU", "ARGS", "DATA"}
+
+
+def copy_checkout(to: Path) -> Path:
+    """The tracked parts that `make` needs, in the folder `to`, which may have spaces in its name."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", ".dockerignore"):
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, to / name)
+    for name in ("docker", "src"):
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (to / "data").mkdir()
+    for reference in (ROOT / "data").glob("*.sha256"):
+        shutil.copy(reference, to / "data")
+    return to
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    path: Path | None = None,
+    timeout: float = 240,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs `command` in the checkout `cwd` with a fresh user's variables; the programs in `path` come first."""
+    environment = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    environment |= variables or {}
+    if path:
+        environment["PATH"] = f"{path}:{environment['PATH']}"
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )

@@ -1,0 +1,77 @@
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from samebench import command
+from samebench.command import Interrupted, Lacking, Refusal
+from tests.commands import call
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (Refusal("epochs=0"), 2),
+        (Lacking("no GPU"), 3),
+        (Interrupted("runs/x"), 4),
+        (KeyboardInterrupt(), 4),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 3),
+        (OSError(errno.EROFS, "Read-only file system", "runs/x"), 3),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 3),
+    ],
+)
+def test_each_way_to_stop_has_its_code_and_one_line(
+    stop: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(_: Sequence[str]) -> None:
+        raise stop
+
+    with pytest.raises(SystemExit) as ended:
+        command.run(main)
+    assert ended.value.code == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert not stop.args or str(stop.args[-1]) in err or "runs/x" in err
+
+
+@pytest.mark.parametrize("bug", [ValueError("shapes differ"), KeyError("x"), OSError(errno.EIO, "I/O error")])
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    def main(_: Sequence[str]) -> None:
+        raise bug
+
+    with pytest.raises(type(bug)):
+        command.run(main)
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.run(lambda _: answer)
+    assert ended.value.code == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_only_asks_and_the_second_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from samebench import command\n"
+        "with command.interruptible() as stopped:\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    print(stopped(), flush=True)\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    print('still here')\n"
+    )
+    done = call("-c", program, at=tmp_path)
+    assert done.stdout == "True\n"
+    assert done.returncode == -number
+
+
+def test_the_handlers_that_were_there_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with command.interruptible() as stopped:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped()
+    assert signal.getsignal(signal.SIGINT) is before

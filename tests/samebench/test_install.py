@@ -1,0 +1,107 @@
+"""`install.sh`: what it installs is what the locks say, to the byte, or nothing.
+
+Runs the real script with the real uv on small wheels made here, from a wheelhouse and without a network.
+"""
+
+import base64
+import hashlib
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from samebench.lock import SHARED, parse
+
+from .checkout import ROOT, copy_checkout, run
+
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens, so an index there never answers
+
+
+def write_wheel(directory: Path, name: str, version: str, source: str) -> str:
+    """Writes a wheel that holds one module, `name`; its line for a lock."""
+    wheel = directory / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": source,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{path},sha256={digest},{len(text)}\n"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in (files | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}).items():
+            archive.writestr(path, text)
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout that asks for one shared wheel and a torch of a dozen bytes, both in its wheelhouse."""
+    path = copy_checkout(tmp_path / "my work")
+    wheelhouse = path / "wheels"
+    wheelhouse.mkdir()
+    version = next(pin for pin, _ in parse((ROOT / SHARED).read_text()) if pin.startswith("uv==")).split("==")[1]
+    # uv itself comes from an earlier environment, as when a stale one is made anew; this wheel only meets its line.
+    lines = [write_wheel(wheelhouse, "uv", version, ""), write_wheel(wheelhouse, "shared", "1.0", "answer = 42\n")]
+    (path / "requirements.lock").write_text("".join(lines))
+    (path / "docker/cpu.lock").write_text(write_wheel(wheelhouse, "torch", "1.0+cpu", "__version__ = '1.0+cpu'\n"))
+    (path / ".venv/bin").mkdir(parents=True)
+    shutil.copy(Path(sys.executable).with_name("uv"), path / ".venv/bin/uv")
+    return path
+
+
+def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]:
+    """Exit code and messages of the script, without an index and with a cache of its own."""
+    variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": NOWHERE}
+    variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
+    variables |= {"TMPDIR": str(temporary)} if temporary else {}
+    command = ["sh", "src/samebench/install.sh", sys.executable, f"{checkout}/.venv", "src", "docker/cpu.lock"]
+    done = run(command, cwd=checkout, variables=variables)
+    return done.returncode, done.stderr
+
+
+def imports(checkout: Path, statement: str) -> bool:
+    return run([checkout / ".venv/bin/python", "-c", statement], cwd=checkout.parent).returncode == 0
+
+
+def test_wheelhouse_alone_is_enough(checkout: Path) -> None:
+    code, said = install(checkout)
+    assert code == 0, said
+    assert imports(checkout, "import shared; assert shared.answer == 42")
+    assert imports(checkout, "import torch; assert torch.__version__ == '1.0+cpu'")
+
+
+def test_tampered_wheel_is_refused_and_nothing_of_it_is_there(checkout: Path) -> None:
+    write_wheel(checkout / "wheels", "shared", "1.0", "answer = 43\n")
+    code, said = install(checkout)
+    assert code == 3
+    assert "requirements.lock could not be installed" in said.splitlines()[-1]
+    assert not imports(checkout, "import shared")
+
+
+def test_hash_line_removed_from_a_lock_is_refused(checkout: Path) -> None:
+    lock = checkout / "docker/cpu.lock"
+    lock.write_text(lock.read_text().split(" --hash")[0] + "\n")
+    code, _ = install(checkout)
+    assert code == 3
+    assert not imports(checkout, "import torch")
+
+
+def test_index_that_does_not_answer_gets_one_last_line_and_code_3(checkout: Path) -> None:
+    (checkout / "wheels/shared-1.0-py3-none-any.whl").unlink()
+    code, said = install(checkout)
+    assert code == 3
+    assert said.splitlines()[-1] == (
+        "samebench: requirements.lock could not be installed (see above);"
+        " behind a mirror set PIP_INDEX_URL and TORCH_INDEX, without a network WHEELHOUSE"
+    )
+
+
+def test_no_temporary_files_are_left(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    install(checkout, temporary=tmp_path / "temporary")
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,0 +1,232 @@
+"""`runtime.sh`: which runtime is taken and why, what it refuses, and how the local one is set up."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samebench.lock import declared
+
+from .checkout import ROOT, copy_checkout, run
+
+SCRIPT = ["sh", "src/samebench/runtime.sh"]
+
+# Stands for install.sh: notes that it was called, and makes what the runtime needs of a virtual environment.
+FAKE_INSTALL = """
+echo "$@" >>installed
+mkdir -p "$2/bin"
+[ ! -e die ] || exit 3
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in a folder with spaces, whose install.sh installs nothing."""
+    path = copy_checkout(tmp_path / "my work, here")
+    (path / "src/samebench/install.sh").write_text(FAKE_INSTALL)
+    return path
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder for fakes that come first on the path."""
+    path = tmp_path / "bin"
+    path.mkdir()
+    return path
+
+
+def write_program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def fake_engines(programs: Path, *, docker: str, podman: str = "exit 1") -> None:
+    write_program(programs / "docker", docker)
+    write_program(programs / "podman", podman)
+
+
+def installs(checkout: Path) -> int:
+    return len((checkout / "installed").read_text().splitlines())
+
+
+def test_engine_that_does_not_answer_is_not_chosen(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="echo 'Cannot connect to the daemon' >&2; exit 1")
+    done = run([*SCRIPT, "echo", "hello"], cwd=checkout, path=programs)
+    assert done.stdout == "hello\n"
+    assert "runtime: local (docker does not answer, podman does not answer)" in done.stderr
+
+
+def test_podman_is_chosen_when_only_podman_answers(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="exit 1", podman='[ "$1" = info ] && echo 4.3.1; [ "$1" != run ] || echo in podman')
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs)
+    assert "runtime: podman (docker does not answer, version 4.3.1 answers)" in done.stderr
+    assert done.stdout == "in podman\n"
+
+
+def test_runtime_asked_for_is_never_replaced_by_another(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="echo 'Cannot connect to the daemon' >&2; exit 1")
+    done = run([*SCRIPT, "echo", "hello"], cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
+    assert (done.returncode, done.stdout) == (3, "")
+    answer = "the engine does not answer (Cannot connect to the daemon); start it, or use RUNTIME=local"
+    assert done.stderr == f"samebench: RUNTIME=docker: {answer}\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"RUNTIME": "vagrant"}, "RUNTIME=vagrant: give auto, docker, podman or local"),
+        ({"GPU": "yes"}, "GPU=yes: give GPU=1, or nothing"),
+        ({"CA_CERT": "/nowhere.pem"}, "CA_CERT=/nowhere.pem: no such file"),
+    ],
+)
+def test_wrong_use_gets_one_line_and_code_2(checkout: Path, variables: dict[str, str], line: str) -> None:
+    done = run([*SCRIPT, "true"], cwd=checkout, variables=variables)
+    assert (done.returncode, done.stderr) == (2, f"samebench: {line}\n")
+
+
+def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs).stdout.splitlines()
+    assert words[words.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
+    assert words[words.index("--cap-drop") + 1] == "ALL"
+    assert {"no-new-privileges", "--read-only", "--init", "--pids-limit"} <= set(words)
+    assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
+
+
+def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name(
+    checkout: Path, programs: Path, tmp_path: Path
+) -> None:
+    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA": str(tmp_path)}).stdout.splitlines()
+    assert f'type=bind,"source={tmp_path}","target={tmp_path}",readonly' in words
+
+
+def test_local_environment_is_made_once(checkout: Path) -> None:
+    for _ in range(2):
+        assert run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"}).returncode == 0
+    assert installs(checkout) == 1
+
+
+def test_changed_lock_is_noticed_and_mended(checkout: Path) -> None:
+    run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"})
+    with (checkout / "docker/cpu.lock").open("a") as lock:
+        lock.write("# changed\n")
+    run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"})
+    assert installs(checkout) == 2
+
+
+def test_interrupted_setup_is_finished_by_the_next_call(checkout: Path) -> None:
+    (checkout / "die").touch()
+    assert run([*SCRIPT, "echo", "hello"], cwd=checkout, variables={"RUNTIME": "local"}).stdout == ""
+    (checkout / "die").unlink()
+    assert run([*SCRIPT, "echo", "hello"], cwd=checkout, variables={"RUNTIME": "local"}).stdout == "hello\n"
+    assert installs(checkout) == 2
+
+
+def test_moved_checkout_gets_a_new_environment(checkout: Path, tmp_path: Path) -> None:
+    run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"})
+    moved = checkout.rename(tmp_path / "moved")
+    run([*SCRIPT, "true"], cwd=moved, variables={"RUNTIME": "local"})
+    assert installs(moved) == 2
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock here: set-ups at once are not guarded")
+def test_two_commands_at_once_set_up_once(checkout: Path) -> None:
+    (checkout / "src/samebench/install.sh").write_text("sleep 1\n" + FAKE_INSTALL)
+    environment = {k: v for k, v in os.environ.items() if k != "SAMEBENCH"} | {"RUNTIME": "local"}
+    both = [
+        subprocess.Popen([*SCRIPT, "echo", "done"], cwd=checkout, env=environment, stdout=-1, stderr=-1) for _ in "ab"
+    ]
+    assert [process.communicate(timeout=60)[0] for process in both] == [b"done\n", b"done\n"]
+    assert installs(checkout) == 1
+
+
+def test_python_of_the_right_version_is_looked_for_and_else_left_to_uv(checkout: Path, programs: Path) -> None:
+    version = declared()[0]
+    for name in (f"python{version}", "python3"):
+        write_program(programs / name, "echo 3.4 /usr/bin/python3.4")
+    run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "local"})
+    assert (checkout / "installed").read_text().split()[0] == version
+
+
+def test_local_runtime_sets_what_the_image_sets(checkout: Path) -> None:
+    line = 'echo "$ATEN_CPU_CAPABILITY $MKL_CBWR $ONEDNN_MAX_CPU_ISA $CUBLAS_WORKSPACE_CONFIG"'
+    done = run([*SCRIPT, "sh", "-c", line], cwd=checkout, variables={"RUNTIME": "local"})
+    assert done.stdout == "avx2 COMPATIBLE AVX2 :4096:8\n"
+
+
+def test_unwritable_checkout_gets_one_line_and_code_3(checkout: Path) -> None:
+    if os.getuid():
+        checkout.chmod(0o555)
+        command = SCRIPT
+    else:
+        for parent in [checkout, *checkout.parents[:3]]:
+            parent.chmod(0o755)
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *SCRIPT]
+    done = run([*command, "true"], cwd=checkout, variables={"RUNTIME": "local"})
+    checkout.chmod(0o755)
+    assert done.returncode == 3
+    remedy = "make it yours (chown), then run the same command again"
+    assert done.stderr.splitlines()[1:] == [f"samebench: {checkout}/data: not writable; {remedy}"]
+
+
+def test_two_dockerfiles_differ_only_in_their_lock() -> None:
+    cpu, gpu = ((ROOT / f"docker/{name}.Dockerfile").read_text().splitlines() for name in ("cpu", "gpu"))
+    differing = [(a, b) for a, b in zip(cpu, gpu, strict=True) if a != b]
+    assert 0 < len(differing) < 10
+    assert all(a.replace("docker/cpu.lock", "docker/gpu.lock") == b for a, b in differing[1:]), (
+        "line 1 says which it is"
+    )
+
+
+def test_apt_of_an_official_base_is_frozen_at_its_own_snapshot(tmp_path: Path) -> None:
+    sources = tmp_path / "debian.sources"
+    sources.write_text(
+        "Types: deb\n# http://snapshot.example/archive/debian/20260601T000000Z\nURIs: http://mirror.example/debian\n"
+        "Suites: bookworm bookworm-updates\n\nTypes: deb\n"
+        "# http://snapshot.example/archive/debian-security/20260601T000000Z\nURIs: http://mirror.example/security\n"
+    )
+    dockerfile = (ROOT / "docker/cpu.Dockerfile").read_text()
+    expression = dockerfile.split("sed -i -E '")[1].split("'")[0].replace(r"snapshot/", "snapshot/")
+    subprocess.run(["sed", "-i", "-E", expression, sources], check=True)
+    text = sources.read_text()
+    assert "mirror.example" not in text
+    assert text.count("URIs: http://snapshot.example/archive/debian") == 2
+    assert text.count("Check-Valid-Until: no") == 2
+
+
+def test_version_of_python_stands_in_one_place() -> None:
+    version = declared()[0]
+    where = ["Makefile", "docker/*.Dockerfile", "src", ".devcontainer", "pyproject.toml"]
+    named = run(["git", "grep", "-lF", version, "--", *where], cwd=ROOT)
+    if named.returncode > 1:
+        pytest.skip(f"no git history here: {named.stderr.strip()}")
+    assert named.stdout.split() == ["pyproject.toml"]
+    assert sys.version_info[:2] == tuple(map(int, version.split(".")))
+
+
+def test_every_target_is_dry_runnable_and_listed_in_the_help() -> None:
+    targets = next(
+        line.split()[1:] for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY")
+    )
+    listed = run(["make"], cwd=ROOT).stdout
+    for target in targets:
+        done = run(["make", "-n", target, "PKG=x"], cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert f"\n{target} " in f"\n{listed}"
+
+
+def test_makefile_keeps_to_what_gnu_make_3_81_knows() -> None:
+    text = (ROOT / "Makefile").read_text()
+    for newer in ("!=", "::=", ".ONESHELL", "$(file", "$(guile", "&:", "$(intcmp", "$(let"):
+        assert newer not in text
+
+
+def test_nothing_but_the_locks_and_install_reaches_the_build() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert lines[0] == "*"
+    allowed = {line.removeprefix("!") for line in lines[1:]}
+    assert allowed == {"docker/cpu.lock", "docker/gpu.lock", "requirements.lock", "src/samebench/install.sh"}
