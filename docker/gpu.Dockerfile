@@ -52,8 +52,8 @@ RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
 ENV HOME=/home/bench
 ENV SAMEBENCH=1
+ENV JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS=false
 ENV LANG=C.UTF-8
-ENV PYTHONDONTWRITEBYTECODE=1
 # The CPU level, for the same weights on every x86-64 machine; see src/samebench/determinism.py.
 ENV ATEN_CPU_CAPABILITY=avx2
 ENV MKL_CBWR=COMPATIBLE

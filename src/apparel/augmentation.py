@@ -6,11 +6,11 @@ from torch import Tensor
 
 from apparel.randomness import integers
 
-SHIFT = 2
+SHIFT = 1
 
 
 def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int) -> Tensor:
-    """Images (N, 1, 28, 28) flipped left to right by a coin and shifted by up to two pixels, edges black.
+    """Images (N, 1, 28, 28) flipped left to right by a coin and shifted by up to SHIFT pixels, edges black.
 
     `indices` (N,) are the images' places in the training set.
     """

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from apparel import data, networks
 from apparel.augmentation import augment
+from apparel.curves import Curves
 from apparel.model import BATCH, Model, Preprocessing
 from apparel.randomness import order
 from apparel.run import Run
@@ -107,11 +107,10 @@ class Training:
     def fit(self, stopped: Callable[[], bool]) -> None:
         """Train to the last epoch, keep the best weights, and ask the test images once."""
         began = time.monotonic()
-        with SummaryWriter(str(self.run.directory)) as curves:
+        with Curves(self.run.directory) as curves:
             while self.epoch < self.settings.epochs:
                 figures = self.train_epoch(stopped)
-                for name, value in figures.items():
-                    curves.add_scalar(name, value, self.epoch)
+                curves.add(figures, step=self.epoch)
         best = Model.load(self.run.weights)
         _, accuracy = self.measure(best, self.data.test())
         seconds = round(time.monotonic() - began, 3)

@@ -108,10 +108,10 @@ def test_the_validation_images_are_a_twelfth_of_each_category_and_no_longer_in_t
     assert torch.bincount(labels[chosen]).tolist() == [500] * 10
 
 
-def test_every_image_is_in_training_or_in_validation() -> None:
+def test_every_image_is_in_training_or_in_validation_and_none_in_both() -> None:
     known = data.synthetic(0, training=240, test=10)
     images = torch.cat([known.training.images, known.validation.images]).flatten(1).tolist()
-    assert len({tuple(image) for image in images}) == 240
+    assert len(images) == len({tuple(image) for image in images}) == 240
 
 
 def test_the_data_version_is_that_of_the_content() -> None:

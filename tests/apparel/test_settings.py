@@ -16,7 +16,7 @@ from samebench.command import Refusal
         ("batch_size", 1),
         ("batch_size", 501),
         ("shards", 0),
-        ("shards", 500),
+        ("shards", 256),
         ("lr", 0.0),
         ("lr", float("inf")),
         ("weight_decay", -1.0),

@@ -58,12 +58,11 @@ def docker(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def load_shell(state: Path, image: str) -> None:
     """Gives the engine an image that holds nothing but a shell and `sleep`."""
     archive = state / "shell.tar"
+    programs = [path for name in ("sh", "sleep") if (path := shutil.which(name))]
+    libraries = re.findall(r"/lib\S+", subprocess.check_output(["ldd", *programs], text=True))
     with tarfile.open(archive, "w") as tar:
-        for program in ("sh", "sleep"):
-            path = shutil.which(program)
-            assert path
-            for needed in [path, *re.findall(r"/lib\S+", subprocess.check_output(["ldd", path], text=True))]:
-                tar.add(Path(needed).resolve(), needed)
+        for needed in {*programs, *(path.rstrip(":") for path in libraries)}:
+            tar.add(Path(needed).resolve(), needed)
     assert docker(state, "import", str(archive), image).returncode == 0
 
 

@@ -28,6 +28,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, mon
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
 
 
+def test_who_reads_while_we_write_still_has_the_old_file_whole(tmp_path: Path) -> None:
+    files.write(tmp_path / "a", b"old")
+    with (tmp_path / "a").open("rb") as reader:
+        files.write(tmp_path / "a", b"new")
+        assert reader.read() == b"old"
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_what_is_sealed_comes_back(tmp_path: Path) -> None:
     files.write(tmp_path / "a", files.seal(b"one\ntwo"))
     assert files.unseal(tmp_path / "a") == b"one\ntwo"
