@@ -3,6 +3,7 @@
 python -m apparel.train --epochs 1 --seed 3
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,9 @@ class Training:
         losses = [self.step(batch, stopped) for batch in tqdm(self.batches(), **self._bar())]
         self.shards.merge()
         validation_loss, accuracy = self.measure(self.model, self.data.validation)
+        if not math.isfinite(validation_loss):
+            remedy = f"take a lower lr than {self.settings.lr}"
+            raise Refusal(f"{self.run.directory}: the loss is {validation_loss}; {remedy}")
         if validation_loss < self.best:
             self.best = validation_loss
             self.model.save(self.run.weights)

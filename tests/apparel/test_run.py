@@ -65,6 +65,14 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_nothing_half_written
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
 
 
+def test_on_a_disk_without_a_byte_left_the_curves_make_room_for_the_state(disk: Path) -> None:
+    run = Run.start(disk / "runs")
+    (run.directory / "events.out.tfevents.1").write_bytes(bytes(8192))
+    fill(disk)
+    run.fail()
+    assert Run.open(run.directory).receipt["state"] == "failed"
+
+
 def test_a_receipt_that_cannot_be_written_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, _content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

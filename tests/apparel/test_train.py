@@ -64,7 +64,7 @@ def test_training_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
 def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: data.Data) -> None:
     net = networks.make(network, seed=0)
-    images, labels = tiny.training.images[:32].float() / 255, tiny.training.labels[:32]
+    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
 
     def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
@@ -73,21 +73,21 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: dat
         shards = Shards(net, count=2, pool=pool)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         for _ in range(150):
-            value = shards.gradients(loss, torch.arange(32))
+            value = shards.gradients(loss, torch.arange(16))
             optimizer.step()
     assert value < 0.01
 
 
 def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> None:
     net = networks.make("linear", seed=0)
-    images, labels = tiny.training.images[:32].float() / 255, tiny.training.labels[:32]
+    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
 
     def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
 
-    whole = torch.autograd.grad(loss(net, torch.arange(32)), list(net.parameters()))
+    whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
     with workers(2) as pool:
-        Shards(net, count=4, pool=pool).gradients(loss, torch.arange(32))
+        Shards(net, count=4, pool=pool).gradients(loss, torch.arange(16))
     for parameter, gradient in zip(net.parameters(), whole, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
@@ -147,6 +147,12 @@ def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypa
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["interrupted"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_loss_that_is_no_number_any_more_ends_the_run_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="take a lower lr than 1e"):
+        train.train(dataclasses.replace(QUICK, network="linear", lr=1e38), runs=tmp_path)
+    assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["failed"]
 
 
 def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,150 @@
+"""Starts JupyterLab on this checkout and prints a link that works: `make notebook`.
+
+    python -m samebench.notebook              until Ctrl-C
+    python -m samebench.notebook --health     exit code 0 if the one in this container is well
+
+The token is made anew for each start and can't be switched off. Settings and kernels that a user makes stay in the
+checkout, under .samebench/jupyter.
+"""
+
+import json
+import os
+import secrets
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from samebench import command, service
+from samebench.command import Lacking, Refusal
+
+PORT = 8888
+READY = "ready.json"  # beside Jupyter's own runtime files: the address and token of a server that is ready
+
+
+def options(address: str, port: int) -> list[str]:
+    """Jupyter's command line; nothing in it is secret, as every user of a machine can read it."""
+    quiet = ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
+    words = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--log-level=ERROR",
+        f"--ServerApp.ip={address}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        # Sockets in our runtime folder, which only this user may enter, not ports that the whole machine may try.
+        "--KernelManager.transport=ipc",
+        # A page elsewhere that calls itself by another name must not reach us: loopback names only.
+        "--ServerApp.allow_remote_access=False",
+        f"--ServerApp.root_dir={service.checkout()}",
+        # Packages come from the locks, so there is nothing to install and no catalogue to fetch.
+        "--LabApp.extension_manager=readonly",
+        *quiet,
+    ]  # fmt: skip
+    return [*words, "--allow-root"] if os.getuid() == 0 else words
+
+
+def environment(runtime: Path, token: str) -> dict[str, str]:
+    """Our variables, with Jupyter's folders in the checkout and the token in a file that only we can read."""
+    secret = runtime / "token"
+    secret.touch(mode=0o600)
+    secret.write_text(token)
+    home = service.checkout() / ".samebench/jupyter"
+    folders = {
+        "IPYTHONDIR": home / "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
+        "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": runtime,
+        "JUPYTER_TOKEN_FILE": secret,
+    }
+    for folder in folders.values():
+        if folder != secret:
+            folder.mkdir(parents=True, exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if name != "JUPYTER_TOKEN"}
+    return inherited | {name: str(path) for name, path in folders.items()}
+
+
+class KernelCheck(threading.Thread):
+    """Starts a kernel and ends it again, beside the server's own start: a lab that can't compute is not ready."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(daemon=True)
+        self.variables = dict(variables)
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        """Waits until the kernel has answered."""
+        from jupyter_client.manager import KernelManager  # noqa: PLC0415 - half a second that --health need not pay
+
+        try:
+            manager = KernelManager(
+                transport="ipc", connection_file=f"{self.variables['JUPYTER_RUNTIME_DIR']}/check.json"
+            )
+            manager.start_kernel(env=self.variables)
+            client = manager.client()
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+        except Exception as error:  # noqa: BLE001 - whatever keeps a kernel from starting, the user must hear it
+            self.failure = f"no kernel can start: {error}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    if arguments == ["--health"]:
+        return health()
+    if arguments:
+        raise Refusal(f"{' '.join(arguments)}: give --health, or nothing")
+    if os.environ.get("JUPYTER_TOKEN") == "" or os.environ.get("TOKEN") is not None:
+        raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
+    address, port, published = service.address(PORT)
+    token = secrets.token_urlsafe(32)
+    with tempfile.TemporaryDirectory(prefix="jupyter-") as folder:
+        runtime = Path(folder)
+        variables = environment(runtime, token)
+        url = f"http://{service.LOOPBACK}:{port}"
+        status = f"{url}/api/status"
+        kernel = KernelCheck(variables)
+        kernel.start()
+
+        def announce() -> str:
+            kernel.join()
+            if kernel.failure:
+                raise Lacking(kernel.failure)
+            if service.answer(status) != 403:
+                raise Refusal("JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config")
+            (runtime / "token").unlink()
+            write_ready(runtime, status=status, token=token)
+            return f"JupyterLab: http://{service.LOOPBACK}:{published}/lab?token={token}   (Ctrl-C ends it)"
+
+        return service.serve(
+            options(address, port),
+            environment=variables,
+            ready=lambda: service.answer(status, headers=authorization(token), seconds=1) == 200,
+            announce=announce,
+        )
+
+
+def authorization(token: str) -> dict[str, str]:
+    """The header that opens Jupyter's interface."""
+    return {"Authorization": f"token {token}"}
+
+
+def write_ready(runtime: Path, *, status: str, token: str) -> None:
+    """Leaves what `--health` needs where only this user can read it."""
+    path = runtime / READY
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"status": status, "token": token}))
+
+
+def health() -> int:
+    """0 if a server of this user is ready and answers within 4 s, else 1."""
+    for path in Path(tempfile.gettempdir()).glob(f"jupyter-*/{READY}"):
+        known = json.loads(path.read_text())
+        if service.answer(known["status"], headers=authorization(known["token"]), seconds=4) == 200:
+            return 0
+    return 1
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,139 @@
+"""A server on loopback behind a secret, that says where it is once it answers and leaves nothing when it ends.
+
+What `make notebook` and `make tensorboard` have in common. In a container the runtime publishes our port on the host's
+loopback and says on which (SAMEBENCH_PUBLISHED); elsewhere we look for a free one ourselves.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from samebench.command import Lacking, Refusal
+
+LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container, whose port is published on loopback
+READY_SECONDS = 90
+STOP_SECONDS = 4  # an engine kills after 5
+
+
+def address(default_port: int) -> tuple[str, int, int]:
+    """Where to listen, and the port that a browser on this machine asks: (address, port, port in the link).
+
+    `PORT`, or `default_port`, is taken if it is free, and else the next free one.
+    """
+    if published := os.environ.get("SAMEBENCH_PUBLISHED"):
+        return EVERYWHERE, default_port, int(published)
+    first = wanted_port(default_port)
+    for port in range(first, min(first + 50, 65536)):
+        if is_free(port):
+            if port != first:
+                print(f"samebench: port {first} is taken, using {port}", file=sys.stderr)
+            return LOOPBACK, port, port
+    raise Lacking(f"PORT={first}: taken, and so are the 49 after it; give another with PORT=")
+
+
+def wanted_port(default: int) -> int:
+    """`PORT` from the environment. Raises Refusal where it is none."""
+    value = os.environ.get("PORT") or str(default)
+    if not (value.isdecimal() and 1024 <= int(value) < 65536):
+        raise Refusal(f"PORT={value}: give a number from 1024 to 65535")
+    return int(value)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on loopback at `port`."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def answer(url: str, *, headers: Mapping[str, str] | None = None, seconds: float = 5) -> int:
+    """The status code that `url` answers with; 0 where nothing answers in time."""
+    request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - always our own http address
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on loopback
+    try:
+        with direct.open(request, timeout=seconds) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+def serve(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    ready: Callable[[], bool],
+    announce: Callable[[], str],
+) -> int:
+    """Runs the server `command` until it ends or is told to; its exit code, 0 when it was told to.
+
+    `ready` is asked until it says yes; then `announce` gives the link, which is printed, and opened if `OPEN=1`.
+    Raises Lacking where the server does not answer in time.
+    """
+    with told_to_stop() as stop:
+        # In a session of its own: Ctrl-C reaches us alone, and we end it as `docker stop` would.
+        server = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+        try:
+            deadline = time.monotonic() + READY_SECONDS
+            while not ready() and server.poll() is None and not stop.wait(0.05):
+                if time.monotonic() > deadline:
+                    raise Lacking(f"{command[0]} did not answer within {READY_SECONDS} s; its messages are above")
+            if server.poll() is None and not stop.is_set():
+                tell(announce())
+            while server.poll() is None and not stop.wait(0.2):
+                pass
+        finally:
+            code = end(server)
+    return 0 if stop.is_set() else code
+
+
+def tell(link: str) -> None:
+    """Prints the link; opens it where the user asked for that and we can."""
+    print(link, flush=True)
+    if os.environ.get("OPEN") == "1" and not os.environ.get("SAMEBENCH_PUBLISHED"):
+        webbrowser.open(link.split()[1])
+
+
+def end(server: subprocess.Popen[bytes]) -> int:
+    """Ends the server and all it started; what doesn't go by itself is killed. Its exit code."""
+    if server.poll() is None:
+        server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    return server.returncode
+
+
+@contextmanager
+def told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def checkout() -> Path:
+    """The root of the checkout: the folder that a server shows."""
+    return Path(__file__).resolve().parents[2]

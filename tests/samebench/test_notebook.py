@@ -1,0 +1,241 @@
+"""`make notebook` and `make tensorboard` in the local runtime: real servers, real requests."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+from samebench import service
+
+from .checkout import ROOT, copy_checkout, run
+
+# Prints every address pattern of the server that our options make; a process of its own, as it starts half of Jupyter.
+PATTERNS = """
+import json, os
+from jupyterlab.labapp import LabApp
+from samebench.notebook import options
+from samebench.service import LOOPBACK
+app = LabApp.initialize_server(argv=options(LOOPBACK, 0)[3:])
+rules = app.web_app.default_router.rules + app.web_app.wildcard_router.rules
+leaves = [inner for rule in rules for inner in getattr(rule.target, "rules", [rule])]
+found = {leaf.matcher.regex.pattern for leaf in leaves if hasattr(leaf.matcher, "regex")}
+print(json.dumps(sorted(found)))
+os._exit(0)
+"""
+UUID = "00000000-0000-0000-0000-000000000000"
+# What a login page is made of, and the server's version at /api; nothing that the token guards.
+PUBLIC = re.compile(r"/api$|/login|/logout|/static/|/robots\.txt|/favicon\.ico|/lab/extensions/|/api/security/csp-report")
+
+
+@dataclass
+class Server:
+    """A server that said where it is."""
+
+    process: subprocess.Popen[str]
+    link: str
+
+    @property
+    def port(self) -> int:
+        """The port in the link."""
+        return int(self.link.split(":")[2].split("/")[0])
+
+    @property
+    def token(self) -> str:
+        """The token in the link."""
+        return self.link.split("token=")[-1]
+
+    def ask(self, method: str, path: str, **headers: str) -> int:
+        """The status of the answer, 0 for none; redirects are not followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            return connection.getresponse().status
+        except TimeoutError:
+            return 0
+        finally:
+            connection.close()
+
+
+@contextmanager
+def started(module: str, at: Path, **variables: str) -> Iterator[Server]:
+    """The server of `module`, as make starts it in the checkout `at`; stopped as Ctrl-C would."""
+    environment = {k: v for k, v in os.environ.items() if k not in {"PORT", "OPEN", "SAMEBENCH_PUBLISHED"}}
+    environment |= {"PYTHONPATH": str(at / "src")} | variables
+    words = [sys.executable, "-m", f"samebench.{module}"]
+    with subprocess.Popen(words, cwd=at, env=environment, stdout=-1, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            yield Server(process, line.split()[1])
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_checkout(tmp_path_factory.mktemp("notebook") / "my work")
+
+
+@pytest.fixture(scope="module")
+def lab(checkout: Path) -> Iterator[Server]:
+    with started("notebook", checkout) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def paths() -> list[str]:
+    """One address for each that the server knows."""
+    done = subprocess.run([sys.executable, "-c", PATTERNS], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [example(pattern) for pattern in json.loads(done.stdout.splitlines()[-1])]
+
+
+def example(pattern: str) -> str:
+    """An address that matches the pattern of a handler."""
+    path = pattern.removesuffix("$").replace(r"(?:(?:/[^/]+)+|/?)", "/README.md")
+    path = re.sub(r"\\w\+-\\w\+-\\w\+-\\w\+-\\w\+", UUID, path)
+    path = path.replace(r"(?P<workspace>/workspaces/[a-zA-Z0-9\-\_]+)?(?P<tree>/tree/.*)?", "")
+    path = re.sub(r"\(\?P<\w+>([^()]*)\)|\(([^()]*)\)", lambda found: found[1] or found[2], path)
+    path = re.sub(r"\[[^]]*\]\+|\\w\+|\.\*", "x", path).replace("/?", "/").replace("\\", "")
+    return path.split("|")[0] if path.startswith("/") else "/x"
+
+
+def test_link_opens_the_lab_and_nothing_else_is_needed(lab: Server) -> None:
+    assert lab.ask("GET", "/lab", Authorization=f"token {lab.token}") == 200
+    assert lab.ask("GET", lab.link.split(str(lab.port))[1]) in {200, 302}
+
+
+def test_every_handler_is_closed_without_the_token(lab: Server, paths: list[str]) -> None:
+    assert len(paths) > 50
+    old = "A" * len(lab.token)
+    wrongs: list[dict[str, str]] = [{}, {"Authorization": "token "}, {"Authorization": "token wrong"}]
+    wrongs += [{"Authorization": f"token {old}"}, {"Origin": "http://elsewhere.example"}, {"Cookie": "username=x"}]
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    upgrade |= {"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "a" * 22 + "=="}
+    opened = [
+        (method, path, headers)
+        for path in paths
+        # JupyterLab's licenses stumble over their own refusal (TypeError in its log) and never answer.
+        if not PUBLIC.match(path) and "/api/licenses/" not in path
+        for headers in [*wrongs, upgrade]
+        for method in (["GET"] if headers is upgrade else ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        if (status := lab.ask(method, path, **headers)) == 101 or 200 <= status < 300
+    ]
+    assert opened == []
+
+
+def test_the_same_handlers_open_with_the_token(lab: Server, paths: list[str]) -> None:
+    key = {"Authorization": f"token {lab.token}"}
+    answers = [lab.ask("GET", path, **key) for path in paths if "shutdown" not in path]
+    assert sum(200 <= answer < 300 for answer in answers) > 15
+
+
+def test_name_that_is_not_loopback_is_refused_even_with_the_token(lab: Server) -> None:
+    assert lab.ask("GET", "/api/status", Authorization=f"token {lab.token}", Host="elsewhere.example") == 403
+
+
+def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) -> None:
+    assert lab.ask("GET", "/api/kernelspecs/python3", Authorization=f"token {lab.token}") == 200
+    manager, client = start_new_kernel(env=dict(os.environ))
+    reply = client.execute_interactive("import apparel, samebench, torch", timeout=60, output_hook=print)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "ok"
+
+
+def test_settings_stay_in_the_checkout(lab: Server, checkout: Path) -> None:
+    assert {path.name for path in (checkout / ".samebench/jupyter").iterdir()} >= {"config", "data", "settings"}
+
+
+def test_taken_port_is_stepped_over_and_tokens_differ(lab: Server, checkout: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with started("notebook", checkout, PORT=str(port)) as other:
+            assert other.port > port
+            assert other.token != lab.token
+            assert min(len(other.token), len(lab.token)) * 6 >= 128, "bits, at six a character"
+            assert other.ask("GET", "/api/status", Authorization=f"token {lab.token}") == 403
+
+
+def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_path: Path) -> None:
+    health = [sys.executable, "-m", "samebench.notebook", "--health"]
+    variables = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(checkout / "src")}
+    assert run(health, cwd=checkout, variables=variables).returncode == 1
+    with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
+        assert run(health, cwd=checkout, variables=variables).returncode == 0
+        child = int(subprocess.check_output(["pgrep", "-P", str(server.process.pid)], text=True).split()[0])
+        os.kill(child, signal.SIGSTOP)
+        begun = time.monotonic()
+        assert run(health, cwd=checkout, variables=variables).returncode == 1
+        assert time.monotonic() - begun < 30
+        os.kill(child, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"TOKEN": ""}, "the token can't be chosen or left out"),
+        ({"JUPYTER_TOKEN": ""}, "the token can't be chosen or left out"),
+        ({"PORT": "http"}, "PORT=http: give a number from 1024 to 65535"),
+        ({"PORT": "80"}, "PORT=80: give a number from 1024 to 65535"),
+    ],
+)
+def test_wrong_use_is_refused_in_one_line(checkout: Path, variables: dict[str, str], line: str) -> None:
+    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables=variables)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_token_switched_off_in_the_settings_is_refused(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "open")
+    config = checkout / ".samebench/jupyter/config"
+    config.mkdir(parents=True)
+    (config / "jupyter_server_config.py").write_text("c.IdentityProvider.token = ''\n")
+    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"})
+    assert done.returncode == 2
+    assert "JupyterLab lets everybody in" in done.stderr
+
+
+def test_stopped_server_leaves_no_process_and_no_file(checkout: Path, tmp_path: Path) -> None:
+    with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
+        children = subprocess.check_output(["pgrep", "-P", str(server.process.pid)], text=True).split()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None:
+    with started("tensorboard", checkout) as board:
+        secret = "/" + board.link.split("/")[3]
+        assert len(secret) * 6 >= 128
+        assert board.ask("GET", f"{secret}/") == 200
+        for path in ("/", "/data/runs", "/x" + secret, secret[:-1] + "/", "/index.html", "/data/plugins_listing"):
+            assert not 200 <= board.ask("GET", path) < 400, path
+
+
+def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(5)
+        assert service.answer(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2) == 0
+        asked, _ = server.accept()
+        asked.close()
