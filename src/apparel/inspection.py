@@ -1,0 +1,114 @@
+"""What to know about a data set before trusting it, and about a model before believing it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, one_hot
+
+from apparel.data import LABELS, Split
+from apparel.randomness import order
+
+BLOCK = 500
+
+
+def near_duplicates(images: Tensor, *, within: float) -> tuple[Tensor, Tensor]:
+    """Every pair (M, 2) of images (N, 1, 28, 28) whose pixels differ by `within` or less, nearest first.
+
+    The difference (M,) is the root mean square over the pixels, 0 to 255; 0 is a duplicate. Nothing is missed:
+    the mean of 4x4 pixels can't differ by more than the pixels do, and neither can one direction of those
+    means, along which the images are sorted so that only neighbours are compared.
+    """
+    coarse = avg_pool2d(images.float(), 4).flatten(1)
+    coarse = coarse - coarse.mean(0)
+    values, vectors = torch.linalg.eigh(coarse.T @ coarse)
+    ranked = (coarse @ vectors[:, values.argmax()]).sort()
+    radius = within * coarse.shape[1] ** 0.5 + 0.01  # the rounding of a float32 sum stays below it
+    pairs = torch.cat(list(_close(coarse[ranked.indices], ranked.values, radius)))
+    pairs = ranked.indices[pairs].sort(1).values
+    distances = torch.cat([_difference(images, part) for part in torch.split(pairs, 10_000)])
+    nearest = distances.argsort(stable=True)
+    nearest = nearest[distances[nearest] <= within]
+    return pairs[nearest], distances[nearest]
+
+
+def _close(points: Tensor, keys: Tensor, radius: float) -> Iterator[Tensor]:
+    """Pairs (M, 2) of rows of points (N, D) not further apart than `radius`; keys (N,) rise and are as near."""
+    squares = points.square().sum(1)
+    slack = 1e-5 * float(squares.max())  # |a|² + |b|² - 2ab cancels digits that float32 does not have
+    for start in range(0, len(points), BLOCK):
+        end = min(start + BLOCK, len(points))
+        stop = int(torch.searchsorted(keys, keys[end - 1] + radius, right=True))
+        products = points[start:end] @ points[start:stop].T
+        apart = squares[start:end, None] + squares[None, start:stop] - 2 * products
+        pairs = (apart <= radius**2 + slack).nonzero()
+        yield pairs[pairs[:, 1] > pairs[:, 0]] + start
+
+
+def _difference(images: Tensor, pairs: Tensor) -> Tensor:
+    first, second = images[pairs[:, 0]].float(), images[pairs[:, 1]].float()
+    return (first - second).square().flatten(1).mean(1).sqrt()
+
+
+def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tensor:
+    """How many (N, 10) of each image's nearest neighbours carry each label; an image is no neighbour of its own.
+
+    Neighbours are sought among `references` images, at half the resolution and along its 32 main directions.
+    """
+    points = avg_pool2d(split.images.float(), 2).flatten(1)
+    points = points - points.mean(0)
+    points = points @ torch.linalg.eigh(points.T @ points).eigenvectors[:, -32:]
+    chosen = order(len(split), seed=0, epoch=0, purpose="references")[:references]
+    squares, labels = points[chosen].square().sum(1), split.labels[chosen]
+    found = []
+    for places in torch.split(torch.arange(len(split)), BLOCK):
+        apart = squares - 2 * points[places] @ points[chosen].T
+        apart.masked_fill_(places[:, None] == chosen, float("inf"))
+        found.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
+    return one_hot(torch.cat(found), len(LABELS)).sum(1)
+
+
+def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:
+    """The images (M,) whose neighbours all agree on one label that is not theirs, and that label (M,)."""
+    most, label = votes.max(1)
+    places = ((most == votes.sum(1)) & (label != split.labels)).nonzero().squeeze(1)
+    return places, label[places]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """In bins of equal width over the confidence: how many images, how sure and how right, 0 to 1."""
+
+    counts: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 0 to 1, as Guo et al. (2017) define it."""
+        gaps = (self.confidence - self.accuracy).abs()
+        return float((self.counts * gaps).sum() / self.counts.sum())
+
+    @property
+    def overconfidence(self) -> float:
+        """Mean confidence less accuracy: above 0 the model is too sure, below 0 too modest."""
+        return float((self.counts * (self.confidence - self.accuracy)).sum() / self.counts.sum())
+
+
+def calibration(probabilities: Tensor, labels: Tensor, *, bins: int = 10) -> Calibration:
+    """Hold the confidence of probabilities (N, 10) against labels (N,)."""
+    confidence, predicted = probabilities.double().max(1)
+    places = (confidence * bins).long().clamp_max(bins - 1)
+    counts = torch.bincount(places, minlength=bins)
+    met = counts.clamp_min(1)
+    sure = torch.bincount(places, weights=confidence, minlength=bins) / met
+    right = torch.bincount(places, weights=(predicted == labels).double(), minlength=bins) / met
+    return Calibration(counts, sure, right)
+
+
+def worst(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The images (M,) that were taken for something else, the most confident mistake first."""
+    confidence, predicted = probabilities.max(1)
+    wrong = (predicted != labels).nonzero().squeeze(1)
+    return wrong[confidence[wrong].argsort(descending=True, stable=True)]

@@ -1,0 +1,44 @@
+"""A training on part of the data that leaves no run behind: what a notebook can wait for."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from apparel.data import Data
+from apparel.model import Model
+from apparel.randomness import order
+from apparel.run import Run
+from apparel.settings import Settings
+from apparel.shards import workers
+from apparel.train import Training, choose_device
+from samebench import command, cores
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came out: the best model and the figures of each epoch."""
+
+    model: Model
+    history: list[dict[str, Any]]
+
+
+def part(known: Data, *, images: int) -> Data:
+    """`images` of the training images, drawn the same each time; the test images stay out of reach.
+
+    A twelfth of them is held out for validation, and `test()` gives the validation images of the whole.
+    """
+    drawn = order(len(known.training), seed=0, epoch=0, purpose="part")[:images]
+    return Data(known.training.take(drawn), known.validation)
+
+
+def train(settings: Settings, known: Data) -> Trial:
+    """Train on `known`; the run's folder is gone when this returns."""
+    with (
+        tempfile.TemporaryDirectory(prefix="samebench-") as home,
+        command.interruptible() as stopped,
+        workers(min(cores.allowed(), settings.shards)) as pool,
+    ):
+        run = Run.start(Path(home), settings=asdict(settings))
+        Training(settings, known, run=run, pool=pool, device=choose_device(settings)).fit(stopped)
+        return Trial(Model.load(run.weights), run.receipt["history"])
