@@ -5,34 +5,38 @@
 #   make train DATA=/some/where               data files that are already there
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
+#   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make build GPU=1                          the GPU workspace
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 
 ARGS ?=
 DATA ?=
+NAME ?=
 PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook tensorboard train evaluate test data shell lint lock add clean
+.PHONY: help build notebook new-notebook tensorboard train evaluate test soak data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
 SERVE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
 
-CHECKS = ruff check . && ruff format --check . && mypy
 FLAGS = $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
 build: ## build the workspace image
 	@$(RUNTIME_SH) --build
 
-notebook: ## JupyterLab on this checkout, on loopback, behind a fresh token
+notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
 	@$(call SERVE,8888) python -m samebench.notebook
+
+new-notebook: ## a notebook to start from: make new-notebook NAME=words
+	@$(BENCH) python -m samebench.starter $(if $(NAME),"$(NAME)")
 
 tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVE,6006) python -m samebench.tensorboard
@@ -44,8 +48,11 @@ evaluate: ## per-class figures and confusion matrix of a run
 	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(FLAGS)
 
 test: ## check every promise that this machine can check
-	@$(BENCH) sh -c '$(CHECKS) && exec pytest "$$@"' test $(ARGS)
+	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(ARGS)
 	@$(if $(SAMEBENCH),true,$(RUNTIME_SH) --test-engine $(ARGS))
+
+soak: ## the checks that run long
+	@$(BENCH) pytest -m soak $(ARGS)
 
 data: ## fetch the data set, or verify what is there
 	@$(BENCH) python -m apparel.data $(FLAGS)
@@ -53,8 +60,14 @@ data: ## fetch the data set, or verify what is there
 shell: ## a shell in the environment
 	@$(BENCH) bash
 
-lint: ## lint, format and types
-	@$(BENCH) sh -c '$(CHECKS)'
+hooks: ## check every commit, keep outputs out of git; safe to repeat
+	@sh src/samebench/hook.sh install
+
+lint: ## every check of a commit, on all files
+	@$(BENCH) python -m samebench.lint
+
+format: ## format, and mend what can be mended
+	@$(BENCH) sh -c 'ruff check --fix-only --quiet . ; ruff format .'
 
 lock: ## write the locks from pyproject.toml
 	@$(BENCH) python -m samebench.lock

@@ -158,7 +158,7 @@ def add(packages: list[str]) -> None:
     """
     path = ROOT / "pyproject.toml"
     before = path.read_text()
-    command = ["uv", "add", "--frozen", "--no-sync", "--quiet", *packages]
+    command = ["uv", "add", "--frozen", "--quiet", *packages]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"{' '.join(packages)}: {' '.join(done.stderr.split())}")

@@ -6,6 +6,8 @@
 #   sh src/samebench/runtime.sh --serve PORT COMMAND…
 #                                           the same for a server: publishes its PORT on the host's loopback, and no
 #                                           container is left when it ends; `COMMAND --health` says how it is
+#   sh src/samebench/runtime.sh --ready COMMAND…
+#                                           the same for git, which calls often: the runtime that is ready, and no word
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
@@ -21,6 +23,7 @@ fail() {
 }
 
 service= # the port of the server that is asked for
+quiet=   # not a word about the runtime
 
 case ${GPU:-} in
 '' | 0) flavour=cpu venv=.venv ;;
@@ -64,7 +67,26 @@ choose_runtime() {
         ;;
     *) fail 2 "RUNTIME=$RUNTIME: give auto, docker, podman or local" ;;
     esac
-    say "runtime: $RUNTIME ($reason)"
+    [ -n "$quiet" ] || say "runtime: $RUNTIME ($reason)"
+}
+
+# The runtime that starts soonest of those that need no setting up; where none is, `auto` decides as ever.
+take_ready() {
+    for flavour in cpu gpu; do
+        [ $flavour = cpu ] && venv=.venv || venv=.venv-gpu
+        if [ "$(cat $venv/samebench.stamp 2>/dev/null)" = "$(stamp)" ]; then
+            RUNTIME=local
+            return
+        fi
+    done
+    for RUNTIME in docker podman; do
+        command -v $RUNTIME >/dev/null || continue
+        for flavour in cpu gpu; do
+            name_image
+            ! $RUNTIME image inspect "$image" >/dev/null 2>&1 || return 0
+        done
+    done
+    RUNTIME=auto flavour=cpu venv=.venv
 }
 
 # ---- the image ----
@@ -187,7 +209,8 @@ open_browser() {
 
 # Waits for the engine's client, passing signals on, so that somebody is there to speak when the engine dies.
 stay_with() {
-    "$@" <&0 &
+    exec 3<&0 # a shell gives what it starts in the background no input; dash not even if asked with <&0
+    "$@" <&3 3<&- &
     client=$!
     trap 'kill -TERM $client' TERM
     trap : INT # the client has it from the terminal, too
@@ -249,7 +272,7 @@ ensure_venv() {
 find_python() {
     version=$(sed -n 's/^requires-python = "==\([0-9.]*\)\.\*".*/\1/p' pyproject.toml)
     for candidate in "python$version" python3; do
-        found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null) || continue
+        found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys._base_executable)' 2>/dev/null) || continue
         if [ "${found%% *}" = "$version" ]; then
             printf '%s' "${found#* }"
             return
@@ -305,6 +328,11 @@ case ${1:-} in
     ;;
 '') fail 2 "usage: sh src/samebench/runtime.sh COMMAND…" ;;
 *)
+    if [ "$1" = --ready ]; then
+        shift
+        quiet=1
+        [ "${RUNTIME:-auto}" != auto ] || take_ready
+    fi
     [ -n "${SAMEBENCH_LOCKED:-}" ] || choose_runtime
     writable data runs # made here, so that no engine makes them as root
     if [ "$RUNTIME" = local ]; then run_locally "$@"; else run_in_image "$@"; fi

@@ -11,13 +11,24 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the runtime leaves in our environment, and make in that of its children: a fresh user has none of it.
 INHERITED = {"SAMEBENCH", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "RUNTIME", "GPU", "ARGS", "DATA"}
 
+FILES = (
+    ".dockerignore",
+    ".gitattributes",
+    ".gitignore",
+    ".hadolint.yaml",
+    ".pre-commit-config.yaml",
+    "Makefile",
+    "pyproject.toml",
+    "requirements.lock",
+)
+
 
 def copy_checkout(to: Path) -> Path:
     """The tracked parts that `make` needs, in the folder `to`, which may have spaces in its name."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", ".dockerignore"):
-        to.mkdir(parents=True, exist_ok=True)
+    to.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
         shutil.copy(ROOT / name, to / name)
-    for name in ("docker", "src"):
+    for name in ("docker", "notebooks", "src"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     (to / "data").mkdir()
     for reference in (ROOT / "data").glob("*.sha256"):

@@ -36,7 +36,7 @@ os._exit(0)
 """
 UUID = "00000000-0000-0000-0000-000000000000"
 # What a login page is made of, and the server's version at /api; nothing that the token guards.
-PUBLIC = re.compile(r"/api$|/login|/logout|/static/|/robots\.txt|/favicon\.ico|/lab/extensions/|/api/security/csp-report")
+PUBLIC = re.compile(r"/(api$|login|logout|static/|robots\.txt|favicon\.ico|lab/extensions/|api/security/csp-report)")
 
 
 @dataclass

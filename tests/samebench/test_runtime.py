@@ -104,6 +104,34 @@ def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name(
     assert f'type=bind,"source={tmp_path}","target={tmp_path}",readonly' in words
 
 
+def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; run) cat ;; esac")
+    piped = ["sh", "-c", "printf one | sh src/samebench/runtime.sh true"]
+    assert run(piped, cwd=checkout, path=programs).stdout == "one"
+
+
+def test_git_gets_the_local_environment_if_that_is_ready_and_not_a_word(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="echo 26.1.5")
+    run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "local"})
+    done = run([*SCRIPT, "--ready", "echo", "hello"], cwd=checkout, path=programs)
+    assert (done.stdout, done.stderr) == ("hello\n", "")
+
+
+def test_git_gets_the_engine_that_has_the_image_if_there_is_no_local_environment(
+    checkout: Path, programs: Path
+) -> None:
+    has_image = 'case "$*" in info*) echo 4.3.1 ;; "image inspect"*) ;; run*) echo in podman ;; esac'
+    fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; *) exit 1 ;; esac", podman=has_image)
+    done = run([*SCRIPT, "--ready", "true"], cwd=checkout, path=programs)
+    assert (done.stdout, done.stderr) == ("in podman\n", "")
+
+
+def test_git_gets_what_anybody_gets_where_nothing_is_ready(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="exit 1")
+    assert run([*SCRIPT, "--ready", "echo", "hello"], cwd=checkout, path=programs).stdout == "hello\n"
+    assert installs(checkout) == 1
+
+
 def test_local_environment_is_made_once(checkout: Path) -> None:
     for _ in range(2):
         assert run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"}).returncode == 0
@@ -150,6 +178,14 @@ def test_python_of_the_right_version_is_looked_for_and_else_left_to_uv(checkout:
         write_program(programs / name, "echo 3.4 /usr/bin/python3.4")
     run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "local"})
     assert (checkout / "installed").read_text().split()[0] == version
+
+
+def test_stale_environment_that_is_active_is_not_made_from_itself(checkout: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+    run([*SCRIPT, "true"], cwd=checkout, path=checkout / ".venv/bin", variables={"RUNTIME": "local"})
+    python = (checkout / "installed").read_text().split()[0]
+    assert Path(python).is_file()
+    assert not python.startswith(str(checkout))
 
 
 def test_local_runtime_sets_what_the_image_sets(checkout: Path) -> None:
