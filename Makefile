@@ -55,7 +55,7 @@ soak: ## the checks that run long
 	@$(BENCH) pytest -m soak $(ARGS)
 
 data: ## fetch the data set, or verify what is there
-	@$(BENCH) python -m apparel.data $(FLAGS)
+	@$(BENCH) python -m apparel.data $(if $(DATA),"$(DATA)") $(ARGS)
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

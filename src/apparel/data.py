@@ -99,17 +99,17 @@ def validation_mask(labels: Tensor) -> Tensor:
 def load(name: str) -> Data:
     """The data set that the setting `data` names: fashion-mnist, synthetic or a directory.
 
-    Every file is checked against the hashes in git. Raises Refusal for one that is missing or differs.
+    What is missing of fashion-mnist is fetched first. Every file is checked against the hashes in git. Raises
+    Refusal for one that is missing or differs.
     """
     if name == "synthetic":
         return synthetic(0)
-    folder = HOME if name == "fashion-mnist" else Path(name)
+    folder = Path(name)
+    if name == "fashion-mnist":
+        folder = HOME
+        provide(HOME)
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
-    splits = [
-        Split(read_idx(contents[f"{part}-images-idx3-ubyte"]), read_idx(contents[f"{part}-labels-idx1-ubyte"]))
-        for part in ("train", "t10k")
-    ]
-    return Data(*splits)
+    return Data(_split(contents, "train"), _split(contents, "t10k"))
 
 
 def _split(contents: dict[str, bytes], part: str) -> Split:
@@ -127,8 +127,7 @@ def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.is_file() or not packed.is_file() else packed
     if not path.is_file():
-        remedy = "run `make data`" if folder == HOME else "give the directory with the four files"
-        raise Refusal(f"{path}: not there; {remedy}")
+        raise Refusal(f"{path}: not there; give the directory with the four files")
     try:
         content = gzip.decompress(path.read_bytes()) if path is packed else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

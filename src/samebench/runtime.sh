@@ -124,7 +124,7 @@ build_image() {
         # three times as long.
         BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default)
         export BUILDX_BUILDER
-        set -- docker buildx build --provenance=false --output type=image,compression=zstd,compression-level=3,force-compression=true "$@"
+        set -- docker buildx build --provenance=false --output type=image,oci-mediatypes=true,compression=zstd,compression-level=3,force-compression=true "$@"
     else
         set -- podman build "$@"
     fi

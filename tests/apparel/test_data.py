@@ -125,6 +125,19 @@ def test_changing_the_data_changes_the_version() -> None:
     assert data.Data(known.training, swapped).version != data.Data(known.training, known.test()).version
 
 
+def test_the_default_set_is_fetched_by_whoever_loads_it(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = tmp_path / "upstream"
+    upstream.mkdir()
+    for name in NAMES:
+        (upstream / f"{name}.gz").write_bytes(gzip.compress((small / name).read_bytes()))
+    monkeypatch.setattr(data, "UPSTREAM", upstream.as_uri())
+    monkeypatch.setattr(data, "HOME", tmp_path / "home")
+    assert data.load("fashion-mnist").version == data.load(str(small)).version
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == list(NAMES)
+
+
 class Offline:
     """A network on which no source answers; counts who asks."""
 

@@ -65,6 +65,7 @@ def test_tampered_lock_builds_and_tags_nothing(engine: docker.DockerClient, imag
     lock = checkout / "docker/cpu.lock"
     lock.write_text(lock.read_text().replace("sha256:6", "sha256:7"))
     before = {tag for one in engine.images.list() for tag in one.tags}
+    assert image in before
     done = run(["make", "build", "RUNTIME=docker"], cwd=checkout, timeout=600)
     assert done.returncode
     assert "docker/cpu.lock could not be installed" in done.stderr

@@ -1,0 +1,142 @@
+"""The devcontainer, opened by the real client as VS Code would, for host users of different UIDs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.samebench.checkout import ROOT, copy_checkout, run
+
+from .test_image import as_user
+
+CLIENT = ROOT / "tests/devcontainer"
+
+
+def configuration(path: str) -> dict[str, Any]:
+    """A devcontainer.json without its comments, which stand on lines of their own."""
+    text = re.sub(r"^\s*//.*$", "", (ROOT / ".devcontainer" / path).read_text(), flags=re.MULTILINE)
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def test_cpu_and_gpu_devcontainer_differ_only_in_image_and_gpu() -> None:
+    cpu, gpu = configuration("devcontainer.json"), configuration("gpu/devcontainer.json")
+    assert gpu.pop("hostRequirements") == {"gpu": True}
+    assert gpu["runArgs"].pop(0) == "--gpus=all"
+    assert [(ROOT / ".devcontainer" / cpu["build"].pop("dockerfile")).resolve()] == [ROOT / "docker/cpu.Dockerfile"]
+    assert (ROOT / ".devcontainer/gpu" / gpu["build"].pop("dockerfile")).resolve() == ROOT / "docker/gpu.Dockerfile"
+    assert (ROOT / ".devcontainer/gpu" / gpu["build"].pop("context")).resolve() == ROOT
+    assert (ROOT / ".devcontainer" / cpu["build"].pop("context")).resolve() == ROOT
+    assert (cpu.pop("name"), gpu.pop("name")) == ("Samebench (CPU)", "Samebench (GPU)")
+    assert cpu == gpu
+
+
+@pytest.fixture(scope="session")
+def client() -> Path:
+    """The pinned client, installed from its lock."""
+    program = CLIENT / "node_modules/.bin/devcontainer"
+    if not program.exists():
+        if not shutil.which("npm"):
+            pytest.skip("no npm here to install the devcontainer client with")
+        subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=300)
+    return program
+
+
+class Devcontainer:
+    """A checkout that belongs to the host user `uid`, and the container that the client opens on it."""
+
+    def __init__(self, client: Path, *, uid: int, checkout: Path) -> None:
+        self.client, self.uid, self.checkout = client, uid, checkout
+
+    def call(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs the client as the host user."""
+        where = ["--workspace-folder", str(self.checkout)]
+        variables = {"HOME": str(self.checkout.parent / "home")}
+        command = [*named(self.checkout.parent), *as_user(self.uid), str(self.client), verb, *where, *words]
+        return run(command, cwd=self.checkout, timeout=600, variables=variables)
+
+
+def named(folder: Path) -> list[str]:
+    """What gives the host users of these tests a name, which the client asks for, and leaves the machine as it was."""
+    if os.getuid():
+        return []
+    users = folder / "passwd"
+    users.write_text(
+        Path("/etc/passwd").read_text() + "teammate:x:1010:1010::/:/bin/sh\nother:x:1000:1000::/:/bin/sh\n"
+    )
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(users)]
+
+
+@pytest.fixture(params=[1000, 1010])
+def devcontainer(
+    request: pytest.FixtureRequest, client: Path, engine: docker.DockerClient, image: str, tmp_path: Path
+) -> Iterator[Devcontainer]:
+    uid: int = request.param
+    for parent in [tmp_path, *tmp_path.parents[:2]]:
+        parent.chmod(0o755)
+    checkout = copy_checkout(tmp_path / "work")
+    (tmp_path / "home").mkdir()
+    shutil.copytree(ROOT / ".devcontainer", checkout / ".devcontainer")
+    shutil.copytree(ROOT / "tests", checkout / "tests", ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    bring_what_the_engine_needs(checkout / ".devcontainer/devcontainer.json")
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    if os.getuid() != uid:
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            os.chown(path, uid, uid, follow_symlinks=False)
+    before = {str(one.id) for one in engine.images.list()}
+    yield Devcontainer(client, uid=uid, checkout=checkout)
+    # The client has no `down`, and makes one more image to renumber the user.
+    for container in engine.containers.list(all=True, filters={"label": f"devcontainer.local_folder={checkout}"}):
+        container.remove(force=True)
+    for made in {str(one.id) for one in engine.images.list()} - before:
+        engine.images.remove(made, force=True)
+
+
+def bring_what_the_engine_needs(path: Path) -> None:
+    """Adds the build options that `make build` takes from the environment, as the README tells those who need them."""
+    authority = os.environ.get("CA_CERT") or os.environ.get("SSL_CERT_FILE")
+    wheels = os.environ.get("WHEELHOUSE") or os.environ.get("PIP_FIND_LINKS")
+    options = [f"--secret=id=ca,src={authority}"] if authority else []
+    options += [f"--build-context=wheelhouse={wheels}"] if wheels and Path(wheels).is_dir() else []
+    path.write_text(path.read_text().replace('"context": "..",', f'"context": "..", "options": {json.dumps(options)},'))
+
+
+@pytest.mark.soak
+def test_teammate_opens_trains_tests_and_owns_the_files(devcontainer: Devcontainer, image: str) -> None:
+    up = devcontainer.call("up")
+    assert up.returncode == 0, up.stderr[-3000:]
+    train = devcontainer.call("exec", "make", "train", "ARGS=--data synthetic --epochs 1")
+    assert train.returncode == 0, train.stderr
+    assert devcontainer.call("exec", "git", "status", "--short").returncode == 0
+    tests = devcontainer.call("exec", "make", "test", "ARGS=tests/samebench/test_settings.py")
+    assert " passed" in tests.stdout, tests.stdout[-2000:] + tests.stderr[-2000:]
+    runs = list((devcontainer.checkout / "runs").rglob("*"))
+    assert runs
+    assert {path.stat().st_uid for path in runs} == {devcontainer.uid}
+    assert same_environment(devcontainer, image)
+
+
+def same_environment(devcontainer: Devcontainer, image: str) -> bool:
+    """Whether wheels, OS packages and the variables of the image are the same as under `make shell`."""
+    line = "dpkg-query --show; env | grep -E '^(ATEN|MKL|ONEDNN|CUBLAS|JUPYTER_SERVER|SAMEBENCH|LANG)' | sort; "
+    line += (
+        "python -c 'from importlib.metadata import distributions as d; print(sorted((x.name, x.version) for x in d()))'"
+    )
+    inside = devcontainer.call("exec", "sh", "-c", line).stdout
+    beside = run(["docker", "run", "--rm", image, "sh", "-c", line], cwd=ROOT).stdout
+    assert inside == beside
+    return len(inside) > 1000
+
+
+@pytest.mark.soak
+def test_second_opening_starts_nothing_anew(devcontainer: Devcontainer) -> None:
+    first, second = (json.loads(devcontainer.call("up").stdout.splitlines()[-1]) for _ in "ab")
+    assert first["outcome"] == second["outcome"] == "success"
+    assert first["containerId"] == second["containerId"]
