@@ -19,6 +19,8 @@ from tests.samebench.checkout import copy_checkout, run
 @pytest.fixture
 def state() -> Iterator[Path]:
     """A folder for the engine's state; its path is short, as a socket's must be."""
+    if os.getuid() or not shutil.which("dockerd"):
+        pytest.skip("starting an engine takes root and dockerd")
     path = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp"))
     yield path
     subprocess.run(["pkill", "--signal", "KILL", "--full", str(path)], check=False)  # its containerd and container
@@ -30,8 +32,6 @@ def state() -> Iterator[Path]:
 @pytest.fixture
 def engine(state: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The engine, answering at `state`/docker.sock."""
-    if os.getuid() or not shutil.which("dockerd"):
-        pytest.skip("starting an engine takes root and dockerd")
     (state / "daemon.json").write_text("{}")  # not the machine's, which may ask for other things
     options = [
         f"--config-file={state}/daemon.json",

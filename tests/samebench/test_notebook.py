@@ -31,7 +31,7 @@ app = LabApp.initialize_server(argv=options(LOOPBACK, 0)[3:])
 rules = app.web_app.default_router.rules + app.web_app.wildcard_router.rules
 leaves = [inner for rule in rules for inner in getattr(rule.target, "rules", [rule])]
 found = {leaf.matcher.regex.pattern for leaf in leaves if hasattr(leaf.matcher, "regex")}
-print(json.dumps(sorted(found)))
+print(json.dumps(sorted(found)), flush=True)
 os._exit(0)
 """
 UUID = "00000000-0000-0000-0000-000000000000"
@@ -101,6 +101,11 @@ def paths() -> list[str]:
     done = subprocess.run([sys.executable, "-c", PATTERNS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return [example(pattern) for pattern in json.loads(done.stdout.splitlines()[-1])]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def example(pattern: str) -> str:
@@ -178,7 +183,7 @@ def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_
     assert run(health, cwd=checkout, variables=variables).returncode == 1
     with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
         assert run(health, cwd=checkout, variables=variables).returncode == 0
-        child = int(subprocess.check_output(["pgrep", "-P", str(server.process.pid)], text=True).split()[0])
+        child = children(server.process.pid)[0]
         os.kill(child, signal.SIGSTOP)
         begun = time.monotonic()
         assert run(health, cwd=checkout, variables=variables).returncode == 1
@@ -214,10 +219,11 @@ def test_token_switched_off_in_the_settings_is_refused(tmp_path: Path) -> None:
 
 def test_stopped_server_leaves_no_process_and_no_file(checkout: Path, tmp_path: Path) -> None:
     with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
-        children = subprocess.check_output(["pgrep", "-P", str(server.process.pid)], text=True).split()
+        started_by_it = children(server.process.pid)
+        assert started_by_it
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started_by_it if Path(f"/proc/{pid}").exists()]
     assert list(tmp_path.iterdir()) == []
 
 
