@@ -3,7 +3,10 @@
 #   make train ARGS="--epochs 1 --seed 3"     settings of the command behind a target
 #   make train RUNTIME=local                  auto (default), docker, podman or local
 #   make train DATA=/some/where               data files that are already there
+#   make train FAST=1                         the machine's full speed instead of the same bits everywhere
+#   make train RESUME=latest                  goes on with a run (or RESUME=runs/<id>)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
+#   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make build GPU=1                          the GPU workspace
@@ -17,14 +20,14 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train evaluate test soak data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate test soak data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
 SERVE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
 
-FLAGS = $(if $(DATA),--data "$(DATA)") $(ARGS)
+FLAGS = $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(FAST)),--fast) $(ARGS)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
@@ -42,7 +45,10 @@ tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVE,6006) python -m samebench.tensorboard
 
 train: ## train; prints where the run is
-	@$(BENCH) python -m apparel.train $(FLAGS)
+	@$(BENCH) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
+
+reproduce: ## train a run again: identical, or what has changed
+	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(filter-out 0,$(QUICK)),--quick) $(FLAGS)
 
 evaluate: ## per-class figures and confusion matrix of a run
 	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(FLAGS)

@@ -16,13 +16,15 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 
 class Curves:
-    """A file of scalars in `directory`, open while it is entered."""
+    """A file of scalars in `directory`, open while it is entered; those of an earlier process make way for it."""
 
     def __init__(self, directory: Path) -> None:
         # TensorBoard knows its files by this name.
         self.path = directory / f"events.out.tfevents.{int(time.time())}.{os.getpid()}"
 
     def __enter__(self) -> Self:
+        for earlier in self.path.parent.glob("events.out.tfevents.*"):
+            earlier.unlink()
         # Unbuffered, so that a failed write leaves nothing to fail again at the end.
         self._records = RecordWriter(self.path.open("ab", buffering=0))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))

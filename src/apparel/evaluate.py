@@ -84,7 +84,7 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
 def evaluate(run: Run, *, source: str = "") -> str:
     """Ask the run's model about the test images, draw `confusion.png` into the run, return the table."""
     model = Model.load(run.weights)
-    test = data.load(source or run.receipt["settings"]["data"]).test()
+    test = data.load(source or run.settings().data).test()
     predicted = model.predict(test.images).argmax(1)
     matrix = confusion(test.labels, predicted, categories=len(model.labels))
     accuracy = float(matrix.diagonal().sum() / matrix.sum())
@@ -97,8 +97,8 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
-    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS)
-    fast = bool(run.receipt["settings"]["fast"])
+    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS, state="done")
+    fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)
     print(evaluate(run, source=question.data))

@@ -1,7 +1,6 @@
 """A model: a network with its labels and the preprocessing it was trained with."""
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from apparel import networks
-from samebench import files
+from samebench import files, sealed
+from samebench.command import Refusal
 
 BATCH = 1000
 
@@ -64,20 +64,21 @@ class Model:
             "mean": self.preprocessing.mean,
             "deviation": self.preprocessing.deviation,
         }
-        buffer = io.BytesIO()  # on a full disk torch.save to a file raises without an errno
-        weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-        torch.save(facts | {"weights": weights}, buffer)
-        files.write(path, files.seal(buffer.getvalue()))
+        files.write(path, sealed.pack("model", self.network.state_dict(), facts))
         readable = json.dumps(facts | {"weights_sha256": self.digest()}, indent=2) + "\n"
         files.write(path.with_suffix(".json"), readable.encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
-        stored = torch.load(io.BytesIO(files.unseal(path)), weights_only=True, map_location="cpu")
-        network = networks.make(stored["network"], seed=0)
-        network.load_state_dict(stored["weights"])
-        return cls(stored["network"], network, stored["labels"], Preprocessing(stored["mean"], stored["deviation"]))
+        weights, facts = sealed.unpack(path, "model")
+        try:
+            network = networks.make(facts["network"], seed=0)
+            network.load_state_dict(weights)
+            preprocessing = Preprocessing(float(facts["mean"]), float(facts["deviation"]))
+            return cls(facts["network"], network, tuple(map(str, facts["labels"])), preprocessing)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
 
     def digest(self) -> str:
         """SHA-256 over the names, types, shapes and bytes of the weights, in the order of their names."""
@@ -86,3 +87,7 @@ class Model:
             content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return content.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,18 +1,23 @@
 """Runs: one training each, in `runs/<UTC time>-<four letters>/`, told by its receipt."""
 
+import fcntl
 import json
+import os
 import secrets
 import shutil
 import string
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from samebench import files
+from apparel.settings import Settings
+from samebench import files, receipt
 from samebench.command import Lacking, Refusal
 
-ROOM = 32 << 20  # bytes for weights, curves and pictures
+ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
+PATIENCE = 5.0  # seconds that another process may take to sweep
 
 
 class Run:
@@ -22,21 +27,33 @@ class Run:
         """Hold what `start` made or `find` found."""
         self.directory = directory
         self.receipt = receipt
+        self._lock: int | None = None
 
     @property
     def weights(self) -> Path:
         """Where the best weights are."""
-        return self.directory / "model.pt"
+        return self.directory / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def name(self) -> str:
+        """What checkpoints know it by, also after its directory was renamed."""
+        return str(self.receipt.get("run", self.directory.name))
 
     @classmethod
     def start(cls, home: Path, **facts: Any) -> Self:
-        """Make a new directory in `home` with a receipt in state `running`, or nothing at all.
+        """Make a new directory in `home` with a receipt in state `running`, or nothing at all; hold it.
 
         Raises Lacking where there is too little room, OSError where `home` can't be written.
         """
         if home.exists() and not home.is_dir():
             raise Refusal(f"{home}: not a directory, and runs go there; move it away")
         home.mkdir(parents=True, exist_ok=True)
+        sweep(home)
         if (free := shutil.disk_usage(home).free) < ROOM:
             raise Lacking(f"{home}: {free:,} bytes free, a run needs {ROOM:,}; free some room")
         letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
@@ -44,8 +61,10 @@ class Run:
         directory.mkdir()
         run = cls(directory, {})
         try:
-            run.record(state="running", **facts)
+            run.hold()
+            run.record(run=directory.name, state="running", started=now(), **facts)
         except BaseException:
+            run.release()
             shutil.rmtree(directory)
             raise
         return run
@@ -56,19 +75,44 @@ class Run:
         path = directory / "receipt.json"
         if not path.is_file():
             raise Refusal(f"{directory}: no run with a receipt there; take one of runs/, or train first")
-        try:
-            return cls(directory, json.loads(path.read_bytes()))
-        except ValueError as error:
-            raise Refusal(f"{path}: not JSON ({error}); take another run") from error
+        return cls(directory, receipt.read(path))
 
     @classmethod
-    def newest(cls, home: Path, *, state: str = "done") -> Self:
-        """The newest run in `home` that is in this state. Raises Refusal where there is none."""
+    def newest(cls, home: Path, *, state: str = "") -> Self:
+        """The newest run in `home`, or the newest in this state. Raises Refusal where there is none."""
         for path in sorted(home.glob("*/receipt.json"), reverse=True):
             run = cls.open(path.parent)
-            if run.receipt.get("state") == state:
+            if not state or run.receipt.get("state") == state:
                 return run
-        raise Refusal(f"{home}: no run in state {state}; train first, or name a run")
+        raise Refusal(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
+
+    def hold(self, *, patience: float = PATIENCE) -> None:
+        """Keep other processes out until `release`. Raises Refusal where one is at work on it."""
+        handle = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        deadline = time.monotonic() + patience
+        while not _locked(handle):
+            if time.monotonic() >= deadline:
+                os.close(handle)
+                raise Refusal(f"{self.directory}: in progress in another process; wait for it, or stop it first")
+            time.sleep(0.05)
+        self._lock = handle
+
+    def release(self) -> None:
+        """Let others work on it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def settings(self) -> Settings:
+        """What it was trained with. Raises Refusal where this code knows no such settings."""
+        try:
+            return Settings(**self.receipt["settings"])
+        except (LookupError, TypeError) as error:
+            raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
+
+    def end(self, **facts: Any) -> None:
+        """Record the state `done` and what came out."""
+        self.record(state="done", ended=now(), peak_memory_bytes=receipt.peak_memory(), **facts)
 
     def record(self, **facts: Any) -> None:
         """Add facts to the receipt and put it on the disk."""
@@ -88,3 +132,34 @@ class Run:
     def _write(self) -> None:
         content = json.dumps(self.receipt, indent=2) + "\n"
         files.write(self.directory / "receipt.json", content.encode())
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def sweep(home: Path) -> None:
+    """Clear up after killed trainings: temporary files go, and a run without a process is not `running`."""
+    for lock in home.glob("*/.lock"):
+        run = Run(lock.parent, {})
+        try:
+            run.hold(patience=0)
+        except (Refusal, OSError):
+            continue  # at work, or not ours to touch
+        with suppress(Refusal, OSError):
+            files.sweep(run.directory)
+            run.receipt = Run.open(run.directory).receipt
+            if run.receipt.get("state") == "running":
+                run.record(state="interrupted")
+        run.release()
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: nobody can be kept out
+    return True

@@ -1,7 +1,7 @@
 """Everything that decides what a training gives; flags, receipt and checkpoint are made from it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from apparel import networks
@@ -10,7 +10,8 @@ from samebench.command import Refusal
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def _told(default: Any, text: str) -> Any:
+def told(default: Any, text: str) -> Any:
+    """A field with its default and what its flag's help says."""
     return field(default=default, metadata={"help": text})
 
 
@@ -18,17 +19,17 @@ def _told(default: Any, text: str) -> Any:
 class Settings:
     """The settings of one training; refuses impossible ones with the field, the value and the remedy."""
 
-    data: str = _told("fashion-mnist", "fashion-mnist, synthetic, or a directory with the four idx files")
-    network: networks.Name = _told("conv", "which network to train")
-    epochs: int = _told(6, "how often each training image is seen")
-    seed: int = _told(0, "what the weights, the order and the augmentation are derived from")
-    batch_size: int = _told(256, "images a step")
-    shards: int = _told(4, "equal parts of a batch, each worked on by one thread; part of the result")
-    lr: float = _told(0.25, "the highest learning rate of the schedule")
-    weight_decay: float = _told(0.0005, "pull of the weights towards zero")
-    label_smoothing: float = _told(0.1, "share of a label that goes to all ten")
-    fast: bool = _told(False, "the machine's full speed instead of the same bits everywhere")
-    device: Device = _told("auto", "auto takes what this torch was built for")
+    data: str = told("fashion-mnist", "fashion-mnist, synthetic, or a directory with the four idx files")
+    network: networks.Name = told("conv", "which network to train")
+    epochs: int = told(6, "how often each training image is seen")
+    seed: int = told(0, "what the weights, the order and the augmentation are derived from")
+    batch_size: int = told(256, "images a step")
+    shards: int = told(4, "equal parts of a batch, each worked on by one thread; part of the result")
+    lr: float = told(0.25, "the highest learning rate of the schedule")
+    weight_decay: float = told(0.0005, "pull of the weights towards zero")
+    label_smoothing: float = told(0.1, "share of a label that goes to all ten")
+    fast: bool = told(False, "the machine's full speed instead of the same bits everywhere")
+    device: Device = told("auto", "auto takes what this torch was built for")
 
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""
@@ -51,3 +52,20 @@ class Settings:
     def _require(self, holds: bool, name: str, remedy: str) -> None:
         if not holds:
             raise Refusal(f"setting {name}={getattr(self, name)!r} is impossible; {remedy}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Settings):
+    """What `make train` takes: the settings, and what changes nothing in the weights."""
+
+    resume: str = told("", "go on with a run: latest, or runs/<id>")
+    checkpoint_seconds: float = told(60.0, "from one checkpoint to the next, beside the one after each epoch")
+
+    def __post_init__(self) -> None:
+        """Raise Refusal for the first field that can't be."""
+        super().__post_init__()
+        self._require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
+
+    def settings(self) -> Settings:
+        """The settings alone."""
+        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})

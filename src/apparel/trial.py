@@ -11,7 +11,8 @@ from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import workers
-from apparel.train import Training, choose_device
+from apparel.train import choose_device
+from apparel.training import Training
 from samebench import command, cores
 
 
@@ -41,4 +42,5 @@ def train(settings: Settings, known: Data) -> Trial:
     ):
         run = Run.start(Path(home), settings=asdict(settings))
         Training(settings, known, run=run, pool=pool, device=choose_device(settings)).fit(stopped)
+        run.release()
         return Trial(Model.load(run.weights), run.receipt["history"])

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from samebench import files
+
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
 # What the machine refuses by errno: no space, over quota, read-only, not permitted.
-REFUSED_BY_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+REFUSED_BY_MACHINE = files.FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Refusal(ValueError):  # noqa: N818 - what we do, not what broke
@@ -64,7 +66,7 @@ def _say(message: object, code: int) -> int:
 
 def _one_line(error: OSError) -> str:
     where = error.filename if error.filename is not None else "a file"
-    remedy = "free some room" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make it writable"
+    remedy = "free some room" if error.errno in files.FULL else "make it writable"
     return f"{where}: {error.strerror}; {remedy}, or work in another directory"
 
 

@@ -73,6 +73,16 @@ def level() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+def variables() -> dict[str, str | None]:
+    """The variables of the CPU level as torch found them when it was loaded; None is unset."""
+    return {name: _at_load(name) for name in CPU_LEVEL}
+
+
+def chip() -> str:
+    """The CPU's name for itself."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
 def _check_chip(target: dict[str, str | None]) -> None:
     if target and "avx2" not in (_chip_flags() or {"avx2"}):
         raise Lacking("this CPU has no AVX2, which the pinned CPU level needs; take --fast, which promises nothing")
@@ -117,6 +127,10 @@ def _at_load(name: str) -> str | None:
 
 
 def _chip_flags() -> set[str]:
+    return set(_cpuinfo("flags").split())
+
+
+def _cpuinfo(field: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")

@@ -1,33 +1,42 @@
 """Writing files so that a kill or a full disk leaves the old one or the new one, never half of one."""
 
+import errno
 import hashlib
 import os
+import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
-from samebench.command import Refusal
-
-SEAL = b"samebench sha256 "
+FULL = {errno.ENOSPC, errno.EDQUOT}
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 def write(path: Path, content: bytes) -> None:
     """Put `content` at `path` in one step: temporary file beside it, fsync, rename, fsync of the directory.
 
-    Raises OSError naming `path`; the file that was there before is then untouched.
+    Raises OSError naming `path` and the bytes needed; the file that was there before is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         temporary.replace(path)
+        sync_directory(path.parent)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
+            if error.errno in FULL:
+                error.strerror = f"{error.strerror}, {len(content):,} bytes needed"
         raise
-    sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:
@@ -39,25 +48,14 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def sweep(directory: Path) -> None:
+    """Remove what killed writers have left in `directory` and below; no writer may be at work there."""
+    for path in directory.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def seal(payload: bytes) -> bytes:
-    """`payload` after one header line that carries its SHA-256, so that damage shows before any parsing."""
-    return SEAL + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
-
-
-def unseal(path: Path) -> bytes:
-    """The payload of a sealed file. Raises Refusal where the file is not there, not sealed or damaged."""
-    if not path.is_file():
-        raise Refusal(f"{path}: not there; give a run that has finished an epoch")
-    header, _, payload = path.read_bytes().partition(b"\n")
-    if not header.startswith(SEAL):
-        raise Refusal(f"{path}: not a sealed file of ours; nothing in it was read")
-    expected, got = header.removeprefix(SEAL).decode(errors="replace"), hashlib.sha256(payload).hexdigest()
-    if expected != got:
-        raise Refusal(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")
-    return payload

@@ -140,10 +140,11 @@ build() {
     begun=$(date +%s)
     name_image
     build_image
-    digest=$("$RUNTIME" image inspect --format '{{.Id}}' "$image")
     bytes=$("$RUNTIME" image inspect --format '{{.Size}}' "$image")
-    printf 'samebench:%s  %s  sha256:%s  %s MB  %s s\n' $flavour "$image" "${digest#sha256:}" $((bytes / 1000000)) $(($(date +%s) - begun))
+    printf 'samebench:%s  %s  %s  %s MB  %s s\n' $flavour "$image" "$(digest)" $((bytes / 1000000)) $(($(date +%s) - begun))
 }
+
+digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$image" | sed 's/^sha256://')"; }
 
 run_in_image() {
     ensure_image
@@ -159,7 +160,7 @@ run_in_image() {
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
     [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" "$@"
     # shellcheck disable=SC2046 # both give words without spaces
-    set -- --init $(whose) $(gpus) \
+    set -- --init $(whose) $(gpus) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
         --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
         --mount "type=bind,\"source=$PWD\",target=/workspace" "$@"
@@ -288,7 +289,8 @@ run_locally() {
         case $instruction:$setting in ENV:PATH=* | ENV:HOME=*) ;; ENV:*) export "${setting?}" ;; esac
     done <docker/$flavour.Dockerfile
     PATH=$PWD/$venv/bin:$PATH
-    export PATH
+    SAMEBENCH_RUNTIME=local
+    export PATH SAMEBENCH_RUNTIME
     exec "$@"
 }
 

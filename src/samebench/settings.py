@@ -2,8 +2,9 @@
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from samebench.command import Refusal
@@ -16,11 +17,14 @@ class _Parser(argparse.ArgumentParser):
         raise Refusal(f"{message}; see --help")
 
 
-def parse(kind: type[T], argv: Sequence[str], *, program: str, about: str) -> T:
+def parse(
+    kind: type[T], argv: Sequence[str], *, program: str, about: str, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> T:
     """Make a `kind`, a dataclass, from flags: `batch_size: int` becomes `--batch-size`.
 
-    A bool gives `--fast` and `--no-fast`, a Literal its choices, `metadata={"help": ...}` the help text.
-    Raises Refusal for an unknown flag (naming the nearest), a wrong type or what `kind` itself refuses.
+    A bool gives `--fast` and `--no-fast`, a Literal its choices, `metadata={"help": ...}` the help text; `defaults`
+    go before those of the fields. Raises Refusal for an unknown flag (naming the nearest), a wrong type or what
+    `kind` itself refuses.
     """
     parser = _Parser(
         prog=program,
@@ -31,6 +35,7 @@ def parse(kind: type[T], argv: Sequence[str], *, program: str, about: str) -> T:
     hints = get_type_hints(kind)
     for field in fields(kind):  # type: ignore[arg-type]
         parser.add_argument(_flag(field.name), dest=field.name, **_options(field, hints[field.name]))
+    parser.set_defaults(**defaults)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         raise Refusal(_unknown(unknown[0], [_flag(field.name) for field in fields(kind)]))  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
 
 def test_no_run_that_is_done_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no run in state done"):
-        Run.newest(tmp_path)
+        Run.newest(tmp_path, state="done")
 
 
 def test_a_receipt_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def model() -> Model:
 
 def test_a_saved_model_predicts_the_same_bits(model: Model, tmp_path: Path) -> None:
     images = data.synthetic(1, training=24, test=10).test().images
-    model.save(tmp_path / "model.pt")
-    again = Model.load(tmp_path / "model.pt")
+    model.save(tmp_path / "model.safetensors")
+    again = Model.load(tmp_path / "model.safetensors")
     assert torch.equal(again.predict(images), model.predict(images))
     assert again.labels == list(data.LABELS)
 
@@ -30,18 +30,18 @@ def test_predictions_are_probabilities(model: Model) -> None:
 
 
 def test_the_digest_is_that_of_the_tensors_and_not_of_the_file(model: Model, tmp_path: Path) -> None:
-    for name in ("model.pt", "other.pt"):
+    for name in ("model.safetensors", "other.safetensors"):
         model.save(tmp_path / name)
         assert Model.load(tmp_path / name).digest() == model.digest()
     next(model.network.parameters()).data.view(-1)[0] += 1e-3
-    assert Model.load(tmp_path / "model.pt").digest() != model.digest()
+    assert Model.load(tmp_path / "model.safetensors").digest() != model.digest()
 
 
 @pytest.mark.parametrize("place", [0, 30, 85, 1000, -1])
 def test_a_flipped_bit_is_found_before_parsing(
     place: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "model.pt"
+    path = tmp_path / "model.safetensors"
     model.save(path)
     content = bytearray(path.read_bytes())
     content[place] ^= 1

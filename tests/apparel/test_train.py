@@ -11,6 +11,7 @@ from apparel import data, networks, train
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Shards, workers
+from apparel.training import Training
 from samebench.command import Interrupted, Lacking, Refusal
 from tests.commands import call, start
 
@@ -138,12 +139,12 @@ def test_a_gpu_that_is_not_there_is_lacking(tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_training: train.Training) -> float:
+    def interrupt(_training: Training) -> float:
         signal.raise_signal(signal.SIGTERM)
         return 0.1
 
-    monkeypatch.setattr(train.Training, "rate", interrupt)
-    with pytest.raises(Interrupted, match="epoch 1 of 2"):
+    monkeypatch.setattr(Training, "rate", interrupt)
+    with pytest.raises(Interrupted, match="epoch 1 of 2; go on with: make train RESUME="):
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["interrupted"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -156,7 +157,7 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run_with_the_remedy(tmp_path
 
 
 def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.Training, "rate", lambda _: 1 / 0)
+    monkeypatch.setattr(Training, "rate", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["failed"]
@@ -165,7 +166,7 @@ def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.Signals, tmp_path: Path) -> None:
     process = start("-m", "apparel.train", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
-    while not (found := list(tmp_path.glob("runs/*/model.pt"))) and process.poll() is None:
+    while not (found := list(tmp_path.glob("runs/*/model.safetensors"))) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)

@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # What the runtime leaves in our environment, and make in that of its children: a fresh user has none of it.
-INHERITED = {"SAMEBENCH", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "RUNTIME", "GPU", "ARGS", "DATA"}
+INHERITED = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+INHERITED |= {"SAMEBENCH", "SAMEBENCH_RUNTIME", "SAMEBENCH_IMAGE"}
+INHERITED |= {"RUNTIME", "GPU", "ARGS", "DATA", "FAST", "RUN", "RESUME", "QUICK"}
 
 FILES = (
     ".dockerignore",

@@ -1,0 +1,92 @@
+"""Checkpoints: everything that training needs to go on as if nothing had happened.
+
+Random generators are not among it: every random number here is a function of (seed, epoch, index).
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from apparel.run import Run
+from samebench import files, sealed
+from samebench.command import Refusal
+
+KEPT = 2  # the last and the one before; the best weights are in each of them, and in the run's model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a training stood, and all that decides how it goes on."""
+
+    tensors: dict[str, Tensor]  # weights, best weights, the optimizer's and the shards' state, losses of this epoch
+    step: int  # steps done since the first epoch
+    settings: dict[str, Any]
+    data_version: str
+    device: str
+    history: list[dict[str, float]]  # the figures of each epoch that is done
+    seconds: float  # spent so far
+
+    def facts(self) -> dict[str, Any]:
+        """All but the tensors, as JSON tells it."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "tensors"}
+
+
+def save(run: Run, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint into the run; those older than the one before it go once it is safely there.
+
+    Raises OSError naming the file and the bytes needed; what was there before is then untouched.
+    """
+    run.checkpoints.mkdir(exist_ok=True)
+    facts = {"run": run.name, **checkpoint.facts()}
+    path = run.checkpoints / f"step-{checkpoint.step:08}.safetensors"
+    files.write(path, sealed.pack("checkpoint", checkpoint.tensors, facts))
+    files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    for old in _newest_first(run)[KEPT:]:
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink()
+
+
+def newest(run: Run) -> Checkpoint | None:
+    """The run's newest whole checkpoint; None where it has never saved one. Damaged ones are named and set aside.
+
+    Raises Refusal where all are damaged: a fresh start must be the user's own wish.
+    """
+    damaged: list[Path] = []
+    for path in _newest_first(run):
+        try:
+            checkpoint = _load(path, run)
+        except Refusal as refusal:
+            print(f"{refusal}; trying the one before", flush=True)
+            damaged.append(path)
+            continue
+        for each in damaged:
+            each.rename(each.with_suffix(".damaged"))
+        return checkpoint
+    if damaged:
+        raise Refusal(f"{run.checkpoints}: no checkpoint in it is whole; start a new run")
+    return None
+
+
+def _load(path: Path, run: Run) -> Checkpoint:
+    tensors, facts = sealed.unpack(path, "checkpoint")
+    if facts.get("run") != run.name:
+        raise Refusal(f"{path}: of run {facts.get('run')}, not of {run.name}")
+    try:
+        return Checkpoint(
+            tensors=tensors,
+            step=int(facts["step"]),
+            settings=dict(facts["settings"]),
+            data_version=str(facts["data_version"]),
+            device=str(facts["device"]),
+            history=[{str(name): float(value) for name, value in each.items()} for each in facts["history"]],
+            seconds=float(facts["seconds"]),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Refusal(f"{path}: a checkpoint of other code ({error})") from error
+
+
+def _newest_first(run: Run) -> list[Path]:
+    return sorted(run.checkpoints.glob("step-*.safetensors"), reverse=True)

@@ -1,0 +1,104 @@
+"""Train again from a receipt, and say whether the weights are the same to the bit, or what has changed.
+
+python -m apparel.reproduce --run runs/20261123-201500-abcd
+python -m apparel.reproduce --quick
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from apparel import data, trial
+from apparel.run import Run
+from apparel.settings import Settings, told
+from apparel.train import PLACES, RUNS, train
+from samebench import command, determinism, receipt
+from samebench import settings as flags
+from samebench.command import Lacking, Refusal
+
+GOLDEN = Path(__file__).with_name("golden.json")
+QUICK = Settings(epochs=2)
+PART = 11_000  # images: a fifth of the training images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Settings):
+    """Which run to repeat; a setting that is given is a changed input like any other."""
+
+    run: str = told("", "a run's directory or a receipt; empty: the newest that is done")
+    quick: bool = told(False, "the golden run instead: two epochs on a fifth of the data, its hash in git")
+
+    def settings(self) -> Settings:
+        """The settings alone."""
+        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
+
+
+def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
+    """The exit code and what to say about a receipt and that of its repetition."""
+    before, after = then["weights_sha256"], now["weights_sha256"]
+    # --fast lifts the CPU level itself: named once is enough.
+    levels = ("cpu_level",) if then["settings"].get("fast") != now["settings"]["fast"] else ()
+    changed = receipt.changes(then, now, but=[*PLACES, *levels])
+    for each in then.get("resumed", []):
+        changed += [f"in its middle, after step {each['step']}: {line}" for line in each["changed"]]
+    if before == after:
+        also = "".join(f"\n  changed without effect: {line}" for line in changed)
+        return command.DONE, f"identical: weights {after}{also}"
+    said = f"not identical: weights {before} then, {after} now"
+    if changed:
+        return command.NO, "\n  ".join([f"{said}; changed since:", *changed])
+    promise = "; --fast promises no more" if now["settings"]["fast"] else ""
+    machines = receipt.changes(then, now, among=receipt.MACHINE) or ["nothing that the receipt tells"]
+    return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
+
+
+def golden() -> tuple[int, str]:
+    """The same for the golden run, whose hash stands in git for each architecture."""
+    architecture = platform.machine()
+    expected = json.loads(GOLDEN.read_text()).get(architecture)
+    got = trial.train(QUICK, trial.part(data.load(QUICK.data), images=PART)).model.digest()
+    if not expected:
+        raise Lacking(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
+    if got == expected:
+        return command.DONE, f"identical: golden weights {got}"
+    return command.NO, f"not identical: golden weights {expected} for {architecture} in {GOLDEN.name}, {got} here"
+
+
+def find(name: str) -> dict[str, Any]:
+    """The receipt that `--run` names. Raises Refusal where it is none, or of a run that is not done."""
+    path = Path(name) if name else Run.newest(RUNS, state="done").directory
+    path = path / "receipt.json" if path.is_dir() else path
+    if not path.is_file():
+        raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
+    found = receipt.read(path)
+    receipt.check(found, path)
+    if found["state"] != "done":
+        raise Refusal(
+            f"{path}: {found['state']}, so there are no weights to compare; finish it with make train RESUME="
+        )
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Repeat the run asked for, or the golden one; 0 if the weights are identical, 1 if not."""
+    parse = partial(flags.parse, Question, argv, program="python -m apparel.reproduce", about="Train a run again.")
+    question = parse()
+    if question.quick:
+        determinism.reexecute(fast=False)
+        determinism.pin()
+        code, said = golden()
+    else:
+        then = find(question.run)
+        question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
+        determinism.reexecute(fast=question.fast)
+        code, said = verdict(then, train(question.settings()).receipt)
+    print(said)
+    return code
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,244 @@
+"""The loop: everything that changes while training, how it changes, and how it is kept and taken up again."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from apparel import checkpoint, data, networks
+from apparel.augmentation import augment
+from apparel.checkpoint import Checkpoint
+from apparel.curves import Curves
+from apparel.model import BATCH, Model, Preprocessing
+from apparel.randomness import order
+from apparel.run import Run
+from apparel.settings import Settings
+from apparel.shards import Shards, in_order
+from samebench import determinism
+from samebench.command import Interrupted, Refusal
+
+WARM_UP = 0.2  # share of the steps
+
+
+class Training:
+    """A network on its way, from any step to the last."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        known: data.Data,
+        *,
+        run: Run,
+        pool: ThreadPoolExecutor,
+        device: torch.device,
+        checkpoint_seconds: float = math.inf,
+    ) -> None:
+        """Stand before the first step; a checkpoint is due after each epoch and after `checkpoint_seconds`."""
+        self.settings, self.data, self.run, self.pool, self.device = settings, known, run, pool, device
+        self.checkpoint_seconds = checkpoint_seconds
+        network = networks.make(settings.network, seed=settings.seed).to(device)
+        preprocessing = Preprocessing.of(known.training.images)
+        self.model = Model(settings.network, network, data.LABELS, preprocessing)
+        self.shards = Shards(network, count=settings.shards, pool=pool)
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=settings.lr,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+        )
+        self.steps = len(known.training) // settings.batch_size
+        self.history: list[dict[str, float]] = []  # the figures of each epoch that is done
+        self.losses: list[float] = []  # of each step that this epoch has done
+        self.best_weights: Mapping[str, Tensor] = {}
+        self.seconds_before = 0.0
+        self.began = self.saved = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is under way, from 1."""
+        return len(self.history) + 1
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the first epoch."""
+        return len(self.history) * self.steps + len(self.losses)
+
+    @property
+    def best(self) -> float:
+        """The lowest validation loss so far."""
+        return min((figures["validation_loss"] for figures in self.history), default=math.inf)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this run, in all processes that worked on it."""
+        return self.seconds_before + time.monotonic() - self.began
+
+    def fit(self, stopped: Callable[[], bool]) -> None:
+        """Train to the last epoch, keep the best weights, and ask the test images once."""
+        with Curves(self.run.directory) as curves:
+            for step, figures in enumerate(self.history, start=1):
+                curves.add(figures, step=step)
+            while len(self.history) < self.settings.epochs:
+                self.train_epoch(stopped)
+                curves.add(self.history[-1], step=len(self.history))
+        best = Model.load(self.run.weights)
+        _, accuracy = self.measure(best, self.data.test())
+        self.run.end(weights_sha256=best.digest(), test_accuracy=accuracy, seconds=round(self.seconds, 3))
+
+    def train_epoch(self, stopped: Callable[[], bool]) -> None:
+        """See every training image once, then the validation images; the epoch's figures go into `history`."""
+        for batch in tqdm(self.batches()[len(self.losses) :], **self._bar()):
+            if stopped():
+                self.save()
+                raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
+            self.losses.append(self.step(batch))
+            if time.monotonic() - self.saved >= self.checkpoint_seconds:
+                self.save()
+        self.shards.merge()
+        validation_loss, accuracy = self.measure(self.model, self.data.validation)
+        if not math.isfinite(validation_loss):
+            remedy = f"take a lower lr than {self.settings.lr}"
+            raise Refusal(f"{self.run.directory}: the loss is {validation_loss}; {remedy}")
+        if validation_loss < self.best:
+            self.best_weights = copy.deepcopy(self.model.network.state_dict())
+            self.model.save(self.run.weights)
+        figures = {
+            "train_loss": sum(self.losses) / len(self.losses),
+            "validation_loss": validation_loss,
+            "validation_accuracy": accuracy,
+            "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
+        }
+        print(_line(self.epoch, self.settings.epochs, figures), flush=True)
+        self.history.append(figures)
+        self.losses = []
+        self.save()
+        self.run.record(history=self.history, validation_loss=self.best)
+
+    def batches(self) -> list[Tensor]:
+        """This epoch's batches of indices (batch_size,); the few left over are seen in another epoch."""
+        shuffled = order(len(self.data.training), seed=self.settings.seed, epoch=self.epoch, purpose="order")
+        return list(torch.split(shuffled, self.settings.batch_size)[: self.steps])
+
+    def step(self, batch: Tensor) -> float:
+        """Learn from one batch of indices; return its loss."""
+        value = self.shards.gradients(self.loss, batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * self.rate()
+        self.optimizer.step()
+        return value
+
+    def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
+        """Mean loss of `network` on the training images at `indices` (N,), augmented."""
+        split = self.data.training.take(indices)
+        images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch)
+        with self.precision():
+            logits = network(self.model.preprocessing(images.to(self.device)))
+        smoothing = self.settings.label_smoothing
+        return functional.cross_entropy(logits.float(), split.labels.to(self.device), label_smoothing=smoothing)
+
+    def rate(self) -> float:
+        """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
+        done = (self.steps_done + 1) / (self.steps * self.settings.epochs + 1)
+        return min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+
+    def measure(self, model: Model, split: data.Split) -> tuple[float, float]:
+        """Mean loss without smoothing, and accuracy 0 to 1, of `model` on a split."""
+        probabilities = torch.cat(in_order(self.pool, model.predict, torch.split(split.images, BATCH)))
+        loss = functional.nll_loss(probabilities.clamp_min(1e-12).log(), split.labels)
+        return float(loss), float((probabilities.argmax(1) == split.labels).double().mean())
+
+    def precision(self) -> torch.autocast | nullcontext[None]:
+        """Autocast to bf16 for --fast where the chip computes in it; otherwise as it is."""
+        pays = self.settings.fast and (self.device.type == "cuda" or determinism.bf16_pays())
+        return torch.autocast(self.device.type, torch.bfloat16) if pays else nullcontext()
+
+    def save(self) -> None:
+        """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""
+        checkpoint.save(self.run, self.state())
+        self.saved = time.monotonic()
+
+    def state(self) -> Checkpoint:
+        """Everything that `restore` needs to stand here again, in any process on any machine."""
+        tensors = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        tensors |= _below("network", self.model.network.state_dict())
+        tensors |= _below("best", self.best_weights)
+        for place, replica in enumerate(self.shards.replicas):
+            tensors |= _below(f"shard.{place}", dict(replica.named_buffers()))
+        for place, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= _below(f"optimizer.{place}", moments)
+        return Checkpoint(
+            tensors=tensors,
+            step=self.steps_done,
+            settings=asdict(self.settings),
+            data_version=self.data.version,
+            device=self.device.type,
+            history=self.history,
+            seconds=round(self.seconds, 3),
+        )
+
+    @torch.no_grad()
+    def restore(self, kept: Checkpoint) -> None:
+        """Stand where `kept` was made. Raises Refusal where it was made by code whose state looks different."""
+        network = self.model.network
+        parameters = list(network.parameters())
+        try:
+            network.load_state_dict(_of("network", kept.tensors))
+            self.best_weights = _of("best", kept.tensors)
+            for place, replica in enumerate(self.shards.replicas):
+                for name, buffer in replica.named_buffers():
+                    buffer.copy_(kept.tensors[f"shard.{place}.{name}"])
+            for name, tensor in _of("optimizer", kept.tensors).items():
+                number, _, key = name.partition(".")
+                parameter = parameters[int(number)]
+                self.optimizer.state[parameter][key] = _like(parameter, tensor)
+            self.losses = kept.tensors["losses"].tolist()
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise Refusal(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
+        self.history, self.seconds_before = kept.history, kept.seconds
+        if self.best_weights:
+            # Written anew: a kill may have come between the model and the checkpoint that knows of it.
+            best = copy.deepcopy(network)
+            best.load_state_dict(self.best_weights)
+            replace(self.model, network=best).save(self.run.weights)
+
+    def _bar(self) -> dict[str, Any]:
+        return {
+            "desc": f"epoch {self.epoch}/{self.settings.epochs}",
+            "unit": "step",
+            "initial": len(self.losses),
+            "total": self.steps,
+            "disable": None,
+            "leave": False,
+        }
+
+
+def _line(epoch: int, epochs: int, figures: dict[str, float]) -> str:
+    return (
+        f"epoch {epoch}/{epochs}  train loss {figures['train_loss']:.4f}  "
+        f"validation loss {figures['validation_loss']:.4f}  "
+        f"accuracy {figures['validation_accuracy']:.2%}  {figures['seconds']:.1f} s"
+    )
+
+
+def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """In the parameter's own memory format, as the optimizer had made it."""
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+
+
+def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": tensor for key, tensor in tensors.items()}
+
+
+def _of(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,161 @@
+"""What a training was made of, and what has changed since.
+
+What decides the result is compared (`changes`); what the machine happened to be is only told (`differences`).
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from samebench import cores, determinism, files
+from samebench.command import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = Path(__file__).with_name("receipt.schema.json")
+SOURCE = "src/**/*.py"
+LOCKS = ("requirements.lock", "docker/*.lock")
+NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
+
+# Where a receipt keeps what decides the result, and what does not.
+COMPARED = ("settings", "data_version", "code.source", "locks", "environment", "cpu_level", "device")
+MACHINE = ("machine",)
+
+
+def inputs() -> dict[str, Any]:
+    """All that the bench knows of what decides a result; the project adds its settings and its data's version."""
+    return {
+        "code": code(),
+        "locks": _digests(*LOCKS),
+        "environment": environment(),
+        "cpu_level": {"torch": determinism.level(), **determinism.variables()},
+        "machine": machine(),
+    }
+
+
+def code() -> dict[str, Any]:
+    """The commit, whether anything was changed since (both None without git), and the SHA-256 of each source."""
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".", NOTEBOOKS)
+    return {
+        "commit": commit and commit.decode().strip(),
+        "dirty": None if changed is None else bool(changed),
+        "source": _digests(SOURCE),
+    }
+
+
+def uncommitted() -> bytes:
+    """What was changed since the commit, sources that git does not know yet included, as `git apply` takes it."""
+    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", "src") or b"")
+    added = [_git("diff", "--no-index", "--", "/dev/null", name) for name in unknown.split("\0") if name]
+    return b"".join(part for part in [_git("diff", "--binary", "HEAD", "--", ".", NOTEBOOKS), *added] if part)
+
+
+def environment() -> dict[str, Any]:
+    """The runtime and its image, the interpreter and torch's build."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return {
+        "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
+        "image": os.environ.get("SAMEBENCH_IMAGE"),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "torch": {"version": torch.__version__, "git": torch.version.git_version, "cuda": torch.version.cuda},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What may differ between two machines that give the same weights. No host name: receipts are passed on."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return {
+        "cpu": determinism.chip(),
+        "cores": cores.allowed(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "torch_build": [line for line in _lines(torch.__config__.show()) if "Build settings" not in line],
+        "torch_parallel": _lines(torch.__config__.parallel_info()),
+    }
+
+
+def peak_memory() -> int:
+    """The most bytes this process has held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def changes(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    among: Collection[str] = COMPARED,
+    but: Collection[str] = (),
+) -> list[str]:
+    """A line, with both values, for each fact `among` these that differs between two receipts."""
+    before, after = dict(_flat(then)), dict(_flat(now))
+    return [
+        f"{name}: {_told(before.get(name))} then, {_told(after.get(name))} now"
+        for name in sorted(before | after)
+        if before.get(name) != after.get(name) and _within(name, among) and not _within(name, but)
+    ]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The receipt in a file. Raises Refusal where it is not a JSON object."""
+    try:
+        receipt = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{path}: not JSON ({error}); take another") from error
+    if not isinstance(receipt, dict):
+        raise Refusal(f"{path}: not a receipt; take another")
+    return receipt
+
+
+def check(receipt: Mapping[str, Any], path: Path) -> None:
+    """Raise Refusal, naming the first field of a receipt from `path` that is not as receipt.schema.json says."""
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes()))
+    for error in validator.iter_errors(receipt):
+        raise Refusal(f"{path}: not a whole receipt, at {error.json_path}: {error.message[:200]}; take another")
+
+
+def _digests(*patterns: str) -> dict[str, str]:
+    paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+    return {str(path.relative_to(ROOT)): files.digest(path) for path in paths}
+
+
+def _git(*words: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True)
+    except FileNotFoundError:
+        return None
+    # `diff --no-index` says by 1 that there is a difference.
+    return done.stdout if done.returncode == 0 or "--no-index" in words else None
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(facts, Mapping | list):
+        pairs = facts.items() if isinstance(facts, Mapping) else enumerate(facts)
+        for key, value in pairs:
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, facts
+
+
+def _within(name: str, places: Collection[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def _told(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text  # a hash is known by its beginning

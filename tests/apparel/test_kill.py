@@ -1,0 +1,108 @@
+"""Trainings killed at any instant and taken up again end with the weights of one that was left alone."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apparel.forks import POINTS, Order
+from tests.samebench.checkout import ROOT
+
+KILLED = -signal.SIGKILL
+Train = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Train]:
+    """Trains in a forked process of its own; the exit code, -9 for one that was killed."""
+    words = [sys.executable, "-m", "tests.apparel.forks"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        orders, answers = server.stdin, server.stdout
+        assert orders
+        assert answers
+
+        def work(home: Path, **order: Any) -> int:
+            print(json.dumps(asdict(Order(home=str(home), **order))), file=orders, flush=True)
+            return int(answers.readline())
+
+        yield work
+        orders.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forked: Train, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights hash of a training that nothing happened to."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    assert forked(home) == 0
+    return weights(home)
+
+
+def weights(home: Path) -> str:
+    (run,) = (json.loads(path.read_text()) for path in home.glob("*/receipt.json"))
+    assert run["state"] == "done"
+    return str(run["weights_sha256"])
+
+
+def orphans(home: Path) -> list[str]:
+    return [path.name for path in home.rglob(".*") if path.name != ".lock"]
+
+
+# The first save has nothing before it; after the fifth, in the middle of an epoch, an older one is cleaned up.
+@pytest.mark.parametrize("save", [pytest.param(1, marks=pytest.mark.soak), 5])
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_point_of_a_save_it_resumes_to_the_same_weights(
+    point: str, save: int, forked: Train, undisturbed: str, tmp_path: Path
+) -> None:
+    if "clean-up" in point and save == 1:
+        pytest.skip("the first save has nothing to clean up")
+    assert forked(tmp_path, point=point, save=save) == KILLED
+    assert forked(tmp_path, resume=True) == 0
+    assert weights(tmp_path) == undisturbed
+    assert orphans(tmp_path) == []
+    assert len(list(tmp_path.glob("*/checkpoints/*.safetensors"))) == 2
+
+
+def kill_at_random(forked: Train, undisturbed: str, home: Path, *, seed: int, seconds: float) -> int:
+    """Kill a training at a random instant, its resumption at another, and finish it; how many kills hit."""
+    instants = random.Random(seed)
+    killed = 0
+    for resume in (False, True):
+        place = next(iter(home.glob("*/receipt.json")), None)
+        if place is None or json.loads(place.read_text())["state"] != "done":
+            killed += forked(home, resume=resume, after=instants.uniform(0, seconds)) == KILLED
+    place = next(iter(home.glob("*/receipt.json")), None)
+    if place is None or json.loads(place.read_text())["state"] != "done":
+        assert forked(home, resume=True) == 0
+    assert weights(home) == undisturbed
+    assert orphans(home) == []
+    return killed
+
+
+def time_of_one(forked: Train, home: Path) -> float:
+    began = time.monotonic()
+    assert forked(home) == 0
+    return time.monotonic() - began
+
+
+def test_killed_at_random_instants_also_of_the_resumption(forked: Train, undisturbed: str, tmp_path: Path) -> None:
+    seconds = time_of_one(forked, tmp_path / "timed")
+    for seed in range(10):
+        kill_at_random(forked, undisturbed, tmp_path / str(seed), seed=seed, seconds=seconds)
+
+
+@pytest.mark.soak
+def test_two_hundred_random_kills(forked: Train, undisturbed: str, tmp_path: Path) -> None:
+    seconds = time_of_one(forked, tmp_path / "timed")
+    killed = seed = 0
+    while killed < 200:
+        killed += kill_at_random(forked, undisturbed, tmp_path / str(seed), seed=seed, seconds=seconds)
+        seed += 1
+    print(f"{killed} kills in {seed} trainings, all with the same weights")

@@ -1,0 +1,220 @@
+import dataclasses
+import hashlib
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apparel import data, reproduce, train
+from apparel.settings import Settings
+from samebench import receipt
+from tests.commands import SOURCE, call
+from tests.samebench.checkout import copy_checkout, run
+
+QUICK = Settings(data="tiny", epochs=1, batch_size=32, shards=2, network="linear")
+KNOWN = data.synthetic(0, training=144, test=40)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "load", lambda _: KNOWN)
+
+
+def trained(home: Path, **changes: Any) -> dict[str, Any]:
+    """The receipt of a training, as it stands in its file."""
+    done = train.train(dataclasses.replace(QUICK, **changes), runs=home)
+    return receipt.read(done.directory / "receipt.json")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_receipt_is_as_its_schema_says_from_the_start_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def test_images(known: data.Data) -> data.Split:
+        (path,) = tmp_path.glob("*/receipt.json")
+        seen.append(receipt.read(path))
+        return KNOWN.validation
+
+    monkeypatch.setattr(data.Data, "test", test_images)
+    seen.append(trained(tmp_path))
+    assert [each["state"] for each in seen] == ["running", "done"]
+    for each in seen:
+        receipt.check(each, tmp_path)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_same_again_is_identical(tmp_path: Path) -> None:
+    then, now = trained(tmp_path), trained(tmp_path)
+    assert reproduce.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"lr": 0.1}, "settings.lr: 0.25 then, 0.1 now"),
+        ({"seed": 1}, "settings.seed: 0 then, 1 now"),
+        ({"shards": 4, "network": "conv"}, "settings.shards: 2 then, 4 now"),
+        ({"fast": True, "network": "conv"}, "settings.fast: False then, True now"),
+    ],
+)
+@pytest.mark.usefixtures("tiny")
+def test_a_changed_setting_is_named_and_nothing_else(change: dict[str, Any], line: str, tmp_path: Path) -> None:
+    then = trained(tmp_path, network=change.get("network", "linear"))
+    # This process holds the CPU level, so --fast alone would change no weights here; it always changes the receipt.
+    now = trained(tmp_path, **change) | ({"weights_sha256": "0" * 64} if "fast" in change else {})
+    code, said = reproduce.verdict(then, now)
+    assert code == 1
+    assert said.splitlines()[0].startswith(f"not identical: weights {then['weights_sha256']} then, ")
+    assert said.splitlines()[1:] == [f"  {line}"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_path: Path) -> None:
+    then = trained(tmp_path)
+    now = then | {"weights_sha256": "0" * 64, "machine": then["machine"] | {"cpu": "another"}}
+    code, said = reproduce.verdict(then, now)
+    assert code == 1
+    assert "no input has changed; the machines differ in:" in said
+    assert said.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_changed_without_effect_is_told_beside_identical(tmp_path: Path) -> None:
+    then = trained(tmp_path)
+    then["locks"]["requirements.lock"] = "0" * 64
+    code, said = reproduce.verdict(then, trained(tmp_path))
+    assert code == 0
+    assert said.splitlines()[1].startswith("  changed without effect: locks.requirements.lock: 000000000000 then, ")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_input_that_changed_in_the_middle_of_a_run_is_named(tmp_path: Path) -> None:
+    then = trained(tmp_path)
+    then["resumed"] = [{"at": then["started"], "step": 2, "changed": ["settings.epochs: 1 then, 2 now"]}]
+    code, said = reproduce.verdict(then, trained(tmp_path, lr=0.1))
+    assert code == 1
+    assert said.splitlines()[-1] == "  in its middle, after step 2: settings.epochs: 1 then, 2 now"
+
+
+# ---- the command, in a checkout of its own ----
+
+TRAIN = ["-m", "apparel.train", "--network", "linear", "--epochs", "1", "--batch-size", "32"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """A checkout with a data set of its own and a run."""
+
+    tree: Path
+
+    def python(self, *words: str) -> tuple[int, list[str]]:
+        done = run([sys.executable, *words], cwd=self.tree, variables={"PYTHONPATH": str(self.tree / "src")})
+        return done.returncode, (done.stdout + done.stderr).splitlines()
+
+    def reproduce(self, *words: str) -> tuple[int, list[str]]:
+        """The exit code, and the lines from the verdict on."""
+        code, lines = self.python("-m", "apparel.reproduce", "--data", "images", *words)
+        start = next((i for i, line in enumerate(lines) if "identical" in line or line.startswith("error")), 0)
+        return code, lines[start:]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(copy_checkout(tmp_path / "tree"))
+    (bench.tree / "images").mkdir()
+    write_idx(bench.tree)
+    code, lines = bench.python(*TRAIN, "--data", "images")
+    assert code == 0, lines
+    return bench
+
+
+def write_idx(tree: Path, *, change: Callable[[bytearray], None] = lambda _: None) -> None:
+    """A small data set in the form of the real one, and its hashes where those of the real one are."""
+    listing = []
+    for part, split in {"train": KNOWN.training, "t10k": KNOWN.test()}.items():
+        images = bytearray(split.images.numpy().tobytes())
+        change(images)
+        for kind, header, content in [
+            ("images-idx3", struct.pack(">4I", 0x803, len(split), 28, 28), bytes(images)),
+            ("labels-idx1", struct.pack(">2I", 0x801, len(split)), bytes(split.labels.tolist())),
+        ]:
+            path = tree / "images" / f"{part}-{kind}-ubyte"
+            path.write_bytes(header + content)
+            listing.append(f"{hashlib.sha256(header + content).hexdigest()}  {path.name}\n")
+    (tree / "data/fashion-mnist.sha256").write_text("".join(listing))
+
+
+def test_reproduce_ends_with_identical_and_after_one_change_with_its_name_alone(bench: Bench) -> None:
+    assert bench.reproduce()[0] == 0
+    receipts = list((bench.tree / "runs").glob("*/receipt.json"))
+    sent = bench.tree / "sent by a teammate.json"
+    sent.write_bytes(receipts[0].read_bytes())
+
+    code, lines = bench.reproduce("--run", str(sent), "--seed", "7")
+    assert (code, lines[1:]) == (1, ["  settings.seed: 0 then, 7 now"])
+
+    source = bench.tree / "src/apparel/augmentation.py"
+    kept = source.read_text()
+    source.write_text(kept.replace("SHIFT = 1", "SHIFT = 2"))
+    code, lines = bench.reproduce("--run", str(sent))
+    assert code == 1
+    assert [line.split(":")[0] for line in lines[1:]] == ["  code.source.src/apparel/augmentation.py"]
+    source.write_text(kept)
+
+    write_idx(bench.tree, change=lambda images: images.__setitem__(-1, images[-1] ^ 0xFF))
+    code, lines = bench.reproduce("--run", str(sent))
+    assert code == 1
+    assert [line.split(":")[0] for line in lines[1:]] == ["  data_version"]
+
+
+def test_a_data_byte_that_is_not_as_git_says_is_named_before_any_training(bench: Bench) -> None:
+    path = bench.tree / "images/train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    code, lines = bench.reproduce()
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("error: images/train-images-idx3-ubyte: expected sha256 ")
+
+
+def test_a_run_at_another_cpu_level_is_named_by_its_variables(tmp_path: Path) -> None:
+    level = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+    teammate = f"""
+from samebench import determinism
+determinism.CPU_LEVEL = {level}
+determinism._check_loaded = lambda target: None
+from apparel import train
+train.main(["--data", "synthetic", "--epochs", "1"])
+"""
+    done = call("-c", teammate, at=tmp_path, changes=level)
+    assert done.returncode == 0, done.stderr
+    again = call("-m", "apparel.reproduce", at=tmp_path)
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[-3:] == [
+        "  cpu_level.ATEN_CPU_CAPABILITY: default then, avx2 now",
+        "  cpu_level.ONEDNN_MAX_CPU_ISA: SSE41 then, AVX2 now",
+        "  cpu_level.torch: DEFAULT then, AVX2 now",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{}", "not a whole receipt, at $: "), ("", "not JSON"), (None, "not there; give RUN=runs/<id> or RUN=<receipt>")],
+)
+def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "receipt.json"
+    if content is not None:
+        path.write_text(content)
+    done = call("-m", "apparel.reproduce", "--run", str(path), at=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_golden_run_has_the_weights_that_git_knows() -> None:
+    done = call("-m", "apparel.reproduce", "--quick", at=SOURCE.parent)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,101 @@
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from samebench import receipt
+from samebench.command import Refusal
+from tests.samebench.checkout import copy_checkout
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with everything committed, whose receipts are made."""
+    tree = copy_checkout(tmp_path / "tree")
+    git(tree, "init", "--quiet")
+    git(tree, "add", ".")
+    git(tree, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "all")
+    monkeypatch.setattr(receipt, "ROOT", tree)
+    return tree
+
+
+def git(tree: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=tree, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_commit_and_a_clean_tree_are_told(tree: Path) -> None:
+    told = receipt.code()
+    assert told["commit"] == git(tree, "rev-parse", "HEAD").strip()
+    assert told["dirty"] is False
+    assert receipt.uncommitted() == b""
+
+
+def test_what_was_not_committed_can_be_applied_elsewhere(tree: Path, tmp_path: Path) -> None:
+    (tree / "src/apparel/run.py").write_text("changed = 1\n")
+    (tree / "src/apparel/added.py").write_text("added = 1\n")
+    assert receipt.code()["dirty"] is True
+    (tmp_path / "diff").write_bytes(receipt.uncommitted())
+    git(tmp_path, "clone", "--quiet", str(tree), "clone")
+    git(tmp_path / "clone", "apply", str(tmp_path / "diff"))
+    for name in ("run.py", "added.py"):
+        assert (tmp_path / "clone/src/apparel" / name).read_text() == (tree / "src/apparel" / name).read_text()
+
+
+def test_a_changed_notebook_is_no_changed_input(tree: Path) -> None:
+    next((tree / "notebooks").glob("*.ipynb")).write_text("{}")
+    assert receipt.code()["dirty"] is False
+
+
+def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt, "ROOT", tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert receipt.code() == {"commit": None, "dirty": None, "source": {}}
+    assert receipt.uncommitted() == b""
+
+
+def test_the_inputs_of_two_moments_are_the_same(tree: Path) -> None:
+    before, after = receipt.inputs(), receipt.inputs()
+    assert receipt.changes(before, after, among=[*receipt.COMPARED, *receipt.MACHINE]) == []
+
+
+def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Path) -> None:
+    before = receipt.inputs()
+    for name in ("src/apparel/run.py", "docker/cpu.lock"):
+        (tree / name).write_text("")
+    lines = receipt.changes(before, receipt.inputs())
+    assert [line.split(":")[0] for line in lines] == ["code.source.src/apparel/run.py", "locks.docker/cpu.lock"]
+    assert all(line.endswith("e3b0c44298fc now") for line in lines)  # SHA-256 of nothing
+
+
+def test_an_added_and_a_removed_fact_are_named_with_both_values() -> None:
+    then, now = {"settings": {"old": 1, "same": 2}}, {"settings": {"same": 2, "new": [True]}}
+    assert receipt.changes(then, now) == [
+        "settings.new.0: nothing then, True now",
+        "settings.old: 1 then, nothing now",
+    ]
+
+
+def test_what_is_not_compared_is_not_named() -> None:
+    assert receipt.changes({"threads": 1, "settingsx": 1}, {"threads": 2, "settingsx": 2}) == []
+    assert receipt.changes({"settings": {"a": 1}}, {"settings": {"a": 2}}, but=["settings.a"]) == []
+
+
+def test_no_machine_is_named(tree: Path) -> None:
+    host = Path("/etc/hostname")
+    name = host.read_text().strip() if host.is_file() else ""
+    if not name:
+        pytest.skip("this machine has no name")
+    assert name not in json.dumps(receipt.inputs())
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
+def test_a_file_that_is_no_receipt_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "receipt.json").write_text(content)
+    with pytest.raises(Refusal, match=r"receipt\.json: not"):
+        receipt.read(tmp_path / "receipt.json")
+
+
+def test_a_receipt_that_lacks_something_is_refused_by_its_place(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"r\.json: not a whole receipt, at \$: 'run' is a required property"):
+        receipt.check({}, Path("r.json"))
