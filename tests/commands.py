@@ -5,8 +5,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skips a test for want of a program, which .ci/run doesn't allow."""
+    if os.environ.get("SAMEBENCH_REQUIRE"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:

@@ -20,6 +20,7 @@ from samebench import command, service
 from samebench.command import Lacking, Refusal
 
 PORT = 8888
+NEWS = "@jupyterlab/apputils-extension:notification"  # Lab's setting that asks each new user about announcements
 READY = "ready.json"  # beside Jupyter's own runtime files: the address and token of a server that is ready
 
 
@@ -27,7 +28,9 @@ def options(address: str, port: int) -> list[str]:
     """Jupyter's command line; nothing in it is secret, as every user of a machine can read it."""
     quiet = ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
     words = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--log-level=ERROR",
+        # Jupyter warns of handlers that don't say who may call them; ours are closed by default, and tested one by one.
+        sys.executable, "-W", "ignore", "-m", "jupyterlab", "--no-browser", "--log-level=ERROR",
+        "--LabApp.log_level=ERROR",
         f"--ServerApp.ip={address}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         # Sockets in our runtime folder, which only this user may enter, not ports that the whole machine may try.
         "--KernelManager.transport=ipc",
@@ -36,6 +39,8 @@ def options(address: str, port: int) -> list[str]:
         f"--ServerApp.root_dir={service.checkout()}",
         # Packages come from the locks, so there is nothing to install and no catalogue to fetch.
         "--LabApp.extension_manager=readonly",
+        # A password would outlive the token.
+        "--PasswordIdentityProvider.allow_password_change=False",
         *quiet,
     ]  # fmt: skip
     return [*words, "--allow-root"] if os.getuid() == 0 else words
@@ -52,6 +57,7 @@ def environment(runtime: Path, token: str) -> dict[str, str]:
         "JUPYTERLAB_SETTINGS_DIR": home / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
         "JUPYTER_CONFIG_DIR": home / "config",
+        "JUPYTER_CONFIG_PATH": runtime,
         "JUPYTER_DATA_DIR": home / "data",
         "JUPYTER_RUNTIME_DIR": runtime,
         "JUPYTER_TOKEN_FILE": secret,
@@ -59,6 +65,9 @@ def environment(runtime: Path, token: str) -> dict[str, str]:
     for folder in folders.values():
         if folder != secret:
             folder.mkdir(parents=True, exist_ok=True)
+    defaults = runtime / "labconfig/default_setting_overrides.json"
+    defaults.parent.mkdir()
+    defaults.write_text(json.dumps({NEWS: {"fetchNews": "false", "checkForUpdates": False}}))
     inherited = {name: value for name, value in os.environ.items() if name != "JUPYTER_TOKEN"}
     return inherited | {name: str(path) for name, path in folders.items()}
 

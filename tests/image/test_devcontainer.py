@@ -12,11 +12,10 @@ from typing import Any
 import docker
 import pytest
 
+from tests import node
 from tests.samebench.checkout import ROOT, copy_checkout, run
 
 from .test_image import as_user
-
-CLIENT = ROOT / "tests/devcontainer"
 
 
 def configuration(path: str) -> dict[str, Any]:
@@ -40,13 +39,8 @@ def test_cpu_and_gpu_devcontainer_differ_only_in_image_and_gpu() -> None:
 
 @pytest.fixture(scope="session")
 def client() -> Path:
-    """The pinned client, installed from its lock."""
-    program = CLIENT / "node_modules/.bin/devcontainer"
-    if not program.exists():
-        if not shutil.which("npm"):
-            pytest.skip("no npm here to install the devcontainer client with")
-        subprocess.run(["npm", "ci", "--silent"], cwd=CLIENT, check=True, timeout=300)
-    return program
+    """The pinned client."""
+    return node.installed(".bin/devcontainer")
 
 
 class Devcontainer:

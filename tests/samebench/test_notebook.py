@@ -1,6 +1,5 @@
 """`make notebook` and `make tensorboard` in the local runtime: real servers, real requests."""
 
-import http.client
 import json
 import os
 import re
@@ -10,8 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,9 @@ from jupyter_client.manager import start_new_kernel
 
 from samebench import service
 
+from . import server
 from .checkout import ROOT, copy_checkout, run
+from .server import Server
 
 # Prints every address pattern of the server that our options make; a process of its own, as it starts half of Jupyter.
 PATTERNS = """
@@ -27,7 +27,8 @@ import json, os
 from jupyterlab.labapp import LabApp
 from samebench.notebook import options
 from samebench.service import LOOPBACK
-app = LabApp.initialize_server(argv=options(LOOPBACK, 0)[3:])
+words = options(LOOPBACK, 0)
+app = LabApp.initialize_server(argv=words[words.index("jupyterlab") + 1:])
 rules = app.web_app.default_router.rules + app.web_app.wildcard_router.rules
 leaves = [inner for rule in rules for inner in getattr(rule.target, "rules", [rule])]
 found = {leaf.matcher.regex.pattern for leaf in leaves if hasattr(leaf.matcher, "regex")}
@@ -39,49 +40,9 @@ UUID = "00000000-0000-0000-0000-000000000000"
 PUBLIC = re.compile(r"/(api$|login|logout|static/|robots\.txt|favicon\.ico|lab/extensions/|api/security/csp-report)")
 
 
-@dataclass
-class Server:
-    """A server that said where it is."""
-
-    process: subprocess.Popen[str]
-    link: str
-
-    @property
-    def port(self) -> int:
-        """The port in the link."""
-        return int(self.link.split(":")[2].split("/")[0])
-
-    @property
-    def token(self) -> str:
-        """The token in the link."""
-        return self.link.split("token=")[-1]
-
-    def ask(self, method: str, path: str, **headers: str) -> int:
-        """The status of the answer, 0 for none; redirects are not followed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-        try:
-            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
-            return connection.getresponse().status
-        except TimeoutError:
-            return 0
-        finally:
-            connection.close()
-
-
-@contextmanager
-def started(module: str, at: Path, **variables: str) -> Iterator[Server]:
-    """The server of `module`, as make starts it in the checkout `at`; stopped as Ctrl-C would."""
-    environment = {k: v for k, v in os.environ.items() if k not in {"PORT", "OPEN", "SAMEBENCH_PUBLISHED"}}
-    environment |= {"PYTHONPATH": str(at / "src")} | variables
-    words = [sys.executable, "-m", f"samebench.{module}"]
-    with subprocess.Popen(words, cwd=at, env=environment, stdout=-1, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout
-            line = process.stdout.readline()
-            yield Server(process, line.split()[1])
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
+def started(module: str, at: Path, **variables: str) -> AbstractContextManager[Server]:
+    """The server of `module`, as make starts it in the checkout `at`."""
+    return server.started(sys.executable, "-m", f"samebench.{module}", at=at, PYTHONPATH=f"{at}/src", **variables)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +77,11 @@ def example(pattern: str) -> str:
     path = re.sub(r"\(\?P<\w+>([^()]*)\)|\(([^()]*)\)", lambda found: found[1] or found[2], path)
     path = re.sub(r"\[[^]]*\]\+|\\w\+|\.\*", "x", path).replace("/?", "/").replace("\\", "")
     return path.split("|")[0] if path.startswith("/") else "/x"
+
+
+def test_one_line_is_said_and_it_is_the_link(lab: Server) -> None:
+    assert re.fullmatch(r"JupyterLab: http://127\.0\.0\.1:\d+/lab\?token=\S+   \(Ctrl-C ends it\)\n", lab.line)
+    assert lab.said == ""
 
 
 def test_link_opens_the_lab_and_nothing_else_is_needed(lab: Server) -> None:

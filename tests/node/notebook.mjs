@@ -1,0 +1,59 @@
+// What a browser sees of JupyterLab: Debian's Chromium, driven by Playwright. Runs all of notebook 01, saves it, prints
+// what was seen as JSON, and keeps a picture.
+//
+//   node tests/node/notebook.mjs LINK PICTURE
+//
+// LINK is what `make notebook` prints. The README's picture is docs/pictures/notebook.png, taken exactly so.
+import { chromium } from "playwright-core";
+
+const [link, picture] = process.argv.slice(2);
+const origin = new URL(link).origin;
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
+});
+
+// A page of a browser that knows nothing yet, and everything that it says and asks for.
+async function open(address) {
+  const seen = { console: [], failed: [], requests: [] };
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+  page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
+  page.on("request", (request) => seen.requests.push(request.url()));
+  page.on("requestfailed", (request) => seen.failed.push(`${request.failure().errorText} ${request.url()}`));
+  page.on("response", (reply) => reply.status() < 400 || seen.failed.push(`${reply.status()} ${reply.url()}`));
+  page.on("websocket", (socket) => seen.requests.push(socket.url()));
+  await page.goto(address);
+  return [page, seen];
+}
+
+// Figures that are really drawn.
+const drawn = (images) => images.filter((image) => image.checkVisibility() && image.naturalWidth > 300).length;
+
+try {
+  const [door, outside] = await open(`${origin}/lab/tree/notebooks/01-look-at-the-data.ipynb`);
+  outside.address = door.url();
+  outside.text = await door.locator("body").innerText();
+
+  const [page, inside] = await open(`${link}&reset`); // tabs that were open in this checkout are closed
+  for (const name of ["notebooks", "01-look-at-the-data.ipynb"]) {
+    await page.locator(".jp-DirListing-itemText", { hasText: name }).dblclick();
+  }
+  await page.getByText("Python 3 (ipykernel) | Idle").waitFor();
+  await page.getByRole("menuitem", { name: "Run", exact: true }).click();
+  await page.getByRole("menuitem", { name: "Run All Cells", exact: true }).click();
+  // The last cell is the one that is active then.
+  await page.locator(".jp-Cell.jp-mod-active .jp-InputPrompt", { hasText: /\d/ }).waitFor({ timeout: 120_000 });
+  inside.figures = await page.locator(".jp-OutputArea img").evaluateAll(drawn);
+  const saved = page.waitForResponse((reply) => reply.request().method() === "PUT" && reply.url().includes("01-look"));
+  await page.keyboard.press("Control+s");
+  await saved;
+  inside.text = await page.locator("body").innerText();
+  await page.getByRole("heading", { name: "What do they look like?" }).evaluate((title) => title.scrollIntoView());
+  await page.waitForTimeout(1000); // what is above it is drawn only now
+  await page.getByRole("heading", { name: "What do they look like?" }).evaluate((title) => title.scrollIntoView());
+  await page.screenshot({ path: picture });
+  console.log(JSON.stringify({ outside, inside }));
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,75 @@
+"""A server of ours, started as a user would, once it said where it is."""
+
+import http.client
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checkout import INHERITED
+
+
+@dataclass
+class Server:
+    """A server that said where it is."""
+
+    process: subprocess.Popen[str]
+    line: str  # with the link
+    said: str  # beside it, on stderr, until then
+
+    @property
+    def link(self) -> str:
+        """Where it said that it is."""
+        return self.line.split()[1]
+
+    @property
+    def port(self) -> int:
+        """The port in the link."""
+        return int(self.link.split(":")[2].split("/")[0])
+
+    @property
+    def token(self) -> str:
+        """The token in the link."""
+        return self.link.split("token=")[-1]
+
+    def ask(self, method: str, path: str, **headers: str) -> int:
+        """The status of the answer, 0 for none; redirects are not followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            return connection.getresponse().status
+        except TimeoutError:
+            return 0
+        finally:
+            connection.close()
+
+
+@contextmanager
+def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
+    """The server that the command `words` starts in the checkout `at`; ended as Ctrl-C would."""
+    environment = {k: v for k, v in os.environ.items() if k not in {*INHERITED, "PORT", "OPEN", "SAMEBENCH_PUBLISHED"}}
+    with (
+        tempfile.NamedTemporaryFile() as said,
+        subprocess.Popen(
+            words,
+            cwd=at,
+            env=environment | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            yield Server(process, line, Path(said.name).read_text())
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make, the shell and all
+                process.wait(30)
