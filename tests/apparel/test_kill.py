@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import soak
 from tests.apparel.forks import POINTS, Order
 from tests.samebench.checkout import ROOT
 
@@ -105,4 +106,6 @@ def test_two_hundred_random_kills(forked: Train, undisturbed: str, tmp_path: Pat
     while killed < 200:
         killed += kill_at_random(forked, undisturbed, tmp_path / str(seed), seed=seed, seconds=seconds)
         seed += 1
-    print(f"{killed} kills in {seed} trainings, all with the same weights")
+    soak.record(
+        "two_hundred_random_kills", f"{killed} kills in {seed} trainings, all with the same weights, no orphans"
+    )
