@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,11 +35,11 @@ def weights(
     program: tuple[str, ...] = (sys.executable,),
     at: Path = ROOT,
     loose: bool = False,
-    **changes: str | None,
+    changes: Mapping[str, str | None] | None = None,
 ) -> str:
     """The weights hash of a short training; `loose` leaves the CPU level to the variables."""
     words = [*before, *program, "-c", PROGRAM.replace("determinism.pin()", "") if loose else PROGRAM]
-    variables = environment({**PINNED, **changes})
+    variables = environment({**PINNED, **(changes or {})})
     done = subprocess.run(words, cwd=at, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()[-1]
@@ -66,10 +66,10 @@ def test_user_folder_host_time_cores_and_load_change_nothing(tmp_path: Path) -> 
         folder.chmod(0o755)
     found = {
         "as it is": weights(),
-        "another folder, time zone and language": weights(at=elsewhere, TZ="Asia/Tokyo", LC_ALL="C"),
+        "another folder, time zone and language": weights(at=elsewhere, changes={"TZ": "Asia/Tokyo", "LC_ALL": "C"}),
         "another host": weights("unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"),
         "one core": weights("taskset", "--cpu-list", "0"),
-        "another order of sets": weights(PYTHONHASHSEED="7"),
+        "another order of sets": weights(changes={"PYTHONHASHSEED": "7"}),
     }
     if shutil.which("faketime"):
         found["another time"] = weights("faketime", "+400 days")
@@ -82,7 +82,7 @@ def test_user_folder_host_time_cores_and_load_change_nothing(tmp_path: Path) -> 
 def test_each_variable_of_the_cpu_level_is_needed() -> None:
     if "avx512f" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this chip has nothing above AVX2 to fall back to")
-    found = {"": weights()} | {name: weights(loose=True, **{name: None}) for name in PINNED}
+    found = {"": weights()} | {name: weights(loose=True, changes={name: None}) for name in PINNED}
     assert len(set(found.values())) == len(found), found
     soak.record("each_variable_of_the_cpu_level_is_needed", f"{len(PINNED)} of {len(PINNED)} change the weights")
 
