@@ -1,6 +1,6 @@
 """What a training was made of, and what has changed since.
 
-What decides the result is compared (`changes`); what the machine happened to be is only told (`differences`).
+What decides the result is compared; what the machine happened to be is told, and named only where nothing else is.
 """
 
 import json
@@ -21,7 +21,6 @@ from samebench.command import Refusal
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
 SOURCE = "src/**/*.py"
-LOCKS = ("requirements.lock", "docker/*.lock")
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
 
 # Where a receipt keeps what decides the result, and what does not.
@@ -33,7 +32,7 @@ def inputs() -> dict[str, Any]:
     """All that the bench knows of what decides a result; the project adds its settings and its data's version."""
     return {
         "code": code(),
-        "locks": _digests(*LOCKS),
+        "locks": locks(),
         "environment": environment(),
         "cpu_level": {"torch": determinism.level(), **determinism.variables()},
         "machine": machine(),
@@ -55,6 +54,13 @@ def uncommitted() -> bytes:
     unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", "src") or b"")
     added = [_git("diff", "--no-index", "--", "/dev/null", name) for name in unknown.split("\0") if name]
     return b"".join(part for part in [_git("diff", "--binary", "HEAD", "--", ".", NOTEBOOKS), *added] if part)
+
+
+def locks() -> dict[str, str]:
+    """The SHA-256 of each lock that this workspace is installed from."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return _digests("requirements.lock", "docker/gpu.lock" if torch.version.cuda else "docker/cpu.lock")
 
 
 def environment() -> dict[str, Any]:
