@@ -100,6 +100,7 @@ def test_killed_at_random_instants_also_of_the_resumption(forked: Train, undistu
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_two_hundred_random_kills(forked: Train, undisturbed: str, tmp_path: Path) -> None:
     seconds = time_of_one(forked, tmp_path / "timed")
     killed = seed = 0

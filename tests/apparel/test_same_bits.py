@@ -15,7 +15,7 @@ from tests import soak
 from tests.commands import environment, lacking
 from tests.samebench.checkout import ROOT, run
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 PROGRAM = """
 from samebench import determinism

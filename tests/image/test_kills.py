@@ -18,6 +18,7 @@ SETTINGS = "--data synthetic --epochs 30 --batch-size 100 --checkpoint-seconds 0
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_killed_container_resumes_to_the_same_weights(
     engine: docker.DockerClient, image: str, tmp_path: Path
 ) -> None:
