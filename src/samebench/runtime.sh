@@ -158,7 +158,7 @@ run_in_image() {
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env $variable "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
-    [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" "$@"
+    [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" --env "DATA=$(absolute "$DATA")" "$@"
     # shellcheck disable=SC2046 # both give words without spaces
     set -- --init $(whose) $(gpus) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \

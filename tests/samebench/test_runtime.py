@@ -96,12 +96,13 @@ def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(c
     assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
 
 
-def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name(
+def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name_and_told(
     checkout: Path, programs: Path, tmp_path: Path
 ) -> None:
     fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
     words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA": str(tmp_path)}).stdout.splitlines()
     assert f'type=bind,"source={tmp_path}","target={tmp_path}",readonly' in words
+    assert f"DATA={tmp_path}" in words, "a notebook asks for it there"
 
 
 def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
