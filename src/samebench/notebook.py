@@ -9,7 +9,6 @@ checkout, under .samebench/jupyter.
 
 import json
 import os
-import secrets
 import sys
 import tempfile
 import threading
@@ -107,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     if os.environ.get("JUPYTER_TOKEN") == "" or os.environ.get("TOKEN") is not None:
         raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
     address, port, published = service.address(PORT)
-    token = secrets.token_urlsafe(32)
+    token = service.secret()
     with tempfile.TemporaryDirectory(prefix="jupyter-") as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)

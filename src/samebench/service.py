@@ -5,6 +5,7 @@ loopback and says on which (SAMEBENCH_PUBLISHED); elsewhere we look for a free o
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -47,6 +48,11 @@ def wanted_port(default: int) -> int:
     if not (value.isdecimal() and 1024 <= int(value) < 65536):
         raise Refusal(f"PORT={value}: give a number from 1024 to 65535")
     return int(value)
+
+
+def secret() -> str:
+    """256 new bits from the operating system, as text that an address can carry."""
+    return secrets.token_urlsafe(32)
 
 
 def is_free(port: int) -> bool:

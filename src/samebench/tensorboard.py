@@ -4,7 +4,6 @@ TensorBoard has no password. It is served under a path that nobody can guess, ma
 """
 
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 
@@ -13,20 +12,31 @@ from samebench.command import Refusal
 
 PORT = 6006
 
+# TensorBoard without its own lines on TensorFlow and on where it is, and with the path from the environment: every user
+# of a machine can read a command line.
+BOARD = """
+import os, sys, threading
+from tensorboard import default, program
+board = program.TensorBoard(plugins=default.get_plugins())
+board.configure([*sys.argv, "--path_prefix", os.environ["SAMEBENCH_PATH"]])
+board.launch()
+threading.Event().wait()
+"""
+
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; it takes no arguments."""
     if arguments:
         raise Refusal(f"{' '.join(arguments)}: takes no arguments")
     address, port, published = service.address(PORT)
-    path = f"/{secrets.token_urlsafe(32)}"
+    path = f"/{service.secret()}"
     words = [
-        sys.executable, "-W", "ignore", "-m", "tensorboard.main", "--logdir", str(service.checkout() / "runs"),
-        "--host", address, "--port", str(port), "--path_prefix", path, "--load_fast", "false", "--verbosity", "-1",
+        sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(service.checkout() / "runs"),
+        "--host", address, "--port", str(port), "--load_fast", "false",
     ]  # fmt: skip
     return service.serve(
         words,
-        environment=os.environ,
+        environment=os.environ | {"SAMEBENCH_PATH": path},
         ready=lambda: service.answer(f"http://{service.LOOPBACK}:{port}{path}/", seconds=1) == 200,
         announce=lambda: f"TensorBoard: http://{service.LOOPBACK}:{published}{path}/   (Ctrl-C ends it)",
     )

@@ -195,11 +195,22 @@ def test_stopped_server_leaves_no_process_and_no_file(checkout: Path, tmp_path: 
 
 def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None:
     with started("tensorboard", checkout) as board:
+        assert board.line.startswith("TensorBoard: http://127.0.0.1:")
+        assert board.said == ""
         secret = "/" + board.link.split("/")[3]
         assert len(secret) * 6 >= 128
         assert board.ask("GET", f"{secret}/") == 200
         for path in ("/", "/data/runs", "/x" + secret, secret[:-1] + "/", "/index.html", "/data/plugins_listing"):
             assert not 200 <= board.ask("GET", path) < 400, path
+
+
+@pytest.mark.parametrize("module", ["notebook", "tensorboard"])
+def test_secret_is_in_no_command_line(checkout: Path, module: str) -> None:
+    with started(module, checkout) as server:
+        pids = [server.process.pid, *children(server.process.pid)]
+        lines = " ".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
+        assert len(pids) > 1
+        assert max(re.split("[/=]", server.link), key=len) not in lines
 
 
 def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
