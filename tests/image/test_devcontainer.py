@@ -15,7 +15,7 @@ import pytest
 from tests import node
 from tests.samebench.checkout import ROOT, copy_checkout, run
 
-from .test_image import as_user
+from .conftest import as_user, give
 
 
 def configuration(path: str) -> dict[str, Any]:
@@ -82,8 +82,7 @@ def devcontainer(
     bring_what_the_engine_needs(checkout / ".devcontainer/devcontainer.json")
     subprocess.run(["git", "init", "--quiet", checkout], check=True)
     if os.getuid() != uid:
-        for path in [tmp_path, *tmp_path.rglob("*")]:
-            os.chown(path, uid, uid, follow_symlinks=False)
+        give(tmp_path, uid=uid, gid=uid)
     before = {str(one.id) for one in engine.images.list()}
     yield Devcontainer(client, uid=uid, checkout=checkout)
     # The client has no `down`, and makes one more image to renumber the user.

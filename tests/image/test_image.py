@@ -3,18 +3,16 @@
 import json
 import os
 import re
-import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import docker
-import pytest
 
 from samebench.lock import parse
 from tests.samebench.checkout import ROOT, run
 
-from .conftest import InImage
+from .conftest import InImage, as_user, give, owners, users
 
 TRAIN = ["make", "train", "RUNTIME=docker", "ARGS=--data synthetic --epochs 1"]
 
@@ -23,16 +21,6 @@ def canonicalize(pin: str) -> str:
     """A pin with its name as PEP 503 compares it."""
     name, version = pin.split("==")
     return f"{re.sub(r'[-_.]+', '-', name).lower()}=={version}"
-
-
-def as_user(uid: int) -> list[str]:
-    """What makes a command run as `uid`, a user who may talk to the engine and has no sudo."""
-    if os.getuid() == uid:
-        return []
-    if os.getuid() or not shutil.which("setpriv"):
-        pytest.skip(f"only root can become user {uid}")
-    engine = Path("/var/run/docker.sock").stat().st_gid
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", f"--groups={engine}"]
 
 
 def test_rebuild_with_nothing_changed_runs_no_step(image: str) -> None:
@@ -105,17 +93,16 @@ def test_python_and_torch_are_the_same_in_the_image_and_beside_it(in_image: InIm
     assert in_image("python -c 'import sys; print(sys.version_info[:2])'") == str(sys.version_info[:2])
 
 
-@pytest.mark.parametrize("uid", [0, 1000, 1001, 65534])
-def test_files_written_through_the_container_belong_to_the_host_user(image: str, checkout: Path, uid: int) -> None:
-    command = as_user(uid)
-    if command:
-        for path in [checkout, *checkout.rglob("*")]:
-            os.chown(path, uid, uid)
+@users
+def test_files_written_through_the_container_belong_to_the_host_user(
+    image: str, checkout: Path, uid: int, gid: int
+) -> None:
+    command = as_user(uid, gid)
+    give(checkout, uid=uid, gid=gid)
     done = run([*command, *TRAIN], cwd=checkout, variables={"HOME": "/nonexistent"})
     assert done.returncode == 0, done.stderr
     (receipt,) = checkout.glob("runs/*/receipt.json")
-    owners = {(path.stat().st_uid, path.stat().st_gid) for path in [checkout / "data", *checkout.rglob("runs/**/*")]}
-    assert owners == {(uid, uid if command else os.getgid())}
+    assert owners(checkout) == {(uid, gid)}
     assert json.loads(receipt.read_text())["state"] == "done"
 
 

@@ -1,0 +1,213 @@
+"""`make notebook` and `make tensorboard` in the container: what they may do, how they are, how they end."""
+
+import json
+import os
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from samebench import service as services
+from tests.samebench.server import Server, started
+
+from .conftest import as_user, copy_for_all, give, owners, users
+
+# What must be writable: the checkout, what goes with the container, and the memory that processes share (Docker brings
+# /dev/mqueue along with it).
+WRITABLE = ("/workspace", "/tmp", "/dev/shm", "/dev/mqueue")  # noqa: S108 - inside the container
+
+# Runs a line in the kernel that was started last, as a notebook's cell would.
+CELL = """
+import sys
+from pathlib import Path
+from jupyter_client.blocking.client import BlockingKernelClient
+client = BlockingKernelClient(connection_file=str(next(Path("/tmp").glob("jupyter-*/kernel-*.json"))))
+client.load_connection_file()
+client.start_channels()
+client.wait_for_ready(timeout=60)
+assert client.execute(sys.argv[1], reply=True, timeout=60)["content"]["status"] == "ok"
+"""
+
+
+@dataclass
+class Service:
+    """A server that was started by make, and its container."""
+
+    server: Server
+    container: Container
+    checkout: Path
+
+    def inside(self, *words: str) -> str:
+        """Runs a command in the container as the container's user; what it said."""
+        code, output = self.container.exec_run(list(words))
+        assert isinstance(output, bytes), "nothing else without a stream"
+        said = output.decode()
+        assert code == 0, said
+        return said
+
+    def found(self, condition: str) -> list[str]:
+        """What `find` finds in the whole container, where its user may look.
+
+        Not in /proc/<pid>, which is each process's own, nor in /proc/pressure, where a write asks the kernel to tell.
+        """
+        own = r"\( -path '/proc/[0-9]*' -o -path /proc/pressure \) -prune"
+        return self.inside("sh", "-c", f"find / {own} -o {condition} -print 2>/dev/null; :").splitlines()
+
+    def ask(self, method: str, path: str, content: object = None) -> object:
+        """JupyterLab's answer to a question with the token."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.server.port}{path}",
+            data=json.dumps(content).encode(),
+            headers={"Authorization": f"token {self.server.token}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+            return json.load(reply)
+
+    def run_cell(self, line: str) -> None:
+        """Runs a line of Python in a new kernel."""
+        self.ask("POST", "/api/kernels", {"name": "python3"})
+        self.inside("python", "-c", CELL, line)
+
+    def health(self) -> str:
+        """What docker thinks of it."""
+        self.container.reload()
+        status: str = self.container.attrs["State"]["Health"]["Status"]
+        return status
+
+
+@contextmanager
+def serving(target: str, checkout: Path, *, uid: int, gid: int) -> Iterator[Service]:
+    """The service of a make target, started by a host user on a checkout of theirs."""
+    give(checkout, uid=uid, gid=gid)
+    command = [*as_user(uid, gid), "make", target, "RUNTIME=docker"]
+    client = docker.from_env()
+    with started(*command, at=checkout, HOME="/nonexistent") as server:
+        (container,) = (one for one in client.containers.list() if str(checkout) in json.dumps(one.attrs["Mounts"]))
+        yield Service(server, container, checkout)
+    client.close()
+
+
+def become(seconds: float, true: Callable[[], bool]) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+@pytest.fixture(scope="module", params=["notebook", "tensorboard"])
+def service(request: pytest.FixtureRequest, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    uid = os.getuid() or 1000  # a root without capabilities may still write what root owns, such as /dev
+    checkout = copy_for_all(tmp_path_factory.mktemp("service"))
+    with serving(request.param, checkout, uid=uid, gid=os.getgid() or 1000) as running:
+        yield running
+
+
+@pytest.fixture
+def notebook(image: str, checkout: Path) -> Iterator[Service]:
+    """One to be stopped or broken."""
+    with serving("notebook", checkout, uid=os.getuid(), gid=os.getgid()) as running:
+        yield running
+
+
+def test_no_process_of_a_service_has_or_can_get_a_power(service: Service) -> None:
+    powers = service.inside("sh", "-c", "cat /proc/[0-9]*/status | grep -E '^(Cap|NoNewPrivs)'").split()
+    assert len(powers) > 20, "several processes, six lines each"
+    assert set(powers[1::2]) == {"0" * 16, "1"}
+    assert {powers[at + 1] for at, word in enumerate(powers) if word == "NoNewPrivs:"} == {"1"}
+    assert service.found("! -type d -perm /6000") == []
+
+
+def test_a_service_can_write_nothing_but_what_it_must(service: Service) -> None:
+    # Devices such as /dev/null keep nothing.
+    found = service.found("! -type l ! -xtype c -writable")
+    assert set(found) >= set(WRITABLE)
+    assert [path for path in found if not re.match(rf"({'|'.join(WRITABLE)})(/|$)", path)] == []
+
+
+def test_a_service_is_bounded_and_its_children_are_reaped(service: Service) -> None:
+    limits = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; df --block-size=1G /dev/shm"
+    said = service.inside("sh", "-c", limits).split()
+    assert said[0] == "4096"
+    assert said[said.index("shm") + 1] == "1"
+    assert service.inside("cat", "/proc/1/comm") == "docker-init\n"
+
+
+def test_a_service_is_published_on_loopback_alone(service: Service) -> None:
+    service.container.reload()
+    network = service.container.attrs["NetworkSettings"]
+    published = [binding for port in network["Ports"].values() for binding in port or []]
+    assert published == [{"HostIp": "127.0.0.1", "HostPort": str(service.server.port)}]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((network["Gateway"], service.server.port), timeout=5)
+
+
+def test_the_secret_is_in_nothing_that_others_can_read(service: Service, engine: docker.DockerClient) -> None:
+    secret = max(re.split("[/=]", service.server.link), key=len)
+    assert len(secret) > 40
+    image = service.container.image
+    assert image
+    processes = service.inside("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert processes.count("python") > 1
+    for known in (image.attrs, image.history(), service.container.attrs, processes):
+        assert secret not in json.dumps(known)
+
+
+def test_secrets_differ_each_time_and_cannot_be_guessed() -> None:
+    made = {services.secret() for _ in range(100)}
+    assert len(made) == 100
+    assert min(len(secret) * 6 for secret in made) >= 128, "bits, at six a character"
+
+
+@pytest.mark.soak
+def test_three_starts_have_three_tokens(image: str, checkout: Path) -> None:
+    tokens = set()
+    for _ in range(3):
+        with serving("notebook", checkout, uid=os.getuid(), gid=os.getgid()) as one:
+            tokens.add(one.server.token)
+    assert len(tokens) == 3
+
+
+@pytest.mark.soak
+def test_docker_calls_a_ready_service_healthy_and_a_wedged_one_unhealthy_within_30_s(notebook: Service) -> None:
+    assert become(60, lambda: notebook.health() == "healthy")
+    main = notebook.inside("cat", "/proc/1/task/1/children").split()[0]
+    lab = notebook.inside("cat", f"/proc/{main}/task/{main}/children").split()[0]
+    notebook.inside("sh", "-c", f"kill -STOP {lab}")
+    assert become(30, lambda: notebook.health() == "unhealthy")
+    notebook.container.stop(timeout=5)  # then docker kills, and the code is not 0
+    assert notebook.server.process.wait(30) == 0, "even then it ends in time by itself"
+
+
+@pytest.mark.soak
+def test_docker_stop_ends_kernels_too_and_within_5_s(notebook: Service) -> None:
+    notebook.run_cell("import atexit, pathlib; atexit.register(pathlib.Path('/workspace/ended').touch)")
+    begun = time.monotonic()
+    notebook.container.stop(timeout=30)
+    assert time.monotonic() - begun < 5
+    assert notebook.server.process.wait(30) == 0
+    assert (notebook.checkout / "ended").exists(), "the kernel's last word"
+
+
+@pytest.mark.soak
+@users
+def test_what_a_notebook_writes_belongs_to_the_host_user(image: str, checkout: Path, uid: int, gid: int) -> None:
+    with serving("notebook", checkout, uid=uid, gid=gid) as running:
+        content = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+        running.ask("PUT", "/api/contents/notebooks/saved.ipynb", {"type": "notebook", "content": content})
+        running.run_cell("import pathlib; pathlib.Path('/workspace/runs/written').touch()")
+    assert (checkout / "notebooks/saved.ipynb").exists()
+    assert (checkout / "runs/written").exists()
+    assert (checkout / ".samebench/jupyter").is_dir()
+    assert owners(checkout) == {(uid, gid)}
