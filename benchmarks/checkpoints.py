@@ -19,6 +19,7 @@ STEPS = 20  # trained between two saves, so that both are measured under the sam
 
 def main() -> None:
     """Alternate saving and training; print the share that saves take at the defaults."""
+    determinism.reexecute(fast=False)
     determinism.pin()
     asked = Asked()
     settings = asked.settings()
