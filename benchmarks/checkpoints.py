@@ -28,6 +28,7 @@ def main() -> None:
     with TemporaryDirectory(dir=Path("runs")) as home, workers(cores.allowed()) as pool:
         run = Run.start(Path(home))
         at_work = Training(settings, known, run=run, pool=pool, device=choose_device(settings))
+        at_work.best_weights = at_work.model.network.state_dict()  # as from the first epoch on
         batches = at_work.batches()
         for turn in range(SAVES):
             began = time.monotonic()
