@@ -11,7 +11,7 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU DATA PORT OPEN BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
+# Honoured: RUNTIME GPU DATA RUN PORT OPEN BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -159,6 +159,8 @@ run_in_image() {
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
     [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" --env "DATA=$(absolute "$DATA")" "$@"
+    # A receipt from elsewhere; what lies in the checkout is there already.
+    case ${RUN:-} in /*) set -- --mount "type=bind,\"source=$(absolute "$RUN")\",\"target=$RUN\",readonly" "$@" ;; esac
     # shellcheck disable=SC2046 # both give words without spaces
     set -- --init $(whose) $(gpus) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \

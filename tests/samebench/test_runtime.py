@@ -105,6 +105,14 @@ def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name_and_t
     assert f"DATA={tmp_path}" in words, "a notebook asks for it there"
 
 
+def test_a_receipt_from_elsewhere_can_be_read_in_the_container(checkout: Path, programs: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "a teammate's receipt.json"
+    receipt.write_text("{}")
+    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUN": str(receipt)}).stdout.splitlines()
+    assert f'type=bind,"source={receipt}","target={receipt}",readonly' in words
+
+
 def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
     fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; run) cat ;; esac")
     piped = ["sh", "-c", "printf one | sh src/samebench/runtime.sh true"]
