@@ -4,7 +4,6 @@ python -m apparel.reproduce --run runs/20261123-201500-abcd
 python -m apparel.reproduce --quick
 """
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,7 +19,7 @@ from samebench import command, determinism, receipt
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 
-GOLDEN = Path(__file__).with_name("golden.json")
+GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)
 PART = 11_000  # images: a fifth of the training images
 
@@ -59,7 +58,7 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
 def golden() -> tuple[int, str]:
     """The same for the golden run, whose hash stands in git for each architecture."""
     architecture = platform.machine()
-    expected = json.loads(GOLDEN.read_text()).get(architecture)
+    expected = data.listing(GOLDEN).get(architecture)
     got = trial.train(QUICK, trial.part(data.load(QUICK.data), images=PART)).model.digest()
     if not expected:
         raise Lacking(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
