@@ -20,7 +20,7 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate test soak data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate test soak bench data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -59,6 +59,9 @@ test: ## check every promise that this machine can check
 
 soak: ## the checks that run long
 	@$(BENCH) pytest -m soak $(ARGS)
+
+bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for one
+	@$(BENCH) python -m benchmarks $(ARGS)
 
 data: ## fetch the data set, or verify what is there
 	@$(BENCH) python -m apparel.data $(if $(DATA),"$(DATA)") $(ARGS)

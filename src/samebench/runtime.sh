@@ -293,6 +293,7 @@ run_locally() {
     PATH=$PWD/$venv/bin:$PATH
     SAMEBENCH_RUNTIME=local
     export PATH SAMEBENCH_RUNTIME
+    unset PYTHONDONTWRITEBYTECODE # where it is set, torch takes twice as long to import and JupyterLab thrice to start
     exec "$@"
 }
 

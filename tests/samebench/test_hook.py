@@ -32,8 +32,9 @@ def make_hooks(clone: Path) -> list[str]:
 
 def make_clone(at: Path) -> Path:
     copy_checkout(at)
-    (at / "tests").mkdir()
-    (at / "tests/__init__.py").touch()
+    for package in ("benchmarks", "tests"):
+        (at / package).mkdir()
+        (at / package / "__init__.py").touch()
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "First"]):
         assert git(*words, cwd=at).returncode == 0
     return at

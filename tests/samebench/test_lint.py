@@ -14,8 +14,9 @@ from .checkout import ROOT, copy_checkout, run
 
 def test_tree_without_git_is_checked_and_stays_without(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tree = copy_checkout(tmp_path / "tree")
-    (tree / "tests").mkdir()
-    (tree / "tests/__init__.py").touch()
+    for package in ("benchmarks", "tests"):
+        (tree / package).mkdir()
+        (tree / package / "__init__.py").touch()
     (tree / "src/samebench/new.py").write_text('"""New."""\n\nimport os\n')
     (tree / "runs").mkdir()
     (tree / "runs/ignored.bin").write_bytes(bytes(5_000_000))

@@ -1,0 +1,103 @@
+"""How long `make notebook` takes in the container to its first 200 of /api/status, against JupyterLab started bare.
+
+    make bench RUNTIME=local ARGS="notebook_start --pairs 10"
+
+Pairs of both, one after the other, in alternating order; the image is built. We want no more than 1.5 s between them.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.samebench.checkout import copy_checkout, run
+from tests.samebench.server import started
+
+from samebench import command, determinism, notebook, service
+from samebench import settings as flags
+from samebench.command import Lacking, Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much to measure."""
+
+    pairs: int = field(default=10, metadata={"help": "starts of each"})
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no spread."""
+        if self.pairs < 2:
+            raise Refusal(f"--pairs {self.pairs}: give 2 or more")
+
+
+def until_open(port: int, token: str) -> None:
+    """Waits for the first 200."""
+    while service.answer(f"http://127.0.0.1:{port}/api/status", headers=notebook.authorization(token)) != 200:
+        time.sleep(0.02)
+
+
+def ours(checkout: Path) -> float:
+    """Seconds from `make notebook` to the first 200; the token is known when the link is."""
+    begun = time.monotonic()
+    with started("make", "notebook", "RUNTIME=docker", at=checkout) as server:
+        until_open(server.port, server.token)
+        return time.monotonic() - begun
+
+
+def bare(checkout: Path) -> float:
+    """The same for `jupyter lab` in the environment that runs this."""
+    port, token = service.address(9000)[1], service.secret()
+    with tempfile.TemporaryDirectory() as home:
+        words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+        begun = time.monotonic()
+        server = subprocess.Popen(
+            words, cwd=checkout, env=os.environ | {"JUPYTER_TOKEN": token, "HOME": home}, stderr=subprocess.DEVNULL
+        )
+        until_open(port, token)
+        took = time.monotonic() - begun
+        server.terminate()
+        server.wait()
+    return took
+
+
+def spread(name: str, seconds: Sequence[float]) -> str:
+    """A line of figures."""
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    ends = f"range {min(seconds):.2f} to {max(seconds):.2f}"
+    return f"{name:<24} median {middle:5.2f} s  quartiles {low:.2f} to {high:.2f}  {ends}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure and print."""
+    plan = flags.parse(Plan, argv, program="python -m benchmarks.notebook_start", about=(__doc__ or "").split("\n")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = copy_checkout(Path(folder) / "checkout")
+        run(["git", "init", "--quiet"], cwd=checkout)  # so that the hooks are seen to, as in everybody's clone
+        built = run(["make", "build", "RUNTIME=docker"], cwd=checkout, timeout=1800)
+        if built.returncode:
+            raise Lacking(f"notebook_start compares with the container: {built.stderr.splitlines()[-2]}")
+        kinds: list[Callable[[Path], float]] = [ours, bare]
+        for kind in kinds:
+            kind(checkout)  # once, for the caches of both
+        took: dict[Callable[[Path], float], list[float]] = {ours: [], bare: []}
+        for _ in range(plan.pairs):
+            for kind in kinds:
+                took[kind].append(kind(checkout))
+            kinds.reverse()
+    print(
+        f"to the first 200 of /api/status, n = {plan.pairs} pairs, {determinism.chip()}, {os.cpu_count()} cores,",
+        end=" ",
+    )
+    print(f"load {os.getloadavg()[0]:.1f}")
+    print(spread("make notebook, docker", took[ours]))
+    print(spread("jupyter lab, bare", took[bare]))
+    print(spread("difference of a pair", [one - other for one, other in zip(took[ours], took[bare], strict=True)]))
+
+
+if __name__ == "__main__":
+    command.run(main)
