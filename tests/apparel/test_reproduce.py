@@ -155,9 +155,6 @@ def test_reproduce_ends_with_identical_and_after_one_change_with_its_name_alone(
     sent = bench.tree / "sent by a teammate.json"
     sent.write_bytes(receipts[0].read_bytes())
 
-    code, lines = bench.reproduce("--run", str(sent), "--seed", "7")
-    assert (code, lines[1:]) == (1, ["  settings.seed: 0 then, 7 now"])
-
     source = bench.tree / "src/apparel/augmentation.py"
     kept = source.read_text()
     source.write_text(kept.replace("SHIFT = 1", "SHIFT = 2"))
