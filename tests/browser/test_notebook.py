@@ -24,11 +24,12 @@ TOLERATED = re.compile(r"debug: Starting (application in workspace|WebSocket): "
 Seen = dict[str, Any]
 
 
-def make_notebook(runtime: str) -> tuple[list[str], dict[str, str]]:
-    """The command and its variables; `here` is where these tests run, as in `make shell`."""
+def make_notebook(runtime: str, checkout: Path) -> tuple[list[str], dict[str, str]]:
+    """The command and its variables; `here` is where these tests run, as in `make shell`, but in `checkout`."""
     if runtime == "here":
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return ["make", "notebook"], {"SAMEBENCH": "1", "DATA": "synthetic", "PATH": path}
+        here = {"SAMEBENCH": "1", "PATH": path, "PYTHONPATH": str(checkout / "src")}
+        return ["make", "notebook"], {**here, "DATA": "synthetic"}
     if not shutil.which("docker") or run(["docker", "info"], cwd=ROOT).returncode:
         lacking("no Docker engine answers here")
     if not (ROOT / "data/fashion-mnist").is_dir():
@@ -41,8 +42,8 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """What the browser saw without the token and with it, and what JupyterLab saved."""
     chromium = shutil.which("chromium") or lacking("no chromium here to look with")
     node.installed("playwright-core")
-    command, variables = make_notebook(request.param)
     checkout = copy_checkout(tmp_path_factory.mktemp("browser") / "my work")
+    command, variables = make_notebook(request.param, checkout)
     if request.param == "docker":
         shutil.copytree(ROOT / "data/fashion-mnist", checkout / "data/fashion-mnist")
     with started(*command, at=checkout, **variables) as server:
