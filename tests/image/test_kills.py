@@ -5,16 +5,25 @@ import random
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import docker
 import pytest
+from docker.errors import APIError
+from docker.models.containers import Container
 
 from tests import soak
 from tests.samebench.checkout import ROOT, copy_checkout, run
 
 KILLS = 20
-SETTINGS = "--data synthetic --epochs 30 --batch-size 100 --checkpoint-seconds 0"
+SETTINGS = "--data synthetic --epochs 10 --batch-size 100 --checkpoint-seconds 0"
+
+
+def training(engine: docker.DockerClient, checkout: Path) -> Container | None:
+    """The container that works on this checkout."""
+    containers = engine.containers.list()
+    return next((each for each in containers if str(checkout) in json.dumps(each.attrs["Mounts"])), None)
 
 
 @pytest.mark.soak
@@ -34,9 +43,11 @@ def test_a_killed_container_resumes_to_the_same_weights(
     words = ["make", "train", "RUNTIME=docker", settings]
     while killed < KILLS:
         process = subprocess.Popen(words, cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(chance.uniform(1, 5))
-        for container in engine.containers.list(filters={"ancestor": image}):
-            if str(checkout) in json.dumps(container.attrs["Mounts"]):
+        while not (container := training(engine, checkout)) and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 6))
+        with suppress(APIError):  # it was done before
+            if container:
                 container.kill()
                 killed += 1
         process.communicate(timeout=100)
