@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -48,16 +49,25 @@ class Server:
             connection.close()
 
 
+def free_port() -> int:
+    """A port that no other test asks for at the same moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
     """The server that the command `words` starts in the checkout `at`; ended as Ctrl-C would."""
-    environment = {k: v for k, v in os.environ.items() if k not in {*INHERITED, "PORT", "OPEN", "SAMEBENCH_PUBLISHED"}}
+    environment = {k: v for k, v in os.environ.items() if k not in {*INHERITED, "OPEN", "SAMEBENCH_PUBLISHED"}}
+    environment |= {"PORT": str(free_port())} | variables
     with (
         tempfile.NamedTemporaryFile() as said,
         subprocess.Popen(
             words,
             cwd=at,
-            env=environment | variables,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -68,6 +78,7 @@ def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
         try:
             assert process.stdout
             line = process.stdout.readline()
+            assert line, Path(said.name).read_text()
             yield Server(process, line, Path(said.name).read_text())
         finally:
             if process.poll() is None:
