@@ -77,8 +77,8 @@ def devcontainer(
         parent.chmod(0o755)
     checkout = copy_checkout(tmp_path / "work")
     (tmp_path / "home").mkdir()
-    shutil.copytree(ROOT / ".devcontainer", checkout / ".devcontainer")
-    shutil.copytree(ROOT / "tests", checkout / "tests", ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    for name in (".devcontainer", "benchmarks", "tests"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
     bring_what_the_engine_needs(checkout / ".devcontainer/devcontainer.json")
     subprocess.run(["git", "init", "--quiet", checkout], check=True)
     if os.getuid() != uid:
