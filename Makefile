@@ -4,7 +4,7 @@
 #   make train RUNTIME=local                  auto (default), docker, podman or local
 #   make train DATA=/some/where               data files that are already there
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
-#   make train RESUME=latest                  goes on with a run (or RESUME=runs/<id>)
+#   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser

@@ -22,7 +22,7 @@ def main() -> None:
     determinism.reexecute(fast=False)
     determinism.pin()
     asked = Asked()
-    settings = asked.settings()
+    settings = asked.alone()
     known = data.load(settings.data)
     saving, training = [], []
     with TemporaryDirectory(dir=Path("runs")) as home, workers(cores.allowed()) as pool:

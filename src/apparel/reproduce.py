@@ -6,7 +6,7 @@ python -m apparel.reproduce --quick
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,6 @@ class Question(Settings):
 
     run: str = told("", "a run's directory or a receipt; empty: the newest that is done")
     quick: bool = told(False, "the golden run instead: two epochs on a fifth of the data, its hash in git")
-
-    def settings(self) -> Settings:
-        """The settings alone."""
-        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
 
 
 def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
@@ -94,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         then = find(question.run)
         question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
         determinism.reexecute(fast=question.fast)
-        code, said = verdict(then, train(question.settings()).receipt)
+        code, said = verdict(then, train(question.alone()).receipt)
     print(said)
     return code
 

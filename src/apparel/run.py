@@ -45,8 +45,10 @@ class Run:
         return str(self.receipt.get("run", self.directory.name))
 
     @classmethod
-    def start(cls, home: Path, **facts: Any) -> Self:
+    def start(cls, home: Path, *, uncommitted: bytes = b"", **facts: Any) -> Self:
         """Make a new directory in `home` with a receipt in state `running`, or nothing at all; hold it.
+
+        What was not committed, if anything, lies beside the receipt as `uncommitted.diff`.
 
         Raises Lacking where there is too little room, OSError where `home` can't be written.
         """
@@ -62,6 +64,8 @@ class Run:
         run = cls(directory, {})
         try:
             run.hold()
+            if uncommitted:
+                files.write(directory / "uncommitted.diff", uncommitted)
             run.record(run=directory.name, state="running", started=now(), **facts)
         except BaseException:
             run.release()

@@ -49,6 +49,10 @@ class Settings:
         self._require(self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
         self._require(bool(self.data), "data", "give fashion-mnist, synthetic or a directory")
 
+    def alone(self) -> "Settings":
+        """The settings without what a command adds to them."""
+        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
+
     def _require(self, holds: bool, name: str, remedy: str) -> None:
         if not holds:
             raise Refusal(f"setting {name}={getattr(self, name)!r} is impossible; {remedy}")
@@ -58,14 +62,10 @@ class Settings:
 class Asked(Settings):
     """What `make train` takes: the settings, and what changes nothing in the weights."""
 
-    resume: str = told("", "go on with a run: latest, or runs/<id>")
+    resume: str = told("", "a run to resume: latest, or runs/<id>")
     checkpoint_seconds: float = told(60.0, "from one checkpoint to the next, beside the one after each epoch")
 
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""
         super().__post_init__()
         self._require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
-
-    def settings(self) -> Settings:
-        """The settings alone."""
-        return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})

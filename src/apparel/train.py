@@ -5,7 +5,8 @@ python -m apparel.train --resume latest
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
 
 RUNS = Path("runs")
-LENGTH = {"settings.epochs"}  # what may change when a run goes on
+LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data"}  # where the data lies is no input; its version is
 
 
@@ -36,19 +37,14 @@ def train(
     threads: int | None = None,
     checkpoint_seconds: float = math.inf,
 ) -> Run:
-    """Train as `settings` say and leave a run in `runs`, or go on with `run` from its newest whole checkpoint.
+    """Train as `settings` say and leave a run in `runs`, or resume `run` from its newest whole checkpoint.
 
     Neither the number of threads nor checkpoints and interruptions change what comes out. Raises Refusal or
     Lacking before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
     determinism.pin(fast=settings.fast)
     device = choose_device(settings)
-    known = data.load(settings.data)
-    if len(known.training) < settings.batch_size:
-        raise Refusal(
-            f"setting batch_size={settings.batch_size} is impossible; take {len(known.training)} or less, "
-            f"as many as there are training images"
-        )
+    known = load(settings)
     count = min(threads or cores.allowed(), settings.shards)
     facts = {
         "settings": asdict(settings),
@@ -57,41 +53,44 @@ def train(
         "threads": count,
         **receipt.inputs(),
     }
-    if run:
-        kept = go_on(run, facts)
-    else:
-        run, kept = begin(runs, facts), None
+    kept = resume(run, facts) if run else None
+    run = run or Run.start(runs, uncommitted=receipt.uncommitted(), **facts)
+    with recorded(run), command.interruptible() as stopped, workers(count) as pool:
+        training = Training(settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds)
+        if kept:
+            training.restore(kept)
+        training.fit(stopped)
+    return run
+
+
+def load(settings: Settings) -> data.Data:
+    """The data that the settings name. Raises Refusal where it is too little for a batch."""
+    known = data.load(settings.data)
+    if (most := len(known.training)) < settings.batch_size:
+        remedy = f"take {most} or less, as many as there are training images"
+        raise Refusal(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
+    return known
+
+
+@contextmanager
+def recorded(run: Run) -> Iterator[None]:
+    """Put an end before the last epoch into the receipt, tell how to resume after an interruption, release the run."""
     try:
-        with command.interruptible() as stopped, workers(count) as pool:
-            training = Training(
-                settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds
-            )
-            if kept:
-                training.restore(kept)
-            training.fit(stopped)
+        yield
     except Interrupted as interrupted:
         run.record(state="interrupted")
-        raise Interrupted(f"{interrupted}; go on with: make train RESUME={run.directory}") from None
+        raise Interrupted(f"{interrupted}; resume with: make train RESUME={run.directory}") from None
     except BaseException:
         run.fail()
         raise
     finally:
         run.release()
-    return run
 
 
-def begin(runs: Path, facts: Mapping[str, Any]) -> Run:
-    """A new run with these facts in its receipt, and what was not committed beside it."""
-    run = Run.start(runs, **facts)
-    if facts["code"]["dirty"]:
-        files.write(run.directory / "uncommitted.diff", receipt.uncommitted())
-    return run
-
-
-def go_on(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
+def resume(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
     """Hold `run` and give its newest whole checkpoint, None where it had not come to its first.
 
-    Raises Refusal where the run is done, in progress, or would go on with other settings or data than it has.
+    Raises Refusal where the run is done, in progress, or would resume with other settings or data than it has.
     Whatever else has changed is told and goes into the receipt.
     """
     run.hold()
@@ -101,9 +100,8 @@ def go_on(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
         agree(run, kept, facts)
         changed = receipt.changes(run.receipt, facts, but=PLACES)
         step = kept.step if kept else 0
-        print(
-            "\n  changed since it began: ".join([f"{run.directory}: goes on after step {step}", *changed]), flush=True
-        )
+        told = [f"{run.directory}: resumes after step {step}", *changed]
+        print("\n  changed since it began: ".join(told), flush=True)
         resumed = [*run.receipt.get("resumed", []), {"at": now(), "step": step, "changed": changed}]
         run.record(state="running", settings=facts["settings"], resumed=resumed)
     except BaseException:
@@ -113,11 +111,10 @@ def go_on(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
-    """Raise Refusal where `run`, which stands at `kept`, can't go on with these facts, naming one that differs."""
+    """Raise Refusal where `run`, which stands at `kept`, can't resume with these facts, naming one that differs."""
     asked = {name: facts[name] for name in ("settings", "data_version", "device")}
-    if contradictions := receipt.changes(
-        kept.facts() if kept else run.receipt, asked, among=asked, but=LENGTH | PLACES
-    ):
+    before = kept.facts() if kept else run.receipt
+    if contradictions := receipt.changes(before, asked, among=asked, but=LENGTH | PLACES):
         raise Refusal(f"{run.directory}: {contradictions[0]}; leave it as it was, or start a new run")
     epochs, done = facts["settings"]["epochs"], len(kept.history) if kept else 0
     if epochs < done:
@@ -137,7 +134,7 @@ def choose_device(settings: Settings) -> torch.device:
 
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:
-    """What the flags ask for, and the run to go on with, whose settings then are the flags' defaults."""
+    """What the flags ask for, and the run to resume, whose settings then are the flags' defaults."""
     parse = partial(flags.parse, Asked, argv, program="python -m apparel.train", about="Train on Fashion-MNIST.")
     asked = parse()
     if not asked.resume:
@@ -150,7 +147,7 @@ def main(argv: Sequence[str]) -> None:
     """Parse, pin, train, tell where the run is."""
     asked, run = ask(argv)
     determinism.reexecute(fast=asked.fast)
-    run = train(asked.settings(), run=run, checkpoint_seconds=asked.checkpoint_seconds)
+    run = train(asked.alone(), run=run, checkpoint_seconds=asked.checkpoint_seconds)
     print(f"{run.directory}: done, test accuracy {run.receipt['test_accuracy']:.2%}")
 
 

@@ -41,6 +41,8 @@ def train(settings: Settings, known: Data) -> Trial:
         workers(min(cores.allowed(), settings.shards)) as pool,
     ):
         run = Run.start(Path(home), settings=asdict(settings))
-        Training(settings, known, run=run, pool=pool, device=choose_device(settings)).fit(stopped)
-        run.release()
+        try:
+            Training(settings, known, run=run, pool=pool, device=choose_device(settings)).fit(stopped)
+        finally:
+            run.release()
         return Trial(Model.load(run.weights), run.receipt["history"])

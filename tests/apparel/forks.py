@@ -52,7 +52,7 @@ class Order:
     save: int = 1  # which save that is
 
 
-class Suicide:
+class KilledAt:
     """Kills this process at one named point of a save; a save is the writing of a checkpoint."""
 
     def __init__(self, order: Order) -> None:
@@ -108,7 +108,7 @@ class Suicide:
 def work(order: Order) -> None:
     """What a child does."""
     if order.point:
-        Suicide(order)
+        KilledAt(order)
     home = Path(order.home)
     run = Run.newest(home) if order.resume and any(home.glob("*/receipt.json")) else None
     train.train(SETTINGS, run=run, runs=home, checkpoint_seconds=0)

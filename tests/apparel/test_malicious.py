@@ -45,7 +45,7 @@ def model(tensors: Weights | None = None, **changes: Any) -> bytes:
     return sealed.pack("model", weights() if tensors is None else tensors, FACTS | changes)
 
 
-def resealed(content: bytes, old: bytes, new: bytes) -> bytes:
+def resealed(content: bytes, old: bytes = b"", new: bytes = b"") -> bytes:
     """`content` with `old` replaced and a hash that is right again."""
     forged = bytearray(content.replace(old, new))
     forged[sealed.PLACE] = sealed.ZEROS
@@ -100,8 +100,8 @@ FILES: dict[str, Callable[[Gadget], bytes]] = {
     "a zip bomb": bomb,
     "a .pt2": exported,
     "the seal of the version before": lambda gadget: b"samebench sha256 " + b"0" * 64 + b"\n" + saved(gadget),
-    "a gadget behind our header": lambda gadget: resealed(model()[:400] + pickle.dumps(gadget), b"", b""),
-    "a huge header length": lambda _: resealed(b"\xff" * 7 + b"\x7f" + model()[8:], b"", b""),
+    "a gadget behind our header": lambda gadget: resealed(model()[:400] + pickle.dumps(gadget)),
+    "a huge header length": lambda _: resealed(b"\xff" * 7 + b"\x7f" + model()[8:]),
     "a header of its whole length": lambda _: (1 << 20).to_bytes(8, "little") + model()[8:],
     "a tensor larger than the file": lambda _: endless(model()),
     "a type that there is not": lambda _: resealed(model(), b'"dtype":"F32"', b'"dtype":"F99"'),

@@ -87,7 +87,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_at_the_first_step(
     run = Run.start(tmp_path, **facts)
     run.release()
     assert train.train(QUICK, run=run).receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
-    assert "goes on after step 0" in capsys.readouterr().out
+    assert "resumes after step 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,13 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 4
     (run,) = tmp_path.glob("runs/*")
-    assert err.endswith(f"; go on with: make train RESUME=runs/{run.name}\n")
+    assert err.endswith(f"; resume with: make train RESUME=runs/{run.name}\n")
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
     for words in (["--resume", f"runs/{run.name}"], ["--resume", "latest"]):
         done_epochs += 1
         resumed = call("-m", "apparel.train", *words, "--epochs", str(done_epochs), at=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
-        assert f"runs/{run.name}: goes on after step" in resumed.stdout
+        assert f"runs/{run.name}: resumes after step" in resumed.stdout
     receipt = json.loads((run / "receipt.json").read_text())
     assert receipt["state"] == "done"
     assert receipt["settings"]["network"] == "linear"

@@ -74,3 +74,8 @@ def test_a_file_where_runs_should_be_is_refused(tmp_path: Path) -> None:
 
 def test_runs_started_in_the_same_second_do_not_meet(tmp_path: Path) -> None:
     assert len({Run.start(tmp_path).directory for _ in range(20)}) == 20
+
+
+def test_what_was_not_committed_lies_beside_the_receipt(tmp_path: Path) -> None:
+    assert (Run.start(tmp_path, uncommitted=b"a diff").directory / "uncommitted.diff").read_bytes() == b"a diff"
+    assert not (Run.start(tmp_path).directory / "uncommitted.diff").exists()

@@ -144,7 +144,7 @@ def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypa
         return 0.1
 
     monkeypatch.setattr(Training, "rate", interrupt)
-    with pytest.raises(Interrupted, match="epoch 1 of 2; go on with: make train RESUME="):
+    with pytest.raises(Interrupted, match="epoch 1 of 2; resume with: make train RESUME="):
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["interrupted"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
