@@ -44,7 +44,7 @@ RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
     if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
     cd /build; \
     export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
-    WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src docker/gpu.lock; \
+    WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src requirements.lock docker/gpu.lock; \
     # torch/testing holds a file for newer Pythons on purpose.
     /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv
 
@@ -54,6 +54,7 @@ ENV HOME=/home/bench
 ENV SAMEBENCH=1
 ENV JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS=false
 ENV LANG=C.UTF-8
+ENV ORT_DISABLE_TELEMETRY=1
 # The CPU level, for the same weights on every x86-64 machine; see src/samebench/determinism.py.
 ENV ATEN_CPU_CAPABILITY=avx2
 ENV MKL_CBWR=COMPATIBLE

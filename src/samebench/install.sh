@@ -1,17 +1,18 @@
 #!/bin/sh
 # Installs locked wheels into a fresh virtual environment. The images and the local runtime both come this way.
 #
-#   sh src/samebench/install.sh PYTHON VENV SOURCES LOCK
+#   sh src/samebench/install.sh PYTHON VENV SOURCES LOCK…
 #
 # PYTHON   the interpreter, or a bare version: the one that uv finds or fetches
 # SOURCES  the folder that holds apparel and samebench; made importable
-# LOCK     docker/cpu.lock or docker/gpu.lock, installed on top of requirements.lock
+# LOCK     requirements.lock and docker/cpu.lock, say; uv itself always comes from the former
 #
 # Honoured: WHEELHOUSE (a directory of wheels, asked first), PIP_INDEX_URL, TORCH_INDEX, SSL_CERT_FILE, proxies.
 # Every file is held against its hash before anything of it is unpacked, wherever it came from.
 set -eu
 
-python=$1 venv=$2 sources=$3 lock=$4
+python=$1 venv=$2 sources=$3
+shift 3
 : "${TORCH_INDEX:=https://download.pytorch.org/whl/cpu}"
 wheelhouse=${WHEELHOUSE:-}
 work=$(mktemp -d)
@@ -99,15 +100,16 @@ wheels() {
         fail 3 "$file could not be installed (see above); behind a mirror set PIP_INDEX_URL and TORCH_INDEX, without a network WHEELHOUSE"
 }
 
-wheels requirements.lock
-# PyTorch's index carries old copies of common packages, so it is asked for torch and for nothing else.
-if grep -q '+cpu' "$lock" && [ "$(uname -s)" = Linux ]; then
-    wheels "$lock" --default-index "$TORCH_INDEX"
-else
-    wheels "$lock"
-fi
+for lock; do
+    # PyTorch's index carries old copies of common packages, so it is asked for torch and for nothing else.
+    if grep -q '+cpu' "$lock" && [ "$(uname -s)" = Linux ]; then
+        wheels "$lock" --default-index "$TORCH_INDEX"
+    else
+        wheels "$lock"
+    fi
+done
 
 printf '%s\n' "$sources" >"$(echo "$venv"/lib/python3*/site-packages)/samebench.pth"
 rm -f "$venv/.lock" # uv leaves it writable to all
 uv pip check --python "$venv" || fail 2 "the locks contradict each other (see above): run make lock"
-"$venv/bin/python" -c 'import torch; print("samebench: torch", torch.__version__, "imports")' >&2
+[ "$lock" = docker/serve.lock ] || "$venv/bin/python" -c 'import torch; print("samebench: torch", torch.__version__, "imports")' >&2

@@ -1,7 +1,8 @@
 """Writes every lock from `pyproject.toml`: `make lock`, and `make add PKG=name`.
 
 One resolution serves all: what both workspaces share goes to `requirements.lock`, what only CUDA needs to
-`docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart.
+`docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart. What the
+server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
+SHARED, CPU, GPU, SERVE = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock"
 
 # uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
 PLATFORMS = {
@@ -25,18 +26,20 @@ PLATFORMS = {
     "aarch64-manylinux_2_28": "sys_platform == 'linux' and platform_machine == 'aarch64'",
     "aarch64-apple-darwin": "sys_platform == 'darwin' and platform_machine == 'arm64'",
 }
-LINUX, _, MAC = PLATFORMS
+LINUX, ARM, MAC = PLATFORMS
 
 # A requirement as it stands in a lock: "name==version" and its sorted hashes.
 Pin = tuple[str, tuple[str, ...]]
 Pins = dict[str, Pin]
 
 
-def declared(root: Path = ROOT) -> tuple[str, list[str], str]:
-    """The Python version (major.minor), the requirements and the cut-off date of `pyproject.toml`."""
+def declared(root: Path = ROOT) -> tuple[str, list[str], list[str], str]:
+    """The Python version (major.minor), all requirements, the server's, and the cut-off date of `pyproject.toml`."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
     python = project["project"]["requires-python"].removeprefix("==").removesuffix(".*")
-    return python, sorted(project["project"]["dependencies"]), project["tool"]["uv"]["exclude-newer"]
+    serve = sorted(project.get("dependency-groups", {}).get("serve", []))
+    requirements = sorted({*project["project"]["dependencies"], *serve})
+    return python, requirements, serve, project["tool"]["uv"]["exclude-newer"]
 
 
 def digest_of_declared(root: Path = ROOT) -> str:
@@ -122,12 +125,12 @@ def write(name: str, pins: list[tuple[Pin, str]]) -> None:
 
 
 def lock() -> None:
-    """Resolves once per platform and writes the three locks.
+    """Resolves once per platform and writes every lock.
 
     Raises:
         ValueError: see `resolve` and `cpu_build`; no lock is changed then.
     """
-    python, requirements, _ = declared()
+    python, requirements, serve, _ = declared()
     on: dict[str, Pins] = {}
     bound: Pins = {}
     for platform in PLATFORMS:
@@ -137,6 +140,7 @@ def lock() -> None:
     without_torch = resolve(LINUX, python=python, requirements=plain, bound=bound)
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
     shared = set(without_torch) | set(on[MAC]) - {"torch"}
+    served = {name for linux in (LINUX, ARM) for name in resolve(linux, python=python, requirements=serve, bound=bound)}
     cpu = cpu_build(on[LINUX]["torch"][0], python=python)
     # Three equals signs: two would let a wheelhouse's CPU build (2.13.0+cpu) pass for the plain one.
     torch = on[LINUX]["torch"] = on[LINUX]["torch"][0].replace("==", "==="), on[LINUX]["torch"][1]
@@ -146,6 +150,7 @@ def lock() -> None:
         return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
 
     write(SHARED, [(bound[name], where(name)) for name in shared])
+    write(SERVE, [(bound[name], "") for name in served])
     write(GPU, [(pin, "") for name, pin in on[LINUX].items() if name not in shared])
     write(CPU, [(cpu, "sys_platform == 'linux'"), (torch, "sys_platform == 'darwin'")])
 

@@ -267,7 +267,7 @@ ensure_venv() {
     say "setting up $venv from the locks: about a minute the first time"
     rm -f $venv/samebench.stamp
     [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
-    WHEELHOUSE=$WHEELHOUSE sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" docker/$flavour.lock
+    WHEELHOUSE=$WHEELHOUSE sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" requirements.lock docker/$flavour.lock
     stamp >$venv/samebench.stamp
 }
 

@@ -59,7 +59,15 @@ def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]
     variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": NOWHERE}
     variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
-    command = ["sh", "src/samebench/install.sh", sys.executable, f"{checkout}/.venv", "src", "docker/cpu.lock"]
+    command = [
+        "sh",
+        "src/samebench/install.sh",
+        sys.executable,
+        f"{checkout}/.venv",
+        "src",
+        "requirements.lock",
+        "docker/cpu.lock",
+    ]
     done = run(command, cwd=checkout, variables=variables)
     return done.returncode, done.stderr
 

@@ -10,7 +10,7 @@ import pytest
 
 from samebench import lock
 
-LOCKS = [lock.SHARED, lock.CPU, lock.GPU]
+LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE]
 
 
 @pytest.fixture
@@ -43,16 +43,25 @@ def test_every_pin_has_its_hashes_and_no_lock_names_an_address_or_a_path(name: s
 
 
 def test_both_workspaces_share_everything_but_torch_and_cuda() -> None:
-    cpu, gpu = ({pin.split("=")[0] for pin, _ in lock.parse((lock.ROOT / name).read_text())} for name in LOCKS[1:])
+    cpu, gpu = ({pin.split("=")[0] for pin, _ in lock.parse((lock.ROOT / name).read_text())} for name in LOCKS[1:3])
     shared = {pin.split("=")[0] for pin, _ in lock.parse((lock.ROOT / lock.SHARED).read_text())}
     assert cpu == {"torch"}
     assert all(re.match("torch|triton|cuda-|nvidia-", name) for name in gpu)
     assert not shared & gpu
 
 
+def test_the_server_has_no_torch_and_the_workspace_all_that_the_server_has_in_the_same_versions() -> None:
+    serve, shared = (
+        {pin for pin, _ in lock.parse((lock.ROOT / name).read_text())} for name in (lock.SERVE, lock.SHARED)
+    )
+    assert serve <= shared
+    assert not [pin for pin in serve if re.match("torch|onnx==|onnxscript|jupyter", pin)]
+    assert {pin.split("=")[0] for pin in serve} >= set(lock.declared()[2])
+
+
 def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
     (asked,) = [requirement for requirement in lock.declared()[1] if requirement.startswith("torch==")]
-    pins = {pin for name in LOCKS[1:] for pin, _ in lock.parse((lock.ROOT / name).read_text()) if "torch" in pin}
+    pins = {pin for name in LOCKS[1:3] for pin, _ in lock.parse((lock.ROOT / name).read_text()) if "torch" in pin}
     assert pins == {f"{asked}+cpu", asked.replace("==", "===")}
 
 
