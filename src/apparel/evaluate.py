@@ -14,11 +14,9 @@ from torch import Tensor, bincount
 
 from apparel import data
 from apparel.model import Model
-from apparel.run import Run
+from apparel.run import RUNS, Run
 from samebench import command, determinism, files
 from samebench import settings as flags
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,13 +48,17 @@ class Model:
     labels: Sequence[str]
     preprocessing: Preprocessing
 
-    @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 10) for images (N, 1, 28, 28) uint8, in batches of a fixed size."""
+        """Probabilities (N, 10) for images (N, 1, 28, 28) uint8."""
+        return self.logits(images).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """What the network says (N, 10) of images (N, 1, 28, 28) uint8, in batches of a fixed size."""
         self.network.eval()
         device = next(self.network.parameters()).device
         logits = [self.network(self.preprocessing(batch.to(device))) for batch in torch.split(images, BATCH)]
-        return torch.cat(logits).float().softmax(1).cpu()
+        return torch.cat(logits).float().cpu()
 
     def save(self, path: Path) -> None:
         """Write the sealed weights to `path`, and beside them the same facts, less the weights, as JSON."""

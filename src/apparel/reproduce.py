@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from apparel import data, trial
-from apparel.run import Run
+from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
-from apparel.train import PLACES, RUNS, train
+from apparel.train import PLACES, train
 from samebench import command, determinism, receipt
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal

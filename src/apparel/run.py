@@ -16,6 +16,7 @@ from apparel.settings import Settings
 from samebench import files, receipt
 from samebench.command import Lacking, Refusal
 
+RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
 PATIENCE = 5.0  # seconds that another process may take to sweep
 
@@ -82,13 +83,17 @@ class Run:
         return cls(directory, receipt.read(path))
 
     @classmethod
-    def newest(cls, home: Path, *, state: str = "") -> Self:
-        """The newest run in `home`, or the newest in this state. Raises Refusal where there is none."""
+    def newest(cls, home: Path, *, state: str = "", accuracy: float = 0) -> Self:
+        """The newest run in `home` in this state, if one is given, and of at least this accuracy on the test images.
+
+        Raises Refusal where there is none.
+        """
         for path in sorted(home.glob("*/receipt.json"), reverse=True):
             run = cls.open(path.parent)
-            if not state or run.receipt.get("state") == state:
+            if state in {"", run.receipt.get("state")} and run.receipt.get("test_accuracy", 0) >= accuracy:
                 return run
-        raise Refusal(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
+        wanted = f"{f' in state {state}' if state else ''}{f' with test accuracy {accuracy:.2%}' if accuracy else ''}"
+        raise Refusal(f"{home}: no run{wanted}; train first, or name a run")
 
     def hold(self, *, patience: float = PATIENCE) -> None:
         """Keep other processes out until `release`. Raises Refusal where one is at work on it."""

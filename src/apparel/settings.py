@@ -69,3 +69,12 @@ class Asked(Settings):
         """Raise Refusal for the first field that can't be."""
         super().__post_init__()
         self._require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """What a manager asks of an artifact before it is served."""
+
+    max_model_megabytes: float = told(5.0, "the artifact's size in units of 10**6 bytes")
+    max_latency_ms_p99: float = told(20.0, "what 99 of 100 single images take at most, on the machine that exports")
+    min_test_accuracy: float = told(0.9, "share of the test images that must be right, 0 to 1")

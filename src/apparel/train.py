@@ -16,7 +16,7 @@ import torch
 
 from apparel import checkpoint, data
 from apparel.checkpoint import Checkpoint
-from apparel.run import Run, now
+from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import workers
 from apparel.training import Training
@@ -24,7 +24,6 @@ from samebench import command, cores, determinism, files, receipt
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
 
-RUNS = Path("runs")
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data"}  # where the data lies is no input; its version is
 

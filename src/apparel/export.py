@@ -1,0 +1,281 @@
+"""Turn a run's model into an artifact: one ONNX file with everything inside the graph, checked and within budget.
+
+python -m apparel.export --run runs/20261123-201500-abcd
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from apparel import data
+from apparel.data import SIDE, Split
+from apparel.evaluate import confusion, table
+from apparel.inspection import calibration
+from apparel.model import Model, Preprocessing
+from apparel.run import RUNS, Run
+from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
+from apparel.settings import Budgets, told
+from samebench import command, determinism, files
+from samebench import settings as flags
+from samebench.command import Refusal
+
+AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
+DOUBTED = 0.01  # of the validation images: their confidence is the floor below which we doubt
+LATENCIES = 1000  # single images timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Budgets):
+    """Which run to export, within which budgets."""
+
+    run: str = told("", "a run's directory; empty: the newest that is done and accurate enough")
+    data: str = told("", "empty: what the run was trained with")
+    if_needed: bool = told(False, "leave an artifact of these weights as it is")
+
+
+class Served(nn.Module):
+    """The graph of an artifact: images (N, 28, 28) uint8 in, probabilities (N, 10) out."""
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
+        """Put what surrounds the network into the graph, so that it can't be fed wrongly."""
+        super().__init__()
+        self.network, self.preprocessing, self.temperature = network, preprocessing, temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The model's answer, its confidences calibrated."""
+        logits = self.network(self.preprocessing(images.unsqueeze(1)))
+        return functional.softmax(logits / self.temperature, dim=1)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """What to divide logits (N, 10) by for the lowest loss, after Guo et al. (2017); to three decimals.
+
+    The loss is convex in 1/T: Newton's method, in double precision.
+    """
+    logits, inverse = logits.double(), torch.tensor(1.0, dtype=torch.float64)
+    true = logits.gather(1, labels[:, None]).mean()
+    for _ in range(50):
+        shares = (logits * inverse).softmax(1)
+        mean = (shares * logits).sum(1)
+        curvature = ((shares * logits.square()).sum(1) - mean.square()).mean()
+        step = ((mean.mean() - true) / curvature).clamp(-inverse / 2, inverse)
+        inverse = (inverse - step).clamp(1e-2, 1e2)
+    return round(float(1 / inverse), 3)
+
+
+def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
+    """The ONNX file: the same for the same weights and facts, with no trace of the machine that made it."""
+    served = Served(model.network, model.preprocessing, temperature).eval()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision isn't there is no news
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
+            served,
+            (torch.zeros(2, SIDE, SIDE, dtype=torch.uint8),),
+            input_names=[IMAGES],
+            output_names=[PROBABILITIES],
+            dynamic_shapes=({0: torch.export.Dim("count")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None, "what dynamo exports is a program"
+    made: onnx.ModelProto = program.model_proto
+    for part in [*made.graph.node, *made.graph.value_info, *made.graph.input, *made.graph.output]:
+        part.ClearField("metadata_props")
+    onnx.helper.set_model_props(made, {FACTS: json.dumps(facts, sort_keys=True)})
+    onnx.checker.check_model(made, full_check=True)
+    return bytes(made.SerializeToString(deterministic=True))
+
+
+def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
+    """Make the artifact of a run, or none where a check fails or a budget is exceeded; what there is to say of it.
+
+    Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the artifact would not answer as
+    torch does.
+    """
+    model = Model.load(run.weights)
+    known = data.load(source or run.settings().data)
+    validation, test = known.validation, known.test()
+    temperature = fit_temperature(model.logits(validation.images), validation.labels)
+    logits = model.logits(test.images)
+    plain, expected = logits.softmax(1), (logits / temperature).softmax(1)
+    confidences = (model.logits(validation.images) / temperature).softmax(1).amax(1)
+    accuracy = float((expected.argmax(1) == test.labels).float().mean())
+    figures = {
+        "test_accuracy": round(accuracy, 4),
+        "calibration_error_before": round(calibration(plain, test.labels).error, 4),
+        "calibration_error": round(calibration(expected, test.labels).error, 4),
+        "temperature": temperature,
+    }
+    facts = {
+        "run": run.name,
+        "weights_sha256": model.digest(),
+        "data_version": known.version,
+        "locks": run.receipt["locks"],
+        "labels": list(model.labels),
+        "samples": samples(validation, model.predict(validation.images).argmax(1), model.labels),
+        "confidence_floor": round(float(confidences.quantile(DOUBTED)), 3),
+        "figures": figures,
+    }
+    content = graph(model, temperature, facts)
+    folder = run.directory / "artifact"
+    within(budgets.min_test_accuracy, accuracy, "min_test_accuracy", least=True)
+    within(budgets.max_model_megabytes, len(content) / 1e6, "max_model_megabytes")
+    artifact = Artifact.of(content, folder / MODEL)
+    difference = check(artifact, test, expected)
+    latency = p99(artifact, test)
+    within(budgets.max_latency_ms_p99, latency, "max_latency_ms_p99")
+    measured = {**figures, "megabytes": len(content) / 1e6, "difference": difference, "latency": latency}
+    matrix = confusion(test.labels, expected.argmax(1), categories=len(model.labels))
+    write(folder, content, card(artifact, measured, matrix))
+    before, after = figures["calibration_error_before"], figures["calibration_error"]
+    return (
+        f"{folder}: exported, {len(content) / 1e6:.2f} MB, test accuracy {accuracy:.2%}, "
+        f"p99 {latency:.2f} ms an image, calibration error {before:.2%} before and {after:.2%} after"
+    )
+
+
+def samples(split: Split, predicted: Tensor, labels: Sequence[str]) -> list[dict[str, str]]:
+    """The first image of each category that was predicted right: for the page, and for the server to check itself."""
+    chosen = []
+    for place, label in enumerate(labels):
+        for index in ((split.labels == place) & (predicted == place)).nonzero()[:1, 0].tolist():
+            pixels = base64.b64encode(split.images[index].numpy().tobytes()).decode()
+            chosen.append({"label": label, "pixels": pixels})
+    return chosen
+
+
+class Exceeded(Exception):  # noqa: N818 - what the figure has
+    """A budget that a figure does not keep."""
+
+
+def within(budget: float, figure: float, name: str, *, least: bool = False) -> None:
+    """Raise Exceeded, with the remedy, where the figure is over the budget, or under it if it is the least."""
+    if figure < budget if least else figure > budget:
+        relation = "under" if least else "over"
+        flag = f"--{name.replace('_', '-')}"
+        raise Exceeded(
+            f"{figure:.4g} is {relation} the budget {name}={budget:g}; train another network, or change {flag}"
+        )
+
+
+def write(folder: Path, content: bytes, card: str) -> None:
+    """The model, then its seal: without the right seal it is no artifact."""
+    folder.mkdir(exist_ok=True)
+    files.write(folder / CARD, card.encode())
+    files.write(folder / MODEL, content)
+    files.write(folder / SEAL, f"{hashlib.sha256(content).hexdigest()}  {MODEL}\n".encode())
+
+
+def check(artifact: Artifact, test: Split, expected: Tensor) -> float:
+    """The largest difference from what torch answers on the test images. Raises Refusal where it is too large."""
+    images = test.images.squeeze(1).numpy()
+    got = torch.cat([torch.from_numpy(artifact.predict(part)) for part in _parts(images)])
+    difference = float((got - expected).abs().max())
+    other = int((got.argmax(1) != expected.argmax(1)).sum())
+    if other or difference > AGREEMENT:
+        raise Refusal(
+            f"{other} of {len(test)} test images get another label than from torch, probabilities differ by up to "
+            f"{difference:.1e}, at most {AGREEMENT:.0e} is right; report it with the receipt"
+        )
+    return difference
+
+
+def p99(artifact: Artifact, test: Split) -> float:
+    """Milliseconds that 99 of 100 single images take at most."""
+    images = test.images.squeeze(1).numpy()
+    took = []
+    for index in range(LATENCIES + 20):
+        begun = time.perf_counter()
+        artifact.predict(images[index % len(images)][None])
+        took.append(time.perf_counter() - begun)
+    return 1000 * statistics.quantiles(took[20:], n=100)[-1]
+
+
+def card(artifact: Artifact, measured: dict[str, Any], matrix: Tensor) -> str:
+    """The model card: what it is for, what it can, what it can't, and how to check it."""
+    facts = artifact.facts
+    return f"""# Apparel classifier, run {facts["run"]}
+
+A grey 28x28 picture of one garment in, one of {len(artifact.labels)} categories and a confidence out.
+Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): shop pictures of single garments on a plain background.
+It knows these categories and no others, and has seen no people, no scenes and no heaps of clothes. It is for sorting
+a catalogue under a person's eye; nothing about a person follows from its answer.
+
+| figure | value |
+|---|---|
+| accuracy on the test images | {measured["test_accuracy"]:.2%} |
+| expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
+| and after | {measured["calibration_error"]:.2%} |
+| temperature, fitted on the validation images | {measured["temperature"]:.3f} |
+| confidence below which it is probably no garment | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
+| size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
+| an image alone, p99 of {LATENCIES:,} on the machine that exported it | {measured["latency"]:.2f} ms |
+| onnxruntime against torch on the test images | same labels, probabilities within {measured["difference"]:.0e} |
+
+```
+{table(matrix, artifact.labels)}
+```
+
+`{MODEL}` takes `{IMAGES}`, uint8 (N, 28, 28), a light garment on black, and gives `{PROBABILITIES}`, float (N, 10);
+normalisation, temperature and softmax are inside. Check it before it is loaded: `sha256sum --check {SEAL}`.
+
+- weights: {facts["weights_sha256"]}
+- data: {facts["data_version"]}
+"""
+
+
+def newest_good(budgets: Budgets) -> Run:
+    """The newest run that is done and accurate enough. Raises Refusal where there is none."""
+    return Run.newest(RUNS, state="done", accuracy=budgets.min_test_accuracy)
+
+
+def _parts(images: Any) -> list[Any]:
+    return [images[start : start + 1000] for start in range(0, len(images), 1000)]
+
+
+def is_there(run: Run) -> bool:
+    """Whether the run has a whole artifact of its weights."""
+    try:
+        artifact = Artifact.load(run.directory / "artifact")
+    except Refusal:
+        return False
+    return bool(artifact.facts["weights_sha256"] == run.receipt.get("weights_sha256"))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
+    about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
+    question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
+    run = Run.open(Path(question.run)) if question.run else newest_good(question)
+    if question.if_needed and is_there(run):
+        print(f"{run.directory / 'artifact'}: there already")
+        return command.DONE
+    fast = run.settings().fast
+    determinism.reexecute(fast=fast)
+    determinism.pin(fast=fast)
+    try:
+        print(export(run, question, source=question.data))
+    except Exceeded as exceeded:
+        print(f"error: {run.directory}: not exported, {exceeded}", file=sys.stderr)
+        return command.NO
+    return command.DONE
+
+
+if __name__ == "__main__":
+    command.run(main)

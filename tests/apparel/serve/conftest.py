@@ -1,0 +1,141 @@
+"""An artifact of a small network, and the server of it as a process of its own."""
+
+import http.client
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from apparel import data, export, train
+from apparel.run import Run
+from apparel.serve.artifact import Artifact
+from apparel.settings import Budgets, Settings
+from tests.commands import environment
+from tests.samebench.server import free_port
+
+ANY = Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000)
+PNG = {"content-type": "image/png"}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that knows the synthetic set well, exported."""
+    settings = Settings(data="synthetic", network="linear", epochs=4)
+    made = train.train(settings, runs=tmp_path_factory.mktemp("runs"))
+    export.export(made, ANY)
+    return made
+
+
+@pytest.fixture(scope="session")
+def folder(run: Run) -> Path:
+    """Its artifact."""
+    return run.directory / "artifact"
+
+
+@pytest.fixture(scope="session")
+def artifact(folder: Path) -> Artifact:
+    return Artifact.load(folder)
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[np.uint8]:
+    """Test images (N, 28, 28)."""
+    found: NDArray[np.uint8] = data.load("synthetic").test().images.squeeze(1).numpy()
+    found[:, 0, 0] = 0  # a dark corner, as every image of Fashion-MNIST has
+    return found
+
+
+def encoded(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """The file that a picture would be."""
+    content = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(content, kind, **options)
+    return content.getvalue()
+
+
+def form(*contents: bytes, field: str = "picture") -> tuple[bytes, dict[str, str]]:
+    """A body of multipart/form-data with these files, and its header."""
+    head = f'--limit\r\nContent-Disposition: form-data; name="{field}"; filename="a.png"\r\n'
+    parts = b"".join(head.encode() + b"Content-Type: image/png\r\n\r\n" + each + b"\r\n" for each in contents)
+    return parts + b"--limit--\r\n", {"content-type": "multipart/form-data; boundary=limit"}
+
+
+@dataclass
+class Reply:
+    """What a server answered."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A server on loopback."""
+
+    port: int
+    process: subprocess.Popen[str] | None = None
+
+    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body or None, dict(headers or {}))
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.headers, reply.read())
+        finally:
+            connection.close()
+
+    def predict(self, body: bytes, headers: Mapping[str, str] = PNG, *, query: str = "") -> Reply:
+        return self.ask("POST", f"/predict{query}", body, headers)
+
+
+def start(folder: Path, **variables: str) -> Server:
+    """The server of the artifact in `folder`, ready."""
+    port = free_port()
+    changes = {"ARTIFACT": str(folder), "PORT": str(port), "API_KEY": None, "HOST": None, "SERVE": None, **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apparel.serve"],
+        env=environment(changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    line = process.stdout.readline()
+    assert f":{port}/" in line, line + process.stdout.read()
+    return Server(port, process)
+
+
+def end(server: Server) -> str:
+    """Ends it; what it has logged."""
+    assert server.process
+    server.process.terminate()
+    said, _ = server.process.communicate(timeout=20)
+    return said
+
+
+@pytest.fixture(scope="session")
+def server(folder: Path) -> Iterator[Server]:
+    running = start(folder)
+    # Its log is long in some tests: somebody must read it, or it stops at a full pipe.
+    assert running.process
+    assert running.process.stdout
+    os.set_blocking(running.process.stdout.fileno(), False)
+    reader = subprocess.Popen(["cat"], stdin=running.process.stdout, stdout=subprocess.DEVNULL)
+    yield running
+    running.process.terminate()
+    running.process.wait(20)
+    running.process.stdout.close()
+    reader.wait(20)

@@ -1,0 +1,186 @@
+"""Artifacts: what is inside, that it answers as torch does, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from apparel import data, export
+from apparel.export import Exceeded, fit_temperature
+from apparel.inspection import calibration
+from apparel.model import Model
+from apparel.run import Run
+from apparel.serve.artifact import CARD, FACTS, MODEL, SEAL, Artifact
+from apparel.settings import Budgets
+from samebench import sealed
+from samebench.command import Refusal
+from tests.commands import call
+
+from .conftest import ANY
+
+
+@pytest.fixture
+def copy(run: Run, tmp_path: Path) -> Run:
+    """The run again, to be changed."""
+    shutil.copytree(run.directory, tmp_path / "runs" / run.directory.name)
+    return Run.open(tmp_path / "runs" / run.directory.name)
+
+
+def test_onnxruntime_answers_as_torch_does_and_another_answer_is_refused(run: Run, artifact: Artifact) -> None:
+    test = data.load("synthetic").test()
+    logits = Model.load(run.weights).logits(test.images) / artifact.facts["figures"]["temperature"]
+    assert export.check(artifact, test, logits.softmax(1)) < 1e-6
+    with pytest.raises(Refusal, match="0 of 200 test images get another label than from torch"):
+        export.check(artifact, test, (logits * 0.2).softmax(1))
+
+
+def test_pixels_go_in_as_they_are_and_probabilities_come_out(artifact: Artifact) -> None:
+    images = data.load("synthetic").test().images.squeeze(1).numpy()
+    for count in (1, 7):
+        assert artifact.predict(images[:count]).sum(1) == pytest.approx(1, abs=1e-6)
+    (taken,) = artifact.session.get_inputs()
+    assert (taken.name, taken.type, taken.shape[1:]) == ("images", "tensor(uint8)", [28, 28])
+
+
+def test_the_same_weights_give_the_same_file_with_no_trace_of_this_machine(copy: Run, folder: Path) -> None:
+    before = (folder / MODEL).read_bytes()
+    export.export(copy, ANY)
+    assert (copy.directory / "artifact" / MODEL).read_bytes() == before
+    assert str(Path(export.__file__).parent).encode() not in before
+    assert not [node for node in onnx.load_from_string(before).graph.node if node.metadata_props]
+
+
+def test_the_artifact_says_what_it_is(run: Run, folder: Path, artifact: Artifact) -> None:
+    assert artifact.labels == data.LABELS
+    assert artifact.facts["run"] == run.name
+    assert artifact.facts["weights_sha256"] == run.receipt["weights_sha256"]
+    assert artifact.facts["data_version"] == run.receipt["data_version"]
+    assert artifact.facts["locks"] == run.receipt["locks"]
+    card = (folder / CARD).read_text()
+    assert run.name in card
+    assert "| accuracy on the test images |" in card
+    assert card.count("%") > 30, "figures of each category"
+
+
+def test_the_samples_are_a_garment_of_each_category(artifact: Artifact) -> None:
+    labels, images = artifact.samples()
+    assert set(labels) == set(data.LABELS)
+    assert images.shape == (10, 28, 28)
+    artifact.check()
+    mixed = replace(artifact, labels=artifact.labels[::-1])
+    with pytest.raises(AssertionError, match="samples: expected"):
+        mixed.check()
+
+
+def test_temperature_is_found_and_mends_the_confidence() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 10, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    for factor in (0.25, 1.0, 5.0):
+        found = fit_temperature(logits * factor, labels)
+        assert found == pytest.approx(factor, rel=0.03)
+        assert calibration((logits * factor / found).softmax(1), labels).error < 0.015
+    assert calibration((logits * 5).softmax(1), labels).error > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("max_model_megabytes", 0.01, "is over the budget max_model_megabytes=0.01"),
+        ("max_latency_ms_p99", 1e-6, "is over the budget max_latency_ms_p99=1e-06"),
+        ("min_test_accuracy", 1.01, "is under the budget min_test_accuracy=1.01"),
+    ],
+)
+def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: str, value: float, said: str) -> None:
+    before = {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()}
+    with pytest.raises(Exceeded, match=said) as raised:
+        export.export(copy, replace(ANY, **{name: value}))
+    assert f"or change --{name.replace('_', '-')}" in str(raised.value)
+    assert {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()} == before
+
+
+def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exit_code_1(
+    copy: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy.directory.parents[1])
+    shutil.rmtree(copy.directory / "artifact")
+    bad = copy.directory.with_name("29990101-000000-zzzz")
+    shutil.copytree(copy.directory, bad)
+    (bad / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.1}))
+    words = ["--if-needed", "--max-latency-ms-p99", "10000", "--min-test-accuracy", "0.5"]
+    assert export.main(words) == 0
+    assert capsys.readouterr().out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
+    assert export.main(words) == 0
+    assert capsys.readouterr().out == f"runs/{copy.name}/artifact: there already\n"
+    assert export.main(["--run", f"runs/{copy.name}", "--min-test-accuracy", "1.1"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: runs/{copy.name}: not exported, 1 is under the budget")
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_an_artifact_that_is_damaged_or_of_other_weights_is_made_anew(copy: Run) -> None:
+    assert export.is_there(copy)
+    model = copy.directory / "artifact" / MODEL
+    model.write_bytes(model.read_bytes()[:-1])
+    assert not export.is_there(copy)
+    export.export(copy, ANY)
+    assert export.is_there(copy)
+    copy.receipt["weights_sha256"] = "0" * 64
+    assert not export.is_there(copy)
+
+
+def test_a_run_that_is_not_good_enough_is_refused_with_the_budget() -> None:
+    with pytest.raises(Refusal, match=r"no run in state done with test accuracy 90\.00%"):
+        Run.newest(Path("nowhere"), state="done", accuracy=Budgets().min_test_accuracy)
+
+
+def test_a_changed_bit_anywhere_is_found_before_parsing(folder: Path, tmp_path: Path) -> None:
+    whole = (folder / MODEL).read_bytes()
+    shutil.copytree(folder, tmp_path / "artifact")
+    for place in range(0, len(whole), len(whole) // 50):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        (tmp_path / "artifact" / MODEL).write_bytes(changed)
+        with pytest.raises(Refusal, match=r"damaged, expected sha256 .* nothing in it was read"):
+            Artifact.load(tmp_path / "artifact")
+
+
+def test_what_is_no_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="no artifact there; make one: make export"):
+        Artifact.load(tmp_path)
+    made = onnx.load(folder / MODEL)
+    for content in (b"not a model", with_facts(made, "{}"), with_facts(made, "[")):
+        export.write(tmp_path / "artifact", content, "")
+        with pytest.raises(Refusal, match="its hash is right and its content is not ours"):
+            Artifact.load(tmp_path / "artifact")
+
+
+def with_facts(model: onnx.ModelProto, facts: str) -> bytes:
+    onnx.helper.set_model_props(model, {FACTS: facts})
+    return bytes(model.SerializeToString())
+
+
+def test_the_seal_is_what_sha256sum_checks(folder: Path) -> None:
+    digest, name = (folder / SEAL).read_text().split()
+    assert name == MODEL
+    assert digest == Artifact.load(folder).sha256
+
+
+def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_path: Path) -> None:
+    line = (
+        f"from pathlib import Path; from apparel.serve.artifact import Artifact; Artifact.load(Path({str(folder)!r}))"
+    )
+    changes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": None, "ORT_DISABLE_TELEMETRY": None}
+    done = call("-c", line, at=tmp_path, changes=changes)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == [], "left to itself it keeps a device id in the cache"
+
+
+def test_a_file_with_a_gadget_is_not_exported(copy: Run) -> None:
+    copy.weights.write_bytes(sealed.pack("checkpoint", {}, {}))
+    with pytest.raises(Refusal, match="a checkpoint, expected a model"):
+        export.export(copy, ANY)
