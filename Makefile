@@ -6,6 +6,7 @@
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
+#   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
@@ -20,14 +21,15 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate test soak bench data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
 SERVE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
 
-FLAGS = $(if $(DATA),--data "$(DATA)") $(if $(filter-out 0,$(FAST)),--fast) $(ARGS)
+ASKED = $(if $(DATA),--data "$(DATA)") $(ARGS)
+FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(ASKED)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
@@ -50,8 +52,14 @@ train: ## train; prints where the run is
 reproduce: ## train a run again: identical, or what has changed
 	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(filter-out 0,$(QUICK)),--quick) $(FLAGS)
 
+export: ## a run's model as an artifact: model.onnx, its hash, a model card
+	@$(BENCH) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
+
+serve: ## the page and POST /predict, of the newest good run
+	@$(RUNTIME_SH) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+
 evaluate: ## per-class figures and confusion matrix of a run
-	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(FLAGS)
+	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 test: ## check every promise that this machine can check
 	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(ARGS)

@@ -6,6 +6,9 @@
 #   sh src/samebench/runtime.sh --serve PORT COMMAND…
 #                                           the same for a server: publishes its PORT on the host's loopback, and no
 #                                           container is left when it ends; `COMMAND --health` says how it is
+#   sh src/samebench/runtime.sh --serve-image NAME PORT MODULE COMMAND…
+#                                           runs COMMAND, whose last line begins with a folder; serves that by MODULE on
+#                                           PORT, where there is an engine in an image NAME that is made of it
 #   sh src/samebench/runtime.sh --ready COMMAND…
 #                                           the same for git, which calls often: the runtime that is ready, and no word
 #   sh src/samebench/runtime.sh --test-engine ARG…
@@ -23,7 +26,8 @@ fail() {
 }
 
 service= # the port of the server that is asked for
-quiet=   # not a word about the runtime
+quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
+artifact= # the folder that is served
 
 case ${GPU:-} in
 '' | 0) flavour=cpu venv=.venv ;;
@@ -95,10 +99,16 @@ take_ready() {
 name_image() {
     inputs=$( (
         cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh
+        # shellcheck disable=SC2046 # names without spaces
+        [ -z "$artifact" ] || cat .dockerignore "$artifact"/* $(served)
         printf '%s' "${BASE_IMAGE:-}"
     ) | sha256 12)
-    image=samebench:$flavour-$inputs
+    if [ -n "$artifact" ]; then image=$name:$inputs latest=$name:latest; else image=samebench:$flavour-$inputs latest=samebench:$flavour; fi
 }
+
+# The sources that go into the server's image.
+# shellcheck disable=SC2046 # names without spaces
+served() { find $(sed -n 's/^!\(src.*\)/\1/p' .dockerignore) -type f ! -path '*/__pycache__/*' | LC_ALL=C sort; }
 
 build_image() {
     work=$(mktemp -d)
@@ -108,10 +118,11 @@ build_image() {
         eval "value=\${$variable:-}"
         [ -z "$value" ] || printf "export %s='%s'\n" $variable "$value" >>"$work/indexes"
     done
-    set -- --file docker/$flavour.Dockerfile --tag samebench:$flavour --tag "$image"
+    set -- --file docker/$flavour.Dockerfile --tag "$latest" --tag "$image"
     [ ! -e "$work/indexes" ] || set -- "$@" --secret "id=indexes,src=$work/indexes"
     [ -z "$CA_CERT" ] || set -- "$@" --secret "id=ca,src=$CA_CERT"
     [ -z "$WHEELHOUSE" ] || set -- "$@" --build-context "wheelhouse=$WHEELHOUSE"
+    [ -z "$artifact" ] || set -- "$@" --build-context "artifact=$artifact"
     [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
     for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "value=\${$variable:-}"
@@ -169,6 +180,31 @@ run_in_image() {
     [ -z "$service" ] || serve "$@"
     [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
     stay_with "$RUNTIME" run --rm --interactive "$@"
+}
+
+# Makes the artifact, then becomes its server: the image that partners get, or the same program where there is no engine.
+serve_artifact() {
+    name=$1 service=$2 module=$3
+    shift 3
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    if [ -z "${SAMEBENCH:-}" ]; then
+        choose_runtime
+        set -- env SAMEBENCH_QUIET=1 RUNTIME="$RUNTIME" sh src/samebench/runtime.sh "$@"
+    fi
+    "$@" >"$work/said" || exit $?
+    tail -n 1 "$work/said" >&2
+    artifact=$(sed -n '$s/: .*//p' "$work/said")
+    rm -rf "$work"
+    export ARTIFACT="$artifact"
+    [ -z "${SAMEBENCH:-}" ] || exec python -m "$module"
+    [ "$RUNTIME" != local ] || run_locally python -m "$module"
+    flavour=serve
+    ensure_image
+    set -- "$image"
+    [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
+    # shellcheck disable=SC2046 # gives words without spaces
+    serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --memory 1g --read-only "$@"
 }
 
 # Starts the server on the first free port, shows what it says, and ends it with us.
@@ -321,6 +357,12 @@ case ${1:-} in
     writable data runs .samebench
     if [ "$RUNTIME" = local ]; then run_locally "$@"; fi
     run_in_image "$@"
+    ;;
+--serve-image)
+    shift
+    case ${PORT:-$2} in *[!0-9]*) fail 2 "PORT=$PORT: give a number from 1024 to 65535" ;; esac
+    writable data runs
+    serve_artifact "$@"
     ;;
 --test-engine)
     shift

@@ -270,8 +270,12 @@ def test_makefile_keeps_to_what_gnu_make_3_81_knows() -> None:
         assert newer not in text
 
 
-def test_nothing_but_the_locks_and_install_reaches_the_build() -> None:
+def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert lines[0] == "*"
-    allowed = {line.removeprefix("!") for line in lines[1:]}
-    assert allowed == {"docker/cpu.lock", "docker/gpu.lock", "requirements.lock", "src/samebench/install.sh"}
+    allowed = {line.removeprefix("!") for line in lines[1:-1]}
+    server = {f"src/samebench/{name}.py" for name in ("__init__", "command", "cores", "files", "service")}
+    server |= {"src/apparel/__init__.py", "src/apparel/serve"}
+    locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
+    assert allowed == {*locks, "src/samebench/install.sh", *server}
+    assert lines[-1] == "**/__pycache__"

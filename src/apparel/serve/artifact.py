@@ -71,10 +71,11 @@ class Artifact:
         return [each["label"] for each in self.facts["samples"]], images
 
     def check(self) -> None:
-        """Raise AssertionError where it does not say of its samples what it said when it was made."""
+        """Raise Refusal where it does not say of its samples what it said when it was made."""
         expected, images = self.samples()
         got = [self.labels[place] for place in self.predict(images).argmax(1)]
-        assert got == expected, f"samples: expected {expected}, got {got}"
+        if got != expected:
+            raise Refusal(f"artifact: its samples are {expected}, and it takes them for {got}; export it anew")
 
 
 def _checked(folder: Path) -> bytes:

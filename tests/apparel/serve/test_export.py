@@ -72,7 +72,7 @@ def test_the_samples_are_a_garment_of_each_category(artifact: Artifact) -> None:
     assert images.shape == (10, 28, 28)
     artifact.check()
     mixed = replace(artifact, labels=artifact.labels[::-1])
-    with pytest.raises(AssertionError, match="samples: expected"):
+    with pytest.raises(Refusal, match="artifact: its samples are"):
         mixed.check()
 
 

@@ -1,0 +1,83 @@
+"""Serve an artifact: the page, POST /predict, GET /health, GET /metrics, GET /openapi.json.
+
+    ARTIFACT=runs/20261123-201500-abcd/artifact python -m apparel.serve
+    python -m apparel.serve --check       exit code 0 if the artifact answers right
+    python -m apparel.serve --health      exit code 0 if the one on this machine is ready
+
+Settings are environment variables: see environment.py.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from apparel.serve.environment import Environment
+from samebench import command, service
+from samebench.command import Refusal
+
+GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    environment = Environment.read()
+    if arguments == ["--health"]:
+        well = service.answer(f"http://127.0.0.1:{environment.port}/health", seconds=4) == 200
+        return command.DONE if well else command.NO
+    if arguments == ["--check"]:
+        return check(environment)
+    if arguments:
+        raise Refusal(f"{' '.join(arguments)}: give --check or --health, or nothing")
+    return serve(environment)
+
+
+def check(environment: Environment) -> int:
+    """Ask the artifact about its own samples, and tell which it is."""
+    from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
+
+    artifact = Artifact.load(environment.artifact)
+    artifact.check()
+    print(f"{environment.artifact}: answers right, run {artifact.facts['run']}, sha256 {artifact.sha256}")
+    return command.DONE
+
+
+def serve(environment: Environment) -> int:
+    """Serve until told to stop; then finish what is under way."""
+    import uvicorn  # noqa: PLC0415 - --health need not pay for it
+    from PIL import Image  # noqa: PLC0415
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
+
+    from apparel.serve.application import application  # noqa: PLC0415
+    from apparel.serve.artifact import Artifact  # noqa: PLC0415
+    from apparel.serve.protocol import Protocol  # noqa: PLC0415
+
+    address, port, published = environment.listen()
+    app = application(Artifact.load(environment.artifact), api_key=environment.api_key)
+    config = uvicorn.Config(
+        app,
+        host=address,
+        port=port,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            """Say where it is once it listens."""
+            await super().startup(sockets)
+            service.tell(f"Apparel classifier: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)")
+
+    with service.told_to_stop():  # uvicorn raises what it was told with once more, when it has done it
+        Server(config).run()
+    return command.DONE
+
+
+if __name__ == "__main__":
+    command.run(main)

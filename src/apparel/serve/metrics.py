@@ -1,0 +1,37 @@
+"""What Prometheus is told."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+
+ADDRESSES = {"/", "/predict", "/health", "/metrics", "/openapi.json"}
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """Counters of one server."""
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        """Know every category from the start, so that one that never comes is told as 0."""
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a third series for each count, which nobody reads
+        self.registry = CollectorRegistry()
+        self._requests = Counter("apparel_requests", "Answers.", ["path", "status"], registry=self.registry)
+        self._seconds = Histogram(
+            "apparel_request_seconds", "From head to answer.", ["path"], buckets=SECONDS, registry=self.registry
+        )
+        garments = Counter("apparel_garments", "Pictures by category.", ["category"], registry=self.registry)
+        self._garments = {label: garments.labels(label) for label in labels}
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count an answer; addresses that there are not are one."""
+        known = path if path in ADDRESSES else "other"
+        self._requests.labels(known, status).inc()
+        self._seconds.labels(known).observe(seconds)
+
+    def answered(self, category: str) -> None:
+        """Count a picture."""
+        self._garments[category].inc()
+
+    def text(self) -> bytes:
+        """All of them in Prometheus' format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,123 @@
+"""What can be asked, as OpenAPI 3.1 tells it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from apparel.serve import picture, problem
+
+PICTURES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+PROBLEMS = {
+    "400": "The body is empty, or the form can't be read.",
+    "401": "Wrong or no key.",
+    "408": "The head or the body came too late.",
+    "413": "Too many bytes or pixels.",
+    "415": "No PNG, JPEG or WebP.",
+    "422": "A damaged picture.",
+    "431": "The head is too long.",
+    "503": "Too much to do at the moment; Retry-After says when to ask again.",
+}
+
+
+def document(labels: Sequence[str], *, with_key: bool) -> dict[str, Any]:
+    """The document for a server of these categories."""
+    told: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Apparel classifier", "version": "1", "description": "A garment in, its category out."},
+        "paths": {
+            "/predict": {"post": _predict()},
+            "/health": {"get": _get("Whether it is ready, and which model it is.", "application/json", _object())},
+            "/metrics": {"get": _get("Counters and times for Prometheus.", "text/plain", {"type": "string"})},
+            "/openapi.json": {"get": _get("This document.", "application/json", _object())},
+            "/": {"get": _get("The page.", "text/html", {"type": "string"})},
+        },
+        "components": {"schemas": {"Answer": _answer(labels), "Problem": _problem()}},
+    }
+    if with_key:
+        told["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        told["paths"]["/predict"]["post"]["security"] = [{"key": []}]
+    return told
+
+
+def _predict() -> dict[str, Any]:
+    answer = {"$ref": "#/components/schemas/Answer"}
+    binary = {"type": "string", "format": "binary", "minLength": 1}
+    form = {
+        "type": "object",
+        "properties": {"picture": {"type": "array", "items": binary, "minItems": 1}},
+        "required": ["picture"],
+    }
+    either = {"oneOf": [answer, {"type": "array", "items": answer, "minItems": 1}]}
+    described = {"$ref": "#/components/schemas/Problem"}
+    problems = {
+        status: {"description": text, "content": {problem.MEDIA_TYPE: {"schema": described}}}
+        for status, text in PROBLEMS.items()
+    }
+    return {
+        "operationId": "predict",
+        "summary": "The category of a garment and the confidence in it.",
+        "description": f"PNG, JPEG or WebP, at most {picture.MAX_SIDE} pixels a side. A form is answered by a list.",
+        "parameters": [
+            {
+                "name": "seen",
+                "in": "query",
+                "required": False,
+                "description": "If it is there, the answer tells what the network saw, as a data: address.",
+                "schema": {"type": "string"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {**{kind: {"schema": binary} for kind in PICTURES}, "multipart/form-data": {"schema": form}},
+        },
+        "responses": {
+            "200": {"description": "The answer.", "content": {"application/json": {"schema": either}}},
+            **problems,
+        },
+    }
+
+
+def _get(summary: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": {"description": "It.", "content": {kind: {"schema": schema}}}}}
+
+
+def _object() -> dict[str, Any]:
+    return {"type": "object"}
+
+
+def _answer(labels: Sequence[str]) -> dict[str, Any]:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        "type": "object",
+        "properties": {
+            "category": {"type": "string", "enum": list(labels)},
+            "confidence": share,
+            "probabilities": {
+                "type": "object",
+                "properties": dict.fromkeys(labels, share),
+                "required": list(labels),
+                "additionalProperties": False,
+            },
+            "warnings": {"type": "array", "items": {"type": "string", "enum": warnings()}},
+            "seen": {"type": "string", "description": "28x28 PNG as a data: address."},
+        },
+        "required": ["category", "confidence", "probabilities", "warnings"],
+        "additionalProperties": False,
+    }
+
+
+def warnings() -> list[str]:
+    """All that an answer can warn of."""
+    return [picture.TOO_SMALL, picture.FAINT, picture.RESTLESS, picture.DOUBTFUL]
+
+
+def _problem() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        },
+        "required": ["type", "title", "status", "detail"],
+    }

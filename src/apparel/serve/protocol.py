@@ -1,0 +1,90 @@
+"""HTTP on uvicorn with what it lacks: deadlines for a request's head and body, and a limit for the head."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from apparel.serve.problem import raw
+
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+ANSWER_SECONDS = 30.0  # from the whole request to the last byte of the answer that the client has taken
+HEAD_BYTES = 32_768
+CONNECTIONS = 1_000
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection that is closed when its client is late."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Wait for a head; `_part` is what of a request we wait for."""
+        super().__init__(*arguments, **named)
+        self._part = "head"
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Turn away who comes when the house is full."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self._refuse(503, "too many connections; try again in a second", retry_after=1)
+        else:
+            self._wait("head", HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._wait("nothing", None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count the head's bytes; what comes after an answer is the next head."""
+        if self.transport.is_closing():
+            return
+        if self._part == "answer" and (self.cycle is None or self.cycle.response_complete):
+            self._wait("head", HEAD_SECONDS)
+        if self._part == "head":
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._part == "head" and self._head_bytes > HEAD_BYTES:
+            self._refuse(431, f"a head of more than {HEAD_BYTES} bytes; send fewer or shorter headers")
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn names it so
+        """Answer what is no HTTP."""
+        self._refuse(400, "not a valid HTTP request")
+
+    def on_headers_complete(self) -> None:
+        """From here on the body is due."""
+        self._head_bytes = 0
+        self._wait("body", BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """From here on it is our turn, and then the client's to take the answer."""
+        self._wait("answer", ANSWER_SECONDS)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An idle connection is uvicorn's affair, unless the client has not taken all that we said."""
+        if self._part == "answer" and not self.transport.get_write_buffer_size():
+            self._wait("answer", None)
+        super().on_response_complete()
+
+    def _wait(self, part: str, seconds: float | None) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        self._part = part
+        self._deadline = self.loop.call_later(seconds, self._late) if seconds else None
+
+    def _late(self) -> None:
+        if self._part == "answer" or (self.cycle and self.cycle.response_started and not self.cycle.response_complete):
+            self.transport.abort()
+        else:
+            seconds = HEAD_SECONDS if self._part == "head" else BODY_SECONDS
+            self._refuse(408, f"the {self._part} was not here after {seconds:g} s")
+
+    def _refuse(self, status: int, detail: str, *, retry_after: int = 0) -> None:
+        self._wait("nothing", None)
+        if not self.transport.is_closing():
+            self.transport.write(raw(status, detail, retry_after=retry_after))
+            self.transport.close()

@@ -1,0 +1,91 @@
+"""A request's body: a picture as it is, or files in a form."""
+
+from collections.abc import AsyncIterator
+from typing import Self
+
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from apparel.serve.problem import Problem, TooMuch
+
+BODY_BYTES = 5_000_000
+HELD_BYTES = 64_000_000  # of bodies, of all requests together
+IMAGES = 32  # a request
+FORM = "multipart/form-data"
+RAW_TYPES = ("application/octet-stream", "image/")
+
+
+class Body:
+    """A request's body while it is worked on. Enter it to read, leave it to make room for others."""
+
+    held = 0  # bytes, of all bodies together
+
+    def __init__(self, request: Request) -> None:
+        """Raise Problem for a type that is neither a picture nor a form."""
+        self.request = request
+        self.content = bytearray()
+        kind = request.headers.get("content-type", RAW_TYPES[0]).split(";")[0].strip().lower()
+        self.is_form = kind == FORM
+        if not self.is_form and not kind.startswith(RAW_TYPES):
+            raise TooMuch(415, f"content type {kind[:80]}; send a picture as it is, or files in {FORM}")
+
+    async def __aenter__(self) -> Self:
+        """Read it, within the limits. Raises Problem."""
+        try:
+            await self._read()
+        except BaseException:
+            self._free()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Forget it."""
+        self._free()
+
+    async def pictures(self) -> list[bytes]:
+        """One, or the files of the form in their order. Raises Problem."""
+        return await files(self.request, bytes(self.content)) if self.is_form else [bytes(self.content)]
+
+    async def _read(self) -> None:
+        length = self.request.headers.get("content-length", "0")
+        if int(length) > BODY_BYTES:
+            raise TooMuch(413, f"{length} bytes, at most {BODY_BYTES} are read; send a smaller picture")
+        async for chunk in self.request.stream():
+            if len(self.content) + len(chunk) > BODY_BYTES:
+                raise TooMuch(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
+            if Body.held + len(chunk) > HELD_BYTES:
+                raise TooMuch(503, "too much is being sent at once; try again in a second", retry_after="1")
+            Body.held += len(chunk)
+            self.content += chunk
+        if not self.content:
+            raise Problem(400, "the body is empty; send a picture")
+
+    def _free(self) -> None:
+        Body.held -= len(self.content)
+        self.content.clear()
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, without files on a disk: the body is in memory already."""
+
+    spool_max_size = BODY_BYTES + 1
+
+
+async def files(request: Request, body: bytes) -> list[bytes]:
+    """The files of a form. Raises Problem for a malformed one, one without files, or one with too many."""
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        parser = _Parser(request.headers, whole(), max_files=IMAGES, max_fields=IMAGES)  # type: ignore[arg-type]
+        form = await parser.parse()
+    except (MultiPartException, MultipartParseError, LookupError, ValueError) as error:
+        reason = getattr(error, "message", "") or f"not what {FORM} is"
+        raise Problem(400, f"the form can't be read: {reason}") from error
+    contents = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not contents:
+        raise Problem(400, "the form has no file in it; send one picture or more")
+    return contents

@@ -1,0 +1,65 @@
+"""Around every request: an id, a line in the log, counts, and headers that keep browsers careful."""
+
+import json
+import re
+import secrets
+import sys
+import time
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apparel.serve.metrics import Metrics
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+GONE = 499  # in log and counts: the client left before its answer
+
+
+class Watch:
+    """An application with somebody who takes notes."""
+
+    def __init__(self, inner: ASGIApp, metrics: Metrics) -> None:
+        """Take what answers, and where to count."""
+        self.inner, self.metrics = inner, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. A handler may put `images`, how many it had, into the request's state."""
+        begun = time.perf_counter()
+        identity = request_id(scope)
+        scope["state"] = {"images": 0}
+        status = GONE
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", identity.encode())]
+            await send(message)
+
+        try:
+            await self.inner(scope, receive, noted)
+        except ClientDisconnect:
+            pass  # nobody is there to hear it
+        finally:
+            seconds = time.perf_counter() - begun
+            self.metrics.request(scope["path"], status, seconds)
+            log(scope, request=identity, status=status, ms=round(1000 * seconds, 2), images=scope["state"]["images"])
+
+
+def request_id(scope: Scope) -> str:
+    """The client's X-Request-ID if it is a plain word, else a new one."""
+    given: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def log(scope: Scope, **facts: object) -> None:
+    """A line of JSON about a request; never anything of a picture."""
+    line = {"time": round(time.time(), 3), "method": scope["method"], "path": scope["path"][:200], **facts}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()

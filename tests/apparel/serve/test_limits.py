@@ -1,0 +1,232 @@
+"""Deadlines and queues, made short: the server in a thread of these tests, so that its limits can be set."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from numpy.typing import NDArray
+
+from apparel.serve import application, protocol, upload
+from apparel.serve.artifact import Artifact
+from apparel.serve.upload import Body
+from samebench import cores
+from tests.samebench.server import free_port
+
+from .conftest import PNG, Server, encoded
+
+HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n"
+
+
+@contextmanager
+def running(artifact: Artifact) -> Iterator[Server]:
+    port = free_port()
+    app = application.application(artifact)
+    config = uvicorn.Config(
+        app, port=port, http=protocol.Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield Server(port)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def server(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """One that waits a second for a head and two for a body."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 2.0)
+    with running(artifact) as one:
+        yield one
+
+
+def until_closed(client: socket.socket, every: float = 0.1, sending: bytes = b"") -> tuple[float, bytes]:
+    """Seconds until the other side closes, meanwhile sending a little, and what it has said."""
+    begun, said = time.monotonic(), b""
+    client.settimeout(every)
+    while time.monotonic() < begun + 15:
+        try:
+            if sending:
+                client.sendall(sending)
+            chunk = client.recv(65536)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+        said += chunk
+        if not chunk:
+            break
+    return time.monotonic() - begun, said
+
+
+def reply_on(client: socket.socket) -> int:
+    """The status of the next answer, which is read to its end."""
+    with http.client.HTTPResponse(client) as reply:
+        reply.begin()
+        reply.read()
+        return reply.status
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "seconds", "part"),
+    [
+        (b"", b"", 1, "head"),
+        (b"POST /predict HTTP/1.1\r\n", b"", 1, "head"),
+        (b"POST /predict HTTP/1.1\r\n", b"a: b\r\n", 1, "head"),
+        (b"", b"\r\n", 1, "head"),
+        (HEAD, b"", 2, "body"),
+        (HEAD, b"x", 2, "body"),
+    ],
+)
+def test_who_is_late_is_told_so_and_sent_away(
+    server: Server, first: bytes, then: bytes, seconds: float, part: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(first)
+        took, said = until_closed(client, sending=then)
+    assert seconds - 0.2 <= took < seconds + 5
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(said.split(b"\r\n\r\n")[1])["detail"] == f"the {part} was not here after {seconds} s"
+
+
+def test_the_next_request_on_a_connection_has_a_deadline_too(server: Server, images: NDArray[np.uint8]) -> None:
+    content = encoded(images[0])
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(HEAD.replace(b"1000", str(len(content)).encode()) + content)
+        assert reply_on(client) == 200
+        client.sendall(b"POST /predict HTT")
+        took, said = until_closed(client)
+    assert took < 6
+    assert said.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_closed(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert reply_on(client) == 200
+        took, said = until_closed(client)
+    assert (took < 12, said) == (True, b"")
+
+
+def test_slow_clients_keep_nobody_waiting(server: Server, images: NDArray[np.uint8]) -> None:
+    crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+    for client in crowd:
+        client.sendall(HEAD)
+    assert server.predict(encoded(images[0])).status == 200
+    for client in crowd:
+        client.close()
+
+
+def test_beyond_the_connections_there_are_honest_503(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS", 3)
+    with running(artifact) as server:
+        crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        refused = server.ask("GET", "/health")
+        for client in crowd:
+            client.close()
+        assert become(lambda: server.ask("GET", "/health").status == 200)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+
+
+def become(true: Callable[[], bool]) -> bool:
+    """Whether it becomes true within seconds."""
+    deadline = time.monotonic() + 5
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return true()
+
+
+def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    answers = application.Application.answers
+
+    def wait(self: Any, *arguments: Any, **named: Any) -> Any:
+        if threading.current_thread().name.startswith("picture"):
+            free.wait(30)
+        return answers(self, *arguments, **named)
+
+    monkeypatch.setattr(application.Application, "answers", wait)
+    monkeypatch.setattr(application, "QUEUE", 1)
+    monkeypatch.setattr(cores, "allowed", lambda: 1)
+    large = encoded(np.zeros((300, 300), np.uint8))
+    with running(artifact) as server:
+        waiting = [threading.Thread(target=server.predict, args=(large,)) for _ in "ab"]
+        for thread in waiting:
+            thread.start()
+        assert become(lambda: server.predict(large).status == 503)
+        begun = time.monotonic()
+        refused = server.predict(large)
+        assert time.monotonic() - begun < 2
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert server.predict(encoded(images[0])).status == 200, "small ones need no thread"
+        free.set()
+        for thread in waiting:
+            thread.join()
+        assert server.predict(large).status == 200
+
+
+def test_the_memory_of_bodies_is_bounded_and_given_back(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "HELD_BYTES", 3000)
+    large = encoded(np.random.default_rng(0).integers(0, 255, (60, 60), np.uint8))
+    with running(artifact) as server:
+        refused = server.predict(large)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        for _ in range(20):
+            assert server.predict(encoded(images[0])).status == 200
+        assert server.predict(b"x" * 100, {"content-type": "multipart/form-data; boundary=a"}).status == 400
+    assert Body.held == 0
+
+
+def test_a_client_that_leaves_takes_its_share_with_it(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(HEAD + b"x" * 500)
+        assert become(lambda: Body.held == 500)
+    assert become(lambda: Body.held == 0)
+
+
+def test_a_mistake_of_ours_is_a_problem_without_its_traceback(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a secret of ours")
+
+    monkeypatch.setattr(application.Application, "answer", fail)
+    with running(artifact) as server:
+        reply = server.predict(encoded(images[0]), PNG | {"x-request-id": "that-one"})
+        assert (reply.status, reply.headers["content-type"]) == (500, "application/problem+json")
+        assert reply.headers["x-request-id"] == "that-one"
+        assert b"secret" not in reply.body
+        assert server.ask("GET", "/health").status == 200
+
+
+def test_an_artifact_that_no_longer_answers_right_is_not_healthy(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(artifact) as server:
+        assert server.ask("GET", "/health").status == 200
+        wrong = artifact.predict(artifact.samples()[1])[::-1]
+        monkeypatch.setattr(Artifact, "predict", lambda *_: wrong)
+        assert server.ask("GET", "/health").status == 503
+
+
+def test_these_tests_leave_no_loop_behind() -> None:
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
