@@ -3,7 +3,7 @@
 //
 //   node tests/node/page.mjs LINK PID GARMENT FOLDER
 //
-// LINK is what `make serve` prints, PID the server's, GARMENT a picture of an ankle boot. The README's picture is
+// LINK is what `make serve` prints, PID the server's, GARMENT a picture of a garment, a PNG. The README's picture is
 // docs/pictures/page.png, taken exactly so.
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
@@ -51,13 +51,13 @@ async function visit(name, options) {
   const [page, seen] = await open(options);
   const say = async (what, doing) => (seen.said[what] = await verdict(page, doing));
   const give = (id, file) => page.locator(id).setInputFiles(file);
-  const boot = { name: "boot.jpg", mimeType: "image/jpeg", buffer: content };
-  await say("chosen", () => give("#file", boot));
-  await say("photo", () => give("#camera", boot));
-  await say("dropped", () => hand(page, "drop", "boot.jpg", "image/jpeg", content));
-  await say("pasted", () => hand(page, "paste", "boot.jpg", "image/jpeg", content));
+  const file = { name: "garment.png", mimeType: "image/png", buffer: content };
+  await say("chosen", () => give("#file", file));
+  await say("photo", () => give("#camera", file));
+  await say("dropped", () => hand(page, "drop", "garment.png", "image/png", content));
+  await say("pasted", () => hand(page, "paste", "garment.png", "image/png", content));
   await say("text", () => hand(page, "drop", "notes.txt", "text/plain", [104, 105]));
-  await say("broken", () => give("#file", { name: "broken.png", mimeType: "image/png", buffer: content.subarray(0, 900) }));
+  await say("broken", () => give("#file", { name: "broken.png", mimeType: "image/png", buffer: content.subarray(0, content.length / 2) }));
   const nasty = "<img src=x onerror=document.title='owned'>.txt";
   await say("nasty", () => hand(page, "drop", nasty, "text/plain", [104, 105]));
   await say("sample", async () => {
@@ -65,11 +65,12 @@ async function visit(name, options) {
     await page.keyboard.press("Enter"); // with the keyboard alone
   });
   seen.sampleLabel = await page.locator("#samples button").first().getAttribute("title");
-  await say("last", () => give("#file", boot));
+  await say("last", () => give("#file", file));
   seen.title = await page.title();
   seen.bars = await page.locator("#bars tr").count();
   seen.seen = await page.locator("#seen").evaluate((image) => [image.naturalWidth, image.naturalHeight]);
-  seen.named = await page.locator("button, input, meter, img").evaluateAll((all) =>
+  seen.widest = await page.locator(".bar").evaluateAll((bars) => Math.max(...bars.map((bar) => bar.clientWidth)));
+  seen.unnamed = await page.locator("button, input, img").evaluateAll((all) =>
     all.filter((each) => each.checkVisibility() && !(each.ariaLabel || each.innerText || each.labels?.[0]?.innerText || each.alt !== undefined)).map((each) => each.outerHTML),
   );
   seen.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
