@@ -135,6 +135,7 @@ build_image() {
         # three times as long.
         BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default)
         export BUILDX_BUILDER
+        [ -w "${HOME:-/}" ] || export DOCKER_CONFIG="$work" # where buildx takes notes, for a user without a home
         set -- docker buildx build --provenance=false --output type=image,oci-mediatypes=true,compression=zstd,compression-level=3,force-compression=true "$@"
     else
         set -- podman build "$@"

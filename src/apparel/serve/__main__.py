@@ -72,7 +72,7 @@ def serve(environment: Environment) -> int:
         async def startup(self, sockets: Any = None) -> None:
             """Say where it is once it listens."""
             await super().startup(sockets)
-            service.tell(f"Apparel classifier: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)")
+            service.tell(f"Page: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)")
 
     with service.told_to_stop():  # uvicorn raises what it was told with once more, when it has done it
         Server(config).run()

@@ -1,0 +1,157 @@
+"""`make serve` where there is an engine: the image that partners get, what may be done in it, and how it ends."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import numpy as np
+import pytest
+from docker.models.containers import Container
+from numpy.typing import NDArray
+
+from tests.apparel.serve.conftest import PNG, Server, artifact, encoded, folder, images, run
+from tests.samebench import checkout as checkouts
+from tests.samebench.server import started
+
+from .conftest import as_user, copy_for_all, give
+
+__all__ = ["artifact", "folder", "images", "run"]  # fixtures
+
+HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+
+
+@dataclass
+class Served:
+    """A server that make started, its container and its image."""
+
+    server: Server
+    container: Container
+    image: str
+    said: str
+
+
+@pytest.fixture(scope="module")
+def checkout(folder: Path, image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of an ordinary user with one run in it."""
+    made = copy_for_all(tmp_path_factory.mktemp("serve"))
+    shutil.copytree(folder.parent, made / "runs" / folder.parent.name)
+    give(made, uid=1234, gid=1234)
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(checkout: Path, engine: docker.DockerClient) -> Iterator[Served]:
+    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, HOME="/nonexistent") as server:
+        (name,) = [line for line in docker_says("ps", "--format", "{{.ID}} {{.Image}}") if " apparel-serve:" in line]
+        container, tag = name.split()
+        running = engine.containers.get(container)
+        yield Served(Server(server.port), running, tag, server.said)
+
+
+def docker_says(*words: str) -> list[str]:
+    """The lines of docker's answer."""
+    return checkouts.run(["docker", *words], cwd=checkouts.ROOT).stdout.splitlines()
+
+
+def inside(container: Container, line: str) -> str:
+    """What a shell says in the container."""
+    _, output = container.exec_run(["sh", "-c", line])
+    assert isinstance(output, bytes)
+    return output.decode()
+
+
+def test_make_serve_answers_from_the_image_on_loopback_alone(
+    served: Served, images: NDArray[np.uint8], artifact: object
+) -> None:
+    assert served.server.predict(encoded(images[0])).status == 200
+    assert served.server.ask("GET", "/health").json()["status"] == "ready"
+    (binding,) = served.container.attrs["HostConfig"]["PortBindings"]["8000/tcp"]
+    assert binding["HostIp"] == "127.0.0.1"
+    assert "artifact: there already" in served.said
+
+
+def test_it_has_no_power_and_can_write_nothing(served: Served) -> None:
+    powers = inside(
+        served.container, "cat /proc/1/status /proc/[0-9]*/status | grep -E '^(CapEff|NoNewPrivs|Uid)'"
+    ).split("\n")
+    assert {line for line in powers if line.startswith("CapEff")} == {"CapEff:\t0000000000000000"}
+    assert {line for line in powers if line.startswith("NoNewPrivs")} == {"NoNewPrivs:\t1"}
+    assert not [line for line in powers if line.startswith("Uid:\t0\t")]
+    own = r"\( -path '/proc/[0-9]*' -o -path /proc/pressure \) -prune"
+    assert inside(served.container, f"find / {own} -o ! -type d -perm /6000 -print 2>/dev/null") == ""
+    found = inside(served.container, f"find / {own} -o ! -type l ! -xtype c -writable -print 2>/dev/null").split()
+    assert set(found) <= {"/dev/shm", "/dev/mqueue"}  # noqa: S108 - Docker brings them along
+
+
+def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
+    assert inside(served.container, "ls /srv/src/apparel").split() == ["__init__.py", "serve"]
+    assert "receipt.py" not in inside(served.container, "ls /srv/src/samebench").split()
+    wheels = inside(served.container, "ls /opt/venv/lib/python3*/site-packages").split()
+    assert "starlette" in wheels
+    assert not {"torch", "pip", "jupyterlab", "uv", "onnx"} & set(wheels)
+    assert inside(served.container, "which gcc git curl pip uv") == ""
+
+
+def test_docker_calls_it_healthy(served: Served) -> None:
+    deadline = time.monotonic() + 60
+    while served.container.attrs["State"]["Health"]["Status"] != "healthy" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        served.container.reload()
+    assert served.container.attrs["State"]["Health"]["Status"] == "healthy"
+
+
+def test_the_image_is_named_by_what_it_is_made_of(served: Served, checkout: Path) -> None:
+    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, HOME="/nonexistent") as again:
+        assert "building" not in again.said
+        assert again.port != served.server.port
+
+
+@pytest.mark.parametrize("user", ["0:0", "65532:65532", "54321:12345"])
+def test_any_user_may_be_it_and_without_a_key_it_does_not_start(
+    served: Served, engine: docker.DockerClient, user: str, images: NDArray[np.uint8]
+) -> None:
+    words = ["docker", "run", "--rm", "--user", user, *HARDENED, "--publish", "127.0.0.1::8000"]
+    refused = checkouts.run([*words, served.image], cwd=checkouts.ROOT)
+    assert (refused.returncode, "others could ask without a key" in refused.stderr) == (2, True)
+    detached = checkouts.run([*words, "--detach", "--env", "API_KEY=sesame", served.image], cwd=checkouts.ROOT)
+    container = engine.containers.get(detached.stdout.strip())
+    server = Server(int(container.attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]))
+    try:
+        assert until_ready(server)
+        assert server.predict(encoded(images[0])).status == 401
+        assert server.predict(encoded(images[0]), PNG | {"authorization": "Bearer sesame"}).status == 200
+        waiting = subprocess.Popen(["docker", "wait", container.id or ""], stdout=subprocess.PIPE, text=True)
+        checkouts.run(["docker", "stop", "--time", "30", container.id or ""], cwd=checkouts.ROOT)
+        assert waiting.communicate(timeout=40)[0] == "0\n"
+    finally:
+        checkouts.run(["docker", "rm", "--force", container.id or ""], cwd=checkouts.ROOT)
+
+
+def until_ready(server: Server) -> bool:
+    """Whether it becomes ready within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            return server.ask("GET", "/health").status == 200
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def test_of_a_damaged_artifact_there_is_no_image(checkout: Path, served: Served, tmp_path: Path) -> None:
+    damaged = tmp_path / "artifact"
+    shutil.copytree(next(checkout.glob("runs/*/artifact")), damaged)
+    with (damaged / "model.onnx").open("r+b") as file:
+        file.write(b"?")
+    # The command "makes" the damaged one, as `make serve` has the export do.
+    words = ["sh", "src/samebench/runtime.sh", "--serve-image", "apparel-serve", "8000", "apparel.serve"]
+    done = checkouts.run(
+        [*words, "echo", f"{damaged}: exported"], cwd=checkout, timeout=600, variables={"RUNTIME": "docker"}
+    )
+    assert done.returncode == 3
+    assert "damaged, expected sha256" in done.stderr
+    assert "the serve image could not be built" in done.stderr.splitlines()[-1]
