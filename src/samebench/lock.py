@@ -2,7 +2,8 @@
 
 One resolution serves all: what both workspaces share goes to `requirements.lock`, what only CUDA needs to
 `docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart. What the
-server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions.
+server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions;
+`tests/beside.lock` is what the tests and benchmarks of it put on top of the workspace.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED, CPU, GPU, SERVE = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock"
+SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
+SERVE, BESIDE = "docker/serve.lock", "tests/beside.lock"
 
 # uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
 PLATFORMS = {
@@ -33,13 +35,13 @@ Pin = tuple[str, tuple[str, ...]]
 Pins = dict[str, Pin]
 
 
-def declared(root: Path = ROOT) -> tuple[str, list[str], list[str], str]:
-    """The Python version (major.minor), all requirements, the server's, and the cut-off date of `pyproject.toml`."""
+def declared(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], str]:
+    """The Python version (major.minor), all requirements, the groups and the cut-off date of `pyproject.toml`."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
     python = project["project"]["requires-python"].removeprefix("==").removesuffix(".*")
-    serve = sorted(project.get("dependency-groups", {}).get("serve", []))
-    requirements = sorted({*project["project"]["dependencies"], *serve})
-    return python, requirements, serve, project["tool"]["uv"]["exclude-newer"]
+    groups = {name: sorted(group) for name, group in project["dependency-groups"].items()}
+    requirements = sorted({*project["project"]["dependencies"], *groups["serve"]})
+    return python, requirements, groups, project["tool"]["uv"]["exclude-newer"]
 
 
 def digest_of_declared(root: Path = ROOT) -> str:
@@ -73,6 +75,12 @@ def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins)
     if done.returncode:
         raise ValueError(f"no lock for {platform}, nothing was changed: {' '.join(done.stderr.split())}")
     return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(done.stdout)}
+
+
+def on_linux(requirements: list[str], *, python: str, bound: Pins) -> Pins:
+    """Every package that `requirements` need on Linux, on either architecture."""
+    both = [resolve(platform, python=python, requirements=requirements, bound=bound) for platform in (LINUX, ARM)]
+    return both[1] | both[0]
 
 
 def environment() -> dict[str, str]:
@@ -130,7 +138,7 @@ def lock() -> None:
     Raises:
         ValueError: see `resolve` and `cpu_build`; no lock is changed then.
     """
-    python, requirements, serve, _ = declared()
+    python, requirements, groups, _ = declared()
     on: dict[str, Pins] = {}
     bound: Pins = {}
     for platform in PLATFORMS:
@@ -140,7 +148,7 @@ def lock() -> None:
     without_torch = resolve(LINUX, python=python, requirements=plain, bound=bound)
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
     shared = set(without_torch) | set(on[MAC]) - {"torch"}
-    served = {name for linux in (LINUX, ARM) for name in resolve(linux, python=python, requirements=serve, bound=bound)}
+    serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
     cpu = cpu_build(on[LINUX]["torch"][0], python=python)
     # Three equals signs: two would let a wheelhouse's CPU build (2.13.0+cpu) pass for the plain one.
     torch = on[LINUX]["torch"] = on[LINUX]["torch"][0].replace("==", "==="), on[LINUX]["torch"][1]
@@ -150,7 +158,8 @@ def lock() -> None:
         return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
 
     write(SHARED, [(bound[name], where(name)) for name in shared])
-    write(SERVE, [(bound[name], "") for name in served])
+    write(SERVE, [(bound[name], "") for name in serve])
+    write(BESIDE, [(pin, "") for name, pin in beside.items() if name not in bound])
     write(GPU, [(pin, "") for name, pin in on[LINUX].items() if name not in shared])
     write(CPU, [(cpu, "sys_platform == 'linux'"), (torch, "sys_platform == 'darwin'")])
 

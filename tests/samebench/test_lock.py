@@ -10,7 +10,7 @@ import pytest
 
 from samebench import lock
 
-LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE]
+LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_the_server_has_no_torch_and_the_workspace_all_that_the_server_has_in_th
     )
     assert serve <= shared
     assert not [pin for pin in serve if re.match("torch|onnx==|onnxscript|jupyter", pin)]
-    assert {pin.split("=")[0] for pin in serve} >= set(lock.declared()[2])
+    assert {pin.split("=")[0] for pin in serve} >= set(lock.declared()[2]["serve"])
 
 
 def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
