@@ -7,6 +7,7 @@ import secrets
 import shutil
 import string
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from samebench.command import Lacking, Refusal
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
+OUTCOME = {"ended", "weights_sha256", "validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"}
 PATIENCE = 5.0  # seconds that another process may take to sweep
 
 
@@ -118,6 +120,11 @@ class Run:
             return Settings(**self.receipt["settings"])
         except (LookupError, TypeError) as error:
             raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
+
+    def resume(self, entry: Mapping[str, Any], **facts: Any) -> None:
+        """Record that it runs again; nothing of how it had ended stays."""
+        self.receipt = {name: fact for name, fact in self.receipt.items() if name not in OUTCOME}
+        self.record(state="running", resumed=[*self.receipt.get("resumed", []), entry], **facts)
 
     def end(self, **facts: Any) -> None:
         """Record the state `done` and what came out."""

@@ -52,13 +52,17 @@ def train(
         "threads": count,
         **receipt.inputs(),
     }
-    kept = resume(run, facts) if run else None
+    resumed = run is not None
+    kept = take_up(run, facts) if run else None
     run = run or Run.start(runs, uncommitted=receipt.uncommitted(), **facts)
-    with recorded(run), command.interruptible() as stopped, workers(count) as pool:
+    with released(run), command.interruptible() as stopped, workers(count) as pool:
         training = Training(settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds)
         if kept:
             training.restore(kept)
-        training.fit(stopped)
+        with recorded(run):
+            if resumed:
+                resume(run, kept, facts)
+            training.fit(stopped)
     return run
 
 
@@ -72,8 +76,17 @@ def load(settings: Settings) -> data.Data:
 
 
 @contextmanager
+def released(run: Run) -> Iterator[None]:
+    """Let others work on the run in the end."""
+    try:
+        yield
+    finally:
+        run.release()
+
+
+@contextmanager
 def recorded(run: Run) -> Iterator[None]:
-    """Put an end before the last epoch into the receipt, tell how to resume after an interruption, release the run."""
+    """Put an end before the last epoch into the receipt, and tell how to resume after an interruption."""
     try:
         yield
     except Interrupted as interrupted:
@@ -82,31 +95,31 @@ def recorded(run: Run) -> Iterator[None]:
     except BaseException:
         run.fail()
         raise
-    finally:
-        run.release()
 
 
-def resume(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
+def take_up(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
     """Hold `run` and give its newest whole checkpoint, None where it had not come to its first.
 
     Raises Refusal where the run is done, in progress, or would resume with other settings or data than it has.
-    Whatever else has changed is told and goes into the receipt.
     """
     run.hold()
     try:
         files.sweep(run.directory)
         kept = checkpoint.newest(run)
         agree(run, kept, facts)
-        changed = receipt.changes(run.receipt, facts, but=PLACES)
-        step = kept.step if kept else 0
-        told = [f"{run.directory}: resumes after step {step}", *changed]
-        print("\n  changed since it began: ".join(told), flush=True)
-        resumed = [*run.receipt.get("resumed", []), {"at": now(), "step": step, "changed": changed}]
-        run.record(state="running", settings=facts["settings"], resumed=resumed)
     except BaseException:
         run.release()
         raise
     return kept
+
+
+def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
+    """Tell where the run goes on and what has changed since it began, and put both into the receipt."""
+    changed = receipt.changes(run.receipt, facts, but=PLACES)
+    step = kept.step if kept else 0
+    print("\n  changed since it began: ".join([f"{run.directory}: resumes after step {step}", *changed]), flush=True)
+    entry = {"at": now(), "step": step, "changed": changed}
+    run.resume(entry, settings=facts["settings"], history=kept.history if kept else [])
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:

@@ -93,7 +93,12 @@ class Training:
                 curves.add(self.history[-1], step=len(self.history))
         best = Model.load(self.run.weights)
         _, accuracy = self.measure(best, self.data.test())
-        self.run.end(weights_sha256=best.digest(), test_accuracy=accuracy, seconds=round(self.seconds, 3))
+        self.run.end(
+            weights_sha256=best.digest(),
+            validation_loss=self.best,
+            test_accuracy=accuracy,
+            seconds=round(self.seconds, 3),
+        )
 
     def train_epoch(self, stopped: Callable[[], bool]) -> None:
         """See every training image once, then the validation images; the epoch's figures go into `history`."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import data, train
-from apparel.run import Run, sweep
+from apparel import checkpoint, data, train
+from apparel.run import OUTCOME, Run, sweep
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench.command import Interrupted, Refusal
@@ -37,8 +37,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         yield train.train(QUICK, runs=tmp_path_factory.mktemp("undisturbed"))
 
 
-def interrupt(runs: Path, monkeypatch: pytest.MonkeyPatch, *, at: int, settings: Settings = QUICK) -> Run:
-    """A run that SIGTERM has stopped after step `at`."""
+def interrupt(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, *, at: int, settings: Settings = QUICK, run: Run | None = None
+) -> Run:
+    """A run, new or resumed, that SIGTERM has stopped after step `at`."""
     learn = Training.step
 
     def step(training: Training, batch: object) -> float:
@@ -49,7 +51,7 @@ def interrupt(runs: Path, monkeypatch: pytest.MonkeyPatch, *, at: int, settings:
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", step)
         with pytest.raises(Interrupted):
-            train.train(settings, runs=runs)
+            train.train(settings, runs=runs, run=run)
     return Run.newest(runs)
 
 
@@ -138,6 +140,31 @@ def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path) -> Non
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3
     assert longer.receipt["resumed"][0]["changed"] == ["settings.epochs: 2 then, 3 now"]
+
+
+def test_a_checkpoint_of_other_code_is_refused_and_the_receipt_left_as_it_was(tmp_path: Path) -> None:
+    run = train.train(QUICK, runs=tmp_path)
+    kept = checkpoint.newest(run)
+    assert kept
+    checkpoint.save(run, dataclasses.replace(kept, tensors={}, step=kept.step + 1))
+    before = (run.directory / "receipt.json").read_bytes()
+    with pytest.raises(Refusal, match="a checkpoint of other code"):
+        train.train(dataclasses.replace(QUICK, epochs=3), run=run)
+    assert (run.directory / "receipt.json").read_bytes() == before
+    run.hold(patience=0)
+    run.release()
+
+
+def test_a_done_run_that_is_extended_and_interrupted_keeps_nothing_of_its_former_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = train.train(QUICK, runs=tmp_path)
+    longer = dataclasses.replace(QUICK, epochs=3)
+    interrupted = interrupt(tmp_path, monkeypatch, at=8, settings=longer, run=Run.open(done.directory))
+    assert interrupted.receipt["state"] == "interrupted"
+    assert interrupted.receipt["history"] == done.receipt["history"]
+    assert OUTCOME & interrupted.receipt.keys() == set()
+    assert train.train(longer, run=interrupted).receipt.keys() >= OUTCOME
 
 
 def test_a_run_in_progress_is_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
