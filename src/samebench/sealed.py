@@ -5,10 +5,11 @@ SHA-256 of the whole file, taken with zeros in its own place.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -58,14 +59,21 @@ def _checked(path: Path) -> bytes:
     if not path.is_file():
         raise Refusal(f"{path}: not there; take another, or train first")
     with path.open("rb") as file:
-        start = file.read(PLACE.stop)
-        if start[8 : PLACE.start] != PREFIX or len(start) < PLACE.stop:
-            raise Refusal(f"{path}: damaged, or not a sealed file of ours; nothing in it was read")
-        content = hashlib.sha256(start[: PLACE.start] + ZEROS)
-        while chunk := file.read(CHUNK):
-            content.update(chunk)
-        expected, got = start[PLACE].decode(errors="replace"), content.hexdigest()
-        if expected != got:
-            raise Refusal(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")
+        _check(file, path)  # piece by piece, so that a huge file that is not ours takes no memory
+        size = file.tell()
         file.seek(0)
-        return file.read()
+        content = file.read(size)
+    _check(io.BytesIO(content), path)  # once more: somebody may have written to it in between
+    return content
+
+
+def _check(file: BinaryIO, path: Path) -> None:
+    start = file.read(PLACE.stop)
+    if start[8 : PLACE.start] != PREFIX or len(start) < PLACE.stop:
+        raise Refusal(f"{path}: damaged, or not a sealed file of ours; nothing in it was read")
+    content = hashlib.sha256(start[: PLACE.start] + ZEROS)
+    while chunk := file.read(CHUNK):
+        content.update(chunk)
+    expected, got = start[PLACE].decode(errors="replace"), content.hexdigest()
+    if expected != got:
+        raise Refusal(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")

@@ -1,5 +1,8 @@
 import hashlib
+import io
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,31 @@ def test_every_truncation_and_every_addition_is_found(path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(Refusal, match="nothing in it was read"):
             sealed.unpack(path, "checkpoint")
+
+
+class Replaced(io.BytesIO):
+    """A file that somebody overwrites once it has been read to its end."""
+
+    def seek(self, *where: int) -> int:
+        self.getbuffer()[-1] ^= 0xFF
+        return super().seek(*where)
+
+
+def test_what_is_taken_is_what_was_hashed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = path.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda *_: Replaced(content))
+    with pytest.raises(Refusal, match="damaged"):
+        sealed.unpack(path, "checkpoint")
+
+
+def test_a_huge_file_that_only_begins_as_ours_do_is_never_held_whole(path: Path) -> None:
+    os.truncate(path, 300 << 20)
+    tracemalloc.start()
+    with pytest.raises(Refusal, match="damaged"):
+        sealed.unpack(path, "checkpoint")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 << 20
 
 
 def test_another_kind_is_refused(path: Path) -> None:
