@@ -51,11 +51,21 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
 
 
-def golden() -> tuple[int, str]:
-    """The same for the golden run, whose hash stands in git for each architecture."""
+def golden(question: Question) -> tuple[int, str]:
+    """The same for the golden run, whose hash stands in git for each architecture; only its data may lie elsewhere.
+
+    Raises Refusal naming each other setting that was given.
+    """
+    usual = asdict(Question(quick=True, data=question.data))
+    others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
+    if question.data == "synthetic":
+        others.append("data=synthetic")
+    if others:
+        remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
+        raise Refusal(f"--quick with {', '.join(others)}: {remedy}")
     architecture = platform.machine()
     expected = data.listing(GOLDEN).get(architecture)
-    got = trial.train(QUICK, trial.part(data.load(QUICK.data), images=PART)).model.digest()
+    got = trial.train(QUICK, trial.part(data.load(question.data), images=PART)).model.digest()
     if not expected:
         raise Lacking(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
     if got == expected:
@@ -85,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     if question.quick:
         determinism.reexecute(fast=False)
         determinism.pin()
-        code, said = golden()
+        code, said = golden(question)
     else:
         then = find(question.run)
         question = parse(defaults=asdict(Run(Path(question.run), then).settings()))

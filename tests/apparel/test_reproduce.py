@@ -1,5 +1,7 @@
 import dataclasses
 import hashlib
+import platform
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 from apparel import data, reproduce, train
 from apparel.settings import Settings
 from samebench import receipt
+from samebench.command import Refusal
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
 
@@ -191,7 +194,9 @@ train.main(["--data", "synthetic", "--epochs", "1"])
     assert done.returncode == 0, done.stderr
     again = call("-m", "apparel.reproduce", at=tmp_path)
     assert again.returncode == 1
-    assert again.stdout.splitlines()[-3:] == [
+    lines = again.stdout.splitlines()
+    verdict = next(place for place, line in enumerate(lines) if line.startswith("not identical"))
+    assert lines[verdict + 1 :] == [
         "  cpu_level.ATEN_CPU_CAPABILITY: default then, avx2 now",
         "  cpu_level.ONEDNN_MAX_CPU_ISA: SSE41 then, AVX2 now",
         "  cpu_level.torch: DEFAULT then, AVX2 now",
@@ -212,7 +217,35 @@ def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, said: st
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr", "0.1", "--fast"], "lr=0.1, fast=True: the golden run's own settings stand; leave them out"),
+        (["--run", "runs/a"], "run=runs/a: the golden run's own settings stand; leave it out"),
+        (["--data", "synthetic"], "data=synthetic: the golden run's own settings stand; leave it out"),
+    ],
+)
+def test_the_golden_run_takes_no_other_settings(words: list[str], said: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(f"--quick with {said}")):
+        reproduce.main(["--quick", *words])
+
+
+def test_the_golden_run_takes_its_data_from_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(source: str) -> data.Data:
+        asked.append(source)
+        raise Refusal("seen")
+
+    monkeypatch.setattr(data, "load", load)
+    with pytest.raises(Refusal, match="seen"):
+        reproduce.main(["--quick", "--data", "elsewhere"])
+    assert asked == ["elsewhere"]
+
+
 def test_the_golden_run_has_the_weights_that_git_knows() -> None:
+    if platform.machine() not in data.listing(reproduce.GOLDEN):
+        pytest.skip(f"no golden hash for {platform.machine()} in git yet")
     if not data.HOME.is_dir() and call("-m", "apparel.data", at=SOURCE.parent).returncode:
         lacking("the data set is not there and can't be fetched")
     done = call("-m", "apparel.reproduce", "--quick", at=SOURCE.parent)
