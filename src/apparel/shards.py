@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from apparel.settings import Settings
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -61,10 +63,16 @@ def _sum(parts: list[Tensor]) -> Tensor:
     return total
 
 
+def crew(settings: Settings, *, cores: int) -> tuple[int, int]:
+    """How many workers, and with how many of all `cores` each: more than one only for --fast, as it changes sums."""
+    count = min(cores, settings.shards)
+    return count, cores // count if settings.fast else 1
+
+
 @contextmanager
-def workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each work with one core; the number of OpenMP threads is a thread's own setting."""
-    with ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+def workers(count: int, *, cores: int = 1) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each work with so many cores; the number of OpenMP threads is a thread's own setting."""
+    with ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(cores,)) as pool:
         yield pool
 
 

@@ -18,7 +18,7 @@ from apparel import checkpoint, data
 from apparel.checkpoint import Checkpoint
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
-from apparel.shards import workers
+from apparel.shards import crew, workers
 from apparel.training import Training
 from samebench import command, cores, determinism, files, receipt
 from samebench import settings as flags
@@ -44,18 +44,18 @@ def train(
     determinism.pin(fast=settings.fast)
     device = choose_device(settings)
     known = load(settings)
-    count = min(threads or cores.allowed(), settings.shards)
+    count, each = crew(settings, cores=threads or cores.allowed())
     facts = {
         "settings": asdict(settings),
         "data_version": known.version,
         "device": device.type,
-        "threads": count,
+        "threads": count * each,
         **receipt.inputs(),
     }
     resumed = run is not None
     kept = take_up(run, facts) if run else None
     run = run or Run.start(runs, uncommitted=receipt.uncommitted(), **facts)
-    with released(run), command.interruptible() as stopped, workers(count) as pool:
+    with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
         training = Training(settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds)
         if kept:
             training.restore(kept)

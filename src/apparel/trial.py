@@ -10,7 +10,7 @@ from apparel.model import Model
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import workers
+from apparel.shards import crew, workers
 from apparel.train import choose_device
 from apparel.training import Training
 from samebench import command, cores
@@ -35,10 +35,11 @@ def part(known: Data, *, images: int) -> Data:
 
 def train(settings: Settings, known: Data) -> Trial:
     """Train on `known`; the run's folder is gone when this returns."""
+    count, each = crew(settings, cores=cores.allowed())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
         command.interruptible() as stopped,
-        workers(min(cores.allowed(), settings.shards)) as pool,
+        workers(count, cores=each) as pool,
     ):
         run = Run.start(Path(home), settings=asdict(settings))
         try:

@@ -10,7 +10,7 @@ import torch
 from apparel import data, networks, train
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Shards, workers
+from apparel.shards import Shards, crew, workers
 from apparel.training import Training
 from samebench.command import Interrupted, Lacking, Refusal
 from tests.commands import call, start
@@ -34,6 +34,22 @@ def weights(settings: Settings, runs: Path, *, threads: int | None = None) -> st
 def test_one_two_and_eight_workers_give_the_same_weights(network: networks.Name, tmp_path: Path) -> None:
     settings = dataclasses.replace(QUICK, network=network, shards=8, epochs=1)
     assert len({weights(settings, tmp_path, threads=count) for count in (1, 2, 8)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "fast", "workers_and_cores_of_each"),
+    [(8, False, (4, 1)), (8, True, (4, 2)), (2, True, (2, 1)), (7, True, (4, 1))],
+)
+def test_fast_gives_each_worker_its_share_of_all_cores(
+    cores: int, fast: bool, workers_and_cores_of_each: tuple[int, int]
+) -> None:
+    assert crew(dataclasses.replace(QUICK, fast=fast), cores=cores) == workers_and_cores_of_each
+
+
+def test_a_worker_computes_with_the_cores_it_was_given() -> None:
+    for each in (1, 3):
+        with workers(2, cores=each) as pool:
+            assert list(pool.map(lambda _: torch.get_num_threads(), range(2))) == [each, each]
 
 
 def test_the_same_run_twice_gives_the_same_weights_and_figures(tmp_path: Path) -> None:
