@@ -97,16 +97,20 @@ class Run:
         wanted = f"{f' in state {state}' if state else ''}{f' with test accuracy {accuracy:.2%}' if accuracy else ''}"
         raise Refusal(f"{home}: no run{wanted}; train first, or name a run")
 
-    def hold(self, *, patience: float = PATIENCE) -> None:
-        """Keep other processes out until `release`. Raises Refusal where one is at work on it."""
+    def hold(self, *, patience: float = PATIENCE) -> bool:
+        """Keep other processes out until `release`; False on a file system without locks, where nobody can be.
+
+        Raises Refusal where one is at work on it.
+        """
         handle = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         deadline = time.monotonic() + patience
-        while not _locked(handle):
+        while (alone := _locked(handle)) is None:
             if time.monotonic() >= deadline:
                 os.close(handle)
                 raise Refusal(f"{self.directory}: in progress in another process; wait for it, or stop it first")
             time.sleep(0.05)
         self._lock = handle
+        return alone
 
     def release(self) -> None:
         """Let others work on it."""
@@ -160,22 +164,28 @@ def sweep(home: Path) -> None:
     for lock in home.glob("*/.lock"):
         run = Run(lock.parent, {})
         try:
-            run.hold(patience=0)
+            alone = run.hold(patience=0)
         except (Refusal, OSError):
             continue  # at work, or not ours to touch
-        with suppress(Refusal, OSError):
-            files.sweep(run.directory)
-            run.receipt = Run.open(run.directory).receipt
-            if run.receipt.get("state") == "running":
-                run.record(state="interrupted")
+        if alone:
+            with suppress(Refusal, OSError):
+                _clear(run)
         run.release()
 
 
-def _locked(handle: int) -> bool:
+def _clear(run: Run) -> None:
+    files.sweep(run.directory)
+    run.receipt = Run.open(run.directory).receipt
+    if run.receipt.get("state") == "running":
+        run.record(state="interrupted")
+
+
+def _locked(handle: int) -> bool | None:
+    """Whether it is ours alone: None while another has it, False where the file system knows no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return None
     except OSError:
-        return True  # a file system without locks: nobody can be kept out
+        return False
     return True

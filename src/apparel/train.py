@@ -102,9 +102,10 @@ def take_up(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
 
     Raises Refusal where the run is done, in progress, or would resume with other settings or data than it has.
     """
-    run.hold()
+    alone = run.hold()
     try:
-        files.sweep(run.directory)
+        if alone:
+            files.sweep(run.directory)
         kept = checkpoint.newest(run)
         agree(run, kept, facts)
     except BaseException:

@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import re
@@ -198,6 +200,21 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 4
+def no_locks(_handle: int, _how: int) -> None:
+    """A file system that has none."""
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_where_nobody_can_be_kept_out_nothing_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    at_work = Run.start(tmp_path)
+    half_written = at_work.directory / ".model.safetensors.0123abcd"
+    half_written.write_bytes(b"half")
+    sweep(tmp_path)
+    assert half_written.exists()
+    assert Run.open(at_work.directory).receipt["state"] == "running"
+
+
     (run,) = tmp_path.glob("runs/*")
     assert err.endswith(f"; resume with: make train RESUME=runs/{run.name}\n")
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
