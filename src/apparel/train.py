@@ -124,11 +124,12 @@ def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
-    """Raise Refusal where `run`, which stands at `kept`, can't resume with these facts, naming one that differs."""
+    """Raise Refusal where `run`, which stands at `kept`, can't resume with these facts, naming each that differs."""
     asked = {name: facts[name] for name in ("settings", "data_version", "device")}
     before = kept.facts() if kept else run.receipt
     if contradictions := receipt.changes(before, asked, among=asked, but=LENGTH | PLACES):
-        raise Refusal(f"{run.directory}: {contradictions[0]}; leave it as it was, or start a new run")
+        remedy = "leave them as they were" if contradictions[1:] else "leave it as it was"
+        raise Refusal(f"{run.directory}: {'; '.join(contradictions)}; {remedy}, or start a new run")
     epochs, done = facts["settings"]["epochs"], len(kept.history) if kept else 0
     if epochs < done:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")

@@ -118,6 +118,13 @@ def test_settings_that_contradict_the_checkpoint_are_refused_by_name(
     assert (run.directory / "receipt.json").read_bytes() == before
 
 
+def test_all_settings_that_contradict_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=4)
+    said = "settings.lr: 0.25 then, 0.1 now; settings.seed: 0 then, 1 now; leave them as they were, or start a new run"
+    with pytest.raises(Refusal, match=said):
+        train.train(dataclasses.replace(QUICK, lr=0.1, seed=1), run=run)
+
+
 def test_other_data_is_refused_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(tmp_path, monkeypatch, at=4)
     monkeypatch.setattr(data, "load", lambda _: data.synthetic(1, training=144, test=40))
@@ -193,13 +200,6 @@ def test_what_a_killed_training_left_is_cleared_by_the_next_start(tmp_path: Path
     at_work.release()
 
 
-def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
-    process = start(*COMMAND, "--epochs", "1000", at=tmp_path)
-    while not list(tmp_path.glob("runs/*/checkpoints/*.json")) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 4
 def no_locks(_handle: int, _how: int) -> None:
     """A file system that has none."""
     raise OSError(errno.ENOLCK, "No locks available")
@@ -215,6 +215,13 @@ def test_where_nobody_can_be_kept_out_nothing_is_cleared(tmp_path: Path, monkeyp
     assert Run.open(at_work.directory).receipt["state"] == "running"
 
 
+def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
+    process = start(*COMMAND, "--epochs", "1000", at=tmp_path)
+    while not list(tmp_path.glob("runs/*/checkpoints/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
     (run,) = tmp_path.glob("runs/*")
     assert err.endswith(f"; resume with: make train RESUME=runs/{run.name}\n")
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
