@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +11,7 @@ from apparel import checkpoint, data
 from apparel.run import Run
 from apparel.settings import Asked
 from apparel.shards import workers
-from apparel.train import choose_device
+from apparel.train import RUNS, choose_device
 from apparel.training import Training
 from samebench import cores, determinism
 
@@ -17,22 +19,44 @@ SAVES = 20
 STEPS = 20  # trained between two saves, so that both are measured under the same load
 
 
-def main() -> None:
-    """Alternate saving and training; print the share that saves take at the defaults."""
-    determinism.reexecute(fast=False)
-    determinism.pin()
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a save and of a whole training at the defaults, and how many saves that has."""
+
+    saves: list[float]
+    training: float
+    count: float
+    size: int  # bytes
+
+    @property
+    def share(self) -> float:
+        """Of the training time, from 0."""
+        return self.count * statistics.median(self.saves) / self.training
+
+    def __str__(self) -> str:
+        """The figures, in two sentences."""
+        save, most = 1000 * statistics.median(self.saves), 1000 * max(self.saves)
+        return (
+            f"a save of {self.size / 1e6:.1f} MB: {save:.0f} ms, at most {most:.0f} ms, n = {len(self.saves)}; "
+            f"{self.count:.0f} of them in {self.training:.0f} s of training at the defaults: {self.share:.2%}"
+        )
+
+
+def measure() -> Cost:
+    """Alternate saving and training."""
     asked = Asked()
     settings = asked.alone()
     known = data.load(settings.data)
     saving, training = [], []
-    with TemporaryDirectory(dir=Path("runs")) as home, workers(cores.allowed()) as pool:
+    RUNS.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=RUNS) as home, workers(cores.allowed()) as pool:
         run = Run.start(Path(home))
         at_work = Training(settings, known, run=run, pool=pool, device=choose_device(settings))
         at_work.best_weights = at_work.model.network.state_dict()  # as from the first epoch on
-        batches = at_work.batches()
-        for turn in range(SAVES):
+        batches = cycle(at_work.batches())
+        for _ in range(SAVES):
             began = time.monotonic()
-            for batch in batches[turn * STEPS % len(batches) :][:STEPS]:
+            for batch in islice(batches, STEPS):
                 at_work.losses.append(at_work.step(batch))
             between = time.monotonic()
             at_work.save()
@@ -41,10 +65,15 @@ def main() -> None:
         kept = checkpoint.newest(run)
         size = sum(tensor.nbytes for tensor in kept.tensors.values()) if kept else 0
         run.release()
-    save, whole = statistics.median(saving), statistics.median(training) * at_work.steps * settings.epochs
-    count = settings.epochs + whole // asked.checkpoint_seconds
-    print(f"a save of {size / 1e6:.1f} MB: {1000 * save:.0f} ms, at most {1000 * max(saving):.0f} ms, n = {SAVES}")
-    print(f"{count:.0f} of them in {whole:.0f} s of training at the defaults: {count * save / whole:.2%}")
+    whole = statistics.median(training) * at_work.steps * settings.epochs
+    return Cost(saving, whole, settings.epochs + whole // asked.checkpoint_seconds, size)
+
+
+def main() -> None:
+    """Print the share that saves take at the defaults."""
+    determinism.reexecute(fast=False)
+    determinism.pin()
+    print(measure())
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ Each line is written by the test that it names, when it passes; it stands until 
 """
 
 
+def busy() -> str:
+    """How much else this machine has been doing, for a figure in seconds."""
+    return f"load {os.getloadavg()[2]:.1f} in the last 15 minutes"
+
+
 def record(test: str, figure: str) -> None:
     """Put the figure of a test that has passed into the page, in place of its last one."""
     rows = PAGE.read_text().splitlines()[HEAD.count("\n") :] if PAGE.is_file() else []

@@ -14,6 +14,7 @@ from apparel import checkpoint
 from apparel.checkpoint import Checkpoint
 from apparel.run import Run
 from samebench.command import Refusal
+from tests import soak
 from tests.apparel.disks import Disk, small_disk
 
 SMALL = {"a": torch.arange(4.0)}
@@ -88,6 +89,8 @@ def test_any_changed_bit_of_a_real_one_is_found(count: int, run: Run, capsys: py
         assert refused(run, newest, capsys)
         flip(newest, place, mask)
     assert step_of(checkpoint.newest(run)) == 2
+    if count == 3000:
+        soak.record("test_any_changed_bit_of_a_real_one_is_found", f"{count} of {count} named, the one before used")
 
 
 def flip(path: Path, place: int, mask: int) -> None:
@@ -108,6 +111,8 @@ def test_any_truncation_of_a_real_one_is_found(count: int, run: Run, capsys: pyt
     for length in sorted((*(chance.randrange(size) for _ in range(count - 1)), 0), reverse=True):
         os.truncate(newest, length)
         assert refused(run, newest, capsys)
+    if count == 300:
+        soak.record("test_any_truncation_of_a_real_one_is_found", f"{count} of {count} named, the one before used")
 
 
 def test_that_of_another_run_is_refused_by_name_and_not_lost(

@@ -56,19 +56,35 @@ def orphans(home: Path) -> list[str]:
     return [path.name for path in home.rglob(".*") if path.name != ".lock"]
 
 
-# The first save has nothing before it; after the fifth, in the middle of an epoch, an older one is cleaned up.
-@pytest.mark.parametrize("save", [pytest.param(1, marks=pytest.mark.soak), 5])
+def kill_at(point: str, forked: Train, undisturbed: str, home: Path, *, save: int) -> None:
+    """Kill a training at this point of a save, and resume it."""
+    assert forked(home, point=point, save=save) == KILLED
+    assert forked(home, resume=True) == 0
+    assert weights(home) == undisturbed
+    assert orphans(home) == []
+    assert len(list(home.glob("*/checkpoints/*.safetensors"))) == 2
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_any_point_of_a_save_it_resumes_to_the_same_weights(
-    point: str, save: int, forked: Train, undisturbed: str, tmp_path: Path
+    point: str, forked: Train, undisturbed: str, tmp_path: Path
 ) -> None:
-    if "clean-up" in point and save == 1:
-        pytest.skip("the first save has nothing to clean up")
-    assert forked(tmp_path, point=point, save=save) == KILLED
-    assert forked(tmp_path, resume=True) == 0
-    assert weights(tmp_path) == undisturbed
-    assert orphans(tmp_path) == []
-    assert len(list(tmp_path.glob("*/checkpoints/*.safetensors"))) == 2
+    kill_at(point, forked, undisturbed, tmp_path, save=5)  # in the middle of an epoch, with an older one to clean up
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_at_every_point_of_the_first_and_of_a_later_save(
+    forked: Train, undisturbed: str, tmp_path: Path
+) -> None:
+    # The first save has nothing to clean up.
+    kills = [(save, point) for save in (1, 5) for point in POINTS if save > 1 or "clean-up" not in point]
+    for number, (save, point) in enumerate(kills):
+        kill_at(point, forked, undisturbed, tmp_path / str(number), save=save)
+    soak.record(
+        "killed_at_every_point_of_the_first_and_of_a_later_save",
+        f"{len(kills)} kills, all with the same weights, no orphans",
+    )
 
 
 def kill_at_random(forked: Train, undisturbed: str, home: Path, *, seed: int, seconds: float) -> int:

@@ -21,6 +21,7 @@ from apparel.run import Run
 from apparel.settings import Settings
 from samebench import sealed
 from samebench.command import Refusal
+from tests import soak
 
 LIMIT = 100 << 20  # bytes more than before
 Weights = dict[str, torch.Tensor]
@@ -136,9 +137,8 @@ def test_an_honest_model_is_taken_so_that_the_others_are_refused_for_what_they_a
     assert "200 test images right" in evaluate(run)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_malicious_file_is_refused_by_evaluate_and_resume(name: str, run: Run, tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
+def refuse(name: str, run: Run, canary: Path) -> int:
+    """See the file of this name refused by evaluate and resume; how many more bytes that took."""
     content = FILES[name](Gadget(canary))
     before = peak(reset=True)
 
@@ -150,7 +150,20 @@ def test_a_malicious_file_is_refused_by_evaluate_and_resume(name: str, run: Run,
         checkpoint.newest(run)
 
     assert not canary.exists()
-    assert peak() - before < LIMIT
+    return peak() - before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_malicious_file_is_refused_by_evaluate_and_resume(name: str, run: Run, tmp_path: Path) -> None:
+    assert refuse(name, run, tmp_path / "canary") < LIMIT
+
+
+@pytest.mark.soak
+def test_malicious_files(run: Run, tmp_path: Path) -> None:
+    most = max(refuse(name, run, tmp_path / "canary") for name in FILES)
+    assert most < LIMIT
+    told = f"{len(FILES)} of {len(FILES)} refused by evaluate and resume, no canary, at most {most / 1e6:.0f} MB more"
+    soak.record("malicious_files", told)
 
 
 def test_the_gadgets_would_run_if_they_were_let(tmp_path: Path) -> None:
