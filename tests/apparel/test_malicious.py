@@ -47,8 +47,10 @@ def model(tensors: Weights | None = None, **changes: Any) -> bytes:
 
 
 def resealed(content: bytes, old: bytes = b"", new: bytes = b"") -> bytes:
-    """`content` with `old` replaced and a hash that is right again."""
+    """`content` with `old` in its header replaced, and a length and a hash that are right again."""
     forged = bytearray(content.replace(old, new))
+    header = int.from_bytes(content[:8], "little") + len(forged) - len(content)
+    forged[:8] = header.to_bytes(8, "little")
     forged[sealed.PLACE] = sealed.ZEROS
     forged[sealed.PLACE] = hashlib.sha256(forged).hexdigest().encode()
     return bytes(forged)
@@ -87,7 +89,11 @@ def exported(_gadget: Gadget) -> bytes:
 
 def endless(content: bytes) -> bytes:
     """A tensor as large as the file says, and no file that large."""
-    return resealed(content, b'"shape":[10]', b'"shape":[9' + b"0" * 12 + b"]")
+    return resealed(
+        content,
+        b'"shape":[10,784],"data_offsets":[40,31400]',
+        b'"shape":[10,784000000],"data_offsets":[40,31360000040]',
+    )
 
 
 FILES: dict[str, Callable[[Gadget], bytes]] = {
@@ -164,6 +170,21 @@ def test_malicious_files(run: Run, tmp_path: Path) -> None:
     assert most < LIMIT
     told = f"{len(FILES)} of {len(FILES)} refused by evaluate and resume, no canary, at most {most / 1e6:.0f} MB more"
     soak.record("malicious_files", told)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused_by"),
+    [
+        ("a tensor larger than the file", "incomplete metadata, file not fully covered"),
+        ("a type that there is not", "unknown variant `F99`"),
+        ("labels nested without end", "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_forged_file_is_refused_for_what_it_is_named_for(name: str, refused_by: str, run: Run) -> None:
+    run.weights.write_bytes(FILES[name](Gadget(run.directory / "canary")))
+    with pytest.raises(Refusal) as refusal:
+        sealed.unpack(run.weights, "model")
+    assert refused_by in str(refusal.value.__cause__)
 
 
 def test_the_gadgets_would_run_if_they_were_let(tmp_path: Path) -> None:
