@@ -62,6 +62,16 @@ def test_a_process_without_torch_is_pinned_in_place(tmp_path: Path) -> None:
     assert done.stdout == "AVX2\n", done.stderr
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_only_fast_lifts_the_deterministic_algorithms(fast: bool, tmp_path: Path) -> None:
+    program = (
+        f"from samebench import determinism\ndeterminism.pin(fast={fast})\n"
+        "import torch\nprint(torch.are_deterministic_algorithms_enabled())"
+    )
+    done = call("-c", program, at=tmp_path, changes=UNSET)
+    assert done.stdout == f"{not fast}\n", done.stderr
+
+
 def test_a_chip_without_avx2_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(determinism, "_chip_flags", lambda: {"sse4_2"})
     with pytest.raises(Lacking, match="no AVX2"):
