@@ -19,7 +19,7 @@ from apparel.checkpoint import Checkpoint
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import crew, workers
-from apparel.training import Training
+from apparel.training import Training, precision
 from samebench import command, cores, determinism, files, receipt
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
@@ -49,6 +49,7 @@ def train(
         "settings": asdict(settings),
         "data_version": known.version,
         "device": device.type,
+        "precision": precision(settings, device),
         "threads": count * each,
         **receipt.inputs(),
     }

@@ -29,6 +29,11 @@ from samebench.command import Interrupted, Refusal
 WARM_UP = 0.2  # share of the steps
 
 
+def precision(settings: Settings, device: torch.device) -> str:
+    """What is computed in: bf16 for --fast where the chip itself computes in it, otherwise float32."""
+    return "bf16" if settings.fast and (device.type == "cuda" or determinism.bf16_pays()) else "float32"
+
+
 class Training:
     """A network on its way, from any step to the last."""
 
@@ -163,9 +168,9 @@ class Training:
         return float(loss), float((probabilities.argmax(1) == split.labels).double().mean())
 
     def precision(self) -> torch.autocast | nullcontext[None]:
-        """Autocast to bf16 for --fast where the chip computes in it; otherwise as it is."""
-        pays = self.settings.fast and (self.device.type == "cuda" or determinism.bf16_pays())
-        return torch.autocast(self.device.type, torch.bfloat16) if pays else nullcontext()
+        """Autocast to bf16 where that is the precision; otherwise as it is."""
+        in_bf16 = precision(self.settings, self.device) == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if in_bf16 else nullcontext()
 
     def save(self) -> None:
         """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""

@@ -25,7 +25,7 @@ NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none 
 
 # Where a receipt keeps what decides the result, and what does not.
 COMPARED = ("settings", "data_version", "code.source", "locks", "environment", "cpu_level", "device")
-MACHINE = ("machine",)
+MACHINE = ("machine", "precision")
 
 
 def inputs() -> dict[str, Any]:

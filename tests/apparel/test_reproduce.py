@@ -83,6 +83,8 @@ def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_p
     code, said = reproduce.verdict(then, now)
     assert code == 1
     assert "no input has changed; the machines differ in:" in said
+    now["precision"] = "bf16"
+    assert reproduce.verdict(then, now)[1].splitlines()[2:] == ["  precision: float32 then, bf16 now"]
     assert said.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
 
 

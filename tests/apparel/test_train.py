@@ -12,6 +12,7 @@ from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Shards, crew, workers
 from apparel.training import Training
+from samebench import determinism
 from samebench.command import Interrupted, Lacking, Refusal
 from tests.commands import call, start
 
@@ -138,6 +139,30 @@ def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Da
     assert run.receipt["data_version"] == tiny.version
     assert 0 <= run.receipt["test_accuracy"] <= 1
     assert run.receipt["validation_loss"] == min(each["validation_loss"] for each in run.receipt["history"])
+
+
+@pytest.mark.parametrize(
+    ("fast", "chip_computes_in_bf16", "precision"),
+    [(False, True, "float32"), (True, True, "bf16"), (True, False, "float32")],
+)
+def test_the_receipt_tells_the_precision(
+    fast: bool, chip_computes_in_bf16: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(determinism, "bf16_pays", lambda: chip_computes_in_bf16)
+    settings = dataclasses.replace(QUICK, network="linear", epochs=1, fast=fast)
+    assert train.train(settings, runs=tmp_path).receipt["precision"] == precision
+
+
+def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
+    variables: dict[str, str | None] = dict(determinism.CPU_LEVEL)
+    done = call("-m", "apparel.train", "--data", "synthetic", "--epochs", "1", "--fast", at=tmp_path, changes=variables)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("runs/*/receipt.json")
+    told = json.loads(path.read_text())
+    assert told["state"] == "done"
+    assert told["settings"]["fast"] is True
+    assert {told["cpu_level"][name] for name in determinism.wanted(fast=True)} <= {None}
+    assert told["precision"] == ("bf16" if determinism.bf16_pays() else "float32")
 
 
 def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
