@@ -40,18 +40,18 @@ def inputs() -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """The commit, whether anything was changed since (both None without git), and the SHA-256 of each source."""
-    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".", NOTEBOOKS)
+    """The commit, whether anything is uncommitted (both None without git), and the SHA-256 of each source."""
+    commit = _git("rev-parse", "HEAD")
     return {
         "commit": commit and commit.decode().strip(),
-        "dirty": None if changed is None else bool(changed),
+        "dirty": None if commit is None else bool(uncommitted()),
         "source": _digests(SOURCE),
     }
 
 
 def uncommitted() -> bytes:
     """What was changed since the commit, sources that git does not know yet included, as `git apply` takes it."""
-    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", "src") or b"")
+    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", "src", NOTEBOOKS) or b"")
     added = [_git("diff", "--no-index", "--", "/dev/null", name) for name in unknown.split("\0") if name]
     return b"".join(part for part in [_git("diff", "--binary", "HEAD", "--", ".", NOTEBOOKS), *added] if part)
 

@@ -42,6 +42,20 @@ def test_what_was_not_committed_can_be_applied_elsewhere(tree: Path, tmp_path: P
         assert (tmp_path / "clone/src/apparel" / name).read_text() == (tree / "src/apparel" / name).read_text()
 
 
+def test_what_decides_nothing_makes_no_tree_dirty_and_is_not_kept(tree: Path) -> None:
+    (tree / "notes.txt").write_text("mine")
+    (tree / "src/apparel/tried.ipynb").write_text("{}")
+    assert receipt.code()["dirty"] is False
+    assert receipt.uncommitted() == b""
+
+
+@pytest.mark.parametrize("name", ["src/apparel/added.py", "Makefile"])
+def test_a_dirty_tree_is_one_of_which_something_is_kept(name: str, tree: Path) -> None:
+    (tree / name).write_text("")
+    assert receipt.code()["dirty"] is True
+    assert name.encode() in receipt.uncommitted()
+
+
 def test_a_changed_notebook_is_no_changed_input(tree: Path) -> None:
     next((tree / "notebooks").glob("*.ipynb")).write_text("{}")
     assert receipt.code()["dirty"] is False
