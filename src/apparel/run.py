@@ -125,10 +125,16 @@ class Run:
         except (LookupError, TypeError) as error:
             raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
 
-    def resume(self, entry: Mapping[str, Any], **facts: Any) -> None:
-        """Record that it runs again; nothing of how it had ended stays."""
+    def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:
+        """Record that it runs again; nothing of how it had ended stays.
+
+        What was not committed the n-th time lies beside the receipt as `uncommitted-<n>.diff`.
+        """
+        resumed = [*self.receipt.get("resumed", []), entry]
+        if uncommitted:
+            files.write(self.directory / f"uncommitted-{len(resumed)}.diff", uncommitted)
         self.receipt = {name: fact for name, fact in self.receipt.items() if name not in OUTCOME}
-        self.record(state="running", resumed=[*self.receipt.get("resumed", []), entry], **facts)
+        self.record(state="running", resumed=resumed, **facts)
 
     def end(self, **facts: Any) -> None:
         """Record the state `done` and what came out."""

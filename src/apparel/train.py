@@ -118,10 +118,12 @@ def take_up(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
 def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     """Tell where the run goes on and what has changed since it began, and put both into the receipt."""
     changed = receipt.changes(run.receipt, facts, but=PLACES)
+    code_changed = any(line.startswith("code.") for line in changed)
     step = kept.step if kept else 0
     print("\n  changed since it began: ".join([f"{run.directory}: resumes after step {step}", *changed]), flush=True)
-    entry = {"at": now(), "step": step, "changed": changed}
-    run.resume(entry, settings=facts["settings"], history=kept.history if kept else [])
+    entry = {"at": now(), "step": step, "changed": changed, "commit": facts["code"]["commit"]}
+    uncommitted = receipt.uncommitted() if code_changed else b""
+    run.resume(entry, uncommitted=uncommitted, settings=facts["settings"], history=kept.history if kept else [])
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:

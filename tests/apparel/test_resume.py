@@ -19,6 +19,7 @@ from apparel import checkpoint, data, train
 from apparel.run import OUTCOME, Run, sweep
 from apparel.settings import Settings
 from apparel.training import Training
+from samebench import receipt
 from samebench.command import Interrupted, Refusal
 from tests.commands import call, start
 
@@ -149,6 +150,19 @@ def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path) -> Non
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3
     assert longer.receipt["resumed"][0]["changed"] == ["settings.epochs: 2 then, 3 now"]
+
+
+def test_what_was_not_committed_when_it_went_on_is_kept_beside_what_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=1)
+    monkeypatch.setattr(receipt, "uncommitted", lambda: b"a diff")
+    run = interrupt(tmp_path, monkeypatch, at=2, run=run)
+    assert not (run.directory / "uncommitted-1.diff").exists()  # no source has changed since
+    run.record(code=run.receipt["code"] | {"source": {}})
+    run = train.train(QUICK, run=run)
+    assert (run.directory / "uncommitted-2.diff").read_bytes() == b"a diff"
+    assert run.receipt["resumed"][1]["commit"] == receipt.code()["commit"]
 
 
 def test_a_checkpoint_of_other_code_is_refused_and_the_receipt_left_as_it_was(tmp_path: Path) -> None:
