@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -41,7 +42,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_nothing_half_written
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert err.count("\n") == 1, err
-    assert "No space left on device" in err
+    assert re.match(r"error: runs/\S+: No space left on device, [\d,]+ bytes needed; free some room", err), err
     (run,) = disk.place.glob("runs/*")
     # Whole in either case; on a disk without one free block the state can't be told any more.
     assert json.loads((run / "receipt.json").read_text())["state"] in {"failed", "running"}
