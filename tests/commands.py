@@ -1,14 +1,17 @@
 """Our programs as a user starts them: in a process of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+STRANGER = 1234  # a user of whom this machine knows nothing
+AS_STRANGER = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
@@ -25,10 +28,20 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
     return {name: value for name, value in {**own, **(changes or {})}.items() if value is not None}
 
 
-def start(*words: str, at: Path, changes: Mapping[str, str | None] | None = None) -> subprocess.Popen[str]:
-    """Python with these words, its output kept."""
+def stranger_may_start() -> bool:
+    """Whether we may become the stranger, and they may enter the folders of our Python and our sources."""
+    words = [*AS_STRANGER, sys.executable, "-c", "import torch, apparel.train"]
+    if not shutil.which("setpriv"):
+        return False
+    return subprocess.run(words, cwd="/", env=environment(), capture_output=True).returncode == 0
+
+
+def start(
+    *words: str, at: Path, changes: Mapping[str, str | None] | None = None, before: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Python with these words, its output kept; `before` starts it, as AS_STRANGER does."""
     return subprocess.Popen(
-        [sys.executable, *words],
+        [*before, sys.executable, *words],
         cwd=at,
         env=environment(changes),
         stdout=subprocess.PIPE,

@@ -2,8 +2,11 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from apparel.run import Run
 from samebench.command import Refusal
 from tests import soak
 from tests.apparel.disks import Disk, small_disk
+from tests.commands import AS_STRANGER, STRANGER, start, stranger_may_start
 
+TRAIN = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear", "--epochs", "1000"]
 SMALL = {"a": torch.arange(4.0)}
 
 
@@ -185,3 +190,39 @@ def test_a_directory_that_can_only_be_read_leaves_what_was_there(disk: Disk) -> 
         save(run, 2)
     assert str(refusal.value.filename).endswith("step-00000002.safetensors")
     assert step_of(checkpoint.newest(run)) == 1
+
+
+def make_read_only(folder: Path) -> None:
+    for words in (["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,bind,ro", str(folder)]):
+        subprocess.run(words, check=True)
+
+
+def forbid(folder: Path) -> None:
+    folder.chmod(0o555)
+
+
+@pytest.mark.parametrize(
+    ("take_away", "said"), [(make_read_only, "Read-only file system"), (forbid, "Permission denied")]
+)
+def test_a_training_that_may_not_save_any_more_stops_in_one_line(
+    take_away: Callable[[Path], None], said: str, disk: Disk
+) -> None:
+    if not stranger_may_start():
+        pytest.skip("root may do all, and another user may not enter the folders of our Python and our sources")
+    os.chown(disk.place, STRANGER, STRANGER)
+    for folder in disk.place.parents[:3]:
+        folder.chmod(0o755)
+    process = start(*TRAIN, at=disk.place, before=AS_STRANGER)
+    while not (saved := list(disk.place.glob("runs/*/checkpoints/*.json"))) and process.poll() is None:
+        time.sleep(0.01)
+    take_away(saved[0].parent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    (directory,) = disk.place.glob("runs/*")
+    place = re.escape(str(directory.relative_to(disk.place) / "checkpoints"))
+    remedy = "make it writable, or work in another directory"
+    assert re.fullmatch(rf"error: {place}/step-\d+\.\w+: {said}; {remedy}\n", err), err
+    run = Run.open(directory)
+    assert run.receipt["state"] == "failed"
+    assert [path.name for path in run.checkpoints.glob(".*")] == []
+    assert checkpoint.newest(run)
