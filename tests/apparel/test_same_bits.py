@@ -12,7 +12,7 @@ import pytest
 
 from samebench import determinism
 from tests import soak
-from tests.commands import environment, lacking
+from tests.commands import AS_STRANGER, environment, lacking, stranger_may_start
 from tests.samebench.checkout import ROOT, run
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
@@ -71,12 +71,23 @@ def test_user_folder_host_time_cores_and_load_change_nothing(tmp_path: Path) -> 
         "one core": weights("taskset", "--cpu-list", "0"),
         "another order of sets": weights(changes={"PYTHONHASHSEED": "7"}),
     }
+    missing = []
+    if stranger_may_start():
+        found["another user"] = weights(*AS_STRANGER, at=elsewhere, changes={"HOME": "/nowhere"})
+    else:
+        missing.append("another user (may not enter the folders of our Python and our sources)")
+    if len(cpus := sorted(os.sched_getaffinity(0))) >= 8:
+        found["eight cores"] = weights("taskset", "--cpu-list", ",".join(map(str, cpus[:8])))
+    else:
+        missing.append(f"eight cores (there are {len(cpus)})")
     if shutil.which("faketime"):
         found["another time"] = weights("faketime", "+400 days")
     with load(4):
         found["loaded"] = weights()
     assert set(found.values()) == {found["as it is"]}, found
-    soak.record("user_folder_host_time_cores_and_load_change_nothing", f"{len(found)} of {len(found)} equal")
+    told = f"{len(found)} of {len(found)} equal: {', '.join(found)}"
+    told += f"; not to be had here: {', '.join(missing)}" if missing else ""
+    soak.record("user_folder_host_time_cores_and_load_change_nothing", told)
 
 
 def test_each_variable_of_the_cpu_level_is_needed() -> None:
