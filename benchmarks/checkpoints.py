@@ -11,7 +11,7 @@ from apparel import checkpoint, data
 from apparel.run import Run
 from apparel.settings import Asked
 from apparel.shards import workers
-from apparel.train import RUNS, choose_device
+from apparel.train import choose_device
 from apparel.training import Training
 from samebench import cores, determinism
 
@@ -48,8 +48,9 @@ def measure() -> Cost:
     settings = asked.alone()
     known = data.load(settings.data)
     saving, training = [], []
-    RUNS.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=RUNS) as home, workers(cores.allowed()) as pool:
+    place = Path("runs")  # on the disk that checkpoints go to
+    place.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=place) as home, workers(cores.allowed()) as pool:
         run = Run.start(Path(home))
         at_work = Training(settings, known, run=run, pool=pool, device=choose_device(settings))
         at_work.best_weights = at_work.model.network.state_dict()  # as from the first epoch on
