@@ -1,5 +1,6 @@
 """What checkpoints cost: the time of a save at the defaults' size, against that of the training between two saves."""
 
+import copy
 import statistics
 import time
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def measure() -> Cost:
     with TemporaryDirectory(dir=place) as home, workers(cores.allowed()) as pool:
         run = Run.start(Path(home))
         at_work = Training(settings, known, run=run, pool=pool, device=choose_device(settings))
-        at_work.best_weights = at_work.model.network.state_dict()  # as from the first epoch on
+        at_work.best_weights = copy.deepcopy(at_work.model.network.state_dict())  # as from the first epoch on
         batches = cycle(at_work.batches())
         for _ in range(SAVES):
             began = time.monotonic()
