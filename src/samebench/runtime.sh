@@ -170,9 +170,19 @@ run_in_image() {
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env $variable "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
-    [ -z "${DATA:-}" ] || set -- --mount "type=bind,\"source=$(absolute "$DATA")\",\"target=$(absolute "$DATA")\",readonly" --env "DATA=$(absolute "$DATA")" "$@"
-    # A receipt from elsewhere; what lies in the checkout is there already.
-    case ${RUN:-} in /*) set -- --mount "type=bind,\"source=$(absolute "$RUN")\",\"target=$RUN\",readonly" "$@" ;; esac
+    for variable in DATA RUN; do
+        eval "value=\${$variable:-}"
+        case $value in
+        /*)
+            mount=$(mount_of "$value")
+            set -- --mount "$mount" "$@"
+            ;;
+        *) [ ! -e "$value" ] || stays_in $variable "$value" ;;
+        esac
+    done
+    # Notebooks ask for it from a folder of their own; a name such as synthetic is no path.
+    case ${DATA:-} in '' | /*) ;; *) [ ! -e "$DATA" ] || DATA=/workspace/$DATA ;; esac
+    [ -z "${DATA:-}" ] || set -- --env "DATA=$DATA" "$@"
     # shellcheck disable=SC2046 # both give words without spaces
     set -- --init $(whose) $(gpus) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
@@ -223,9 +233,11 @@ serve() {
         *) fail 3 "$RUNTIME did not start the server: $(cat "$work/error")" ;;
         esac
         port=$((port + 1))
-        [ $port -lt $((${PORT:-$service} + 50)) ] || fail 3 "PORT=${PORT:-$service}: taken, and so are the 49 after it; give another with PORT="
+        if [ $port -ge $((PORT + 50)) ] || [ $port -gt 65535 ]; then
+            fail 3 "PORT=$PORT: taken, and so are the 49 after it; give another with PORT="
+        fi
     done
-    trap '"$RUNTIME" stop --time 5 "$container" >/dev/null 2>&1' INT TERM
+    trap 'trap "" HUP; "$RUNTIME" stop --time 5 "$container" >/dev/null 2>&1' HUP INT TERM
     "$RUNTIME" logs --follow "$container" 2>&1 | while IFS= read -r line; do
         printf '%s\n' "$line"
         case ${OPEN:-}:$line in 1:*http://127.0.0.1*) open_browser "$line" ;; esac
@@ -283,6 +295,18 @@ gpus() {
     esac
 }
 
+# An absolute path, under the name that the command is given. What lies elsewhere is read, as a teammate's receipt is.
+mount_of() {
+    source=$(absolute "$1")
+    case $source/ in "$(pwd -P)"/*) readonly='' ;; *) readonly=,readonly ;; esac
+    printf 'type=bind,"source=%s","target=%s"%s' "$source" "$1" "$readonly"
+}
+
+stays_in() {
+    path=$(absolute "$2")
+    case $path/ in "$(pwd -P)"/*) ;; *) fail 2 "$1=$2: out of the checkout, which is all that the container sees; give it absolute: $1=$path" ;; esac
+}
+
 absolute() {
     [ -e "$1" ] || fail 2 "$1: no such file or directory"
     if [ -d "$1" ]; then (cd "$1" && pwd -P); else printf '%s/%s' "$(cd "$(dirname "$1")" && pwd -P)" "$(basename "$1")"; fi
@@ -336,6 +360,8 @@ run_locally() {
 
 # ---- the way in ----
 
+wrong_port() { fail 2 "PORT=$PORT: give a number from 1024 to 65535"; }
+
 writable() {
     for directory; do
         mkdir -p "$directory" 2>/dev/null || [ -d "$directory" ] || fail 3 "$PWD/$directory: can't be made here; make the checkout yours (chown), then run the same command again"
@@ -353,7 +379,8 @@ case ${1:-} in
 --serve)
     service=$2
     shift 2
-    case ${PORT:-$service} in *[!0-9]*) fail 2 "PORT=$PORT: give a number from 1024 to 65535" ;; esac
+    case ${PORT:=$service} in [1-9][0-9][0-9][0-9] | [1-9][0-9][0-9][0-9][0-9]) ;; *) wrong_port ;; esac
+    if [ "$PORT" -lt 1024 ] || [ "$PORT" -gt 65535 ]; then wrong_port; fi
     choose_runtime
     writable data runs .samebench
     if [ "$RUNTIME" = local ]; then run_locally "$@"; fi

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ echo "$@" >>installed
 mkdir -p "$2/bin"
 [ ! -e die ] || exit 3
 """
+
+ENGINE = 'case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac'  # says what it was asked to run
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def test_wrong_use_gets_one_line_and_code_2(checkout: Path, variables: dict[str,
 
 
 def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
+    fake_engines(programs, docker=ENGINE)
     words = run([*SCRIPT, "true"], cwd=checkout, path=programs).stdout.splitlines()
     assert words[words.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
     assert words[words.index("--cap-drop") + 1] == "ALL"
@@ -96,21 +99,96 @@ def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(c
     assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
 
 
-def test_data_outside_the_checkout_is_mounted_read_only_under_its_own_name_and_told(
-    checkout: Path, programs: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["DATA", "RUN"])
+def test_a_path_outside_the_checkout_is_mounted_read_only_under_its_own_name(
+    checkout: Path, programs: Path, tmp_path: Path, name: str
 ) -> None:
-    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
-    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA": str(tmp_path)}).stdout.splitlines()
-    assert f'type=bind,"source={tmp_path}","target={tmp_path}",readonly' in words
-    assert f"DATA={tmp_path}" in words, "a notebook asks for it there"
+    (tmp_path / "a teammate's").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("a teammate's")
+    fake_engines(programs, docker=ENGINE)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: str(link)}).stdout.splitlines()
+    assert f'type=bind,"source={link.resolve()}","target={link}",readonly' in words
+    assert name == "RUN" or f"DATA={link}" in words, "a notebook asks for it there"
 
 
-def test_a_receipt_from_elsewhere_can_be_read_in_the_container(checkout: Path, programs: Path, tmp_path: Path) -> None:
-    receipt = tmp_path / "a teammate's receipt.json"
-    receipt.write_text("{}")
-    fake_engines(programs, docker='case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac')
-    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUN": str(receipt)}).stdout.splitlines()
-    assert f'type=bind,"source={receipt}","target={receipt}",readonly' in words
+@pytest.mark.parametrize("name", ["DATA", "RUN"])
+def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, programs: Path, name: str) -> None:
+    fake_engines(programs, docker=ENGINE)
+    inside = checkout / "runs/1"
+    inside.mkdir(parents=True)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: str(inside)}).stdout.splitlines()
+    assert f'type=bind,"source={inside}","target={inside}"' in words
+
+
+@pytest.mark.parametrize("name", ["DATA", "RUN"])
+def test_a_relative_path_out_of_the_checkout_is_refused(checkout: Path, programs: Path, name: str) -> None:
+    fake_engines(programs, docker=ENGINE)
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: "data/../../bin"})
+    remedy = f"out of the checkout, which is all that the container sees; give it absolute: {name}={programs}"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == [f"samebench: {name}=data/../../bin: {remedy}"]
+
+
+def test_data_in_the_checkout_is_told_to_notebooks_and_a_name_is_no_path(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    for given, told in (("notebooks", "DATA=/workspace/notebooks"), ("synthetic", "DATA=synthetic")):
+        done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA": given})
+        assert told in done.stdout.splitlines()
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_is_not_there_is_refused(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUN": "/nowhere/at all"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == ["samebench: /nowhere/at all: no such file or directory"]
+
+
+@pytest.mark.parametrize("port", ["0", "80", "08888", "1023", "65536", "99999999999999999999", "http", "-1"])
+@pytest.mark.parametrize("runtime", ["docker", "local"])
+def test_a_port_out_of_range_is_refused_in_every_runtime(
+    checkout: Path, programs: Path, runtime: str, port: str
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    variables = {"RUNTIME": runtime, "PORT": port}
+    done = run([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, path=programs, variables=variables)
+    assert (done.returncode, done.stderr) == (2, f"samebench: PORT={port}: give a number from 1024 to 65535\n")
+
+
+# Says what it was asked to run, and in the server's name where it is.
+SERVER = """
+case $1 in
+info) echo 26.1.5 ;;
+run) printf '%s\\n' "$@" >asked; echo name ;;
+logs) echo 'JupyterLab: http://127.0.0.1:9000/lab?token=x   (Ctrl-C ends it)' ;;
+inspect) echo 0 ;;
+esac
+"""
+
+
+def test_open_gives_the_link_to_the_browser(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    write_program(programs / "xdg-open", 'echo "$@" >opened.part; mv opened.part opened')
+    variables = {"OPEN": "1", "PORT": "9000"}
+    done = run([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, path=programs, variables=variables)
+    assert done.stdout == "JupyterLab: http://127.0.0.1:9000/lab?token=x   (Ctrl-C ends it)\n"
+    for _ in range(100):
+        if (checkout / "opened").exists():
+            break
+        time.sleep(0.1)
+    assert (checkout / "opened").read_text() == "http://127.0.0.1:9000/lab?token=x\n"
+
+
+def test_gpu_is_asked_for_where_it_is_wanted_(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    done = run(["make", "notebook", "GPU=1"], cwd=checkout, path=programs)
+    assert done.returncode == 0, done.stderr
+    words = (checkout / "asked").read_text().splitlines()
+    assert words[words.index("--gpus") + 1] == "all"
+    assert words[words.index("python") - 1].startswith("samebench:gpu-")
+    run(["make", "notebook"], cwd=checkout, path=programs)
+    assert "--gpus" not in (checkout / "asked").read_text().splitlines()
 
 
 def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
@@ -199,8 +277,9 @@ def test_stale_environment_that_is_active_is_not_made_from_itself(checkout: Path
 
 def test_local_runtime_sets_what_the_image_sets(checkout: Path) -> None:
     line = 'echo "$ATEN_CPU_CAPABILITY $MKL_CBWR $ONEDNN_MAX_CPU_ISA $CUBLAS_WORKSPACE_CONFIG"'
+    line += "; echo $JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"
     done = run([*SCRIPT, "sh", "-c", line], cwd=checkout, variables={"RUNTIME": "local"})
-    assert done.stdout == "avx2 COMPATIBLE AVX2 :4096:8\n"
+    assert done.stdout == "avx2 COMPATIBLE AVX2 :4096:8\nfalse\n"
 
 
 def test_unwritable_checkout_gets_one_line_and_code_3(checkout: Path) -> None:
