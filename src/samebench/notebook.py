@@ -20,7 +20,7 @@ from samebench.command import Lacking, Refusal
 
 PORT = 8888
 NEWS = "@jupyterlab/apputils-extension:notification"  # Lab's setting that asks each new user about announcements
-READY = "ready.json"  # beside Jupyter's own runtime files: the address and token of a server that is ready
+FOLDER = "jupyter-"  # how the folder of Jupyter's runtime files begins
 
 
 def options(address: str, port: int) -> list[str]:
@@ -67,8 +67,7 @@ def environment(runtime: Path, token: str) -> dict[str, str]:
     defaults = runtime / "labconfig/default_setting_overrides.json"
     defaults.parent.mkdir()
     defaults.write_text(json.dumps({NEWS: {"fetchNews": "false", "checkForUpdates": False}}))
-    inherited = {name: value for name, value in os.environ.items() if name != "JUPYTER_TOKEN"}
-    return inherited | {name: str(path) for name, path in folders.items()}
+    return os.environ | {name: str(path) for name, path in folders.items()}
 
 
 class KernelCheck(threading.Thread):
@@ -99,15 +98,13 @@ class KernelCheck(threading.Thread):
 
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
-    if arguments == ["--health"]:
-        return health()
-    if arguments:
-        raise Refusal(f"{' '.join(arguments)}: give --health, or nothing")
-    if os.environ.get("JUPYTER_TOKEN") == "" or os.environ.get("TOKEN") is not None:
+    if service.asks_for_health(arguments):
+        return service.health(FOLDER)
+    if not {"JUPYTER_TOKEN", "TOKEN"}.isdisjoint(os.environ):
         raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
     address, port, published = service.address(PORT)
     token = service.secret()
-    with tempfile.TemporaryDirectory(prefix="jupyter-") as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)
         url = f"http://{service.LOOPBACK}:{port}"
@@ -122,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
             if service.answer(status) != 403:
                 raise Refusal("JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config")
             (runtime / "token").unlink()
-            write_ready(runtime, status=status, token=token)
+            service.write_ready(runtime, status, headers=authorization(token))
             return f"JupyterLab: http://{service.LOOPBACK}:{published}/lab?token={token}   (Ctrl-C ends it)"
 
         return service.serve(
@@ -136,22 +133,6 @@ def main(arguments: Sequence[str]) -> int:
 def authorization(token: str) -> dict[str, str]:
     """The header that opens Jupyter's interface."""
     return {"Authorization": f"token {token}"}
-
-
-def write_ready(runtime: Path, *, status: str, token: str) -> None:
-    """Leaves what `--health` needs where only this user can read it."""
-    path = runtime / READY
-    path.touch(mode=0o600)
-    path.write_text(json.dumps({"status": status, "token": token}))
-
-
-def health() -> int:
-    """0 if a server of this user is ready and answers within 4 s, else 1."""
-    for path in Path(tempfile.gettempdir()).glob(f"jupyter-*/{READY}"):
-        known = json.loads(path.read_text())
-        if service.answer(known["status"], headers=authorization(known["token"]), seconds=4) == 200:
-            return 0
-    return 1
 
 
 if __name__ == "__main__":

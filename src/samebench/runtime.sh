@@ -221,10 +221,14 @@ serve_artifact() {
 # Starts the server on the first free port, shows what it says, and ends it with us.
 serve() {
     work=$(mktemp -d)
-    trap 'rm -rf "$work"; [ -z "${container:-}" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1' EXIT
-    port=${PORT:-$service}
+    container=
+    trap '[ -z "$container" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1; rm -rf "$work"' EXIT
+    # dash leaves EXIT out where a signal ends it, so each signal gets a word; a closed terminal sends HUP, and again.
+    trap 'trap "" HUP; container=$(cat "$work/id" 2>/dev/null) || :; exit 4' HUP INT TERM
+    port=$PORT
+    # A token that the user has set goes along to be refused.
     until container=$("$RUNTIME" run --detach --cidfile "$work/id" --publish "127.0.0.1:$port:$service" \
-        --env "SAMEBENCH_PUBLISHED=$port" "$@" 2>"$work/error"); do
+        --env "SAMEBENCH_PUBLISHED=$port" --env JUPYTER_TOKEN --env TOKEN "$@" 2>"$work/error"); do
         container=$(cat "$work/id" 2>/dev/null) || container=
         [ -z "$container" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1
         rm -f "$work/id"

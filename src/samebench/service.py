@@ -4,12 +4,14 @@ What `make notebook` and `make tensorboard` have in common. In a container the r
 loopback and says on which (SAMEBENCH_PUBLISHED); elsewhere we look for a free one ourselves.
 """
 
+import json
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -24,6 +26,7 @@ from samebench.command import Lacking, Refusal
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container, whose port is published on loopback
 READY_SECONDS = 90
 STOP_SECONDS = 4  # an engine kills after 5
+READY = "ready.json"  # in a server's own temporary folder once it is ready: what to ask for its health
 
 
 def address(default_port: int) -> tuple[str, int, int]:
@@ -80,6 +83,28 @@ def answer(url: str, *, headers: Mapping[str, str] | None = None, seconds: float
         return 0
 
 
+def asks_for_health(arguments: Sequence[str]) -> bool:
+    """Whether a server's command line asks for its health. Raises Refusal for anything else but nothing."""
+    if arguments and list(arguments) != ["--health"]:
+        raise Refusal(f"{' '.join(arguments)}: give --health, or nothing")
+    return bool(arguments)
+
+
+def write_ready(folder: Path, url: str, *, headers: Mapping[str, str] | None = None) -> None:
+    """Leaves what `health` asks in a server's folder, where only this user can read it."""
+    path = folder / READY
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"url": url, "headers": dict(headers or {})}))
+
+
+def health(prefix: str) -> int:
+    """0 if a server of this user, whose folder's name begins with `prefix`, is ready and answers within 4 s, else 1."""
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*/{READY}"):
+        if answer(**json.loads(path.read_text()), seconds=4) == 200:
+            return 0
+    return 1
+
+
 def serve(
     command: Sequence[str],
     *,
@@ -130,9 +155,11 @@ def end(server: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
+    """An event that SIGINT, SIGTERM and a closed terminal set; under nohup the last is none of our business."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     try:
         yield stop
     finally:

@@ -1,16 +1,21 @@
 """Starts TensorBoard on runs/ and prints a link that works: `make tensorboard`.
 
+    python -m samebench.tensorboard              until Ctrl-C
+    python -m samebench.tensorboard --health     exit code 0 if the one in this container is well
+
 TensorBoard has no password. It is served under a path that nobody can guess, made anew for each start.
 """
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from samebench import command, service
-from samebench.command import Refusal
 
 PORT = 6006
+FOLDER = "tensorboard-"  # how the name of its own temporary folder begins
 
 # TensorBoard without its own lines on TensorFlow and on where it is, and with the path from the environment: every user
 # of a machine can read a command line.
@@ -25,21 +30,28 @@ threading.Event().wait()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line; it takes no arguments."""
-    if arguments:
-        raise Refusal(f"{' '.join(arguments)}: takes no arguments")
+    """The command line."""
+    if service.asks_for_health(arguments):
+        return service.health(FOLDER)
     address, port, published = service.address(PORT)
     path = f"/{service.secret()}"
+    page = f"http://{service.LOOPBACK}:{port}{path}/"
     words = [
         sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(service.checkout() / "runs"),
         "--host", address, "--port", str(port), "--load_fast", "false",
     ]  # fmt: skip
-    return service.serve(
-        words,
-        environment=os.environ | {"SAMEBENCH_PATH": path},
-        ready=lambda: service.answer(f"http://{service.LOOPBACK}:{port}{path}/", seconds=1) == 200,
-        announce=lambda: f"TensorBoard: http://{service.LOOPBACK}:{published}{path}/   (Ctrl-C ends it)",
-    )
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+
+        def announce() -> str:
+            service.write_ready(Path(folder), page)
+            return f"TensorBoard: http://{service.LOOPBACK}:{published}{path}/   (Ctrl-C ends it)"
+
+        return service.serve(
+            words,
+            environment=os.environ | {"SAMEBENCH_PATH": path},
+            ready=lambda: service.answer(page, seconds=1) == 200,
+            announce=announce,
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import time
 import urllib.request
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import docker
 import pytest
+from docker.errors import NotFound
 from docker.models.containers import Container
 
 from samebench import service as services
+from tests import soak
+from tests.samebench.checkout import run
 from tests.samebench.server import Server, started
 
 from .conftest import as_user, copy_for_all, give, owners, users
@@ -85,15 +89,29 @@ class Service:
 
 
 @contextmanager
-def serving(target: str, checkout: Path, *, uid: int, gid: int) -> Iterator[Service]:
+def serving(target: str, checkout: Path, *, uid: int, gid: int, **variables: str) -> Iterator[Service]:
     """The service of a make target, started by a host user on a checkout of theirs."""
     give(checkout, uid=uid, gid=gid)
     command = [*as_user(uid, gid), "make", target, "RUNTIME=docker"]
     client = docker.from_env()
-    with started(*command, at=checkout, HOME="/nonexistent") as server:
-        (container,) = (one for one in client.containers.list() if str(checkout) in json.dumps(one.attrs["Mounts"]))
+
+    def containers() -> list[Container]:
+        return [one for one in client.containers.list(all=True) if str(checkout) in json.dumps(one.attrs["Mounts"])]
+
+    with started(*command, at=checkout, HOME="/nonexistent", **variables) as server:
+        (container,) = containers()
         yield Service(server, container, checkout)
+    assert containers() == []
     client.close()
+
+
+def running(container: Container) -> bool:
+    """Whether it still runs; one that was removed doesn't."""
+    try:
+        container.reload()
+    except NotFound:
+        return False
+    return bool(container.status == "running")
 
 
 def become(seconds: float, true: Callable[[], bool]) -> bool:
@@ -118,6 +136,13 @@ def service(request: pytest.FixtureRequest, image: str, tmp_path_factory: pytest
 def notebook(image: str, checkout: Path) -> Iterator[Service]:
     """One to be stopped or broken."""
     with serving("notebook", checkout, uid=os.getuid(), gid=os.getgid()) as running:
+        yield running
+
+
+@pytest.fixture(params=["notebook", "tensorboard"])
+def either(request: pytest.FixtureRequest, image: str, checkout: Path) -> Iterator[Service]:
+    """Each of the two, to be stopped or broken."""
+    with serving(request.param, checkout, uid=os.getuid(), gid=os.getgid()) as running:
         yield running
 
 
@@ -170,6 +195,23 @@ def test_secrets_differ_each_time_and_cannot_be_guessed() -> None:
     assert min(len(secret) * 6 for secret in made) >= 128, "bits, at six a character"
 
 
+def test_a_taken_port_is_stepped_over_and_named(image: str, checkout: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serving("tensorboard", checkout, uid=os.getuid(), gid=os.getgid(), PORT=str(port)) as one:
+            assert one.server.port > port
+            assert f"port {port} is taken, trying {port + 1}" in one.server.said
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "JUPYTER_TOKEN"])
+def test_a_chosen_token_is_refused_in_the_container_too(image: str, checkout: Path, name: str) -> None:
+    done = run(["make", "notebook", "RUNTIME=docker"], cwd=checkout, variables={name: "mine"})
+    assert "the token can't be chosen or left out" in done.stdout + done.stderr
+    assert done.returncode == 2
+
+
 @pytest.mark.soak
 def test_three_starts_have_three_tokens(image: str, checkout: Path) -> None:
     tokens = set()
@@ -180,15 +222,25 @@ def test_three_starts_have_three_tokens(image: str, checkout: Path) -> None:
 
 
 @pytest.mark.soak
-def test_docker_calls_a_ready_service_healthy_and_a_wedged_one_unhealthy(notebook: Service) -> None:
-    assert become(60, lambda: notebook.health() == "healthy")
-    main = notebook.inside("cat", "/proc/1/task/1/children").split()[0]
-    lab = notebook.inside("cat", f"/proc/{main}/task/{main}/children").split()[0]
-    notebook.inside("sh", "-c", f"kill -STOP {lab}")
+def test_docker_calls_a_ready_service_healthy_and_a_wedged_one_unhealthy(either: Service) -> None:
+    assert become(60, lambda: either.health() == "healthy")
+    main = either.inside("cat", "/proc/1/task/1/children").split()[0]
+    server = either.inside("cat", f"/proc/{main}/task/{main}/children").split()[0]
+    either.inside("sh", "-c", f"kill -STOP {server}")
+    begun = time.monotonic()
     # Asked every 8 s, given 5 s, twice: at most 26 s; the rest is for a busy machine.
-    assert become(90, lambda: notebook.health() == "unhealthy")
-    notebook.container.stop(timeout=5)  # then docker kills, and the code is not 0
-    assert notebook.server.process.wait(30) == 0, "even then it ends in time by itself"
+    assert become(90, lambda: either.health() == "unhealthy")
+    took = time.monotonic() - begun
+    either.container.stop(timeout=5)  # then docker kills, and the code is not 0
+    assert either.server.process.wait(30) == 0, "even then it ends in time by itself"
+    name = either.server.line.split(":")[0]
+    soak.record(f"a_wedged_{name}_is_unhealthy_in_docker", f"after {took:.0f} s, load {os.getloadavg()[0]:.1f}")
+
+
+def test_a_closed_terminal_ends_the_service_and_its_container(either: Service) -> None:
+    os.killpg(either.server.process.pid, signal.SIGHUP)
+    either.server.process.wait(30)  # serving() sees that no container is left
+    assert become(30, lambda: not running(either.container))
 
 
 @pytest.mark.soak
@@ -196,9 +248,11 @@ def test_docker_stop_ends_kernels_too_without_being_forced(notebook: Service) ->
     notebook.run_cell("import atexit, pathlib; atexit.register(pathlib.Path('/workspace/ended').touch)")
     begun = time.monotonic()
     notebook.container.stop(timeout=60)
-    assert time.monotonic() - begun < 30, "by itself; docker forces it after 60 s"
+    took = time.monotonic() - begun
+    assert took < 30, "by itself; docker forces it after 60 s"
     assert notebook.server.process.wait(30) == 0
     assert (notebook.checkout / "ended").exists(), "the kernel's last word"
+    soak.record("docker_stop_ends_kernels_too", f"after {took:.1f} s, load {os.getloadavg()[0]:.1f}")
 
 
 @pytest.mark.soak

@@ -35,6 +35,7 @@ found = {leaf.matcher.regex.pattern for leaf in leaves if hasattr(leaf.matcher, 
 print(json.dumps(sorted(found)), flush=True)
 os._exit(0)
 """
+both = pytest.mark.parametrize("module", ["notebook", "tensorboard"])
 UUID = "00000000-0000-0000-0000-000000000000"
 # What a login page is made of, and the server's version at /api; nothing that the token guards.
 PUBLIC = re.compile(r"/(api$|login|logout|static/|robots\.txt|favicon\.ico|lab/extensions/|api/security/csp-report)")
@@ -143,11 +144,12 @@ def test_taken_port_is_stepped_over_and_tokens_differ(lab: Server, checkout: Pat
             assert other.ask("GET", "/api/status", Authorization=f"token {lab.token}") == 403
 
 
-def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_path: Path) -> None:
-    health = [sys.executable, "-m", "samebench.notebook", "--health"]
+@both
+def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_path: Path, module: str) -> None:
+    health = [sys.executable, "-m", f"samebench.{module}", "--health"]
     variables = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(checkout / "src")}
     assert run(health, cwd=checkout, variables=variables).returncode == 1
-    with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
+    with started(module, checkout, TMPDIR=str(tmp_path)) as server:
         assert run(health, cwd=checkout, variables=variables).returncode == 0
         child = children(server.process.pid)[0]
         os.kill(child, signal.SIGSTOP)
@@ -162,6 +164,7 @@ def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_
     [
         ({"TOKEN": ""}, "the token can't be chosen or left out"),
         ({"JUPYTER_TOKEN": ""}, "the token can't be chosen or left out"),
+        ({"JUPYTER_TOKEN": "mine"}, "the token can't be chosen or left out"),
         ({"PORT": "http"}, "PORT=http: give a number from 1024 to 65535"),
         ({"PORT": "80"}, "PORT=80: give a number from 1024 to 65535"),
     ],
@@ -183,11 +186,15 @@ def test_token_switched_off_in_the_settings_is_refused(tmp_path: Path) -> None:
     assert "JupyterLab lets everybody in" in done.stderr
 
 
-def test_stopped_server_leaves_no_process_and_no_file(checkout: Path, tmp_path: Path) -> None:
-    with started("notebook", checkout, TMPDIR=str(tmp_path)) as server:
+@both
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["told", "terminal closed"])
+def test_stopped_server_leaves_no_process_and_no_file(
+    checkout: Path, tmp_path: Path, module: str, number: signal.Signals
+) -> None:
+    with started(module, checkout, TMPDIR=str(tmp_path)) as server:
         started_by_it = children(server.process.pid)
         assert started_by_it
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         assert server.process.wait(10) == 0
     assert not [pid for pid in started_by_it if Path(f"/proc/{pid}").exists()]
     assert list(tmp_path.iterdir()) == []
@@ -204,7 +211,7 @@ def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None
             assert not 200 <= board.ask("GET", path) < 400, path
 
 
-@pytest.mark.parametrize("module", ["notebook", "tensorboard"])
+@both
 def test_secret_is_in_no_command_line(checkout: Path, module: str) -> None:
     with started(module, checkout) as server:
         pids = [server.process.pid, *children(server.process.pid)]
