@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,20 +64,9 @@ class Service:
         own = r"\( -path '/proc/[0-9]*' -o -path /proc/pressure \) -prune"
         return self.inside("sh", "-c", f"find / {own} -o {condition} -print 2>/dev/null; :").splitlines()
 
-    def ask(self, method: str, path: str, content: object = None) -> object:
-        """JupyterLab's answer to a question with the token."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.server.port}{path}",
-            data=json.dumps(content).encode(),
-            headers={"Authorization": f"token {self.server.token}"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
-            return json.load(reply)
-
     def run_cell(self, line: str) -> None:
         """Runs a line of Python in a new kernel."""
-        self.ask("POST", "/api/kernels", {"name": "python3"})
+        self.server.exchange("POST", "/api/kernels", {"name": "python3"})
         self.inside("python", "-c", CELL, line)
 
     def health(self) -> str:
@@ -260,7 +248,7 @@ def test_docker_stop_ends_kernels_too_without_being_forced(notebook: Service) ->
 def test_what_a_notebook_writes_belongs_to_the_host_user(image: str, checkout: Path, uid: int, gid: int) -> None:
     with serving("notebook", checkout, uid=uid, gid=gid) as running:
         content = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
-        running.ask("PUT", "/api/contents/notebooks/saved.ipynb", {"type": "notebook", "content": content})
+        running.server.exchange("PUT", "/api/contents/notebooks/saved.ipynb", {"type": "notebook", "content": content})
         running.run_cell("import pathlib; pathlib.Path('/workspace/runs/written').touch()")
     assert (checkout / "notebooks/saved.ipynb").exists()
     assert (checkout / "runs/written").exists()

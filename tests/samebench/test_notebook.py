@@ -1,5 +1,6 @@
 """`make notebook` and `make tensorboard` in the local runtime: real servers, real requests."""
 
+import http.client
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,11 @@ print(json.dumps(sorted(found)), flush=True)
 os._exit(0)
 """
 both = pytest.mark.parametrize("module", ["notebook", "tensorboard"])
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+UPGRADE |= {"Sec_WebSocket_Key": "a" * 22 + "=="}
 UUID = "00000000-0000-0000-0000-000000000000"
+# JupyterLab's licenses stumble over their own refusal (TypeError in its log) and never answer.
+LICENSES = "/api/licenses/"
 # What a login page is made of, and the server's version at /api; nothing that the token guards.
 PUBLIC = re.compile(r"/(api$|login|logout|static/|robots\.txt|favicon\.ico|lab/extensions/|api/security/csp-report)")
 
@@ -90,23 +95,58 @@ def test_link_opens_the_lab_and_nothing_else_is_needed(lab: Server) -> None:
     assert lab.ask("GET", lab.link.split(str(lab.port))[1]) in {200, 302}
 
 
-def test_every_handler_is_closed_without_the_token(lab: Server, paths: list[str]) -> None:
+@pytest.fixture(scope="module")
+def old(checkout: Path) -> str:
+    """The token of a server that has ended."""
+    with started("notebook", checkout) as server:
+        return server.token
+
+
+def wrongs(old: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """What somebody may try who has not the token: what is added to the address, and headers."""
+    yield "", {}
+    for token in ("", "wrong", old):
+        yield f"?token={token}", {}
+        yield "", {"Authorization": f"token {token}"}
+    yield "", {"Cookie": "username=x"}
+    yield "", {"Host": "elsewhere.example"}
+    yield "", {"Origin": "http://elsewhere.example"}
+
+
+def test_every_handler_is_closed_without_the_token(lab: Server, paths: list[str], old: str) -> None:
     assert len(paths) > 50
-    old = "A" * len(lab.token)
-    wrongs: list[dict[str, str]] = [{}, {"Authorization": "token "}, {"Authorization": "token wrong"}]
-    wrongs += [{"Authorization": f"token {old}"}, {"Origin": "http://elsewhere.example"}, {"Cookie": "username=x"}]
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
-    upgrade |= {"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "a" * 22 + "=="}
+    assert old != lab.token
     opened = [
-        (method, path, headers)
+        (method, path + query, headers, status)
         for path in paths
-        # JupyterLab's licenses stumble over their own refusal (TypeError in its log) and never answer.
-        if not PUBLIC.match(path) and "/api/licenses/" not in path
-        for headers in [*wrongs, upgrade]
-        for method in (["GET"] if headers is upgrade else ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-        if (status := lab.ask(method, path, **headers)) == 101 or 200 <= status < 300
+        if not PUBLIC.match(path) and LICENSES not in path
+        for query, headers in wrongs(old)
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET")
+        if not 300 <= (status := attempt(lab, method, path + query, headers)) < 600
     ]
     assert opened == []
+
+
+def attempt(lab: Server, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status that `lab` answers with; an upgrade is a GET."""
+    return lab.ask("GET", path, **headers, **UPGRADE) if method == "WEBSOCKET" else lab.ask(method, path, **headers)
+
+
+def test_the_licenses_which_do_not_answer_are_closed_too(lab: Server, paths: list[str], old: str) -> None:
+    (path,) = (path for path in paths if LICENSES in path)
+    for headers in ({}, {"Authorization": f"token {old}"}):
+        assert not 200 <= lab.ask("GET", path, **headers) < 300
+
+
+def test_a_question_of_what_is_allowed_is_answered_with_nothing_for_other_pages(lab: Server, paths: list[str]) -> None:
+    # Browsers ask before they have shown a token, so Jupyter answers them without one.
+    asking = {"Origin": "http://elsewhere.example", "Access-Control-Request-Headers": "authorization"}
+    for path in (path for path in paths if LICENSES not in path):
+        with closing(http.client.HTTPConnection("127.0.0.1", lab.port, timeout=5)) as connection:
+            connection.request("OPTIONS", path, headers=asking)
+            reply = connection.getresponse()
+            assert reply.headers["Access-Control-Allow-Origin"] is None, path
+            assert reply.read() == b"" or reply.status >= 300, path
 
 
 def test_the_same_handlers_open_with_the_token(lab: Server, paths: list[str]) -> None:
@@ -115,8 +155,11 @@ def test_the_same_handlers_open_with_the_token(lab: Server, paths: list[str]) ->
     assert sum(200 <= answer < 300 for answer in answers) > 15
 
 
-def test_name_that_is_not_loopback_is_refused_even_with_the_token(lab: Server) -> None:
-    assert lab.ask("GET", "/api/status", Authorization=f"token {lab.token}", Host="elsewhere.example") == 403
+def test_name_that_is_not_loopback_is_refused_even_with_the_token(lab: Server, paths: list[str]) -> None:
+    foreign = {"Authorization": f"token {lab.token}", "Host": "elsewhere.example"}
+    assert lab.ask("GET", "/api/status", **foreign) == 403
+    opened = [path for path in paths if not PUBLIC.match(path) and 200 <= lab.ask("GET", path, **foreign) < 300]
+    assert opened == []
 
 
 def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) -> None:
@@ -126,6 +169,34 @@ def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) ->
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     assert reply["content"]["status"] == "ok"
+
+
+def test_setting_is_still_there_after_a_restart(checkout: Path) -> None:
+    theme = "/lab/api/settings/@jupyterlab/apputils-extension:themes"
+    raw = '{"theme": "JupyterLab Dark"}'
+    with started("notebook", checkout) as first:
+        first.exchange("PUT", theme, {"raw": raw})
+    with started("notebook", checkout) as second:
+        assert second.exchange("GET", theme)["raw"] == raw
+
+
+def test_kernel_that_cannot_start_is_said_and_the_server_ends(checkout: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "kernels/python3/kernel.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text(json.dumps({"argv": ["false"], "display_name": "Broken", "language": "python"}))
+    variables = {"JUPYTER_PATH": str(tmp_path), "PYTHONPATH": f"{checkout}/src"}
+    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables=variables)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[-1].startswith("error: no kernel can start")
+
+
+def test_open_gives_the_link_to_the_browser(checkout: Path, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >"{tmp_path}/opened"\n')
+    browser.chmod(0o755)
+    with started("tensorboard", checkout, OPEN="1", BROWSER=str(browser)) as board:
+        link = board.link
+    assert (tmp_path / "opened").read_text() == f"{link}\n"
 
 
 def test_settings_stay_in_the_checkout(lab: Server, checkout: Path) -> None:
