@@ -128,7 +128,9 @@ def same_environment(devcontainer: Devcontainer, image: str) -> bool:
     line += (
         "python -c 'from importlib.metadata import distributions as d; print(sorted((x.name, x.version) for x in d()))'"
     )
-    inside = devcontainer.call("exec", "sh", "-c", line).stdout
+    done = devcontainer.call("exec", "sh", "-c", line)
+    assert done.returncode == 0, done.stderr
+    inside = done.stdout
     beside = run(["docker", "run", "--rm", image, "sh", "-c", line], cwd=ROOT).stdout
     assert inside == beside
     return len(inside) > 1000
