@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from samebench import checks, starter
+from tests import soak
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("[0-9]*.ipynb"))
@@ -69,7 +72,12 @@ def test_notebook_runs_on_the_real_data_in_under_a_minute(
 ) -> None:
     if not (HOME.parent / "data/fashion-mnist").is_dir():
         pytest.skip("data/fashion-mnist is not there: make data")
+    begun = time.monotonic()
     assert_shown(path, execute(path, monkeypatch, tmp_path, data="fashion-mnist"))
+    took = time.monotonic() - begun
+    assert took < 60
+    name = path.stem.replace("-", "_")
+    soak.record(f"notebook_{name}_runs_on_the_real_data", f"in {took:.0f} s, load {os.getloadavg()[0]:.1f}")
 
 
 def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
