@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from samebench.lock import declared
 
-from .checkout import ROOT, copy_checkout, run
+from .checkout import INHERITED, ROOT, copy_checkout, run
 
 SCRIPT = ["sh", "src/samebench/runtime.sh"]
 
@@ -173,11 +174,41 @@ def test_open_gives_the_link_to_the_browser(checkout: Path, programs: Path) -> N
     variables = {"OPEN": "1", "PORT": "9000"}
     done = run([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, path=programs, variables=variables)
     assert done.stdout == "JupyterLab: http://127.0.0.1:9000/lab?token=x   (Ctrl-C ends it)\n"
-    for _ in range(100):
-        if (checkout / "opened").exists():
-            break
-        time.sleep(0.1)
+    wait_for(checkout / "opened")
     assert (checkout / "opened").read_text() == "http://127.0.0.1:9000/lab?token=x\n"
+
+
+# Takes a moment to start what it is asked to.
+SLOW = """
+case $1 in
+info) echo 26.1.5 ;;
+run) until [ "$1" = --cidfile ]; do shift; done; echo name >"$2"; touch begun; sleep 1; echo name ;;
+rm) echo "$3" >removed ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=["terminal closed", "told"])
+def test_container_that_just_starts_is_removed_by_a_signal(
+    checkout: Path, programs: Path, number: signal.Signals
+) -> None:
+    fake_engines(programs, docker=SLOW)
+    environment = {k: v for k, v in os.environ.items() if k not in INHERITED}
+    environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "RUNTIME": "docker"}
+    with subprocess.Popen([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, env=environment, stderr=-1) as server:
+        wait_for(checkout / "begun")
+        server.send_signal(number)
+        assert server.wait(20) == 4
+    assert (checkout / "removed").read_text() == "name\n"
+
+
+def wait_for(path: Path) -> None:
+    """Waits until it is there, for at most 10 s."""
+    for _ in range(100):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise TimeoutError(path)
 
 
 def test_gpu_is_asked_for_where_it_is_wanted_(checkout: Path, programs: Path) -> None:
