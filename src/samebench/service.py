@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -122,16 +121,17 @@ def serve(
         server = subprocess.Popen(command, env=dict(environment), start_new_session=True)
         try:
             deadline = time.monotonic() + READY_SECONDS
-            while not ready() and server.poll() is None and not stop.wait(0.05):
+            while not ready() and server.poll() is None and not stop:
                 if time.monotonic() > deadline:
                     raise Lacking(f"{command[0]} did not answer within {READY_SECONDS} s; its messages are above")
-            if server.poll() is None and not stop.is_set():
+                time.sleep(0.05)
+            if server.poll() is None and not stop:
                 tell(announce())
-            while server.poll() is None and not stop.wait(0.2):
-                pass
+            while server.poll() is None and not stop:
+                time.sleep(0.1)
         finally:
             code = end(server)
-    return 0 if stop.is_set() else code
+    return 0 if stop else code
 
 
 def tell(link: str) -> None:
@@ -154,12 +154,15 @@ def end(server: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and a closed terminal set; under nohup the last is none of our business."""
-    stop = threading.Event()
+def told_to_stop() -> Iterator[list[int]]:
+    """The signals that told us to stop: SIGINT, SIGTERM, and a closed terminal's, which nohup keeps from us.
+
+    No threading.Event: its lock may be held by the very thread that the signal interrupts.
+    """
+    stop: list[int] = []
     numbers = [signal.SIGINT, signal.SIGTERM]
     numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda each, _: stop.append(each)) for number in numbers}
     try:
         yield stop
     finally:

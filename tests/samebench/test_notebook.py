@@ -282,6 +282,34 @@ def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None
             assert not 200 <= board.ask("GET", path) < 400, path
 
 
+# Tells a server to stop when the line counted from its link on is reached, each of the first in turn.
+STOPPED = """
+import signal, sys
+from samebench import service
+
+def announce():
+    sys.settrace(count)
+    return "Server: link"
+
+def count(frame, event, argument):
+    global left
+    left -= event == "line"
+    if not left:
+        sys.settrace(None)
+        left = -1
+        signal.raise_signal(signal.SIGINT)
+    return count
+
+for left in range(1, 60):
+    assert service.serve(["sleep", "60"], environment={}, ready=lambda: True, announce=announce) == 0
+"""
+
+
+def test_server_ends_at_whatever_moment_it_is_told_to() -> None:
+    done = run([sys.executable, "-c", STOPPED], cwd=ROOT, variables={"PYTHONPATH": f"{ROOT}/src"}, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
 @both
 def test_secret_is_in_no_command_line(checkout: Path, module: str) -> None:
     with started(module, checkout) as server:
