@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from samebench import service
+from tests import soak
 
 from . import server
 from .checkout import ROOT, copy_checkout, run
-from .server import Server
+from .server import Server, wait_for
 
 # Prints every address pattern of the server that our options make; a process of its own, as it starts half of Jupyter.
 PATTERNS = """
@@ -192,11 +194,11 @@ def test_kernel_that_cannot_start_is_said_and_the_server_ends(checkout: Path, tm
 
 def test_open_gives_the_link_to_the_browser(checkout: Path, tmp_path: Path) -> None:
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" >"{tmp_path}/opened"\n')
+    browser.write_text(f'#!/bin/sh\necho "$1" >"{tmp_path}/part"\nmv "{tmp_path}/part" "{tmp_path}/opened"\n')
     browser.chmod(0o755)
     with started("tensorboard", checkout, OPEN="1", BROWSER=str(browser)) as board:
-        link = board.link
-    assert (tmp_path / "opened").read_text() == f"{link}\n"
+        wait_for(tmp_path / "opened")
+        assert (tmp_path / "opened").read_text() == f"{board.link}\n"
 
 
 def test_settings_stay_in_the_checkout(lab: Server, checkout: Path) -> None:
@@ -213,6 +215,20 @@ def test_taken_port_is_stepped_over_and_tokens_differ(lab: Server, checkout: Pat
             assert other.token != lab.token
             assert min(len(other.token), len(lab.token)) * 6 >= 128, "bits, at six a character"
             assert other.ask("GET", "/api/status", Authorization=f"token {lab.token}") == 403
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_hundred_starts_have_a_hundred_tokens(checkout: Path) -> None:
+    tokens, took = set(), []
+    for _ in range(100):
+        begun = time.monotonic()
+        with started("notebook", checkout) as one:
+            took.append(time.monotonic() - begun)
+            tokens.add(one.token)
+    assert len(tokens) == 100
+    middle = f"median {statistics.median(took):.1f} s to the link, load {os.getloadavg()[0]:.1f}"
+    soak.record("a_hundred_starts_have_a_hundred_tokens", f"{len(tokens)} of 100, {middle}")
 
 
 @both

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from samebench.lock import declared
 
 from .checkout import INHERITED, ROOT, copy_checkout, run
+from .server import wait_for
 
 SCRIPT = ["sh", "src/samebench/runtime.sh"]
 
@@ -200,15 +200,6 @@ def test_container_that_just_starts_is_removed_by_a_signal(
         server.send_signal(number)
         assert server.wait(20) == 4
     assert (checkout / "removed").read_text() == "name\n"
-
-
-def wait_for(path: Path) -> None:
-    """Waits until it is there, for at most 10 s."""
-    for _ in range(100):
-        if path.exists():
-            return
-        time.sleep(0.1)
-    raise TimeoutError(path)
 
 
 def test_gpu_is_asked_for_where_it_is_wanted_(checkout: Path, programs: Path) -> None:
