@@ -9,20 +9,17 @@ Settings are environment variables: see environment.py.
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from apparel.serve.environment import Environment
 from samebench import command, service
 from samebench.command import Refusal
-
-GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     environment = Environment.read()
     if arguments == ["--health"]:
-        well = service.answer(f"http://127.0.0.1:{environment.port}/health", seconds=4) == 200
+        well = service.answer(f"http://{service.LOOPBACK}:{environment.port}/health", seconds=4) == 200
         return command.DONE if well else command.NO
     if arguments == ["--check"]:
         return check(environment)
@@ -46,14 +43,14 @@ def serve(environment: Environment) -> int:
     import uvicorn  # noqa: PLC0415 - --health need not pay for it
     from PIL import Image  # noqa: PLC0415
 
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
-
     from apparel.serve.application import application  # noqa: PLC0415
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
     from apparel.serve.protocol import Protocol  # noqa: PLC0415
+    from apparel.serve.server import GRACE_SECONDS, Server  # noqa: PLC0415
 
-    address, port, published = environment.listen()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     app = application(Artifact.load(environment.artifact), api_key=environment.api_key)
+    address, port, published = environment.listen()
     config = uvicorn.Config(
         app,
         host=address,
@@ -67,15 +64,7 @@ def serve(environment: Environment) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            """Say where it is once it listens."""
-            await super().startup(sockets)
-            service.tell(f"Page: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)")
-
-    with service.told_to_stop():  # uvicorn raises what it was told with once more, when it has done it
-        Server(config).run()
+    Server(config, link=f"Page: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)").run()
     return command.DONE
 
 

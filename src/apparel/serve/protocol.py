@@ -10,6 +10,7 @@ from apparel.serve.problem import raw
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 ANSWER_SECONDS = 30.0  # from the whole request to the last byte of the answer that the client has taken
+LEAVING_SECONDS = 0.5  # for a request that was sent before its client could hear that we are going
 HEAD_BYTES = 32_768
 CONNECTIONS = 1_000
 
@@ -22,6 +23,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._part = "head"
         self._head_bytes = 0
+        self._leaving = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,6 +60,8 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._wait("body", BODY_SECONDS)
         super().on_headers_complete()
+        if self._leaving:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """From here on it is our turn, and then the client's to take the answer."""
@@ -69,6 +73,18 @@ class Protocol(HttpToolsProtocol):
         if self._part == "answer" and not self.transport.get_write_buffer_size():
             self._wait("answer", None)
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """Answer what is under way, or on its way, and then go."""
+        self._leaving = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LEAVING_SECONDS, self._leave)
+        else:
+            super().shutdown()
+
+    def _leave(self) -> None:
+        if not self._head_bytes and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
 
     def _wait(self, part: str, seconds: float | None) -> None:
         if self._deadline:

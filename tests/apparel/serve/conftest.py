@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -86,7 +88,8 @@ class Server:
     """A server on loopback."""
 
     port: int
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    log: IO[str] | None = None
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -105,37 +108,36 @@ def start(folder: Path, **variables: str) -> Server:
     """The server of the artifact in `folder`, ready."""
     port = free_port()
     changes = {"ARTIFACT": str(folder), "PORT": str(port), "API_KEY": None, "HOST": None, "SERVE": None, **variables}
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe would be full one day; `end` closes it
     process = subprocess.Popen(
-        [sys.executable, "-m", "apparel.serve"],
-        env=environment(changes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        [sys.executable, "-m", "apparel.serve"], env=environment(changes), stdout=log, stderr=subprocess.STDOUT
     )
-    assert process.stdout
-    line = process.stdout.readline()
-    assert f":{port}/" in line, line + process.stdout.read()
-    return Server(port, process)
+    server = Server(port, process, log)
+    while not (said := logged(server)).endswith("\n") and process.poll() is None:
+        time.sleep(0.01)
+    assert f":{port}/" in said, said
+    return server
+
+
+def logged(server: Server) -> str:
+    """What it has said so far."""
+    assert server.log
+    return os.pread(server.log.fileno(), 1 << 20, 0).decode()
 
 
 def end(server: Server) -> str:
-    """Ends it; what it has logged."""
+    """Ends it; what it has said after its link."""
     assert server.process
+    assert server.log
     server.process.terminate()
-    said, _ = server.process.communicate(timeout=20)
-    return said
+    server.process.wait(20)
+    said = logged(server)
+    server.log.close()
+    return said.partition("\n")[2]
 
 
 @pytest.fixture(scope="session")
 def server(folder: Path) -> Iterator[Server]:
     running = start(folder)
-    # Its log is long in some tests: somebody must read it, or it stops at a full pipe.
-    assert running.process
-    assert running.process.stdout
-    os.set_blocking(running.process.stdout.fileno(), False)
-    reader = subprocess.Popen(["cat"], stdin=running.process.stdout, stdout=subprocess.DEVNULL)
     yield running
-    running.process.terminate()
-    running.process.wait(20)
-    running.process.stdout.close()
-    reader.wait(20)
+    end(running)

@@ -1,0 +1,134 @@
+"""Our server against the plain way (FastAPI, torch, Pillow): one process on one core each, in turns.
+
+make bench ARGS="serving --pairs 5"
+"""
+
+import asyncio
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests import beside
+from tests.apparel.serve.conftest import encoded
+from tests.apparel.serve.load import Request, crowd, memory
+from tests.samebench.server import free_port
+
+from apparel import data, export
+from apparel.run import RUNS, Run
+from apparel.serve.artifact import Artifact
+from apparel.settings import Budgets
+from samebench import command, determinism
+from samebench import settings as flags
+from samebench.command import Lacking, Refusal
+
+Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much to measure."""
+
+    pairs: int = field(default=5, metadata={"help": "starts of each"})
+    seconds: float = field(default=5.0, metadata={"help": "of each load"})
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no spread."""
+        if self.pairs < 2:
+            raise Refusal(f"--pairs {self.pairs}: give 2 or more")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one start of one server."""
+
+    first: float  # seconds from the start to the first answer
+    p50: float  # seconds, one client
+    p99: float
+    rate: float  # answers a second, 8 clients
+    resident: int  # bytes afterwards
+
+
+def ours(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
+    """The command and its variables."""
+    variables = {"ARTIFACT": str(run.directory / "artifact"), "PORT": str(port)}
+    return [sys.executable, "-m", "apparel.serve"], os.environ | variables
+
+
+def plain(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
+    """The same for the plain way, at torch's own speed rather than at the pinned CPU level."""
+    known = {name: value for name, value in beside.environment().items() if name not in determinism.CPU_LEVEL}
+    return [sys.executable, "-m", "benchmarks._plain_server", str(run.directory), str(port)], known
+
+
+def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: int) -> Figures:
+    """Start it on this core, ask it, end it."""
+    port = free_port()
+    words, variables = kind(run, port)
+    begun = time.monotonic()
+    server = subprocess.Popen(
+        words,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, [core]),  # noqa: PLW1509
+    )
+    try:
+        while not asyncio.run(crowd(port, requests[:1], clients=1, seconds=0.001)).seconds:
+            if server.poll() is not None or time.monotonic() > begun + 120:
+                raise Lacking(f"{' '.join(words)}: no answer; its messages are above")
+            time.sleep(0.005)
+        first = time.monotonic() - begun
+        asyncio.run(crowd(port, requests, clients=1, seconds=1))
+        alone = asyncio.run(crowd(port, requests, clients=1, seconds=plan.seconds))
+        many = asyncio.run(crowd(port, requests, clients=8, seconds=plan.seconds))
+        assert not (alone.wrong + many.wrong + alone.lost + many.lost), "both answer right"
+        return Figures(first, alone.p(0.5), alone.p(0.99), many.statuses[200] / plan.seconds, memory(server.pid))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+
+
+def line(name: str, unit: str, scale: float, both: list[tuple[float, float]], *, inverse: bool = False) -> str:
+    """Medians of both, and the ratio of a pair."""
+    ours, plain = (statistics.median(each) * scale for each in zip(*both, strict=True))
+    ratios = [one / other if inverse else other / one for one, other in both]
+    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
+    told = f"ours {ours:8.2f} {unit:<4} plain {plain:8.2f} {unit:<4}"
+    return f"{name:<28} {told} ratio {statistics.median(ratios):5.1f} ({spread})"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure and print."""
+    plan = flags.parse(Plan, argv, program="python -m benchmarks.serving", about=(__doc__ or "").split("\n")[0])
+    determinism.reexecute(fast=False)
+    determinism.pin()
+    run = Run.newest(RUNS, state="done", accuracy=Budgets().min_test_accuracy)
+    if not export.is_there(run):
+        export.export(run, Budgets())
+    artifact = Artifact.load(run.directory / "artifact")
+    images = data.load(run.settings().data).test().images.squeeze(1).numpy()[:200]
+    labels = [artifact.labels[place] for place in artifact.predict(images).argmax(1)]
+    requests = [Request(encoded(image), label) for image, label in zip(images, labels, strict=True)]
+    first, *others = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, others or [first])
+    kinds = [ours, plain]
+    taken: dict[object, list[Figures]] = {ours: [], plain: []}
+    for _ in range(plan.pairs):
+        for kind in kinds:
+            taken[kind].append(measure(kind, run, requests, plan, core=first))
+        kinds.reverse()
+    pairs = list(zip(taken[ours], taken[plain], strict=True))
+    print(f"n = {plan.pairs} pairs, 28x28 PNG, one core each, {determinism.chip()}, load {os.getloadavg()[0]:.1f}")
+    print(line("answers a second, 8 clients", "", 1, [(a.rate, b.rate) for a, b in pairs], inverse=True))
+    print(line("p50, 1 client", "ms", 1000, [(a.p50, b.p50) for a, b in pairs]))
+    print(line("p99, 1 client", "ms", 1000, [(a.p99, b.p99) for a, b in pairs]))
+    print(line("first answer after start", "s", 1, [(a.first, b.first) for a, b in pairs]))
+    print(line("resident memory", "MB", 1e-6, [(a.resident, b.resident) for a, b in pairs]))
+
+
+if __name__ == "__main__":
+    command.run(main)

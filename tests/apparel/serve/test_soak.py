@@ -1,0 +1,288 @@
+"""The server under what the world may send: quick in `make test`, long in `make soak`, which keeps the figures."""
+
+import asyncio
+import http.client
+import json
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from apparel import data, export
+from apparel.data import Split
+from apparel.run import Run
+from apparel.serve.artifact import Artifact
+from apparel.serve.picture import ORIENTATION, TURNS, look, prepare
+from apparel.settings import Budgets
+from samebench.command import Refusal
+from tests import beside, soak
+from tests.apparel.serve import fuzz
+from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
+from tests.samebench.checkout import ROOT
+
+from .conftest import ANY, PNG, Server, encoded, end, start
+from .test_picture import UNDONE
+
+
+def length(quick: int, long: int) -> pytest.MarkDecorator:
+    """How much: `quick` always, `long` in soak."""
+    return pytest.mark.parametrize("count", [quick, pytest.param(long, marks=pytest.mark.soak)])
+
+
+@pytest.fixture
+def requests(artifact: Artifact, images: NDArray[np.uint8]) -> list[Request]:
+    labels = [artifact.labels[place] for place in artifact.predict(images[:50]).argmax(1)]
+    return [Request(encoded(image), label) for image, label in zip(images, labels, strict=False)]
+
+
+@pytest.fixture
+def pid(server: Server) -> int:
+    assert server.process
+    return server.process.pid
+
+
+def send(port: int, content: bytes) -> tuple[int, float]:
+    """The status that the server answers raw bytes with, 0 for none, and the seconds until it closed."""
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        said = b""
+        try:
+            client.sendall(content)
+            client.shutdown(socket.SHUT_WR)
+            while chunk := client.recv(65536):
+                said += chunk
+        except OSError:
+            pass
+    status = re.match(rb"HTTP/1.1 (\d+) ", said)
+    return int(status[1]) if status else 0, time.monotonic() - begun
+
+
+@length(400, 10_000)
+def test_malformed_uploads_never_break_the_server(
+    server: Server, pid: int, requests: list[Request], count: int
+) -> None:
+    wholes = fuzz.pictures()
+    send(server.port, fuzz.request(0, wholes))
+    before, slowest, statuses = memory(pid), 0.0, Counter[int]()
+    for seed in range(count):
+        status, seconds = send(server.port, fuzz.request(seed, wholes))
+        assert status < 500, f"seed {seed}: {status}"
+        statuses[status] += 1
+        slowest = max(slowest, seconds)
+    more = memory(pid) - before
+    assert more < 50_000_000
+    assert server.predict(requests[0].content).json()["category"] == requests[0].category
+    if count > 1000:
+        told = ", ".join(f"{number} of {status or 'no answer'}" for status, number in sorted(statuses.items()))
+        soak.record(
+            "malformed_uploads",
+            f"{count} uploads: {told}; slowest {slowest:.2f} s, {more / 1e6:.0f} MB more memory afterwards",
+        )
+
+
+def endless(port: int, size: int) -> int:
+    """The status of a chunked upload of `size` bytes without a length."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", "/predict", (bytes(65536) for _ in range(size // 65536)), PNG, encode_chunked=True)
+    except OSError:
+        return 413  # it closed while we were sending; what it said is gone with that
+    return connection.getresponse().status
+
+
+@length(1, 5)
+def test_bombs_are_refused_or_right_at_once_in_little_memory(server: Server, pid: int, count: int) -> None:
+    rng = np.random.default_rng(0)
+    frame = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
+    header = encoded(Image.new("L", (16, 16)), "JPEG").replace(b"\x00\x10\x00\x10\x01", b"\xff\xff\xff\xff\x01")
+    boot = Image.new("RGB", (300, 400), "white")
+    boot.paste((60, 60, 60), (80, 100, 220, 300))
+    bombs = {
+        "12000x12000 1-bit PNG": (encoded(Image.new("1", (12_000, 12_000))), 413),
+        "65k JPEG header": (header, 413),
+        "GIF of 10,000 frames": (encoded(frame, "GIF", save_all=True, append_images=[frame] * 9_999), 415),
+        "CMYK": (encoded(boot.convert("CMYK"), "JPEG"), 200),
+        "16 bit": (encoded(Image.fromarray(np.asarray(boot.convert("L")).astype(np.uint16) * 257)), 200),
+        "alpha": (encoded(boot.convert("RGBA")), 200),
+    }
+    server.predict(bombs["CMYK"][0])
+    forget(pid)
+    before, slowest = memory(pid), 0.0
+    for name, (content, status) in [*bombs.items()] * count:
+        begun = time.monotonic()
+        assert server.predict(content).status == status, name
+        slowest = max(slowest, time.monotonic() - begun)
+    begun = time.monotonic()
+    assert endless(server.port, 400_000_000) == 413
+    slowest = max(slowest, time.monotonic() - begun)
+    more = memory(pid, "VmHWM") - before
+    assert more < 64_000_000
+    assert slowest < 10, "a bound, not a timing"
+    if count > 1:
+        soak.record(
+            "bombs", f"7 of 7 refused or right, slowest {slowest:.2f} s, at most {more / 1e6:.0f} MB more memory"
+        )
+
+
+@pytest.mark.soak
+def test_six_hundred_slow_clients_are_each_closed_in_time(folder: Path, requests: list[Request]) -> None:
+    server = start(folder)
+    idle = asyncio.run(crowd(server.port, requests, clients=1, seconds=20))
+
+    async def slow(first: bytes, then: bytes, late: list[float]) -> None:
+        begun = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(first)
+        try:
+            while True:
+                try:
+                    await asyncio.wait_for(reader.read(65536), 1)
+                    break
+                except TimeoutError:
+                    writer.write(then)
+        except OSError:
+            pass
+        late.append(time.monotonic() - begun)
+        writer.close()
+
+    async def all_of_them() -> tuple[list[list[float]], Seen]:
+        head = b"POST /predict HTTP/1.1\r\nhost: a\r\n"
+        kinds = [(b"", b"", 10), (head, b"a: b\r\n", 10), (head + b"content-length: 4000\r\n\r\n", b"x", 30)]
+        took: list[list[float]] = [[], [], []]
+        end = time.monotonic() + 120
+
+        async def keep(kind: int) -> None:
+            while time.monotonic() < end - kinds[kind][2]:
+                await slow(*kinds[kind][:2], took[kind])
+
+        slow_ones = asyncio.gather(*(keep(kind) for kind in range(3) for _ in range(200)))
+        seen = await crowd(server.port, requests, clients=1, seconds=120)
+        await slow_ones
+        return took, seen
+
+    took, good = asyncio.run(all_of_them())
+    end(server)
+    worst = [max(each) for each in took]
+    assert all(latest < deadline + 2 for latest, deadline in zip(worst, (10, 10, 30), strict=True))
+    assert (good.wrong, good.lost, set(good.statuses)) == (0, 0, {200})
+    soak.record(
+        "slow_clients",
+        f"600 at a time for 120 s: silent, slow head and slow body closed after at most "
+        f"{worst[0]:.1f}, {worst[1]:.1f} and {worst[2]:.1f} s (n = {', '.join(str(len(each)) for each in took)}); "
+        f"a good client's p99 {1000 * good.p(0.99):.1f} ms meanwhile, {1000 * idle.p(0.99):.1f} ms alone before",
+    )
+
+
+@length(2, 60)
+def test_many_clients_get_right_answers(server: Server, requests: list[Request], count: int) -> None:
+    told = []
+    for clients in (1, 8, 32, 128):
+        seen = asyncio.run(crowd(server.port, requests, clients=clients, seconds=count))
+        assert (seen.wrong, seen.lost, set(seen.statuses) - {200, 503}) == (0, 0, set())
+        told.append(f"{clients}: {seen.statuses[200] / count:.0f} a second, {seen.statuses[503]} of 503")
+    if count > 10:
+        soak.record("many_clients", f"{count} s each, 0 wrong, 0 lost; clients: {'; '.join(told)}")
+
+
+@length(3, 50)
+def test_told_to_stop_under_load_it_loses_no_request(folder: Path, requests: list[Request], count: int) -> None:
+    chance, answered, latest = random.Random(0), 0, 0.0
+    for turn in range(count):
+        server = start(folder)
+        assert server.process
+        stopping = threading.Timer(chance.uniform(0.05, 1), server.process.terminate)
+        stopping.start()
+        seen = asyncio.run(crowd(server.port, requests, clients=16, seconds=20, anew=turn % 2 == 1))
+        begun = time.monotonic()
+        assert server.process.wait(10) == 0
+        latest = max(latest, time.monotonic() - begun)
+        end(server)
+        assert (seen.lost, seen.wrong, set(seen.statuses)) == (0, 0, {200}), f"turn {turn}"
+        answered += seen.statuses[200]
+    if count > 10:
+        soak.record(
+            "told_to_stop_under_load",
+            f"{count} of {count} ends, {answered} requests of 16 clients, 0 lost, gone {latest:.1f} s later at most",
+        )
+
+
+@pytest.mark.soak
+def test_schemathesis_finds_no_answer_beyond_the_openapi_document(server: Server, tmp_path: Path) -> None:
+    count = 2000
+    path = beside.environment()
+    words = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json"]
+    words += ["--max-examples", str(count), "--seed", "0", "--phases", "examples,coverage,fuzzing", "--no-color"]
+    done = subprocess.run(words, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-5000:]
+    soak.record("schemathesis", f"{count} cases an operation, no failure")
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[Path, Split]:
+    """The artifact of the newest good run on Fashion-MNIST, and its test images."""
+    try:
+        run = Run.newest(ROOT / "runs", state="done", accuracy=Budgets().min_test_accuracy)
+    except Refusal as refusal:
+        pytest.skip(f"{refusal} (make train)")
+    if not export.is_there(run):
+        export.export(run, ANY)
+    return run.directory / "artifact", data.load(run.settings().data).test()
+
+
+@pytest.mark.soak
+def test_all_test_images_through_the_interface_are_answered_as_offline(real: tuple[Path, Split]) -> None:
+    folder, test = real
+    images = test.images.squeeze(1).numpy()
+    expected = Artifact.load(folder).predict(images)
+    server = start(folder)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    got = []
+    for image in images:
+        connection.request("POST", "/predict", encoded(image), PNG)
+        got.append(list(json.loads(connection.getresponse().read())["probabilities"].values()))
+    connection.close()
+    end(server)
+    difference = float(np.abs(np.array(got) - expected).max())
+    assert (np.array(got).argmax(1) == expected.argmax(1)).all()
+    assert difference < 1e-5
+    soak.record(
+        "all_test_images_through_the_interface", f"{len(got)} of {len(got)} as offline, within {difference:.0e}"
+    )
+
+
+def drawn(image: NDArray[np.uint8], index: int, how: Image.Resampling) -> bytes:
+    """The image as a phone might have it: dark on white, 300x400 with a margin, JPEG, turned and told so by EXIF."""
+    paper = Image.new("L", (300, 400), 255)
+    paper.paste(Image.fromarray(255 - image).resize((252, 252), how), (24, 74))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1 + index % 8
+    if turn := UNDONE.get(exif[ORIENTATION], TURNS.get(exif[ORIENTATION])):
+        paper = paper.transpose(turn)
+    return encoded(paper.convert("RGB"), "JPEG", quality=85, exif=exif)
+
+
+@pytest.mark.soak
+def test_drawn_dark_on_white_and_turned_the_test_images_are_known_as_well(real: tuple[Path, Split]) -> None:
+    folder, test = real
+    artifact = Artifact.load(folder)
+    images, labels = test.images.squeeze(1).numpy(), test.labels.numpy()
+    plain = float((artifact.predict(images).argmax(1) == labels).mean())
+    told = []
+    for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
+        seen = [prepare(look(drawn(image, index, how))).pixels for index, image in enumerate(images)]
+        accuracy = float((artifact.predict(np.stack(seen)).argmax(1) == labels).mean())
+        assert plain - accuracy < 0.02
+        told.append(f"{how.name.lower()} {100 * accuracy:.2f} %")
+    soak.record(
+        "drawn_dark_on_white", f"{len(labels)} images each way: {100 * plain:.2f} % as they are, {', '.join(told)}"
+    )
