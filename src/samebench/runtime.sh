@@ -365,6 +365,10 @@ run_locally() {
 # ---- the way in ----
 
 wrong_port() { fail 2 "PORT=$PORT: give a number from 1024 to 65535"; }
+check_port() {
+    case ${PORT:=$service} in [1-9][0-9][0-9][0-9] | [1-9][0-9][0-9][0-9][0-9]) ;; *) wrong_port ;; esac
+    if [ "$PORT" -lt 1024 ] || [ "$PORT" -gt 65535 ]; then wrong_port; fi
+}
 
 writable() {
     for directory; do
@@ -383,8 +387,7 @@ case ${1:-} in
 --serve)
     service=$2
     shift 2
-    case ${PORT:=$service} in [1-9][0-9][0-9][0-9] | [1-9][0-9][0-9][0-9][0-9]) ;; *) wrong_port ;; esac
-    if [ "$PORT" -lt 1024 ] || [ "$PORT" -gt 65535 ]; then wrong_port; fi
+    check_port
     choose_runtime
     writable data runs .samebench
     if [ "$RUNTIME" = local ]; then run_locally "$@"; fi
@@ -392,7 +395,8 @@ case ${1:-} in
     ;;
 --serve-image)
     shift
-    case ${PORT:-$2} in *[!0-9]*) fail 2 "PORT=$PORT: give a number from 1024 to 65535" ;; esac
+    service=$2
+    check_port
     writable data runs
     serve_artifact "$@"
     ;;

@@ -43,16 +43,17 @@ def serve(environment: Environment) -> int:
     import uvicorn  # noqa: PLC0415 - --health need not pay for it
     from PIL import Image  # noqa: PLC0415
 
-    from apparel.serve.application import application  # noqa: PLC0415
+    from apparel.serve.application import Application  # noqa: PLC0415
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
     from apparel.serve.protocol import Protocol  # noqa: PLC0415
     from apparel.serve.server import GRACE_SECONDS, Server  # noqa: PLC0415
+    from apparel.serve.watch import Watch  # noqa: PLC0415
 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
-    app = application(Artifact.load(environment.artifact), api_key=environment.api_key)
+    answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key)
     address, port, published = environment.listen()
     config = uvicorn.Config(
-        app,
+        Watch(answering, answering.metrics),
         host=address,
         port=port,
         http=Protocol,

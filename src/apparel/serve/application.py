@@ -2,33 +2,33 @@
 
 import asyncio
 import json
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from apparel.serve import openapi, picture, problem
+from apparel.serve import openapi, picture
 from apparel.serve.artifact import Artifact
 from apparel.serve.metrics import Metrics
 from apparel.serve.page import address, page
 from apparel.serve.picture import Foreign, Prepared, TooLarge, Unreadable
-from apparel.serve.problem import Problem
+from apparel.serve.problem import Problem, TooMuch
 from apparel.serve.upload import Body
-from apparel.serve.watch import Watch
 from samebench import cores
 from samebench.command import Refusal
 
 QUEUE = 32  # requests with large pictures that wait for a thread
 SMALL_PIXELS = 256 * 256  # a request with fewer is worked on at once: handing it to a thread would cost more
 JSON = "application/json"
+Answer = Callable[[Request], Awaitable[Response]]
+log = logging.getLogger(__name__)
 
 
 class Application:
@@ -43,7 +43,37 @@ class Application:
         self.queued = 0
         self.page, self.policy = page(artifact)
         self.document = json.dumps(openapi.document(artifact.labels, with_key=bool(api_key)))
+        self.routes: dict[str, tuple[str, Answer]] = {
+            "/predict": ("POST", self.predict),
+            "/": ("GET", self.get_page),
+            "/health": ("GET", self.get_health),
+            "/metrics": ("GET", self.get_metrics),
+            "/openapi.json": ("GET", self.get_openapi),
+        }
         artifact.check()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: five addresses need no router."""
+        request = Request(scope, receive)
+        try:
+            response = await self.route(scope)(request)
+        except Problem as problem:
+            response = problem.response()
+        except ClientDisconnect:
+            return  # nobody is there to hear it
+        except Exception:
+            log.exception("request %s", scope["state"]["request"])
+            response = Problem(500, "a mistake of ours; it is in the log under this request's id").response()
+        await response(scope, receive, send)
+
+    def route(self, scope: Scope) -> Answer:
+        """What answers this request. Raises Problem where nothing does."""
+        method, answer = self.routes.get(scope["path"], ("", self.predict))
+        if not method:
+            raise TooMuch(404, f"no such address; there are {', '.join(self.routes)}")
+        if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
+            raise TooMuch(405, f"{scope['method']} is not for this address, {method} is", allow=method)
+        return answer
 
     async def get_page(self, _request: Request) -> Response:
         """The page."""
@@ -80,7 +110,7 @@ class Application:
         """Raise Problem for a request without the key, where there is one."""
         given = request.headers.get("authorization", "").encode()
         if self.key and not secrets.compare_digest(given, b"Bearer " + self.key):
-            raise problem.TooMuch(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
+            raise TooMuch(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
 
     async def work(self, opened: Sequence[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """The answers; small pictures at once, large ones in a thread, of which only so many may wait."""
@@ -98,7 +128,7 @@ class Application:
     def answers(self, opened: Sequence[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
         prepared = [_prepare(each) for each in opened]
-        probabilities = self.artifact.predict(np.stack([each.pixels for each in prepared]))
+        probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
 
     def answer(self, prepared: Prepared, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
@@ -131,17 +161,3 @@ def _prepare(opened: Image.Image) -> Prepared:
 
 def _status(reason: Unreadable) -> int:
     return {Foreign: 415, TooLarge: 413}.get(type(reason), 422)
-
-
-def application(artifact: Artifact, *, api_key: str = "") -> Watch:
-    """The ASGI application of an artifact."""
-    state = Application(artifact, api_key=api_key)
-    routes = [
-        Route("/", state.get_page),
-        Route("/health", state.get_health),
-        Route("/metrics", state.get_metrics),
-        Route("/openapi.json", state.get_openapi),
-        Route("/predict", state.predict, methods=["POST"]),
-    ]
-    handlers = dict.fromkeys([Problem, HTTPException, Exception], problem.answer)
-    return Watch(Starlette(routes=routes, exception_handlers=handlers), state.metrics)

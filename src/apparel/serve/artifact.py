@@ -50,6 +50,7 @@ class Artifact:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # the work of one image is too small to share
+        options.enable_cpu_mem_arena = False  # it keeps what the largest request took; without it nothing is slower
         options.log_severity_level = 3  # errors
         try:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

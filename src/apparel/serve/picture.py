@@ -96,9 +96,9 @@ def _decode(opened: Image.Image) -> NDArray[np.uint8]:
         turn = TURNS.get(opened.getexif().get(ORIENTATION, 1))
         opened.draft("L", (WORKING_SIDE, WORKING_SIDE))  # a JPEG decodes smaller in the first place
         whole = _opaque(opened)
+        return np.asarray(whole if turn is None else whole.transpose(turn))
     except Exception as error:
         raise Unreadable("a damaged picture; send another") from error
-    return np.asarray(whole if turn is None else whole.transpose(turn))
 
 
 def _opaque(opened: Image.Image) -> Image.Image:
@@ -107,7 +107,8 @@ def _opaque(opened: Image.Image) -> Image.Image:
         levels = np.asarray(opened).astype(np.int64) >> 8  # 16 bits a pixel
         return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).resize(size, Image.Resampling.BOX)
     if not opened.has_transparency_data:
-        return opened.convert("L").resize(size, Image.Resampling.BOX)
+        grey = opened if opened.mode == "L" else opened.convert("L")
+        return grey if grey.size == size else grey.resize(size, Image.Resampling.BOX)
     small = opened.convert("RGBA").resize(size, Image.Resampling.BOX)
     return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert("L")
 
@@ -119,7 +120,7 @@ def _working_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _turned(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Dark on light if all four corners are light; of the 70,000 images of Fashion-MNIST none has such."""
-    return 255 - grey if grey[[0, 0, -1, -1], [0, -1, 0, -1]].min() > 127 else grey
+    return 255 - grey if min(grey[0, 0], grey[0, -1], grey[-1, 0], grey[-1, -1]) > 127 else grey
 
 
 def _found(grey: NDArray[np.uint8], *, shrunk: float) -> Prepared:

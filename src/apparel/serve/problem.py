@@ -5,8 +5,6 @@ import json
 from contextlib import suppress
 from http import HTTPStatus
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -68,13 +66,3 @@ def raw(status: int, detail: str, *, retry_after: int = 0) -> bytes:
         *([f"retry-after: {retry_after}"] if retry_after else []),
     ]
     return "\r\n".join([*head, "", ""]).encode() + body
-
-
-async def answer(_request: Request, problem: Exception) -> Response:
-    """Answer a problem of ours, or one of Starlette's: no such address, no such method."""
-    if isinstance(problem, HTTPException):
-        headers = {name.lower().replace("-", "_"): value for name, value in (problem.headers or {}).items()}
-        problem = Problem(problem.status_code, problem.detail, **headers)
-    if not isinstance(problem, Problem):
-        problem = Problem(500, "a mistake of ours; it is in the log under this request's id")
-    return problem.response()

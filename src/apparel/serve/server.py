@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -51,13 +52,15 @@ def refuse_newcomers(listener: Any) -> None:
     """Drop what comes to a listening socket, so that its queue can be emptied before it is closed.
 
     A connection that is still in the queue then would be reset, with the request that its client has sent already. The
-    filter is one instruction of classic BPF: return 0, keep nothing.
+    filter is one instruction of classic BPF: return 0, keep nothing. Where the system has or allows no filters, a few
+    requests on new connections may be lost in that moment.
     """
     if sys.platform != "linux":
         return
     instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     program = struct.pack("HL", 1, ctypes.addressof(instruction))
-    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def return_large_blocks() -> None:

@@ -6,7 +6,6 @@ import secrets
 import sys
 import time
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apparel.serve.metrics import Metrics
@@ -29,10 +28,10 @@ class Watch:
         self.inner, self.metrics = inner, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. A handler may put `images`, how many it had, into the request's state."""
+        """Answer one request. It finds its id in its state, and may put `images` there, how many it had."""
         begun = time.perf_counter()
         identity = request_id(scope)
-        scope["state"] = {"images": 0}
+        scope["state"] = {"request": identity, "images": 0}
         status = GONE
 
         async def noted(message: Message) -> None:
@@ -44,8 +43,6 @@ class Watch:
 
         try:
             await self.inner(scope, receive, noted)
-        except ClientDisconnect:
-            pass  # nobody is there to hear it
         finally:
             seconds = time.perf_counter() - begun
             self.metrics.request(scope["path"], status, seconds)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from apparel.serve import application, protocol, upload
 from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
+from apparel.serve.watch import Watch
 from samebench import cores
 from tests.samebench.server import free_port
 
@@ -29,7 +30,8 @@ HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent
 @contextmanager
 def running(artifact: Artifact) -> Iterator[Server]:
     port = free_port()
-    app = application.application(artifact)
+    state = application.Application(artifact)
+    app = Watch(state, state.metrics)
     config = uvicorn.Config(
         app, port=port, http=protocol.Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
