@@ -57,24 +57,40 @@ def parse(lock: str) -> list[Pin]:
 
 
 def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins) -> Pins:
-    """Every package that `requirements` need on `platform`, with the versions of `bound` where it has them.
+    """Every package that `requirements` need on `platform`: as in `bound`, else as it is locked, else the newest.
 
     Raises:
         ValueError: there is no solution, or the package index does not answer; with uv's own words.
     """
     with tempfile.TemporaryDirectory() as directory:
-        asked, bounds = Path(directory, "asked.in"), Path(directory, "bounds.in")
+        asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
         asked.write_text("\n".join(requirements))
+        found.write_text("\n".join(locked()))  # uv prefers what stands in its output already
         bounds.write_text("\n".join(pin for pin, _ in bound.values()))
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
         command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
         done = subprocess.run(
-            [*command, "--constraint", bounds, asked],
+            [*command, "--constraint", bounds, "--output-file", found, asked],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
-    if done.returncode:
-        raise ValueError(f"no lock for {platform}, nothing was changed: {' '.join(done.stderr.split())}")
-    return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(done.stdout)}
+        if done.returncode:
+            raise ValueError(f"no lock for {platform}, nothing was changed: {' '.join(done.stderr.split())}")
+        return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(found.read_text())}
+
+
+def locked() -> list[str]:
+    """The pins of the locks, as long as they were written for today's cut-off date: moving it takes newer versions.
+
+    So a package that is added changes no other, and a mirror that lags behind changes none.
+    """
+    texts = [(ROOT / name).read_text() for name in (SHARED, GPU, BESIDE) if (ROOT / name).is_file()]
+    current = [text for text in texts if text.splitlines()[0].endswith(as_of())]
+    return [pin.replace("===", "==") for text in current for pin, _ in parse(text)]
+
+
+def as_of() -> str:
+    """What ends a lock's first line."""
+    return f"as of {declared()[3]}"
 
 
 def on_linux(requirements: list[str], *, python: str, bound: Pins) -> Pins:
@@ -122,7 +138,7 @@ def torch_index() -> str:
 
 def write(name: str, pins: list[tuple[Pin, str]]) -> None:
     """Replaces a lock in one step: the old or the new one is there, never half of it."""
-    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared()}\n"
+    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared()} {as_of()}\n"
     for (pin, hashes), marker in sorted(pins):
         text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
     path = ROOT / name

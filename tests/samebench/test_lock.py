@@ -65,6 +65,14 @@ def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
     assert pins == {f"{asked}+cpu", asked.replace("==", "===")}
 
 
+def test_what_is_locked_stays_until_the_cut_off_date_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = [pin for name in (lock.SHARED, lock.BESIDE) for pin, _ in lock.parse((lock.ROOT / name).read_text())]
+    assert set(pins) < set(lock.locked())
+    python, requirements, groups, _ = lock.declared()
+    monkeypatch.setattr(lock, "declared", lambda *_: (python, requirements, groups, "2027-01-01T00:00:00Z"))
+    assert lock.locked() == []
+
+
 def test_cpu_build_of_a_new_torch_comes_from_its_index(
     index: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
