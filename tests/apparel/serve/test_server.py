@@ -2,8 +2,11 @@
 
 import json
 import re
+import shlex
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -20,6 +23,7 @@ from apparel.serve.page import SOURCE
 from apparel.serve.upload import BODY_BYTES, IMAGES
 from samebench.service import EVERYWHERE
 from tests.commands import call
+from tests.samebench.checkout import ROOT
 
 from .conftest import PNG, Server, encoded, end, form, start
 
@@ -255,6 +259,19 @@ def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp
     loaded = set(call("-c", line, at=tmp_path).stdout.split())
     assert {"starlette", "PIL"} <= loaded
     assert loaded.isdisjoint({"torch", "onnx", "matplotlib", "jsonschema", "safetensors"})
+
+
+def test_the_documents_lines_of_curl_are_answered(server: Server, images: NDArray[np.uint8], tmp_path: Path) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("no curl here")
+    (tmp_path / "shirt.jpg").write_bytes(encoded(images[0], "JPEG"))
+    (tmp_path / "boot.png").write_bytes(encoded(images[1]))
+    lines = [line for name in ("README.md", "docs/serving.md") for line in (ROOT / name).read_text().splitlines()]
+    asked = [shlex.split(line.replace(":8000", f":{server.port}")) for line in lines if line.startswith("curl ")]
+    answers = [
+        json.loads(subprocess.run([*words, "--silent"], cwd=tmp_path, capture_output=True).stdout) for words in asked
+    ]
+    assert [len(answer) for answer in answers] == [4, 4, 2]
 
 
 def test_check_and_health_tell_by_exit_code(folder: Path, server: Server, tmp_path: Path) -> None:
