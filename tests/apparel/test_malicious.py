@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import checkpoint, networks, train
+from apparel import checkpoint, export, networks, train
 from apparel.evaluate import evaluate
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
-from apparel.settings import Settings
+from apparel.settings import Budgets, Settings
 from samebench import sealed
 from samebench.command import Refusal
 from tests import soak
@@ -144,13 +144,15 @@ def test_an_honest_model_is_taken_so_that_the_others_are_refused_for_what_they_a
 
 
 def refuse(name: str, run: Run, canary: Path) -> int:
-    """See the file of this name refused by evaluate and resume; how many more bytes that took."""
+    """See the file of this name refused by evaluate, export and resume; how many more bytes that took."""
     content = FILES[name](Gadget(canary))
     before = peak(reset=True)
 
     run.weights.write_bytes(content)
     with pytest.raises(Refusal, match=r"model\.safetensors: "):
         evaluate(run)
+    with pytest.raises(Refusal, match=r"model\.safetensors: "):
+        export.export(run, Budgets())
     (run.checkpoints / "step-00000001.safetensors").write_bytes(content)
     with pytest.raises(Refusal, match="no checkpoint in it is whole"):
         checkpoint.newest(run)
@@ -160,7 +162,7 @@ def refuse(name: str, run: Run, canary: Path) -> int:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_malicious_file_is_refused_by_evaluate_and_resume(name: str, run: Run, tmp_path: Path) -> None:
+def test_a_malicious_file_is_refused_by_evaluate_export_and_resume(name: str, run: Run, tmp_path: Path) -> None:
     assert refuse(name, run, tmp_path / "canary") < LIMIT
 
 
@@ -168,7 +170,8 @@ def test_a_malicious_file_is_refused_by_evaluate_and_resume(name: str, run: Run,
 def test_malicious_files(run: Run, tmp_path: Path) -> None:
     most = max(refuse(name, run, tmp_path / "canary") for name in FILES)
     assert most < LIMIT
-    told = f"{len(FILES)} of {len(FILES)} refused by evaluate and resume, no canary, at most {most / 1e6:.0f} MB more"
+    ways = "evaluate, export and resume"
+    told = f"{len(FILES)} of {len(FILES)} refused by {ways}, no canary, at most {most / 1e6:.0f} MB more"
     soak.record("malicious_files", told)
 
 
