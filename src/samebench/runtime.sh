@@ -215,7 +215,7 @@ serve_artifact() {
     set -- "$image"
     [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
     # shellcheck disable=SC2046 # gives words without spaces
-    serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --memory 1g --read-only "$@"
+    serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --read-only "$@"
 }
 
 # Starts the server on the first free port, shows what it says, and ends it with us.
