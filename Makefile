@@ -26,7 +26,7 @@ RUN ?=
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
-SERVE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
+SERVICE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
 
 ASKED = $(if $(DATA),--data "$(DATA)") $(ARGS)
 FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(ASKED)
@@ -38,13 +38,13 @@ build: ## build the workspace image
 	@$(RUNTIME_SH) --build
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
-	@$(call SERVE,8888) python -m samebench.notebook
+	@$(call SERVICE,8888) python -m samebench.notebook
 
 new-notebook: ## a notebook to start from: make new-notebook NAME=words
 	@$(BENCH) python -m samebench.starter $(if $(NAME),"$(NAME)")
 
 tensorboard: ## TensorBoard on runs/, the same way
-	@$(call SERVE,6006) python -m samebench.tensorboard
+	@$(call SERVICE,6006) python -m samebench.tensorboard
 
 train: ## train; prints where the run is
 	@$(BENCH) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)

@@ -141,6 +141,7 @@ build_image() {
         set -- podman build "$@"
     fi
     "$@" . >&2 || fail 3 "the $flavour image could not be built (see above)"
+    rm -rf "$work"
 }
 
 ensure_image() {
@@ -208,7 +209,10 @@ serve_artifact() {
     artifact=$(sed -n '$s/: .*//p' "$work/said")
     rm -rf "$work"
     export ARTIFACT="$artifact"
-    [ -z "${SAMEBENCH:-}" ] || exec python -m "$module"
+    if [ -n "${SAMEBENCH:-}" ]; then
+        unset SAMEBENCH_PUBLISHED # another server's
+        exec python -m "$module"
+    fi
     [ "$RUNTIME" != local ] || run_locally python -m "$module"
     flavour=serve
     ensure_image
