@@ -240,6 +240,18 @@ normalisation, temperature and softmax are inside. Check it before it is loaded:
 """
 
 
+def keep(run: Run, budgets: Budgets) -> None:
+    """Raise Exceeded where the artifact that is there does not keep the budgets that can be asked without measuring."""
+    folder = run.directory / "artifact"
+    within(
+        budgets.min_test_accuracy,
+        Artifact.load(folder).facts["figures"]["test_accuracy"],
+        "min_test_accuracy",
+        least=True,
+    )
+    within(budgets.max_model_megabytes, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
+
+
 def newest_good(budgets: Budgets) -> Run:
     """The newest run that is done and accurate enough. Raises Refusal where there is none."""
     return Run.newest(RUNS, state="done", accuracy=budgets.min_test_accuracy)
@@ -263,13 +275,14 @@ def main(argv: Sequence[str]) -> int:
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
     question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
     run = Run.open(Path(question.run)) if question.run else newest_good(question)
-    if question.if_needed and is_there(run):
-        print(f"{run.directory / 'artifact'}: there already")
-        return command.DONE
-    fast = run.settings().fast
-    determinism.reexecute(fast=fast)
-    determinism.pin(fast=fast)
     try:
+        if question.if_needed and is_there(run):
+            keep(run, question)
+            print(f"{run.directory / 'artifact'}: there already")
+            return command.DONE
+        fast = run.settings().fast
+        determinism.reexecute(fast=fast)
+        determinism.pin(fast=fast)
         print(export(run, question, source=question.data))
     except Exceeded as exceeded:
         print(f"error: {run.directory}: not exported, {exceeded}", file=sys.stderr)

@@ -116,6 +116,8 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     assert capsys.readouterr().out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
     assert export.main(words) == 0
     assert capsys.readouterr().out == f"runs/{copy.name}/artifact: there already\n"
+    assert export.main([*words, "--max-model-megabytes", "0.01"]) == 1
+    assert "is over the budget max_model_megabytes=0.01" in capsys.readouterr().err
     assert export.main(["--run", f"runs/{copy.name}", "--min-test-accuracy", "1.1"]) == 1
     said = capsys.readouterr()
     assert said.err.startswith(f"error: runs/{copy.name}: not exported, 1 is under the budget")
