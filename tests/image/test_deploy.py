@@ -40,7 +40,7 @@ def test_both_give_the_server_no_power_and_the_same_memory() -> None:
     assert compose["security_opt"] == ["no-new-privileges:true"]
     assert security["allowPrivilegeEscalation"] is False
     assert compose["user"] == f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
-    assert (compose["mem_limit"], container["resources"]["limits"]["memory"]) == ("512m", "512Mi")
+    assert (compose["mem_limit"], container["resources"]["limits"]["memory"]) == ("1g", "1Gi")
     assert {container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")} == {"/health"}
 
 

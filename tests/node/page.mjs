@@ -71,7 +71,7 @@ async function visit(name, options) {
   seen.seen = await page.locator("#seen").evaluate((image) => [image.naturalWidth, image.naturalHeight]);
   seen.widest = await page.locator(".bar").evaluateAll((bars) => Math.max(...bars.map((bar) => bar.clientWidth)));
   seen.unnamed = await page.locator("button, input, img").evaluateAll((all) =>
-    all.filter((each) => each.checkVisibility() && !(each.ariaLabel || each.innerText || each.labels?.[0]?.innerText || each.alt !== undefined)).map((each) => each.outerHTML),
+    all.filter((each) => each.checkVisibility() && !(each.ariaLabel || each.innerText || each.labels?.[0]?.innerText || (each.tagName === "IMG" && each.hasAttribute("alt")))).map((each) => each.outerHTML),
   );
   seen.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });

@@ -7,6 +7,7 @@
 Settings are environment variables: see environment.py.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
 
@@ -49,6 +50,7 @@ def serve(environment: Environment) -> int:
     from apparel.serve.server import GRACE_SECONDS, Server  # noqa: PLC0415
     from apparel.serve.watch import Watch  # noqa: PLC0415
 
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is told in our own log
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key)
     address, port, published = environment.listen()

@@ -24,6 +24,7 @@ from apparel.serve.upload import Body
 from samebench import cores
 from samebench.command import Refusal
 
+THREADS = 2  # that work on large pictures, each of which may take 300 MB for a moment
 QUEUE = 32  # requests with large pictures that wait for a thread
 SMALL_PIXELS = 256 * 256  # a request with fewer is worked on at once: handing it to a thread would cost more
 JSON = "application/json"
@@ -38,7 +39,7 @@ class Application:
         """Ask the artifact before anybody else does."""
         self.artifact, self.key = artifact, api_key.encode()
         self.metrics = Metrics(artifact.labels)
-        self.threads = cores.allowed()
+        self.threads = min(THREADS, cores.allowed())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
         self.queued = 0
         self.page, self.policy = page(artifact)
@@ -108,11 +109,11 @@ class Application:
 
     def admit(self, request: Request) -> None:
         """Raise Problem for a request without the key, where there is one."""
-        given = request.headers.get("authorization", "").encode()
-        if self.key and not secrets.compare_digest(given, b"Bearer " + self.key):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if self.key and (scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), self.key)):
             raise TooMuch(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
 
-    async def work(self, opened: Sequence[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
+    async def work(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """The answers; small pictures at once, large ones in a thread, of which only so many may wait."""
         if sum(each.width * each.height for each in opened) <= SMALL_PIXELS:
             return self.answers(opened, seen=seen)
@@ -125,9 +126,11 @@ class Application:
         finally:
             self.queued -= 1
 
-    def answers(self, opened: Sequence[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
+    def answers(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
-        prepared = [_prepare(each) for each in opened]
+        prepared = []
+        while opened:
+            prepared.append(_prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
 

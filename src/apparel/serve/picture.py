@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, UnidentifiedImageError
+from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_SIDE = 4096  # pixels; asked of the header, before anything is decoded
+MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes as long as the whole picture
+MAX_TEXT = 1 << 20  # bytes of all comments in a PNG, unpacked
 SIDE = 28
 WORKING_SIDE = 8 * SIDE  # what a picture is reduced to before the garment is looked for
 FRAME = 0.03  # of the shorter side: the rim that shows the background
@@ -63,6 +65,7 @@ def look(content: bytes) -> Image.Image:
 
     Raises Foreign for other formats, TooLarge, or Unreadable for a damaged header.
     """
+    PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT  # Pillow has no other way to say it
     try:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -71,6 +74,8 @@ def look(content: bytes) -> Image.Image:
         raise TooLarge(f"more than {MAX_SIDE} pixels a side; send a smaller one") from error
     except Exception as error:  # what a decoder says of a stranger's bytes has many names
         raise Unreadable("a damaged picture; send another") from error
+    if opened.format == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
+        raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans; save it as an ordinary one")
     if max(opened.size) > MAX_SIDE:
         width, height = opened.size
         raise TooLarge(f"{width}x{height} pixels, at most {MAX_SIDE} a side are read; send a smaller one")
@@ -104,8 +109,8 @@ def _decode(opened: Image.Image) -> NDArray[np.uint8]:
 def _opaque(opened: Image.Image) -> Image.Image:
     size = _working_size(opened.size)
     if opened.mode.startswith("I"):
-        levels = np.asarray(opened).astype(np.int64) >> 8  # 16 bits a pixel
-        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).resize(size, Image.Resampling.BOX)
+        levels = (np.asarray(opened) >> 8).astype(np.uint8)  # 16 bits a pixel
+        return Image.fromarray(levels).resize(size, Image.Resampling.BOX)
     if not opened.has_transparency_data:
         grey = opened if opened.mode == "L" else opened.convert("L")
         return grey if grey.size == size else grey.resize(size, Image.Resampling.BOX)

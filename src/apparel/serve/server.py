@@ -26,11 +26,12 @@ class Server(uvicorn.Server):
         """Take what uvicorn does, and the line that is said once it listens."""
         super().__init__(config)
         self.link = link
+        self.told: list[int] = []  # the signals that came before uvicorn listened to them
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; SIGINT, SIGTERM and a closed terminal are told to stop, and nothing else comes of them."""
         return_large_blocks()
-        with service.told_to_stop():  # uvicorn raises what it was told with once more, when it has done it
+        with service.told_to_stop() as self.told:  # uvicorn raises what it was told with once more, when it has done it
             if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             super().run(sockets)
@@ -38,6 +39,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
+        self.should_exit |= bool(self.told)
         service.tell(self.link)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from apparel.serve.problem import Problem, TooMuch
 
 BODY_BYTES = 5_000_000
 HELD_BYTES = 64_000_000  # of bodies, of all requests together
+ALWAYS_BYTES = 65_536  # of a body are taken even then, so that a few slow uploads keep no small picture out
 IMAGES = 32  # a request
 FORM = "multipart/form-data"
 RAW_TYPES = ("application/octet-stream", "image/")
@@ -55,7 +57,8 @@ class Body:
         async for chunk in self.request.stream():
             if len(self.content) + len(chunk) > BODY_BYTES:
                 raise TooMuch(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
-            if Body.held + len(chunk) > HELD_BYTES:
+            small = len(self.content) + len(chunk) <= ALWAYS_BYTES
+            if Body.held + len(chunk) > HELD_BYTES and not small:
                 raise TooMuch(503, "too much is being sent at once; try again in a second", retry_after="1")
             Body.held += len(chunk)
             self.content += chunk
@@ -79,6 +82,9 @@ async def files(request: Request, body: bytes) -> list[bytes]:
     async def whole() -> AsyncIterator[bytes]:
         yield body
 
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise Problem(400, "the form can't be read: its charset is not utf-8")  # some take minutes to decode
     try:
         parser = _Parser(request.headers, whole(), max_files=IMAGES, max_fields=IMAGES)  # type: ignore[arg-type]
         form = await parser.parse()

@@ -46,7 +46,9 @@ class Watch:
         finally:
             seconds = time.perf_counter() - begun
             self.metrics.request(scope["path"], status, seconds)
-            log(scope, request=identity, status=status, ms=round(1000 * seconds, 2), images=scope["state"]["images"])
+            asked = {"method": scope["method"], "path": scope["path"][:200]}
+            images = scope["state"]["images"]
+            log(**asked, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
 
 
 def request_id(scope: Scope) -> str:
@@ -55,8 +57,7 @@ def request_id(scope: Scope) -> str:
     return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def log(scope: Scope, **facts: object) -> None:
+def log(**facts: object) -> None:
     """A line of JSON about a request; never anything of a picture."""
-    line = {"time": round(time.time(), 3), "method": scope["method"], "path": scope["path"][:200], **facts}
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(json.dumps({"time": round(time.time(), 3), **facts}) + "\n")
     sys.stdout.flush()

@@ -1,6 +1,5 @@
 """Deadlines and queues, made short: the server in a thread of these tests, so that its limits can be set."""
 
-import asyncio
 import http.client
 import json
 import socket
@@ -24,6 +23,8 @@ from tests.samebench.server import free_port
 
 from .conftest import PNG, Server, encoded
 
+STATES: list[application.Application] = []  # the last is that of the server which runs
+SERVERS: list[uvicorn.Server] = []  # and that server
 HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n"
 
 
@@ -31,11 +32,13 @@ HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent
 def running(artifact: Artifact) -> Iterator[Server]:
     port = free_port()
     state = application.Application(artifact)
+    STATES.append(state)
     app = Watch(state, state.metrics)
     config = uvicorn.Config(
         app, port=port, http=protocol.Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
+    SERVERS.append(server)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -144,9 +147,9 @@ def test_beyond_the_connections_there_are_honest_503(artifact: Artifact, monkeyp
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
 
 
-def become(true: Callable[[], bool]) -> bool:
-    """Whether it becomes true within seconds."""
-    deadline = time.monotonic() + 5
+def become(true: Callable[[], bool], *, seconds: float = 5) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + seconds
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)
     return true()
@@ -171,7 +174,7 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
         waiting = [threading.Thread(target=server.predict, args=(large,)) for _ in "ab"]
         for thread in waiting:
             thread.start()
-        assert become(lambda: server.predict(large).status == 503)
+        assert become(lambda: STATES[-1].queued == 2)
         begun = time.monotonic()
         refused = server.predict(large)
         assert time.monotonic() - begun < 2
@@ -187,6 +190,7 @@ def test_the_memory_of_bodies_is_bounded_and_given_back(
     artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upload, "HELD_BYTES", 3000)
+    monkeypatch.setattr(upload, "ALWAYS_BYTES", 0)
     large = encoded(np.random.default_rng(0).integers(0, 255, (60, 60), np.uint8))
     with running(artifact) as server:
         refused = server.predict(large)
@@ -229,6 +233,68 @@ def test_an_artifact_that_no_longer_answers_right_is_not_healthy(
         assert server.ask("GET", "/health").status == 503
 
 
-def test_these_tests_leave_no_loop_behind() -> None:
-    with pytest.raises(RuntimeError):
-        asyncio.get_running_loop()
+def test_the_next_request_waits_for_its_turn_or_the_connection_ends_after_the_first(
+    server: Server, images: NDArray[np.uint8]
+) -> None:
+    health = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+    for more in (health, health * 500, b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\na: " + b"b" * 60_000):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(health + more)
+            _, said = until_closed(client)
+        assert said.count(b"HTTP/1.1 200 ") == said.count(b"HTTP/1.1 ") == 1, "the first is answered, and no other"
+
+
+def test_a_client_that_reads_nothing_is_not_kept(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "ANSWER_SECONDS", 1.0)
+    with running(artifact) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 600)
+        assert become(lambda: not SERVERS[-1].server_state.connections, seconds=10)
+
+
+def test_trailers_without_end_are_cut_off(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        head = HEAD.replace(b"content-length: 1000", b"transfer-encoding: chunked")
+        client.sendall(head + b"3\r\nabc\r\n0\r\n")
+        sent = 0
+        try:
+            for _ in range(300):
+                client.sendall(b"a: " + b"b" * 10_000 + b"\r\n")
+                sent += 10_000
+                time.sleep(0.001)
+        except OSError:
+            pass
+        assert sent < 3_000_000
+        assert client.recv(65536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_picture_that_comes_with_an_upgrade_is_refused_and_never_taken_for_a_request(
+    server: Server, images: NDArray[np.uint8]
+) -> None:
+    upgrade = PNG | {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c"}
+    reply = server.predict(encoded(images[0]), upgrade)
+    assert (reply.status, "leave out the header Upgrade" in reply.json()["detail"]) == (400, True)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(HEAD.replace(b"content-length", b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length"))
+        client.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        _, said = until_closed(client)
+    assert (said.count(b"HTTP/1.1 400 "), said.count(b"HTTP/1.1 200 ")) == (1, 0)
+
+
+def test_a_client_that_has_said_all_and_only_listens_gets_its_answer(server: Server) -> None:
+    large = encoded(np.zeros((400, 400), np.uint8))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(HEAD.replace(b"1000", str(len(large)).encode()) + large)
+        client.shutdown(socket.SHUT_WR)
+        assert reply_on(client) == 200
+
+
+def test_what_slow_uploads_hold_keeps_no_small_picture_out(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "HELD_BYTES", 1000)
+    with running(artifact) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(HEAD + b"x" * 900)
+        assert become(lambda: Body.held == 900)
+        assert server.predict(encoded(images[0])).status == 200

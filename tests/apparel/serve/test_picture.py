@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from apparel.serve import picture
 from apparel.serve.picture import FAINT, RESTLESS, SIDE, TOO_SMALL, TURNS, Foreign, Prepared, TooLarge, Unreadable
@@ -147,6 +148,19 @@ def test_a_damaged_picture_is_unreadable_and_nothing_else() -> None:
         except Unreadable:
             wrong += 1
     assert 300 < wrong <= 600, "the others are still pictures"
+
+
+def test_a_picture_with_bombs_beside_its_pixels_is_unreadable() -> None:
+    progressive = encoded(boot().convert("RGB"), "JPEG", progressive=True)
+    assert close(prepared(progressive).pixels)
+    scan = progressive.rindex(b"\xff\xda")
+    with pytest.raises(Unreadable, match="more than 100 scans"):
+        picture.look(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
+    comments = PngInfo()
+    for _ in range(3):
+        comments.add_text("a", "b" * 900_000, zip=True)
+    with pytest.raises(Unreadable):
+        prepared(encoded(boot(), pnginfo=comments))
 
 
 def test_the_recipe_is_in_no_other_place() -> None:

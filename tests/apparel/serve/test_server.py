@@ -94,6 +94,7 @@ def test_a_doubtful_answer_says_so(server: Server) -> None:
         (*form(), 400, "the form has no file"),
         (*form(*[b"x"] * (IMAGES + 1)), 400, "Too many files"),
         (*form(encoded(Image.new("L", (28, 28))), b"x"), 415, "no PNG, JPEG or WebP"),
+        (form(b"x")[0], {"content-type": "multipart/form-data; charset=punycode; boundary=limit"}, 400, "is not utf-8"),
     ],
 )
 def test_what_is_wrong_is_said_as_a_problem(
@@ -189,10 +190,11 @@ def test_the_page_asks_no_other_host_and_lets_no_other_script_run(server: Server
 def test_without_the_key_nothing_is_predicted(folder: Path, images: NDArray[np.uint8]) -> None:
     guarded = start(folder, API_KEY="open sesame")  # pragma: allowlist secret
     content = encoded(images[0])
-    for key in ("", "Bearer ", "Bearer open", "open sesame", "Bearer open sesame!", "bearer open sesame"):
+    for key in ("", "Bearer ", "Bearer open", "open sesame", "Bearer open sesame!", "Basic open sesame"):
         reply = guarded.predict(content, PNG | {"authorization": key})
         assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
-    assert guarded.predict(content, PNG | {"authorization": "Bearer open sesame"}).status == 200
+    for scheme in ("Bearer", "bearer"):
+        assert guarded.predict(content, PNG | {"authorization": f"{scheme} open sesame"}).status == 200
     assert guarded.ask("GET", "/health").status == 200
     assert "sesame" not in end(guarded)
 
