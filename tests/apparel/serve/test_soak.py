@@ -210,7 +210,9 @@ def test_told_to_stop_under_load_it_loses_no_request(folder: Path, requests: lis
         assert server.process
         stopping = threading.Timer(chance.uniform(0.05, 1), server.process.terminate)
         stopping.start()
-        seen = asyncio.run(crowd(server.port, requests, clients=16, seconds=20, anew=turn % 2 == 1))
+        # New connections all the time only in soak: they need a filter that not every system allows, see server.py.
+        anew = count > 10 and turn % 2 == 1
+        seen = asyncio.run(crowd(server.port, requests, clients=16, seconds=20, anew=anew))
         begun = time.monotonic()
         assert server.process.wait(10) == 0
         latest = max(latest, time.monotonic() - begun)
