@@ -75,6 +75,15 @@ class _Parser(MultiPartParser):
 
     spool_max_size = BODY_BYTES + 1
 
+    def on_headers_finished(self) -> None:
+        """Take a part for a file by its type, too: RFC 7578 asks for no filename."""
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        kind = dict(part.item_headers).get(b"content-type", b"").decode("latin-1").lower()
+        if part.content_disposition and b"filename" not in options and kind.startswith(RAW_TYPES):
+            part.content_disposition += b'; filename="picture"'
+        super().on_headers_finished()
+
 
 async def files(request: Request, body: bytes) -> list[bytes]:
     """The files of a form. Raises Problem for a malformed one, one without files, or one with too many."""

@@ -51,6 +51,12 @@ def test_a_form_is_answered_by_a_list_in_its_order(server: Server, images: NDArr
     assert isinstance(server.predict(*form(encoded(images[0]))).json(), list)
 
 
+def test_a_picture_in_a_form_needs_no_filename(server: Server, images: NDArray[np.uint8]) -> None:
+    content, headers = form(encoded(images[0]))
+    (answer,) = server.predict(content.replace(b'; filename="a.png"', b""), headers).json()
+    assert answer["category"] == server.predict(encoded(images[0])).json()["category"]
+
+
 def test_what_the_network_saw_is_told_who_asks(server: Server, images: NDArray[np.uint8]) -> None:
     seen = server.predict(encoded(images[0]), query="?seen").json()["seen"]
     assert seen.startswith("data:image/png;base64,")
