@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from apparel.serve import picture, problem
+from apparel.serve import picture, problem, upload
 
-PICTURES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+PICTURES = ("image/png", "image/jpeg", "image/webp")
 PROBLEMS = {
     "400": "The body is empty, or the form can't be read.",
     "401": "Wrong or no key.",
@@ -42,10 +42,14 @@ def _predict() -> dict[str, Any]:
     answer = {"$ref": "#/components/schemas/Answer"}
     binary = {"type": "string", "format": "binary", "minLength": 1}
     form = {
-        "type": "object",
-        "properties": {"picture": {"type": "array", "items": binary, "minItems": 1}},
-        "required": ["picture"],
+        "schema": {
+            "type": "object",
+            "properties": {"picture": {"type": "array", "items": binary, "minItems": 1, "maxItems": upload.IMAGES}},
+            "required": ["picture"],
+        },
+        "encoding": {"picture": {"contentType": ", ".join(PICTURES)}},
     }
+    kinds = (*PICTURES, upload.RAW_TYPES[0])
     either = {"oneOf": [answer, {"type": "array", "items": answer, "minItems": 1}]}
     described = {"$ref": "#/components/schemas/Problem"}
     problems = {
@@ -67,7 +71,7 @@ def _predict() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {**{kind: {"schema": binary} for kind in PICTURES}, "multipart/form-data": {"schema": form}},
+            "content": {**{kind: {"schema": binary} for kind in kinds}, upload.FORM: form},
         },
         "responses": {
             "200": {"description": "The answer.", "content": {"application/json": {"schema": either}}},
