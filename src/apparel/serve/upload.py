@@ -5,7 +5,7 @@ from typing import Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -74,6 +74,7 @@ class _Parser(MultiPartParser):
     """Starlette's, without files on a disk: the body is in memory already."""
 
     spool_max_size = BODY_BYTES + 1
+    ended = False
 
     def on_headers_finished(self) -> None:
         """Take a part for a file by its type, too: RFC 7578 asks for no filename."""
@@ -83,6 +84,22 @@ class _Parser(MultiPartParser):
         if part.content_disposition and b"filename" not in options and kind.startswith(RAW_TYPES):
             part.content_disposition += b'; filename="picture"'
         super().on_headers_finished()
+
+    def on_end(self) -> None:
+        """Note that the last boundary is there."""
+        self.ended = True
+
+    async def parse(self) -> FormData:
+        """The form. Raises MultiPartException for a cut one, of which starlette would leave out the last file."""
+        form = await super().parse()
+        if not self.ended:
+            raise MultiPartException("it is cut before its last boundary")
+        return form
+
+    def close(self) -> None:
+        """Forget the files, also those that are in no form."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 async def files(request: Request, body: bytes) -> list[bytes]:
@@ -94,13 +111,15 @@ async def files(request: Request, body: bytes) -> list[bytes]:
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise Problem(400, "the form can't be read: its charset is not utf-8")  # some take minutes to decode
+    parser = _Parser(request.headers, whole(), max_files=IMAGES, max_fields=IMAGES)  # type: ignore[arg-type]
     try:
-        parser = _Parser(request.headers, whole(), max_files=IMAGES, max_fields=IMAGES)  # type: ignore[arg-type]
         form = await parser.parse()
+        contents = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
     except (MultiPartException, MultipartParseError, LookupError, ValueError) as error:
         reason = getattr(error, "message", "") or f"not what {FORM} is"
         raise Problem(400, f"the form can't be read: {reason}") from error
-    contents = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    finally:
+        parser.close()
     if not contents:
         raise Problem(400, "the form has no file in it; send one picture or more")
     return contents
