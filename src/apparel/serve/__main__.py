@@ -48,9 +48,10 @@ def serve(environment: Environment) -> int:
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
     from apparel.serve.protocol import Protocol  # noqa: PLC0415
     from apparel.serve.server import GRACE_SECONDS, Server  # noqa: PLC0415
-    from apparel.serve.watch import Watch  # noqa: PLC0415
+    from apparel.serve.watch import Lines, Watch  # noqa: PLC0415
 
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send is told in our own log
+    logging.basicConfig(handlers=[Lines()], level=logging.ERROR)  # what strangers send is told by Watch
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key)
     address, port, published = environment.listen()

@@ -63,7 +63,7 @@ class Application:
         except ClientDisconnect:
             return  # nobody is there to hear it
         except Exception:
-            log.exception("request %s", scope["state"]["request"])
+            log.exception("a mistake of ours", extra={"request": scope["state"]["request"]})
             response = Problem(500, "a mistake of ours; it is in the log under this request's id").response()
         await response(scope, receive, send)
 

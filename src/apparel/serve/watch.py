@@ -1,6 +1,7 @@
 """Around every request: an id, a line in the log, counts, and headers that keep browsers careful."""
 
 import json
+import logging
 import re
 import secrets
 import sys
@@ -55,6 +56,14 @@ def request_id(scope: Scope) -> str:
     """The client's X-Request-ID if it is a plain word, else a new one."""
     given: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
     return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+class Lines(logging.Handler):
+    """Puts mistakes, ours and the libraries', into the same log: a line of JSON each, with its traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        log(request=getattr(record, "request", ""), error=self.format(record))
 
 
 def log(**facts: object) -> None:

@@ -122,7 +122,7 @@ def start(folder: Path, **variables: str) -> Server:
 def logged(server: Server) -> str:
     """What it has said so far."""
     assert server.log
-    return os.pread(server.log.fileno(), 1 << 20, 0).decode()
+    return os.pread(server.log.fileno(), 1 << 26, 0).decode()
 
 
 def end(server: Server) -> str:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from apparel.serve import application, protocol, upload
 from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
-from apparel.serve.watch import Watch
+from apparel.serve.watch import Lines, Watch
 from samebench import cores
 from tests.samebench.server import free_port
 
@@ -208,18 +209,22 @@ def test_a_client_that_leaves_takes_its_share_with_it(server: Server) -> None:
     assert become(lambda: Body.held == 0)
 
 
-def test_a_mistake_of_ours_is_a_problem_without_its_traceback(
-    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_of_ours_is_a_problem_and_its_traceback_one_line_of_the_log(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret of ours")
 
     monkeypatch.setattr(application.Application, "answer", fail)
+    monkeypatch.setattr(logging.root, "handlers", [Lines()])
     with running(artifact) as server:
         reply = server.predict(encoded(images[0]), PNG | {"x-request-id": "that-one"})
         assert (reply.status, reply.headers["content-type"]) == (500, "application/problem+json")
         assert reply.headers["x-request-id"] == "that-one"
         assert b"secret" not in reply.body
+        mistake = json.loads(capsys.readouterr().out.splitlines()[0])
+        assert mistake["request"] == "that-one"
+        assert 'RuntimeError("a secret of ours")' in mistake["error"]
         assert server.ask("GET", "/health").status == 200
 
 

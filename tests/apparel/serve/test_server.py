@@ -236,6 +236,7 @@ def test_the_log_has_a_line_of_json_a_request_and_nothing_of_pictures(folder: Pa
     assert noted.predict(encoded(images[0]), PNG | {"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     other = noted.predict(encoded(images[0]), PNG | {"x-request-id": "a b\t"}).headers["x-request-id"]
     noted.ask("GET", "/nowhere?secret")
+    noted.predict(form(b"x")[0].replace(b"Content", b'"', 1), form()[1])
     lines = [json.loads(line) for line in end(noted).splitlines()]
     assert [line["request"] for line in lines[:2]] == ["abc-1", other]
     assert re.fullmatch("[0-9a-f]{16}", other)
@@ -243,6 +244,7 @@ def test_the_log_has_a_line_of_json_a_request_and_nothing_of_pictures(folder: Pa
         ("/predict", 200, 1),
         ("/predict", 200, 1),
         ("/nowhere", 404, 0),
+        ("/predict", 400, 0),
     ]
     assert set(lines[0]) == {"time", "method", "path", "request", "status", "ms", "images"}
 

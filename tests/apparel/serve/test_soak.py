@@ -32,7 +32,7 @@ from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
 from tests.samebench.checkout import ROOT
 
-from .conftest import ANY, PNG, Server, encoded, end, form, start
+from .conftest import ANY, PNG, Server, encoded, end, form, logged, start
 from .test_picture import UNDONE
 
 
@@ -85,6 +85,7 @@ def test_malformed_uploads_never_break_the_server(
         slowest = max(slowest, seconds)
     more = memory(pid) - before
     assert more < 50_000_000
+    assert all(line.startswith("{") for line in logged(server).splitlines()[1:])
     assert server.predict(requests[0].content).json()["category"] == requests[0].category
     if count > 1000:
         assert slowest < 1
