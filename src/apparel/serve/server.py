@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,7 @@ from samebench import service
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE = 1 << 20  # bytes
-SO_ATTACH_FILTER = 26  # of Linux' asm-generic/socket.h
+IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of Linux' in.h and in6.h
 
 
 class Server(uvicorn.Server):
@@ -45,24 +44,24 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in any more, see to those who are at the door, then finish what is under way."""
         for listener in (each for server in self.servers for each in server.sockets):
-            refuse_newcomers(listener)
+            ask_for_hops(listener, 255)
         await asyncio.sleep(0.1)
+        for connection in self.server_state.connections:  # who came in between has inherited it
+            ask_for_hops(connection.transport.get_extra_info("socket"), 0)
         await super().shutdown(sockets)
 
 
-def refuse_newcomers(listener: Any) -> None:
-    """Drop what comes to a listening socket, so that its queue can be emptied before it is closed.
+def ask_for_hops(found: Any, hops: int) -> None:
+    """Have the system drop what comes to a socket with fewer hops left (its TTL) than these.
 
-    A connection that is still in the queue then would be reset, with the request that its client has sent already. The
-    filter is one instruction of classic BPF: return 0, keep nothing. Where the system has or allows no filters, a few
-    requests on new connections may be lost in that moment.
+    Who connects begins with 64 or so. A listener that asks for 255 therefore gets no new connections, and its queue can
+    be emptied: one that is still in there when it is closed would be reset, with the request that its client has sent
+    already. Where the system does not know how, a few may be lost so.
     """
-    if sys.platform != "linux":
-        return
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-    program = struct.pack("HL", 1, ctypes.addressof(instruction))
-    with suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    if sys.platform == "linux":
+        for option in ((socket.IPPROTO_IP, IP_MINTTL), (socket.IPPROTO_IPV6, IPV6_MINHOPCOUNT)):
+            with suppress(OSError):  # one of them is not for this socket
+                found.setsockopt(*option, hops)
 
 
 def return_large_blocks() -> None:
