@@ -28,6 +28,10 @@ class Metrics:
         self._requests.labels(known, status).inc()
         self._seconds.labels(known).observe(seconds)
 
+    def refused(self, status: int) -> None:
+        """Count an answer to what was no whole request."""
+        self._requests.labels("none", status).inc()
+
     def answered(self, category: str) -> None:
         """Count a picture."""
         self._garments[category].inc()

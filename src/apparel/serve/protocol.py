@@ -6,7 +6,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from apparel.serve.problem import raw
-from apparel.serve.watch import log
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -138,7 +137,8 @@ class Protocol(HttpToolsProtocol):
         if self._answering:
             self._stop_listening()
             return
-        log(request="", status=status, detail=detail)
+        watch: Any = self.config.app
+        watch.refused(status, detail)
         self._deaf = True
         self._wait("nothing", None)
         self.transport.write(raw(status, detail, retry_after=retry_after))

@@ -51,6 +51,11 @@ class Watch:
             images = scope["state"]["images"]
             log(**asked, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
 
+    def refused(self, status: int, detail: str) -> None:
+        """Note an answer to what never became a request, or not in time."""
+        self.metrics.refused(status)
+        log(request="", status=status, detail=detail)
+
 
 def request_id(scope: Scope) -> str:
     """The client's X-Request-ID if it is a plain word, else a new one."""

@@ -149,6 +149,7 @@ def test_what_is_no_http_or_too_long_a_head_is_a_problem(server: Server) -> None
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
             client.sendall(sent)
             assert re.match(rb"HTTP/1.1 %s .*application/problem\+json" % status, client.recv(65536), re.DOTALL)
+        assert b'requests_total{path="none",status="%s"}' % status in server.ask("GET", "/metrics").body
 
 
 def test_health_says_which_model_it_is(server: Server, artifact: Artifact) -> None:
