@@ -1,5 +1,6 @@
 """A request's body: a picture as it is, or files in a form."""
 
+import io
 from collections.abc import AsyncIterator
 from typing import Self
 
@@ -27,7 +28,7 @@ class Body:
     def __init__(self, request: Request) -> None:
         """Raise Problem for a type that is neither a picture nor a form."""
         self.request = request
-        self.content = bytearray()
+        self.content, self.size = io.BytesIO(), 0
         kind = request.headers.get("content-type", RAW_TYPES[0]).split(";")[0].strip().lower()
         self.is_form = kind == FORM
         if not self.is_form and not kind.startswith(RAW_TYPES):
@@ -48,26 +49,27 @@ class Body:
 
     async def pictures(self) -> list[bytes]:
         """One, or the files of the form in their order. Raises Problem."""
-        return await files(self.request, bytes(self.content)) if self.is_form else [bytes(self.content)]
+        whole = self.content.getvalue()  # which is no copy
+        return await files(self.request, whole) if self.is_form else [whole]
 
     async def _read(self) -> None:
         length = self.request.headers.get("content-length", "0")
         if int(length) > BODY_BYTES:
             raise TooMuch(413, f"{length} bytes, at most {BODY_BYTES} are read; send a smaller picture")
         async for chunk in self.request.stream():
-            if len(self.content) + len(chunk) > BODY_BYTES:
+            if self.size + len(chunk) > BODY_BYTES:
                 raise TooMuch(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
-            small = len(self.content) + len(chunk) <= ALWAYS_BYTES
+            small = self.size + len(chunk) <= ALWAYS_BYTES
             if Body.held + len(chunk) > HELD_BYTES and not small:
                 raise TooMuch(503, "too much is being sent at once; try again in a second", retry_after="1")
             Body.held += len(chunk)
-            self.content += chunk
-        if not self.content:
+            self.size += self.content.write(chunk)
+        if not self.size:
             raise Problem(400, "the body is empty; send a picture")
 
     def _free(self) -> None:
-        Body.held -= len(self.content)
-        self.content.clear()
+        Body.held -= self.size
+        self.content, self.size = io.BytesIO(), 0
 
 
 class _Parser(MultiPartParser):
