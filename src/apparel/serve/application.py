@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,6 +26,7 @@ from samebench import cores
 from samebench.command import Refusal
 
 THREADS = 2  # that work on large pictures, each of which may take 300 MB for a moment
+WORK_SECONDS = 20.0  # for the pictures of a request, of which each takes a second at most: see picture.MAX_SCANS
 QUEUE = 32  # requests with large pictures that wait for a thread
 SMALL_PIXELS = 256 * 256  # a request with fewer is worked on at once: handing it to a thread would cost more
 JSON = "application/json"
@@ -128,8 +130,10 @@ class Application:
 
     def answers(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
-        prepared = []
+        prepared, latest = [], time.monotonic() + WORK_SECONDS
         while opened:
+            if time.monotonic() > latest:
+                raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller pictures")
             prepared.append(_prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]

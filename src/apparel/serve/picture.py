@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_SIDE = 4096  # pixels; asked of the header, before anything is decoded
-MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes as long as the whole picture
+MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes time, and 100 of 4096x4096 a second
 MAX_TEXT = 1 << 20  # bytes of all comments in a PNG, unpacked
 SIDE = 28
 WORKING_SIDE = 8 * SIDE  # what a picture is reduced to before the garment is looked for

@@ -22,7 +22,7 @@ from apparel.serve.watch import Lines, Watch
 from samebench import cores
 from tests.samebench.server import free_port
 
-from .conftest import PNG, Server, encoded
+from .conftest import PNG, Server, encoded, form
 
 STATES: list[application.Application] = []  # the last is that of the server which runs
 SERVERS: list[uvicorn.Server] = []  # and that server
@@ -185,6 +185,14 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
         for thread in waiting:
             thread.join()
         assert server.predict(large).status == 200
+
+
+def test_a_form_that_is_too_much_work_is_given_up(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "WORK_SECONDS", 0.1)
+    large = encoded(np.zeros((3000, 3000), np.uint8))
+    with running(artifact) as server:
+        assert server.predict(large).status == 200
+        assert server.predict(*form(*[large] * 32)).status == 413
 
 
 def test_the_memory_of_bodies_is_bounded_and_given_back(
