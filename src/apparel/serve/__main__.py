@@ -69,6 +69,7 @@ def serve(environment: Environment) -> int:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     Server(config, link=f"Page: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)").run()
+    answering.close()
     return command.DONE
 
 

@@ -43,7 +43,7 @@ class Application:
         self.metrics = Metrics(artifact.labels)
         self.threads = min(THREADS, cores.allowed())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
-        self.queued = 0
+        self.queued, self.closed = 0, False
         self.page, self.policy = page(artifact)
         self.document = json.dumps(openapi.document(artifact.labels, with_key=bool(api_key)))
         self.routes: dict[str, tuple[str, Answer]] = {
@@ -68,6 +68,11 @@ class Application:
             log.exception("a mistake of ours", extra={"request": scope["state"]["request"]})
             response = Problem(500, "a mistake of ours; it is in the log under this request's id").response()
         await response(scope, receive, send)
+
+    def close(self) -> None:
+        """Give up the pictures that nobody waits for any more; else Python would wait for the threads."""
+        self.closed = True
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def route(self, scope: Scope) -> Answer:
         """What answers this request. Raises Problem where nothing does."""
@@ -132,7 +137,7 @@ class Application:
         """What there is to say of each picture."""
         prepared, latest = [], time.monotonic() + WORK_SECONDS
         while opened:
-            if time.monotonic() > latest:
+            if time.monotonic() > latest or self.closed:
                 raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller pictures")
             prepared.append(_prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))

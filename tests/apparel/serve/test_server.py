@@ -266,6 +266,20 @@ def test_told_to_stop_it_finishes_what_it_has_and_takes_nothing_new(folder: Path
     end(stopped)
 
 
+def test_told_to_stop_it_gives_up_what_would_take_longer(folder: Path) -> None:
+    stopped = start(folder)
+    assert stopped.process
+    grey = encoded(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True)
+    scans = grey[grey.rindex(b"\xff\xda") : -2] * 85
+    work = threading.Thread(target=stopped.predict, args=form(*[grey[:-2] + scans + grey[-2:]] * IMAGES))
+    work.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+    end(stopped)
+    assert time.monotonic() - begun < 10
+    work.join()
+
+
 def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp_path: Path) -> None:
     line = "import apparel.serve.application, apparel.serve.protocol, sys; print(*sys.modules)"
     loaded = set(call("-c", line, at=tmp_path).stdout.split())
