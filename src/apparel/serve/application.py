@@ -64,6 +64,8 @@ class Application:
             response = problem.response()
         except ClientDisconnect:
             return  # nobody is there to hear it
+        except asyncio.CancelledError:  # told to stop, and its time is over
+            response = Problem(503, "told to stop; ask again in a second", retry_after="1").response()
         except Exception:
             log.exception("a mistake of ours", extra={"request": scope["state"]["request"]})
             response = Problem(500, "a mistake of ours; it is in the log under this request's id").response()

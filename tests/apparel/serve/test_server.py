@@ -26,7 +26,7 @@ from samebench.service import EVERYWHERE
 from tests.commands import call
 from tests.samebench.checkout import ROOT
 
-from .conftest import PNG, Server, encoded, end, form, start
+from .conftest import PNG, Reply, Server, encoded, end, form, start
 
 FOREIGN = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -271,13 +271,16 @@ def test_told_to_stop_it_gives_up_what_would_take_longer(folder: Path) -> None:
     assert stopped.process
     grey = encoded(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True)
     scans = grey[grey.rindex(b"\xff\xda") : -2] * 85
-    work = threading.Thread(target=stopped.predict, args=form(*[grey[:-2] + scans + grey[-2:]] * IMAGES))
+    body, headers = form(*[grey[:-2] + scans + grey[-2:]] * IMAGES)
+    answers: list[Reply] = []
+    work = threading.Thread(target=lambda: answers.append(stopped.predict(body, headers)))
     work.start()
     time.sleep(0.5)
     begun = time.monotonic()
     end(stopped)
     assert time.monotonic() - begun < 10
     work.join()
+    assert [(each.status, each.headers["retry-after"]) for each in answers] == [(503, "1")]
 
 
 def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp_path: Path) -> None:
