@@ -46,7 +46,7 @@ def checkout(folder: Path, image: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def served(checkout: Path, engine: docker.DockerClient) -> Iterator[Served]:
     with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, HOME="/nonexistent") as server:
-        (name,) = [line for line in docker_says("ps", "--format", "{{.ID}} {{.Image}}") if " apparel-serve:" in line]
+        (name,) = docker_says("ps", "--filter", f"publish={server.port}", "--format", "{{.ID}} {{.Image}}")
         container, tag = name.split()
         running = engine.containers.get(container)
         yield Served(Server(server.port), running, tag, server.said)
