@@ -35,6 +35,10 @@ RUN --mount=type=bind,source=docker/serve.lock,target=/build/docker/serve.lock \
     cd /build; \
     export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
     WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /srv/src docker/serve.lock; \
+    # 60 MB that nothing here opens: onnxruntime's library for C (Python's has all of it inside), its tools, numpy's tests.
+    cd /opt/venv/lib/python3*/site-packages; \
+    rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers; \
+    rm -r numpy/tests numpy/*/tests; \
     /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv
 
 FROM python

@@ -142,6 +142,12 @@ build_image() {
     fi
     "$@" . >&2 || fail 3 "the $flavour image could not be built (see above)"
     rm -rf "$work"
+    [ -z "$artifact" ] || say "$image: $(unpacked) MB unpacked"
+}
+
+# Of every file in the image; what the engines call its size counts other things in every version of them.
+unpacked() {
+    "$RUNTIME" run --rm --user 0:0 --entrypoint du "$image" -sx --apparent-size --block-size=1000000 / | cut -f 1
 }
 
 ensure_image() {

@@ -96,6 +96,12 @@ def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
     assert inside(served.container, "which gcc git curl pip uv") == ""
 
 
+def test_it_is_small(served: Served) -> None:
+    megabytes = int(inside(served.container, "du -sx --apparent-size --block-size=1000000 / 2>/dev/null").split()[0])
+    assert megabytes <= 300
+    assert "building" not in served.said or f"{served.image}: {megabytes} MB unpacked" in served.said
+
+
 def test_docker_calls_it_healthy(served: Served) -> None:
     deadline = time.monotonic() + 60
     while served.container.attrs["State"]["Health"]["Status"] != "healthy" and time.monotonic() < deadline:
