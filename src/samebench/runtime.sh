@@ -8,13 +8,14 @@
 #                                           container is left when it ends; `COMMAND --health` says how it is
 #   sh src/samebench/runtime.sh --serve-image NAME PORT MODULE COMMAND…
 #                                           runs COMMAND, whose last line begins with a folder; serves that by MODULE on
-#                                           PORT, where there is an engine in an image NAME that is made of it
+#                                           PORT, where there is an engine in an image NAME that is made of it, for
+#                                           PLATFORM if given
 #   sh src/samebench/runtime.sh --ready COMMAND…
 #                                           the same for git, which calls often: the runtime that is ready, and no word
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU DATA RUN PORT OPEN BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
+# Honoured: RUNTIME GPU DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -28,6 +29,7 @@ fail() {
 service= # the port of the server that is asked for
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
+platform= # of its image, where it is not this machine's
 
 case ${GPU:-} in
 '' | 0) flavour=cpu venv=.venv ;;
@@ -102,8 +104,8 @@ name_image() {
         # shellcheck disable=SC2046 # names without spaces
         [ -z "$artifact" ] || cat .dockerignore "$artifact"/* $(served)
         printf '%s' "${BASE_IMAGE:-}"
-    ) | sha256 12)
-    if [ -n "$artifact" ]; then image=$name:$inputs latest=$name:latest; else image=samebench:$flavour-$inputs latest=samebench:$flavour; fi
+    ) | sha256 12)${platform:+-${platform#linux/}}
+    if [ -n "$artifact" ]; then image=$name:$inputs latest=$name:latest${platform:+-${platform#linux/}}; else image=samebench:$flavour-$inputs latest=samebench:$flavour; fi
 }
 
 # The sources that go into the server's image.
@@ -123,6 +125,7 @@ build_image() {
     [ -z "$CA_CERT" ] || set -- "$@" --secret "id=ca,src=$CA_CERT"
     [ -z "$WHEELHOUSE" ] || set -- "$@" --build-context "wheelhouse=$WHEELHOUSE"
     [ -z "$artifact" ] || set -- "$@" --build-context "artifact=$artifact"
+    [ -z "$platform" ] || set -- "$@" --platform "$platform"
     [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
     for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "value=\${$variable:-}"
@@ -147,7 +150,8 @@ build_image() {
 
 # Of every file in the image; what the engines call its size counts other things in every version of them.
 unpacked() {
-    "$RUNTIME" run --rm --user 0:0 --entrypoint du "$image" -sx --apparent-size --block-size=1000000 / | cut -f 1
+    # shellcheck disable=SC2086 # two words or none
+    "$RUNTIME" run --rm ${platform:+--platform $platform} --user 0:0 --entrypoint du "$image" -sx --apparent-size --block-size=1000000 / | cut -f 1
 }
 
 ensure_image() {
@@ -202,12 +206,14 @@ run_in_image() {
 
 # Makes the artifact, then becomes its server: the image that partners get, or the same program where there is no engine.
 serve_artifact() {
-    name=$1 service=$2 module=$3
+    name=$1 service=$2 module=$3 platform=${PLATFORM:-}
     shift 3
+    case $platform in '' | linux/amd64 | linux/arm64) ;; *) fail 2 "PLATFORM=$platform: give linux/amd64 or linux/arm64, or nothing for this machine's" ;; esac
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     if [ -z "${SAMEBENCH:-}" ]; then
         choose_runtime
+        [ "$RUNTIME" != local ] || [ -z "$platform" ] || fail 2 "PLATFORM=$platform: the local runtime has only this machine's; use docker or podman"
         set -- env SAMEBENCH_QUIET=1 RUNTIME="$RUNTIME" sh src/samebench/runtime.sh "$@"
     fi
     "$@" >"$work/said" || exit $?
@@ -223,6 +229,7 @@ serve_artifact() {
     flavour=serve
     ensure_image
     set -- "$image"
+    [ -z "$platform" ] || set -- --platform "$platform" "$@"
     [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
     # shellcheck disable=SC2046 # gives words without spaces
     serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --read-only "$@"

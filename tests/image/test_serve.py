@@ -1,5 +1,6 @@
 """`make serve` where there is an engine: the image that partners get, what may be done in it, and how it ends."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -13,7 +14,9 @@ import pytest
 from docker.models.containers import Container
 from numpy.typing import NDArray
 
+from tests import soak
 from tests.apparel.serve.conftest import PNG, Server, artifact, encoded, folder, images, run
+from tests.commands import lacking
 from tests.samebench import checkout as checkouts
 from tests.samebench.server import started
 
@@ -21,6 +24,14 @@ from .conftest import as_user, copy_for_all, give
 
 __all__ = ["artifact", "folder", "images", "run"]  # fixtures
 
+# A base for both platforms, of two that are for one each.
+BOTH = """
+ARG BASE_IMAGE
+FROM --platform=linux/amd64 ${BASE_IMAGE} AS amd64
+FROM --platform=linux/arm64 ${BASE_IMAGE}-arm64 AS arm64
+ARG TARGETARCH
+FROM $TARGETARCH
+"""
 HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 
 
@@ -161,3 +172,54 @@ def test_of_a_damaged_artifact_there_is_no_image(checkout: Path, served: Served,
     assert done.returncode == 3
     assert "damaged, expected sha256" in done.stderr
     assert "the serve image could not be built" in done.stderr.splitlines()[-1]
+
+
+def base_for_both() -> str:
+    """The base image: the pinned one, or of a stand-in BASE_IMAGE and its sister BASE_IMAGE-arm64 one for both."""
+    if not (base := os.environ.get("BASE_IMAGE", "")):
+        return ""
+    if not docker_says("image", "inspect", "--format", "{{.Id}}", f"{base}-arm64"):
+        pytest.skip(f"{base} is for this platform alone, and there is no {base}-arm64 beside it")
+    words = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--platform", "linux/amd64,linux/arm64"]
+    words += ["--build-arg", f"BASE_IMAGE={base}", "--tag", f"{base}-both", "-"]
+    assert subprocess.run(words, input=BOTH, text=True, capture_output=True).returncode == 0
+    return f"{base}-both"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_the_image_for_arm64_answers_as_this_machine_does(
+    checkout: Path, served: Served, images: NDArray[np.uint8]
+) -> None:
+    # QEMU 7.2 dies of onnxruntime's import; 10.0 does not. It is registered with flag F, to be found in containers.
+    if "linux/arm64" not in checkouts.run(["docker", "buildx", "ls"], cwd=checkouts.ROOT).stdout:
+        pytest.skip("the engine cannot run arm64 here: register qemu-aarch64 10.0 or later with binfmt_misc")
+    variables = {"BASE_IMAGE": base_for_both(), "PLATFORM": "linux/arm64", "HOME": "/nonexistent"}
+    begun = time.monotonic()
+    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, **variables) as arm:
+        built = time.monotonic() - begun
+        (name,) = docker_says("ps", "--filter", f"publish={arm.port}", "--format", "{{.ID}} {{.Image}}")
+        container, image = name.split()
+        assert image.endswith("-arm64")
+        assert docker_says("exec", container, "uname", "-m") == ["aarch64"]
+        pairs = [
+            (Server(arm.port).predict(file).json(), served.server.predict(file).json())
+            for file in map(encoded, images[:50])
+        ]
+    assert [theirs["category"] for theirs, _ in pairs] == [ours["category"] for _, ours in pairs]
+    apart = max(abs(theirs["confidence"] - ours["confidence"]) for theirs, ours in pairs)
+    assert apart <= 1e-4
+    told = f"{len(pairs)} of {len(pairs)} labels equal, confidences within {apart:.0e}, emulated, of cached layers, up"
+    soak.record("the_image_for_arm64_answers_as_this_machine_does", f"{told} in {built:.0f} s")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_podman_serves_it_too_and_leaves_nothing(checkout: Path, images: NDArray[np.uint8]) -> None:
+    if not shutil.which("podman") or checkouts.run(["podman", "info"], cwd=checkouts.ROOT).returncode:
+        lacking("no podman answers here")
+    listed = ["podman", "ps", "--all", "--format", "{{.Ports}}"]
+    with started("make", "serve", "RUNTIME=podman", at=checkout) as server:
+        assert Server(server.port).predict(encoded(images[0])).status == 200
+        assert f"127.0.0.1:{server.port}->" in checkouts.run(listed, cwd=checkouts.ROOT).stdout
+    assert f":{server.port}->" not in checkouts.run(listed, cwd=checkouts.ROOT).stdout

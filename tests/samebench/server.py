@@ -102,6 +102,8 @@ def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
         try:
             assert process.stdout
             line = process.stdout.readline()
+            if line.startswith("onnxruntime "):  # it warns of processors that it does not know, such as emulated ones
+                line = process.stdout.readline()
             assert line, Path(said.name).read_text()
             yield Server(process, line, Path(said.name).read_text())
         finally:
