@@ -12,9 +12,8 @@ from apparel import checkpoint, data
 from apparel.run import Run
 from apparel.settings import Asked
 from apparel.shards import workers
-from apparel.train import choose_device
 from apparel.training import Training
-from samebench import cores, determinism
+from samebench import accelerator, cores, determinism
 
 SAVES = 20
 STEPS = 20  # trained between two saves, so that both are measured under the same load
@@ -53,7 +52,7 @@ def measure() -> Cost:
     place.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=place) as home, workers(cores.allowed()) as pool:
         run = Run.start(Path(home))
-        at_work = Training(settings, known, run=run, pool=pool, device=choose_device(settings))
+        at_work = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
         at_work.best_weights = copy.deepcopy(at_work.model.network.state_dict())  # as from the first epoch on
         batches = cycle(at_work.batches())
         for _ in range(SAVES):

@@ -1,8 +1,22 @@
-"""Every test process holds the CPU level before torch is loaded, as every door of ours does."""
+"""Every test process holds the CPU level before torch is loaded, as every door of ours does, and keeps off the GPU."""
 
+import os
 import signal
+
+import pytest
 
 from samebench import determinism
 
+# For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
+ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
 determinism.pin()
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
+
+
+@pytest.fixture
+def gpu() -> dict[str, str | None]:
+    """The variables by which a process of ours takes the GPU; skips unless GPU= asks for one, then required."""
+    if ASKED["GPU"] in {None, "", "0"}:
+        pytest.skip("needs a GPU: make test GPU=1")
+    return ASKED

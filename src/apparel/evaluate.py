@@ -15,7 +15,7 @@ from torch import Tensor, bincount
 from apparel import data
 from apparel.model import Model
 from apparel.run import RUNS, Run
-from samebench import command, determinism, files
+from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 
 
@@ -81,7 +81,9 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
 
 def evaluate(run: Run, *, source: str = "") -> str:
     """Ask the run's model about the test images, draw `confusion.png` into the run, return the table."""
+    device = accelerator.choose()
     model = Model.load(run.weights)
+    model.network.to(device)
     test = data.load(source or run.settings().data).test()
     predicted = model.predict(test.images).argmax(1)
     matrix = confusion(test.labels, predicted, categories=len(model.labels))

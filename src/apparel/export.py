@@ -29,7 +29,7 @@ from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
 from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
 from apparel.settings import Budgets, told
-from samebench import command, determinism, files
+from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
 
@@ -283,6 +283,7 @@ def main(argv: Sequence[str]) -> int:
         fast = run.settings().fast
         determinism.reexecute(fast=fast)
         determinism.pin(fast=fast)
+        accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way
         print(export(run, question, source=question.data))
     except Exceeded as exceeded:
         print(f"error: {run.directory}: not exported, {exceeded}", file=sys.stderr)

@@ -15,7 +15,7 @@ from apparel import data, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.train import PLACES, train
-from samebench import command, determinism, receipt
+from samebench import accelerator, command, determinism, receipt
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 
@@ -52,7 +52,9 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def golden(question: Question) -> tuple[int, str]:
-    """The same for the golden run, whose hash stands in git for each architecture; only its data may lie elsewhere.
+    """The same for the golden run, whose hash stands in git for each architecture, and each model of GPU.
+
+    Only its data may lie elsewhere.
 
     Raises Refusal naming each other setting that was given.
     """
@@ -63,7 +65,8 @@ def golden(question: Question) -> tuple[int, str]:
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
         raise Refusal(f"--quick with {', '.join(others)}: {remedy}")
-    architecture = platform.machine()
+    gpu = accelerator.facts(accelerator.choose(QUICK.device)).get("gpu")
+    architecture = "+".join([platform.machine(), *([gpu["model"].replace(" ", "-")] if gpu else [])])
     expected = data.listing(GOLDEN).get(architecture)
     got = trial.train(QUICK, trial.part(data.load(question.data), images=PART)).model.digest()
     if not expected:

@@ -29,7 +29,7 @@ class Settings:
     weight_decay: float = told(0.0005, "pull of the weights towards zero")
     label_smoothing: float = told(0.1, "share of a label that goes to all ten")
     fast: bool = told(False, "the machine's full speed instead of the same bits everywhere")
-    device: Device = told("auto", "auto takes what this torch was built for")
+    device: Device = told("auto", "auto: cuda with GPU=1, cpu without")
 
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""

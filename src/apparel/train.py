@@ -12,15 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from apparel import checkpoint, data
 from apparel.checkpoint import Checkpoint
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import crew, workers
 from apparel.training import Training, precision
-from samebench import command, cores, determinism, files, receipt
+from samebench import accelerator, command, cores, determinism, files, receipt
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
 
@@ -42,7 +40,7 @@ def train(
     Lacking before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
     determinism.pin(fast=settings.fast)
-    device = choose_device(settings)
+    device = accelerator.choose(settings.device)
     known = load(settings)
     count, each = crew(settings, cores=threads or cores.allowed())
     facts = {
@@ -138,16 +136,6 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
     if epochs == done and run.receipt.get("state") == "done":
         raise Refusal(f"{run.directory}: done, all {done} epochs; give more with --epochs, or start a new run")
-
-
-def choose_device(settings: Settings) -> torch.device:
-    """The device that the settings ask for. Raises Lacking for a GPU that is not visible."""
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.version.cuda else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise Lacking("no GPU is visible to this process; start it with one, or take --device cpu")
-    return torch.device(name)
 
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:

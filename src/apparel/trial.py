@@ -11,9 +11,8 @@ from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import crew, workers
-from apparel.train import choose_device
 from apparel.training import Training
-from samebench import command, cores
+from samebench import accelerator, command, cores
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def train(settings: Settings, known: Data) -> Trial:
     ):
         run = Run.start(Path(home), settings=asdict(settings))
         try:
-            Training(settings, known, run=run, pool=pool, device=choose_device(settings)).fit(stopped)
+            Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device)).fit(stopped)
         finally:
             run.release()
         return Trial(Model.load(run.weights), run.receipt["history"])

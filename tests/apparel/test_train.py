@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -174,9 +175,19 @@ def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Pat
 def test_a_gpu_that_is_not_there_is_lacking(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(Lacking, match="no GPU is visible"):
+    with pytest.raises(Lacking, match=r"^--device cuda: "):
         train.train(dataclasses.replace(QUICK, device="cuda"), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_training_on_the_cpu_never_starts_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", torch.version.cuda or "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for name in ("init", "_lazy_init", "get_device_properties", "get_device_capability"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("CUDA was started"))
+    assert train.train(dataclasses.replace(QUICK, epochs=1), runs=tmp_path).receipt["device"] == "cpu"
+    assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "torch's optimizers look for a GPU at each step"
 
 
 def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

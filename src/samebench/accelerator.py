@@ -1,0 +1,195 @@
+"""The GPU: what `GPU=` asks for, why a machine can't give it, and what it is.
+
+    python -m samebench.accelerator COMMAND…    becomes COMMAND where the GPU that `GPU=` asks for is there
+
+Without `GPU=` nothing touches CUDA, even where there is one; with it nothing falls back to the CPU.
+"""
+
+import ctypes
+import importlib.util
+import os
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samebench import command
+from samebench.command import Lacking, Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+DRIVER, MANAGEMENT = "libcuda.so.1", "libnvidia-ml.so.1"
+NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+LOSSES = ("CUDA error", "CUDA driver error", "cuDNN error", "NCCL error")  # how torch begins to tell of them
+OURS = "device-side assert"  # a wrong index, say: the GPU is well, and the program is to be mended
+
+
+def wanted() -> bool:
+    """Whether `GPU=` asks for one."""
+    return os.environ.get("GPU", "") not in {"", "0"}
+
+
+def picked(asked: str) -> str:
+    """The GPUs of `GPU=` as CUDA takes them: `0,2`, or nothing for all. Raises Refusal for what it can't be."""
+    if asked in {"1", "all"}:
+        return ""
+    numbers = asked.removesuffix(",").split(",")
+    if "," not in asked or not all(each.isdecimal() for each in numbers) or len(set(numbers)) < len(numbers):
+        raise Refusal(f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,")
+    hidden = [each for each in numbers if each not in os.environ.get("CUDA_VISIBLE_DEVICES", asked).split(",")]
+    if hidden:
+        within = f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}"
+        raise Refusal(f"GPU={asked}: {hidden[0]} is not in {within}; give GPU=1 for what is, or unset it")
+    return ",".join(numbers)
+
+
+def require(asked: str = "") -> None:
+    """Let CUDA see the GPUs that `GPU=` asks for. Raises Lacking with the cause and the remedy where it can't have one.
+
+    `asked` is how it was asked for where it was not by `GPU=`. Needs no torch in this process.
+    """
+    if wanted():
+        asked = f"GPU={os.environ['GPU']}"
+        if chosen := picked(os.environ["GPU"]):
+            os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi numbers them
+    built_for = cuda()
+    if built_for is None:
+        remedy = "start anew, from outside, with GPU=1 (in an editor: the GPU devcontainer)"
+        raise Lacking(f"{asked}: the torch of this workspace is built without CUDA; {remedy}")
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}:
+        raise Lacking(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
+    if reason := _unfit(built_for):
+        raise Lacking(f"{asked}: {reason}")
+
+
+def choose(asked: str = "auto") -> "torch.device":
+    """The device for `--device`: with auto a GPU where `GPU=` asks for one, else the CPU.
+
+    Raises Lacking where a GPU is asked for and can't be had, Refusal for `GPU=` together with cpu. For the CPU it
+    hides every GPU from this process: torch's optimizers look for one at each step.
+    """
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    if asked == "cpu" and wanted():
+        raise Refusal(f"GPU={os.environ['GPU']} and --device cpu contradict each other; leave one of them out")
+    if asked != "cuda" and not wanted():
+        if torch.version.cuda:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return torch.device("cpu")
+    require("--device cuda")
+    _start()
+    return torch.device("cuda")
+
+
+def facts(device: "torch.device") -> dict[str, Any]:
+    """What a receipt tells of the GPU; nothing for the CPU."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    if device.type != "cuda":
+        return {}
+    known = torch.cuda.get_device_properties(device)
+    cudnn = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+    return {
+        "gpu": {
+            "model": known.name,
+            "sm_count": known.multi_processor_count,
+            "compute_capability": f"{known.major}.{known.minor}",
+            "driver": driver(),
+            "cuda": torch.version.cuda,
+            "cudnn": f"{cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}",
+        }
+    }
+
+
+def lost(error: BaseException) -> str:
+    """Why the GPU is gone, in one line, where `error` is how torch tells of it; otherwise nothing."""
+    first = str(error).partition("\n")[0]
+    return first if isinstance(error, RuntimeError) and first.startswith(LOSSES) and OURS not in first else ""
+
+
+def cuda() -> str | None:
+    """The CUDA version that the installed torch is built for, None without; torch is not loaded for it."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    version: str | None = runpy.run_path(str(Path(found.origin).with_name("version.py")))["cuda"]
+    return version
+
+
+def driver() -> str | None:
+    """The version of the NVIDIA driver, such as 580.65.06; None where it does not tell."""
+    management = _library(MANAGEMENT)
+    if management is None or management.nvmlInit_v2():
+        return None
+    told = ctypes.create_string_buffer(96)
+    failed = management.nvmlSystemGetDriverVersion(told, len(told))
+    return None if failed else told.value.decode()
+
+
+def _unfit(built_for: str) -> str:
+    """Why CUDA can't start here, with the remedy; nothing where it can."""
+    library = _library(DRIVER)
+    if library is None:
+        if os.environ.get("SAMEBENCH") and os.environ.get("SAMEBENCH_RUNTIME") != "local":
+            return "no NVIDIA driver in this container, which was given no GPU; start anew, from outside, with GPU=1"
+        return f"no NVIDIA driver on this machine ({DRIVER} is not there); install one, or leave the GPU out"
+    version, count = ctypes.c_int(), ctypes.c_int()
+    library.cuDriverGetVersion(ctypes.byref(version))
+    major, minor = divmod(version.value, 1000)
+    if major < int(built_for.partition(".")[0]):
+        return (
+            f"the NVIDIA driver is too old, it knows CUDA {major}.{minor // 10} and torch needs {built_for}; "
+            "install a newer one"
+        )
+    failed = library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count))
+    if failed == NO_DEVICE or not (failed or count.value):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hint = f"CUDA_VISIBLE_DEVICES={visible} names none that is there" if visible else "the driver finds none"
+        return f"no GPU is visible, {hint}; compare with nvidia-smi on the host"
+    if failed:
+        return f"the NVIDIA driver does not start (CUDA error {failed}); run nvidia-smi, reboot after an update"
+    return ""
+
+
+def _start() -> None:
+    """Start CUDA in this process. Raises Lacking for a GPU that torch has no code for."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        has = torch.cuda.get_device_capability()
+    except RuntimeError as error:
+        raise Lacking(f"torch can't use the GPU ({str(error).partition(chr(10))[0]}); run nvidia-smi") from error
+    needed = min((_capability(each) for each in torch.cuda.get_arch_list()), default=(0, 0))
+    if has < needed:
+        name = torch.cuda.get_device_name()
+        least = "{}.{}".format(*needed)
+        raise Lacking(f"{name}: compute capability {has[0]}.{has[1]}, torch needs {least}; take a newer GPU")
+
+
+def _capability(architecture: str) -> tuple[int, int]:
+    """Such as (9, 0) of sm_90, sm_90a or compute_90."""
+    digits = "".join(each for each in architecture.partition("_")[2] if each.isdecimal())
+    return int(digits[:-1]), int(digits[-1])
+
+
+def _library(name: str) -> Any:
+    """A library of the driver; None where there is none."""
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
+def main(argv: Sequence[str]) -> None:
+    """Become the command in `argv` once the GPU is there."""
+    if wanted():
+        require()
+    if argv:
+        os.execvp(argv[0], [*argv])  # noqa: S606 - what make asks for, no shell
+
+
+if __name__ == "__main__":
+    command.run(main)
