@@ -10,7 +10,9 @@
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
-#   make build GPU=1                          the GPU workspace
+#   make train GPU=1                          on the GPU, of any target; without one: code 3, and never the CPU instead
+#   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
+#   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 
@@ -25,8 +27,9 @@ RUN ?=
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
-BENCH := $(if $(SAMEBENCH),,$(RUNTIME_SH))
-SERVICE = $(if $(SAMEBENCH),,$(RUNTIME_SH) --serve $(1))
+HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
+BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
+SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 
 ASKED = $(if $(DATA),--data "$(DATA)") $(ARGS)
 FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(ASKED)

@@ -3,6 +3,7 @@
 #
 #   sh src/samebench/runtime.sh COMMAND…    prepares the runtime if need be, then becomes COMMAND in it
 #   sh src/samebench/runtime.sh --build     builds the image and says what it is
+#   sh src/samebench/runtime.sh --check     only checks that the runtime has what GPU= asks for
 #   sh src/samebench/runtime.sh --serve PORT COMMAND…
 #                                           the same for a server: publishes its PORT on the host's loopback, and no
 #                                           container is left when it ends; `COMMAND --health` says how it is
@@ -15,7 +16,8 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies.
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
+# TORCH_INDEX, proxies.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -31,11 +33,22 @@ quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
 platform= # of its image, where it is not this machine's
 
+# GPU= asks for nothing, for all that there are, or for some by the numbers that nvidia-smi gives them.
+wrong_gpu() { fail 2 "GPU=$GPU: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,"; }
+flavour=gpu venv=.venv-gpu gpus=''
 case ${GPU:-} in
 '' | 0) flavour=cpu venv=.venv ;;
-1) flavour=gpu venv=.venv-gpu ;;
-*) fail 2 "GPU=$GPU: give GPU=1, or nothing" ;;
+1 | all) gpus=${CUDA_VISIBLE_DEVICES:-all} ;;
+*[!0-9,]* | ,* | *,,*) wrong_gpu ;;
+*,*) gpus=${GPU%,} ;;
+*) wrong_gpu ;; # GPU=2: the third, or two of them?
 esac
+seen=,
+for each in $(printf '%s' "$gpus" | tr , ' '); do
+    case $seen in *,$each,*) wrong_gpu ;; esac
+    case ,${CUDA_VISIBLE_DEVICES:-$gpus}, in *,$each,*) ;; *) fail 2 "GPU=$GPU: $each is not in CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES; give GPU=1 for what is, or unset it" ;; esac
+    seen=$seen$each,
+done
 
 # What the user has set for other tools serves here too, so that `make` alone works behind a proxy or without a network.
 WHEELHOUSE=${WHEELHOUSE:-${PIP_FIND_LINKS:-}}
@@ -75,6 +88,85 @@ choose_runtime() {
     esac
     [ -n "$quiet" ] || say "runtime: $RUNTIME ($reason)"
 }
+
+# ---- the GPU ----
+
+driver=580 # the least that CUDA 13 takes (NVIDIA, CUDA Compatibility, table 1); docker/gpu.lock has CUDA 13
+
+# Refuses, before any work, what is certain not to be there. What only CUDA itself can tell is accelerator.py's affair.
+check_gpu() {
+    [ -n "$gpus" ] || return 0
+    case ${CUDA_VISIBLE_DEVICES-all} in '' | -1) fail 3 "GPU=$GPU: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it" ;; esac
+    ! engine_is_elsewhere || return 0
+    check_driver
+    case $RUNTIME in docker) check_docker_toolkit ;; podman) check_podman_toolkit ;; esac
+}
+
+# On another machine, which has drivers of its own.
+engine_is_elsewhere() {
+    case $RUNTIME in
+    docker) case $(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) in http*://* | npipe://* | ssh://* | tcp://*) ;; *) return 1 ;; esac ;;
+    podman) [ "$(podman info --format '{{.Host.ServiceIsRemote}}' 2>/dev/null)" = true ] ;;
+    *) return 1 ;;
+    esac
+}
+
+check_driver() {
+    if ! command -v nvidia-smi >/dev/null; then
+        # Debian packages it apart from the driver, and Windows' Linux keeps it off the path.
+        [ -e /proc/driver/nvidia/version ] || [ -e /dev/dxg ] || fail 3 "GPU=$GPU: no NVIDIA driver on this machine; install version $driver or newer, or leave GPU out"
+        return 0
+    fi
+    answer=$(nvidia-smi --query-gpu=index,driver_version --format=csv,noheader 2>&1) || case $answer in
+    *"No devices"*) ;;
+    *) fail 3 "GPU=$GPU: the NVIDIA driver does not answer ($(printf '%s' "$answer" | head -n 1)); install version $driver or newer, or reboot after an update" ;;
+    esac
+    case $answer in *"No devices"* | '') fail 3 "GPU=$GPU: no GPU is visible to nvidia-smi on this machine; leave GPU out, or take a machine that has one" ;; esac
+    version=$(printf '%s\n' "$answer" | sed -n '1s/.*, *//p')
+    case ${version%%.*} in
+    '' | *[!0-9]*) ;; # another form than the one we know: not certain
+    *) [ "${version%%.*}" -ge $driver ] || fail 3 "GPU=$GPU: the NVIDIA driver $version is too old for CUDA 13; install version $driver or newer" ;;
+    esac
+    there=$(printf '%s\n' "$answer" | sed -n 's/^\([0-9]*\),.*/\1/p' | tr '\n' ' ')
+    for each in $(printf '%s' "$gpus" | tr , ' '); do
+        case $each in *[!0-9]*) continue ;; esac # all, or a UUID
+        case " $there" in *" $each "*) ;; *) fail 3 "GPU=$GPU: no GPU $each on this machine, nvidia-smi lists ${there% }; take one of these" ;; esac
+    done
+}
+
+toolkit="install nvidia-container-toolkit"
+
+check_docker_toolkit() {
+    for program in nvidia-ctk nvidia-container-runtime-hook nvidia-container-toolkit; do
+        ! command -v $program >/dev/null || return 0
+    done
+    # Docker Desktop has it in a machine of its own.
+    case $(docker info --format '{{json .}}' 2>/dev/null) in *'"nvidia"'* | *nvidia.com/gpu* | *"Docker Desktop"*) return 0 ;; esac
+    fail 3 "GPU=$GPU: the NVIDIA Container Toolkit is missing, without which docker hands over no GPU; $toolkit, then as root: nvidia-ctk runtime configure --runtime=docker, and restart docker"
+}
+
+check_podman_toolkit() {
+    if ! grep -qs nvidia.com/gpu /etc/cdi/* /var/run/cdi/*; then
+        describe="as root: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+        command -v nvidia-ctk >/dev/null || fail 3 "GPU=$GPU: the NVIDIA Container Toolkit is missing, without which podman hands over no GPU; $toolkit, then $describe"
+        case $(nvidia-ctk cdi list 2>/dev/null) in
+        *nvidia.com/gpu*) ;;
+        *) fail 3 "GPU=$GPU: the NVIDIA Container Toolkit has not described the GPU to podman; $describe" ;;
+        esac
+    fi
+}
+
+# The engine's words for it.
+handed_over() {
+    case $gpus:$RUNTIME in
+    :*) ;;
+    all:docker) echo --gpus all ;;
+    *:docker) echo "--gpus \"device=$gpus\"" ;; # quoted for docker itself, which reads a list of options there
+    *:podman) for each in $(printf '%s' "$gpus" | tr , ' '); do echo "--device nvidia.com/gpu=$each"; done ;;
+    esac
+}
+
+# ---- which is ready ----
 
 # The runtime that starts soonest of those that need no setting up; where none is, `auto` decides as ever.
 take_ready() {
@@ -172,6 +264,7 @@ digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$i
 run_in_image() {
     ensure_image
     check="$* --health"
+    [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"
     set -- "$image" "$@"
     # Podman asks systemd for its checks, and refuses to start where there is none.
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
@@ -194,8 +287,9 @@ run_in_image() {
     # Notebooks ask for it from a folder of their own; a name such as synthetic is no path.
     case ${DATA:-} in '' | /*) ;; *) [ ! -e "$DATA" ] || DATA=/workspace/$DATA ;; esac
     [ -z "${DATA:-}" ] || set -- --env "DATA=$DATA" "$@"
+    [ -z "$gpus" ] || set -- --env GPU=1 "$@" # in there are only those that were chosen
     # shellcheck disable=SC2046 # both give words without spaces
-    set -- --init $(whose) $(gpus) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
+    set -- --init $(whose) $(handed_over) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
         --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
         --mount "type=bind,\"source=$PWD\",target=/workspace" "$@"
@@ -292,7 +386,7 @@ stay_with() {
         wait $client || code=$?
         kill -0 $client 2>/dev/null || break
     done
-    [ "$code" != 125 ] || fail 3 "$RUNTIME did not start the container, or died while it ran (see above); try $RUNTIME info, then the same command again"
+    [ "$code" != 125 ] || fail 3 "$RUNTIME did not start the container, or died while it ran (see above); try $RUNTIME info${gpus:+, nvidia-smi}, then the same command again"
     exit "$code"
 }
 
@@ -307,13 +401,6 @@ whose() {
     else
         echo --user "$(id -u):$(id -g)"
     fi
-}
-
-gpus() {
-    case $flavour:$RUNTIME in
-    gpu:docker) echo --gpus all ;;
-    gpu:podman) echo --device nvidia.com/gpu=all ;;
-    esac
 }
 
 # An absolute path, under the name that the command is given. What lies elsewhere is read, as a teammate's receipt is.
@@ -343,7 +430,8 @@ ensure_venv() {
     writable $venv
     if command -v flock >/dev/null && [ -z "${SAMEBENCH_LOCKED:-}" ]; then
         # Two commands at once: the second waits, then finds everything done.
-        SAMEBENCH_LOCKED=1 RUNTIME=local flock $venv.lock sh src/samebench/runtime.sh true
+        [ $flavour = cpu ] && with=0 || with=1
+        GPU=$with SAMEBENCH_LOCKED=1 RUNTIME=local flock $venv.lock sh src/samebench/runtime.sh true
         return
     fi
     say "setting up $venv from the locks: about a minute the first time"
@@ -375,6 +463,7 @@ run_locally() {
     PATH=$PWD/$venv/bin:$PATH
     SAMEBENCH_RUNTIME=local
     export PATH SAMEBENCH_RUNTIME
+    [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"
     unset PYTHONDONTWRITEBYTECODE # where it is set, torch takes twice as long to import and JupyterLab thrice to start
     exec "$@"
 }
@@ -398,14 +487,20 @@ cd "$(dirname "$0")/../.."
 case ${1:-} in
 --build)
     choose_runtime
+    [ -n "${ELSEWHERE:-}" ] || check_gpu # ELSEWHERE=1: the image is for other machines
     [ "$RUNTIME" != local ] || fail 3 "make build: no engine answers; install docker or podman, or work without one: RUNTIME=local needs no image"
     build
+    ;;
+--check)
+    choose_runtime
+    check_gpu
     ;;
 --serve)
     service=$2
     shift 2
     check_port
     choose_runtime
+    check_gpu
     writable data runs .samebench
     if [ "$RUNTIME" = local ]; then run_locally "$@"; fi
     run_in_image "$@"
@@ -423,17 +518,22 @@ case ${1:-} in
     [ "$RUNTIME" != local ] || exit 0 # there they were part of the whole
     say "the tests that drive the engine run beside it, in the local runtime"
     export SAMEBENCH_ENGINE="$RUNTIME"
-    RUNTIME=local
+    RUNTIME=local flavour=cpu venv=.venv gpus= # the GPU is not theirs
     run_locally pytest tests/image "$@"
     ;;
 '') fail 2 "usage: sh src/samebench/runtime.sh COMMAND…" ;;
 *)
     if [ "$1" = --ready ]; then
         shift
-        quiet=1
+        quiet=1 gpus= # git needs none
         [ "${RUNTIME:-auto}" != auto ] || take_ready
     fi
-    [ -n "${SAMEBENCH_LOCKED:-}" ] || choose_runtime
+    if [ -n "${SAMEBENCH_LOCKED:-}" ]; then
+        gpus='' # only sets up
+    else
+        choose_runtime
+        check_gpu
+    fi
     writable data runs # made here, so that no engine makes them as root
     if [ "$RUNTIME" = local ]; then run_locally "$@"; else run_in_image "$@"; fi
     ;;
