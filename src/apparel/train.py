@@ -49,6 +49,7 @@ def train(
         "device": device.type,
         "precision": precision(settings, device),
         "threads": count * each,
+        **accelerator.facts(device),
         **receipt.inputs(),
     }
     resumed = run is not None

@@ -51,6 +51,18 @@ def test_a_receipt_is_as_its_schema_says_from_the_start_to_the_end(
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_receipt_of_a_training_on_a_gpu_tells_of_it(tmp_path: Path) -> None:
+    of_gpu = trained(tmp_path) | {"device": "cuda"}
+    with pytest.raises(Refusal, match="'gpu' is a required property"):
+        receipt.check(of_gpu, tmp_path)
+    gpu: dict[str, Any] = {"model": "H100", "sm_count": 132, "compute_capability": "9.0"}
+    gpu |= {"driver": "580.65.06", "cuda": "13.0", "cudnn": "9.20.0"}
+    then, now = of_gpu | {"gpu": gpu}, of_gpu | {"gpu": gpu | {"model": "H200"}, "weights_sha256": "0" * 64}
+    receipt.check(then, tmp_path)
+    assert reproduce.verdict(then, now)[1].splitlines()[1:] == ["  gpu.model: H100 then, H200 now"]
+
+
+@pytest.mark.usefixtures("tiny")
 def test_the_same_again_is_identical(tmp_path: Path) -> None:
     then, now = trained(tmp_path), trained(tmp_path)
     assert reproduce.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")

@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from samebench import receipt
 from samebench.command import Refusal
@@ -75,10 +76,11 @@ def test_the_inputs_of_two_moments_are_the_same(tree: Path) -> None:
 
 def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Path) -> None:
     before = receipt.inputs()
-    for name in ("src/apparel/run.py", "docker/cpu.lock"):
+    lock = "docker/gpu.lock" if torch.version.cuda else "docker/cpu.lock"
+    for name in ("src/apparel/run.py", lock):
         (tree / name).write_text("")
     lines = receipt.changes(before, receipt.inputs())
-    assert [line.split(":")[0] for line in lines] == ["code.source.src/apparel/run.py", "locks.docker/cpu.lock"]
+    assert [line.split(":")[0] for line in lines] == ["code.source.src/apparel/run.py", f"locks.{lock}"]
     assert all(line.endswith("e3b0c44298fc now") for line in lines)  # SHA-256 of nothing
 
 
