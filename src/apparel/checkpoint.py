@@ -70,6 +70,11 @@ def newest(run: Run) -> Checkpoint | None:
     return None
 
 
+def path(run: Run) -> Path | None:
+    """Where the run's newest checkpoint lies, whole or not; None where it has never saved one."""
+    return next(iter(_newest_first(run)), None)
+
+
 def _load(path: Path, run: Run) -> Checkpoint:
     tensors, facts = sealed.unpack(path, "checkpoint")
     if facts.get("run") != run.name:

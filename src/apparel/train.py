@@ -91,10 +91,21 @@ def recorded(run: Run) -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         run.record(state="interrupted")
-        raise Interrupted(f"{interrupted}; resume with: make train RESUME={run.directory}") from None
-    except BaseException:
+        raise Interrupted(f"{interrupted}; resume with: {resuming(run)}") from None
+    except BaseException as error:
+        if reason := accelerator.lost(error):
+            run.record(state="interrupted")
+            kept = checkpoint.path(run) or "no checkpoint yet"
+            raise Lacking(
+                f"{run.directory}: the GPU is lost ({reason}); {kept}; resume with: {resuming(run)}"
+            ) from error
         run.fail()
         raise
+
+
+def resuming(run: Run) -> str:
+    """The command that goes on with it."""
+    return f"make train {'GPU=1 ' if run.receipt.get('device') == 'cuda' else ''}RESUME={run.directory}"
 
 
 def take_up(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:

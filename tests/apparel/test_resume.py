@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from apparel import checkpoint, data, train
@@ -20,7 +21,7 @@ from apparel.run import OUTCOME, Run, sweep
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench import receipt
-from samebench.command import Interrupted, Refusal
+from samebench.command import Interrupted, Lacking, Refusal
 from tests.commands import call, start
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=2, network="conv")
@@ -69,6 +70,53 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
         dict(each, seconds=0) for each in undisturbed.receipt["history"]
     ]
     assert [each["step"] for each in run.receipt["resumed"]] == [at]
+
+
+@pytest.mark.parametrize(
+    ("at", "kept", "error"),
+    [
+        (
+            5,
+            "checkpoints/step-00000003.safetensors",
+            torch.AcceleratorError("CUDA error: launch failure\nmore"),
+        ),
+        (5, "checkpoints/step-00000003.safetensors", RuntimeError("CUDA error: uncorrectable ECC error encountered")),
+        (2, "no checkpoint yet", RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")),
+    ],
+)
+def test_a_run_that_loses_the_gpu_names_its_checkpoint_and_resumes(
+    at: int, kept: str, error: RuntimeError, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Training.step
+
+    def step(training: Training, batch: torch.Tensor) -> float:
+        if training.steps_done == at - 1:
+            raise error
+        return learn(training, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", step)
+        with pytest.raises(Lacking) as lacking:
+            train.train(QUICK, runs=tmp_path)
+    run = Run.newest(tmp_path)
+    reason = str(error).partition("\n")[0]
+    kept = kept if kept.startswith("no ") else f"{run.directory}/{kept}"
+    resume = f"resume with: make train RESUME={run.directory}"
+    assert str(lacking.value) == f"{run.directory}: the GPU is lost ({reason}); {kept}; {resume}"
+    assert run.receipt["state"] == "interrupted"
+    assert train.train(QUICK, run=run).receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
+
+
+def test_a_run_on_the_gpu_resumes_on_it(tmp_path: Path) -> None:
+    assert train.resuming(Run(tmp_path, {"device": "cuda"})) == f"make train GPU=1 RESUME={tmp_path}"
+
+
+def test_a_run_on_the_gpu_does_not_resume_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=4)
+    facts = {name: run.receipt[name] for name in ("settings", "data_version")}
+    kept = dataclasses.replace(checkpoint.newest(run) or pytest.fail("none"), device="cuda")
+    with pytest.raises(Refusal, match="device: cuda then, cpu now; leave it as it was, or start a new run"):
+        train.agree(run, kept, {**facts, "device": "cpu"})
 
 
 def test_its_curves_have_each_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
