@@ -56,6 +56,11 @@ def pin(*, fast: bool = False) -> None:
     import torch  # noqa: PLC0415 - only once the variables stand
 
     torch.use_deterministic_algorithms(not fast)
+    # On a GPU, left to itself, cuDNN rounds float32 to ten bits of mantissa; to set it touches no GPU.
+    # By its older switches: torch's exporter asks these, and fails where only the newer fp32_precision was set.
+    torch.backends.cudnn.allow_tf32 = fast
+    torch.backends.cuda.matmul.allow_tf32 = fast
+    torch.backends.cudnn.benchmark = fast
     # Filling fresh memory costs 3 to 6 % and guards against operations that we do not use.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(1)

@@ -36,6 +36,17 @@ def test_a_fast_command_starts_again_without_the_variables(tmp_path: Path) -> No
     assert done.stdout == "[None, None, None]\n", done.stderr
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_float32_is_float32_on_a_gpu_but_for_fast(fast: bool, tmp_path: Path) -> None:
+    program = (
+        f"from samebench import determinism\ndeterminism.pin(fast={fast})\nfrom torch import backends, cuda\n"
+        "switches = [backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32, backends.cudnn.benchmark]\n"
+        "print(switches, cuda.is_initialized())"
+    )
+    done = call("-c", program, at=tmp_path)
+    assert done.stdout == f"{[fast] * 3} False\n", done.stderr
+
+
 def test_a_command_that_has_what_it_needs_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.execve", lambda *_: pytest.fail("started again"))
     determinism.reexecute(fast=False)
