@@ -32,6 +32,8 @@ def test_cpu_and_gpu_devcontainer_differ_only_in_image_and_gpu() -> None:
     cpu, gpu = configuration("devcontainer.json"), configuration("gpu/devcontainer.json")
     assert gpu.pop("hostRequirements") == {"gpu": True}
     assert gpu["runArgs"].pop(0) == "--gpus=all"
+    assert gpu["remoteEnv"].pop("GPU") == "1", "as `make` has it: CUDA is required, and never the CPU instead"
+    assert gpu.pop("initializeCommand") == "GPU=1 sh src/samebench/runtime.sh --check"
     assert [(ROOT / ".devcontainer" / cpu["build"].pop("dockerfile")).resolve()] == [ROOT / "docker/cpu.Dockerfile"]
     assert (ROOT / ".devcontainer/gpu" / gpu["build"].pop("dockerfile")).resolve() == ROOT / "docker/gpu.Dockerfile"
     assert (ROOT / ".devcontainer/gpu" / gpu["build"].pop("context")).resolve() == ROOT
