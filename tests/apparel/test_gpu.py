@@ -1,0 +1,84 @@
+"""Training on a GPU: `make test GPU=1`, or these alone with ARGS="-m gpu". Never run yet: nobody here had a GPU."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samebench import receipt
+from tests.commands import call, start
+
+pytestmark = pytest.mark.gpu
+
+GPU = Mapping[str, str | None]
+TRAIN = ("-m", "apparel.train", "--data", "synthetic")
+
+
+def trained(at: Path, gpu: GPU, *words: str) -> dict[str, Any]:
+    """The receipt of the training in `at`."""
+    at.mkdir(exist_ok=True)
+    done = call(*TRAIN, *words, at=at, changes=gpu)
+    assert done.returncode == 0, done.stderr
+    (path,) = at.glob("runs/*/receipt.json")
+    told = receipt.read(path)
+    receipt.check(told, path)
+    assert (told["device"], told["state"]) == ("cuda", "done")
+    return told
+
+
+@pytest.mark.parametrize("network", ["linear", "conv", "residual"])
+def test_the_same_training_twice_gives_the_same_weights(network: str, gpu: GPU, tmp_path: Path) -> None:
+    runs = [trained(tmp_path / name, gpu, "--network", network, "--epochs", "2") for name in "ab"]
+    assert runs[0]["weights_sha256"] == runs[1]["weights_sha256"]
+
+
+def test_a_killed_and_resumed_training_gives_the_same_weights(gpu: GPU, tmp_path: Path) -> None:
+    words = ("--epochs", "20", "--checkpoint-seconds", "0")
+    process = start(*TRAIN, *words, at=tmp_path, changes=gpu)
+    while not list(tmp_path.glob("runs/*/checkpoints/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    resumed = trained(tmp_path, gpu, "--resume", "latest")
+    assert resumed["resumed"]
+    assert resumed["weights_sha256"] == trained(tmp_path / "undisturbed", gpu, *words)["weights_sha256"]
+
+
+def test_a_run_is_reproduced_evaluated_and_exported(gpu: GPU, tmp_path: Path) -> None:
+    trained(tmp_path, gpu, "--batch-size", "32")
+    for words in (
+        ("apparel.evaluate",),
+        ("apparel.export", "--min-test-accuracy", "0", "--max-latency-ms-p99", "1000"),
+        ("apparel.reproduce",),
+    ):
+        done = call("-m", *words, at=tmp_path, changes=gpu)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_fast_training_learns_in_bf16(gpu: GPU, tmp_path: Path) -> None:
+    told = trained(tmp_path, gpu, "--fast", "--batch-size", "32")
+    assert told["precision"] == "bf16"
+    assert told["test_accuracy"] > 0.9
+
+
+def test_the_receipt_tells_what_nvidia_smi_tells(gpu: GPU, tmp_path: Path) -> None:
+    if not shutil.which("nvidia-smi"):
+        pytest.skip("no nvidia-smi here")
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    listed = subprocess.run(query, check=True, capture_output=True, text=True).stdout.splitlines()
+    told = trained(tmp_path, gpu, "--epochs", "1")["gpu"]
+    assert f"{told['model']}, {told['driver']}, {told['compute_capability']}" in listed
+    assert told["sm_count"] > 0
+    assert told["cudnn"] > "9"
+
+
+def test_without_it_the_cpu_is_taken(gpu: GPU, tmp_path: Path) -> None:
+    done = call(*TRAIN, "--epochs", "1", at=tmp_path, changes={**gpu, "GPU": None})
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("runs/*/receipt.json")
+    assert json.loads(path.read_text())["device"] == "cpu"
