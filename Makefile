@@ -4,6 +4,7 @@
 #   make train RUNTIME=local                  auto (default), docker, podman or local
 #   make train DATA=/some/where               data files that are already there
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
+#   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import platform
 import secrets
 import shutil
 import string
@@ -16,6 +17,7 @@ from typing import Any, Self
 from apparel.settings import Settings
 from samebench import files, receipt
 from samebench.command import Lacking, Refusal
+from samebench.group import seen
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -26,10 +28,11 @@ PATIENCE = 5.0  # seconds that another process may take to sweep
 class Run:
     """A run's directory and its receipt, which is written whole or not at all."""
 
-    def __init__(self, directory: Path, receipt: dict[str, Any]) -> None:
-        """Hold what `start` made or `find` found."""
+    def __init__(self, directory: Path, receipt: dict[str, Any], *, leads: bool = True) -> None:
+        """Hold what `start` made or `open` found; who does not lead writes nothing."""
         self.directory = directory
         self.receipt = receipt
+        self.leads = leads
         self._lock: int | None = None
 
     @property
@@ -83,6 +86,25 @@ class Run:
         if not path.is_file():
             raise Refusal(f"{directory}: no run with a receipt there; take one of runs/, or train first")
         return cls(directory, receipt.read(path))
+
+    @classmethod
+    def follow(cls, directory: Path) -> Self:
+        """The run that another process of the group leads: what is recorded is that one's affair.
+
+        Raises Refusal where it can't be seen from here.
+        """
+        if not seen(directory / "receipt.json"):
+            raise Refusal(f"{directory}: not there on {platform.node()}; put runs/ where all machines see the same")
+        return cls(directory, cls.open(directory).receipt, leads=False)
+
+    @classmethod
+    def of_job(cls, home: Path, job: str) -> Self | None:
+        """The newest run in `home` that a job of this name has worked on, if there is one."""
+        for path in sorted(home.glob("*/receipt.json"), reverse=True):
+            with suppress(Refusal):
+                if (run := cls.open(path.parent)).receipt.get("job") == job:
+                    return run
+        return None
 
     @classmethod
     def newest(cls, home: Path, *, state: str = "", accuracy: float = 0) -> Self:
@@ -156,6 +178,8 @@ class Run:
                 self._write()
 
     def _write(self) -> None:
+        if not self.leads:
+            return
         content = json.dumps(self.receipt, indent=2) + "\n"
         files.write(self.directory / "receipt.json", content.encode())
 

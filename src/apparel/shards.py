@@ -1,10 +1,11 @@
-"""A batch as a fixed number of single-threaded shards, summed in a fixed order by any number of threads.
+"""A batch as a fixed number of single-threaded shards, summed in a fixed order by any number of threads and processes.
 
 Why: the sum over a batch rounds differently for each way of cutting it up, so how it is cut up is a setting,
 and only who works on which part is left to the machine.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,60 +13,113 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from apparel.settings import Settings
+from samebench.group import ALONE, Group, own, share
 
 T = TypeVar("T")
 R = TypeVar("R")
+Loss = Callable[[nn.Module, Tensor], Tensor]
+Buffers = dict[str, Tensor]
 
 
-class Shards:
-    """Gradients of one network over the parts of a batch."""
+class Gradients(ABC):
+    """How the gradients of one network over a batch come about: in `count` parts, those of `mine` in this process.
 
-    def __init__(self, network: nn.Module, *, count: int, pool: ThreadPoolExecutor) -> None:
-        """Give each of `count` shards the network's own parameters and its own copy of the buffers.
+    Each part normalises with its own statistics, so that no two write to the same buffer.
+    """
 
-        Each shard normalises with its own statistics, so no two threads write to the same buffer.
-        """
-        self._network = network
-        self._pool = pool
-        shared = {id(parameter): parameter for parameter in network.parameters()}
-        self.replicas = [copy.deepcopy(network, dict(shared)) for _ in range(count)]
+    def __init__(self, network: nn.Module, replicas: list[nn.Module], *, count: int, group: Group) -> None:
+        """Take a replica for each part that is this process's."""
+        self.network, self.replicas, self.count, self.group = network, replicas, count, group
+        self.mine = own(count, group)
 
-    def gradients(self, loss: Callable[[nn.Module, Tensor], Tensor], indices: Tensor) -> float:
+    @abstractmethod
+    def __call__(self, loss: Loss, indices: Tensor) -> float:
         """Put the gradient of the mean loss into the network's parameters; return that loss.
 
-        `loss` takes a network and a shard's indices, which are an equal part of `indices` (N,).
+        `loss` takes a network and the indices of a part, which are an equal share of `indices` (N,).
         """
-        parameters = list(self._network.parameters())
 
-        def work(replica: nn.Module, part: Tensor) -> tuple[float, tuple[Tensor, ...]]:
-            value = loss(replica.train(), part)
-            return float(value.detach()), torch.autograd.grad(value, parameters)
+    def buffers(self) -> list[Buffers]:
+        """The buffers of every part, those of other processes too."""
+        own_ones = [dict(replica.named_buffers()) for replica in self.replicas]
+        counts = share(self.count, size=self.group.size)
+        rows = {name: self.group.gather(torch.stack([each[name] for each in own_ones]), counts) for name in own_ones[0]}
+        return [{name: each[place] for name, each in rows.items()} for place in range(self.count)]
 
-        done = list(self._pool.map(work, self.replicas, indices.chunk(len(self.replicas))))
-        for parameter, *parts in zip(parameters, *(gradients for _, gradients in done), strict=True):
-            parameter.grad = _sum(parts) / len(parts)
-        return sum(value for value, _ in done) / len(done)
+    def restore(self, buffers: list[Buffers]) -> None:
+        """Have what `buffers` gave, once for each part."""
+        for replica, kept in zip(self.replicas, buffers[self.mine], strict=True):
+            for name, buffer in replica.named_buffers():
+                buffer.copy_(kept[name])
 
     def merge(self) -> None:
-        """Give the network the mean of the shards' buffers: what it normalises with when it predicts."""
-        buffers = [dict(replica.named_buffers()) for replica in self.replicas]
-        for name, own in self._network.named_buffers():
+        """Give the network the mean of the parts' buffers: what it normalises with when it predicts."""
+        buffers = self.buffers()
+        for name, merged in self.network.named_buffers():
             parts = [each[name] for each in buffers]
-            own.copy_(_sum(parts) / len(parts) if own.is_floating_point() else parts[0])
+            merged.copy_(_sum(parts) / len(parts) if merged.is_floating_point() else parts[0])
 
 
-def _sum(parts: list[Tensor]) -> Tensor:
-    total = parts[0].clone()
-    for part in parts[1:]:
+class Shards(Gradients):
+    """In shards whose number is a setting: the same bits, whoever works on which."""
+
+    def __init__(self, network: nn.Module, *, count: int, pool: ThreadPoolExecutor, group: Group = ALONE) -> None:
+        """Give each shard the network's own parameters; there are no more processes than shards."""
+        shared = {id(parameter): parameter for parameter in network.parameters()}
+        replicas = [copy.deepcopy(network, dict(shared)) for _ in range(count)[own(count, group)]]
+        super().__init__(network, replicas, count=count, group=group)
+        self.pool = pool
+
+    def __call__(self, loss: Loss, indices: Tensor) -> float:
+        """See Gradients."""
+        parameters = list(self.network.parameters())
+
+        def work(replica: nn.Module, part: Tensor) -> Tensor:
+            value = loss(replica.train(), part)
+            gradients = torch.autograd.grad(value, parameters)
+            return torch.cat([*(gradient.flatten() for gradient in gradients), value.detach().reshape(1)])
+
+        done = torch.stack(list(self.pool.map(work, self.replicas, indices.chunk(self.count)[self.mine])))
+        everyone = self.group.gather(done, share(self.count, size=self.group.size))
+        sizes = [*(each.numel() for each in parameters), 1]
+        *gradients, value = torch.split(_sum(everyone) / self.count, sizes)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        return float(value)
+
+
+class Spread(Gradients):
+    """In one part a process, summed in the order that is quickest: torch sends some while it computes others."""
+
+    def __init__(self, network: nn.Module, *, group: Group) -> None:
+        """Wrap the network; what its buffers hold stays each process's own."""
+        super().__init__(network, [network], count=group.size, group=group)
+        self.wrapped = DistributedDataParallel(network, forward_sync_buffers=False)
+
+    def __call__(self, loss: Loss, indices: Tensor) -> float:
+        """See Gradients."""
+        self.network.zero_grad()
+        (part,) = indices.chunk(self.count)[self.mine]
+        value = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(self.group.gather(value.detach().reshape(1), [1] * self.count).mean())
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    first, *others = parts
+    total = first.clone()
+    for part in others:
         total += part
     return total
 
 
-def crew(settings: Settings, *, cores: int) -> tuple[int, int]:
+def crew(settings: Settings, *, cores: int, group: Group = ALONE) -> tuple[int, int]:
     """How many workers, and with how many of all `cores` each: more than one only for --fast, as it changes sums."""
-    count = min(cores, settings.shards)
+    shards = 1 if settings.fast and group.size > 1 else share(settings.shards, size=group.size)[0]
+    count = min(cores, shards)
     return count, cores // count if settings.fast else 1
 
 

@@ -5,6 +5,7 @@ python -m apparel.train --resume latest
 """
 
 import math
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,15 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from apparel import checkpoint, data
 from apparel.checkpoint import Checkpoint
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import crew, workers
 from apparel.training import Training, precision
-from samebench import accelerator, command, cores, determinism, files, receipt
+from samebench import accelerator, command, cores, determinism, files, launch, receipt
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
+from samebench.group import ALONE, Group, Parted, joined
 
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data"}  # where the data lies is no input; its version is
@@ -33,16 +37,19 @@ def train(
     runs: Path = RUNS,
     threads: int | None = None,
     checkpoint_seconds: float = math.inf,
+    group: Group = ALONE,
 ) -> Run:
     """Train as `settings` say and leave a run in `runs`, or resume `run` from its newest whole checkpoint.
 
-    Neither the number of threads nor checkpoints and interruptions change what comes out. Raises Refusal or
-    Lacking before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
+    Neither the number of threads, nor on a CPU that of processes, nor checkpoints and interruptions change what comes
+    out. Raises Refusal or Lacking before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
     determinism.pin(fast=settings.fast)
-    device = accelerator.choose(settings.device)
-    known = load(settings)
-    count, each = crew(settings, cores=threads or cores.allowed())
+    device = accelerator.choose(settings.device, number=group.local_rank)
+    dealt_out(settings, device, group)
+    with group.one_on_each_machine_first():
+        known = load(settings)
+    count, each = crew(settings, cores=threads or max(1, cores.allowed() // group.local_size), group=group)
     facts = {
         "settings": asdict(settings),
         "data_version": known.version,
@@ -50,20 +57,48 @@ def train(
         "precision": precision(settings, device),
         "threads": count * each,
         **accelerator.facts(device),
+        "processes": {"count": group.size, "machines": group.machines},
+        **({"job": group.job} if group.job else {}),
         **receipt.inputs(),
     }
+    alike(facts, group)
     resumed = run is not None
-    kept = take_up(run, facts) if run else None
-    run = run or Run.start(runs, uncommitted=receipt.uncommitted(), **facts)
+    run, kept = take_up(run, facts, group) if run else (begin(runs, facts, group), None)
     with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
-        training = Training(settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds)
+        training = Training(
+            settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds, group=group
+        )
         if kept:
             training.restore(kept)
-        with recorded(run):
-            if resumed:
+        with recorded(run, group):
+            if resumed and group.leads:
                 resume(run, kept, facts)
             training.fit(stopped)
     return run
+
+
+def dealt_out(settings: Settings, device: torch.device, group: Group) -> None:
+    """Raise Refusal, said by the leader, where a batch can't be dealt out to so many processes."""
+    said = ""
+    if device.type == "cuda" or (settings.fast and group.size > 1):
+        if settings.batch_size % group.size:
+            said = f"setting batch_size={settings.batch_size} can't be dealt out; take a multiple of {group.size}"
+    elif group.size > settings.shards:
+        said = f"there are only {settings.shards} shards to work on; take fewer processes, or --shards {group.size}"
+    if said:
+        raise Refusal(f"{group.size} processes: {said}" if group.leads else "")
+
+
+def alike(facts: Mapping[str, Any], group: Group) -> None:
+    """Raise Refusal where the leader would train something else than this process, naming each fact that differs."""
+    theirs = group.tell(facts)
+    differing = receipt.changes(theirs, facts, but=PLACES, called=("for process 0", f"for process {group.rank}"))
+    (somewhere,) = group.any(bool(differing))
+    if differing:
+        remedy = "give every machine the same checkout and the same words"
+        raise Refusal(f"{platform.node()}: {'; '.join(differing)}; {remedy}")
+    if somewhere:
+        raise Parted("another process has other inputs")
 
 
 def load(settings: Settings) -> data.Data:
@@ -85,13 +120,14 @@ def released(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(run: Run) -> Iterator[None]:
+def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
     """Put an end before the last epoch into the receipt, and tell how to resume after an interruption."""
     try:
         yield
     except Interrupted as interrupted:
         run.record(state="interrupted")
-        raise Interrupted(f"{interrupted}; resume with: {resuming(run)}") from None
+        where = f"{run.directory}: " if isinstance(interrupted, Parted) else ""
+        raise Interrupted(f"{where}{interrupted}; resume with: {resuming(run)}" if group.leads else "") from None
     except BaseException as error:
         if reason := accelerator.lost(error):
             run.record(state="interrupted")
@@ -108,11 +144,32 @@ def resuming(run: Run) -> str:
     return f"make train {'GPU=1 ' if run.receipt.get('device') == 'cuda' else ''}RESUME={run.directory}"
 
 
-def take_up(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
-    """Hold `run` and give its newest whole checkpoint, None where it had not come to its first.
+def begin(runs: Path, facts: Mapping[str, Any], group: Group) -> Run:
+    """A new run, which the leader makes."""
+    run = Run.start(runs, uncommitted=receipt.uncommitted(), **facts) if group.leads else None
+    directory = group.tell(str(run and run.directory))
+    return run or Run.follow(Path(directory))
 
-    Raises Refusal where the run is done, in progress, or would resume with other settings or data than it has.
+
+def take_up(run: Run, facts: Mapping[str, Any], group: Group) -> tuple[Run, Checkpoint | None]:
+    """Hold `run` and load its newest whole checkpoint, None where it had not come to its first.
+
+    Every process reads and verifies it for itself. Raises Refusal where the run is done, in progress, or would resume
+    with other settings or data than it has.
     """
+    kept = hold(run, facts) if group.leads else None
+    directory, step = group.tell([str(run.directory), kept and kept.step])
+    if group.leads:
+        return run, kept
+    run = Run.follow(Path(directory))
+    kept = None if step is None else checkpoint.newest(run)
+    if (kept and kept.step) != step:
+        raise Refusal(f"{directory}: stands at step {kept and kept.step} on {platform.node()}, at {step} for process 0")
+    return run, kept
+
+
+def hold(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
+    """Keep others out of `run`, and give its newest whole checkpoint. Raises Refusal as `take_up` does."""
     alone = run.hold()
     try:
         if alone:
@@ -133,7 +190,8 @@ def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     print("\n  changed since it began: ".join([f"{run.directory}: resumes after step {step}", *changed]), flush=True)
     entry = {"at": now(), "step": step, "changed": changed, "commit": facts["code"]["commit"]}
     uncommitted = receipt.uncommitted() if code_changed else b""
-    run.resume(entry, uncommitted=uncommitted, settings=facts["settings"], history=kept.history if kept else [])
+    new = {name: facts[name] for name in ("settings", "processes", "job") if name in facts}
+    run.resume(entry, uncommitted=uncommitted, history=kept.history if kept else [], **new)
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
@@ -160,12 +218,30 @@ def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:
     return parse(defaults=asdict(run.settings())), run
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse, pin, train, tell where the run is."""
+def main(argv: Sequence[str]) -> int | None:
+    """Parse, pin, train, tell where the run is; in as many processes as are asked for."""
     asked, run = ask(argv)
     determinism.reexecute(fast=asked.fast)
-    run = train(asked.alone(), run=run, checkpoint_seconds=asked.checkpoint_seconds)
-    print(f"{run.directory}: done, test accuracy {run.receipt['test_accuracy']:.2%}")
+    if accelerator.wanted():
+        accelerator.require()
+    if (code := launch.torchrun("apparel.train", argv)) is not None:
+        return code
+    with joined(cuda=accelerator.wanted() or asked.device == "cuda") as group:
+        before, done = before_restart(group, asked)
+        run = before or run
+        if not run or not done:
+            run = train(asked.alone(), run=run, checkpoint_seconds=asked.checkpoint_seconds, group=group)
+        if group.leads:
+            print(f"{run.directory}: done, test accuracy {run.receipt['test_accuracy']:.2%}", flush=True)
+    return None
+
+
+def before_restart(group: Group, asked: Settings) -> tuple[Run | None, bool]:
+    """The run that this job began before it was started again, and whether it is done; None for the first time."""
+    found = Run.of_job(RUNS, group.job) if group.job and group.leads else None
+    done = bool(found and found.receipt["state"] == "done" and found.settings().epochs == asked.epochs)
+    directory, done = group.tell([str(found.directory) if found else "", done])
+    return found or (Run(Path(directory), {}, leads=False) if directory else None), done
 
 
 if __name__ == "__main__":

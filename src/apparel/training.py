@@ -22,9 +22,10 @@ from apparel.model import BATCH, Model, Preprocessing
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Shards, in_order
+from apparel.shards import Gradients, Shards, Spread, in_order
 from samebench import determinism
 from samebench.command import Interrupted, Refusal
+from samebench.group import ALONE, Group, own, share
 
 WARM_UP = 0.2  # share of the steps
 
@@ -46,14 +47,26 @@ class Training:
         pool: ThreadPoolExecutor,
         device: torch.device,
         checkpoint_seconds: float = math.inf,
+        group: Group = ALONE,
     ) -> None:
-        """Stand before the first step; a checkpoint is due after each epoch and after `checkpoint_seconds`."""
+        """Stand before the first step; a checkpoint is due after each epoch and after `checkpoint_seconds`.
+
+        All processes of `group` do the same steps, each its part of them; the one that leads writes and speaks.
+        """
         self.settings, self.data, self.run, self.pool, self.device = settings, known, run, pool, device
+        self.group = group
         self.checkpoint_seconds = checkpoint_seconds
         network = networks.make(settings.network, seed=settings.seed).to(device)
+        self.training = known.training.to(device)  # as a whole: 43 MB
         preprocessing = Preprocessing.of(known.training.images)
         self.model = Model(settings.network, network, data.LABELS, preprocessing)
-        self.shards = Shards(network, count=settings.shards, pool=pool)
+        self.gradients: Gradients
+        if settings.fast and group.size > 1:
+            self.gradients = Spread(network, group=group)
+        else:
+            # Of a GPU each part needs all: there are as many shards as devices.
+            count = settings.shards if device.type == "cpu" else group.size
+            self.gradients = Shards(network, count=count, pool=pool, group=group)
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=settings.lr,
@@ -90,13 +103,15 @@ class Training:
 
     def fit(self, stopped: Callable[[], bool]) -> None:
         """Train to the last epoch, keep the best weights, and ask the test images once."""
-        with Curves(self.run.directory) as curves:
-            for step, figures in enumerate(self.history, start=1):
-                curves.add(figures, step=step)
+        with Curves(self.run.directory) if self.group.leads else nullcontext() as curves:
+            if curves:
+                for step, figures in enumerate(self.history, start=1):
+                    curves.add(figures, step=step)
             while len(self.history) < self.settings.epochs:
                 self.train_epoch(stopped)
-                curves.add(self.history[-1], step=len(self.history))
-        best = Model.load(self.run.weights)
+                if curves:
+                    curves.add(self.history[-1], step=len(self.history))
+        best = self.best_model()
         _, accuracy = self.measure(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
@@ -108,27 +123,30 @@ class Training:
     def train_epoch(self, stopped: Callable[[], bool]) -> None:
         """See every training image once, then the validation images; the epoch's figures go into `history`."""
         for batch in tqdm(self.batches()[len(self.losses) :], **self._bar()):
-            if stopped():
+            late = time.monotonic() - self.saved >= self.checkpoint_seconds
+            stop, due = self.group.any(stopped() or self.group.deserted, late)
+            if stop or (due and self.losses):
                 self.save()
+            if stop:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
-            if time.monotonic() - self.saved >= self.checkpoint_seconds:
-                self.save()
-        self.shards.merge()
+        self.gradients.merge()
         validation_loss, accuracy = self.measure(self.model, self.data.validation)
         if not math.isfinite(validation_loss):
             remedy = f"take a lower lr than {self.settings.lr}"
             raise Refusal(f"{self.run.directory}: the loss is {validation_loss}; {remedy}")
         if validation_loss < self.best:
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
-            self.model.save(self.run.weights)
+            if self.group.leads:
+                self.model.save(self.run.weights)
         figures = {
             "train_loss": sum(self.losses) / len(self.losses),
             "validation_loss": validation_loss,
             "validation_accuracy": accuracy,
             "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
         }
-        print(_line(self.epoch, self.settings.epochs, figures), flush=True)
+        if self.group.leads:
+            print(_line(self.epoch, self.settings.epochs, figures), flush=True)
         self.history.append(figures)
         self.losses = []
         self.save()
@@ -141,7 +159,7 @@ class Training:
 
     def step(self, batch: Tensor) -> float:
         """Learn from one batch of indices; return its loss."""
-        value = self.shards.gradients(self.loss, batch)
+        value = self.gradients(self.loss, batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * self.rate()
         self.optimizer.step()
@@ -149,12 +167,11 @@ class Training:
 
     def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of `network` on the training images at `indices` (N,), augmented."""
-        split = self.data.training.take(indices)
+        split = self.training.take(indices.to(self.device))
         images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch)
         with self.precision():
-            logits = network(self.model.preprocessing(images.to(self.device)))
-        smoothing = self.settings.label_smoothing
-        return functional.cross_entropy(logits.float(), split.labels.to(self.device), label_smoothing=smoothing)
+            logits = network(self.model.preprocessing(images))
+        return functional.cross_entropy(logits.float(), split.labels, label_smoothing=self.settings.label_smoothing)
 
     def rate(self) -> float:
         """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
@@ -163,9 +180,24 @@ class Training:
 
     def measure(self, model: Model, split: data.Split) -> tuple[float, float]:
         """Mean loss without smoothing, and accuracy 0 to 1, of `model` on a split."""
-        probabilities = torch.cat(in_order(self.pool, model.predict, torch.split(split.images, BATCH)))
-        loss = functional.nll_loss(probabilities.clamp_min(1e-12).log(), split.labels)
-        return float(loss), float((probabilities.argmax(1) == split.labels).double().mean())
+
+        def ask(indices: Tensor) -> Tensor:
+            part = split.take(indices)
+            probabilities = model.predict(part.images)
+            losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), part.labels, reduction="none")
+            return torch.stack([losses.double().sum(), (probabilities.argmax(1) == part.labels).double().sum()])
+
+        batches = torch.split(torch.arange(len(split)), BATCH)
+        told = in_order(self.pool, ask, batches[own(len(batches), self.group)])
+        mine = torch.stack(told) if told else torch.empty(0, 2, dtype=torch.float64)
+        loss, right = self.group.gather(mine, share(len(batches), size=self.group.size)).sum(0).tolist()
+        return loss / len(split), right / len(split)
+
+    def best_model(self) -> Model:
+        """The model with the best weights so far."""
+        network = copy.deepcopy(self.model.network)
+        network.load_state_dict(self.best_weights)
+        return replace(self.model, network=network)
 
     def precision(self) -> torch.autocast | nullcontext[None]:
         """Autocast to bf16 where that is the precision; otherwise as it is."""
@@ -174,7 +206,9 @@ class Training:
 
     def save(self) -> None:
         """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""
-        checkpoint.save(self.run, self.state())
+        state = self.state()
+        if self.group.leads:
+            checkpoint.save(self.run, state)
         self.saved = time.monotonic()
 
     def state(self) -> Checkpoint:
@@ -182,8 +216,8 @@ class Training:
         tensors = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
         tensors |= _below("network", self.model.network.state_dict())
         tensors |= _below("best", self.best_weights)
-        for place, replica in enumerate(self.shards.replicas):
-            tensors |= _below(f"shard.{place}", dict(replica.named_buffers()))
+        for place, buffers in enumerate(self.gradients.buffers()):
+            tensors |= _below(f"shard.{place}", buffers)
         for place, moments in self.optimizer.state_dict()["state"].items():
             tensors |= _below(f"optimizer.{place}", moments)
         return Checkpoint(
@@ -198,15 +232,20 @@ class Training:
 
     @torch.no_grad()
     def restore(self, kept: Checkpoint) -> None:
-        """Stand where `kept` was made. Raises Refusal where it was made by code whose state looks different."""
+        """Stand where `kept` was made. Raises Refusal where it was made by code whose state looks different.
+
+        With `fast` each process has a part of the batch, so it also refuses another number of them.
+        """
         network = self.model.network
         parameters = list(network.parameters())
+        parts = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
+        if parts and len(parts) != self.gradients.count:
+            remedy = "resume with as many processes as it had"
+            raise Refusal(f"{self.run.directory}: {len(parts)} parts a batch, here {self.gradients.count}; {remedy}")
         try:
             network.load_state_dict(_of("network", kept.tensors))
             self.best_weights = _of("best", kept.tensors)
-            for place, replica in enumerate(self.shards.replicas):
-                for name, buffer in replica.named_buffers():
-                    buffer.copy_(kept.tensors[f"shard.{place}.{name}"])
+            self.gradients.restore([_of(f"shard.{place}", kept.tensors) for place in range(self.gradients.count)])
             for name, tensor in _of("optimizer", kept.tensors).items():
                 number, _, key = name.partition(".")
                 parameter = parameters[int(number)]
@@ -216,11 +255,9 @@ class Training:
             reason = str(error).splitlines()[0]
             raise Refusal(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
         self.history, self.seconds_before = kept.history, kept.seconds
-        if self.best_weights:
+        if self.best_weights and self.group.leads:
             # Written anew: a kill may have come between the model and the checkpoint that knows of it.
-            best = copy.deepcopy(network)
-            best.load_state_dict(self.best_weights)
-            replace(self.model, network=best).save(self.run.weights)
+            self.best_model().save(self.run.weights)
 
     def _bar(self) -> dict[str, Any]:
         return {
@@ -228,7 +265,7 @@ class Training:
             "unit": "step",
             "initial": len(self.losses),
             "total": self.steps,
-            "disable": None,
+            "disable": None if self.group.leads else True,  # None: not on a terminal
             "leave": False,
         }
 

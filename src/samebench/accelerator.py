@@ -64,8 +64,8 @@ def require(asked: str = "") -> None:
         raise Lacking(f"{asked}: {reason}")
 
 
-def choose(asked: str = "auto") -> "torch.device":
-    """The device for `--device`: with auto a GPU where `GPU=` asks for one, else the CPU.
+def choose(asked: str = "auto", *, number: int = 0) -> "torch.device":
+    """The device for `--device`: with auto the GPU of this `number` where `GPU=` asks for one, else the CPU.
 
     Raises Lacking where a GPU is asked for and can't be had, Refusal for `GPU=` together with cpu. For the CPU it
     hides every GPU from this process: torch's optimizers look for one at each step.
@@ -79,8 +79,8 @@ def choose(asked: str = "auto") -> "torch.device":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device("cpu")
     require("--device cuda")
-    _start()
-    return torch.device("cuda")
+    _start(number)
+    return torch.device("cuda", number)
 
 
 def facts(device: "torch.device") -> dict[str, Any]:
@@ -153,12 +153,16 @@ def _unfit(built_for: str) -> str:
     return ""
 
 
-def _start() -> None:
-    """Start CUDA in this process. Raises Lacking for a GPU that torch has no code for."""
+def _start(number: int) -> None:
+    """Start CUDA on this GPU. Raises Lacking where it is not there, or torch has no code for it."""
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
+        if number and number >= (count := torch.cuda.device_count()):
+            raise Lacking(f"process {number} has no GPU of its own, there are {count}; take PROCS={count}")
+        if number:
+            torch.cuda.set_device(number)
         has = torch.cuda.get_device_capability()
     except RuntimeError as error:
         raise Lacking(f"torch can't use the GPU ({str(error).partition(chr(10))[0]}); run nvidia-smi") from error

@@ -60,6 +60,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 def _say(message: object, code: int) -> int:
+    if not str(message):
+        return code  # another process speaks for us
     print(f"error: {message}" if code != INTERRUPTED else message, file=sys.stderr, flush=True)
     return code
 

@@ -25,7 +25,7 @@ NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none 
 
 # Where a receipt keeps what decides the result, and what does not.
 COMPARED = ("settings", "data_version", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
-MACHINE = ("machine", "precision")
+MACHINE = ("machine", "precision", "processes")
 
 
 def inputs() -> dict[str, Any]:
@@ -103,11 +103,12 @@ def changes(
     *,
     among: Collection[str] = COMPARED,
     but: Collection[str] = (),
+    called: tuple[str, str] = ("then", "now"),
 ) -> list[str]:
-    """A line, with both values, for each fact `among` these that differs between two receipts."""
+    """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
     before, after = dict(_flat(then)), dict(_flat(now))
     return [
-        f"{name}: {_told(before.get(name))} then, {_told(after.get(name))} now"
+        f"{name}: {_told(before.get(name))} {called[0]}, {_told(after.get(name))} {called[1]}"
         for name in sorted(before | after)
         if before.get(name) != after.get(name) and _within(name, among) and not _within(name, but)
     ]

@@ -17,7 +17,7 @@
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
 # Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
-# TORCH_INDEX, proxies.
+# TORCH_INDEX, proxies, and what src/samebench/launch.py reads.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -28,6 +28,7 @@ fail() {
     exit "$code"
 }
 
+LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTARTS JOIN_TIMEOUT' # see launch.py
 service= # the port of the server that is asked for
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
@@ -270,8 +271,8 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    for variable in FAST TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
-        eval "[ -z \"\${$variable:-}\" ]" || set -- --env $variable "$@"
+    for variable in FAST $LAUNCH TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
     for variable in DATA RUN; do
@@ -293,6 +294,8 @@ run_in_image() {
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
         --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
         --mount "type=bind,\"source=$PWD\",target=/workspace" "$@"
+    # The processes of several machines reach each other on ports that they choose.
+    [ "${NNODES:-1}" = 1 ] || set -- --network host "$@"
     [ -z "$service" ] || serve "$@"
     [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
     stay_with "$RUNTIME" run --rm --interactive "$@"

@@ -92,7 +92,7 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: dat
         shards = Shards(net, count=2, pool=pool)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         for _ in range(150):
-            value = shards.gradients(loss, torch.arange(16))
+            value = shards(loss, torch.arange(16))
             optimizer.step()
     assert value < 0.01
 
@@ -106,7 +106,7 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> N
 
     whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
     with workers(2) as pool:
-        Shards(net, count=4, pool=pool).gradients(loss, torch.arange(16))
+        Shards(net, count=4, pool=pool)(loss, torch.arange(16))
     for parameter, gradient in zip(net.parameters(), whole, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 

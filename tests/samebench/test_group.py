@@ -1,0 +1,98 @@
+"""Real processes, started by torchrun."""
+
+import itertools
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from samebench import group
+from samebench.group import Group
+from tests import commands
+from tests.samebench.checkout import ROOT
+
+PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "PYTHONWARNINGS": None}
+
+
+def together(*words: str, at: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return commands.call("-m", "tests.samebench.together", *words, at=at, changes=PLACES | variables)
+
+
+@pytest.mark.parametrize(("size", "shares"), [(1, [4]), (2, [2, 2]), (3, [2, 1, 1]), (5, [1, 1, 1, 1, 0])])
+def test_things_are_shared_as_equally_as_can_be_in_their_order(size: int, shares: list[int]) -> None:
+    assert group.share(4, size=size) == shares
+    own = [list(range(4))[group.own(4, Group(rank, size))] for rank in range(size)]
+    assert [*itertools.chain(*own)] == [0, 1, 2, 3]
+    assert [len(each) for each in own] == shares
+
+
+def test_three_processes_hear_and_give_the_same(tmp_path: Path) -> None:
+    done = together(at=tmp_path, PROCS="3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == str(
+        {"any": [True, False], "gathered": [0, 1, 2, 3, 4], "told": {"by": 0}, "size": [3, 3, 1, True]}
+    ) + "\n"  # fmt: skip
+
+
+def test_alone_the_same_words_work_without_torchrun(tmp_path: Path) -> None:
+    assert "'gathered': [0, 1, 2, 3, 4]" in together(at=tmp_path).stdout
+
+
+def test_the_traceback_of_one_comes_first_and_the_others_end_at_once(tmp_path: Path) -> None:
+    done = together("fail", "1", at=tmp_path, PROCS="3")
+    assert done.returncode == 1
+    assert done.stderr.startswith("[rank1]: Traceback")
+    assert "RuntimeError: a mistake of ours" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "killed" not in done.stderr
+
+
+def test_the_exit_code_is_that_of_the_one_that_ended_first(tmp_path: Path) -> None:
+    done = together("refuse", "2", at=tmp_path, PROCS="3")
+    assert done.returncode == 2
+    assert "error: not this one" in done.stderr
+
+
+def free_port() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return str(taken.getsockname()[1])
+
+
+def test_two_machines_meet_at_an_address_whichever_is_there_first(tmp_path: Path) -> None:
+    port = free_port()
+    both = [
+        commands.start(
+            "-m",
+            "tests.samebench.together",
+            at=tmp_path,
+            changes=PLACES
+            | {"NNODES": "2", "NODE_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PROCS": "1"}
+            | {"GLOO_SOCKET_IFNAME": "lo"},
+        )
+        for rank in ("1", "0")
+    ]
+    said = [process.communicate(timeout=100) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert "'size': [2, 1, 2, True]" in "".join(out for out, _ in said)
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1", "Connection refused"), ("nowhere.invalid", "")])
+def test_an_address_where_nobody_is_ends_in_one_line(address: str, reason: str, tmp_path: Path) -> None:
+    port = free_port()
+    wrong = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": address, "MASTER_PORT": port}
+    done = together(at=tmp_path, JOIN_TIMEOUT="2", **wrong)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: MASTER_ADDR={address}, MASTER_PORT={port}, NNODES=2: ")
+    assert reason in line
+
+
+def test_machines_that_never_come_end_the_wait_in_one_line(tmp_path: Path) -> None:
+    alone = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    done = together(at=tmp_path, JOIN_TIMEOUT="2", **alone)
+    assert done.returncode == 3
+    assert "did not find each other within 2 s" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

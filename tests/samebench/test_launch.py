@@ -1,0 +1,60 @@
+import pytest
+
+from samebench.command import Refusal
+from samebench.launch import Launch, verdict
+
+
+def test_nobody_asks_for_several_processes() -> None:
+    assert Launch.of({}) is None
+    assert Launch.of({"NNODES": "1", "JOB": "a"}) is None
+
+
+def test_one_of_several_starts_no_others() -> None:
+    started = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    assert Launch.of({"PROCS": "2", **started}) is None
+
+
+def test_the_words_of_clusters_are_understood() -> None:
+    ours = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1234", "JOB": "b", "RESTARTS": "3"}
+    asked = Launch.of({"NPROC_PER_NODE": "4", **ours})
+    torchruns = {
+        name.replace("JOB", "RDZV_ID").replace("RESTARTS", "MAX_RESTARTS"): value for name, value in ours.items()
+    }
+    assert asked == Launch.of({"PET_NPROC_PER_NODE": "4"} | {f"PET_{name}": value for name, value in torchruns.items()})
+    assert asked
+    words = asked.words("/nowhere")
+    assert {"--nnodes=2", "--nproc-per-node=4", "--max-restarts=3", "--rdzv-endpoint=a:1234", "--rdzv-id=b"} <= set(
+        words
+    )
+    assert any("is_host=False" in word for word in words)
+
+
+def test_the_processes_of_one_machine_open_no_port() -> None:
+    asked = Launch.of({"PROCS": "2"})
+    assert asked
+    assert {"--rdzv-endpoint=/somewhere/machines", "--rdzv-conf=store_type=file"} <= set(asked.words("/somewhere"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"PROCS": "0"}, "PROCS=0: give a number, 1 or more"),
+        ({"PROCS": "many"}, "PROCS=many: give a number"),
+        ({"PROCS": "-1"}, "PROCS=-1"),
+        ({"NNODES": "two"}, "NNODES=two"),
+        ({"NNODES": "2"}, "NNODES=2 without MASTER_ADDR"),
+        ({"NNODES": "2", "MASTER_ADDR": "a", "NODE_RANK": "2"}, "NODE_RANK=2: give a number, 0 to 1"),
+        ({"NNODES": "2", "MASTER_ADDR": "a", "MASTER_PORT": "70000"}, "MASTER_PORT=70000"),
+        ({"NNODES": "2", "MASTER_ADDR": "a", "RESTARTS": "3"}, "RESTARTS=3 with NNODES=2 needs JOB=name"),
+    ],
+)
+def test_an_impossible_wish_is_refused_by_its_name(wish: dict[str, str], said: str) -> None:
+    with pytest.raises(Refusal, match=said):
+        Launch.of(wish)
+
+
+@pytest.mark.parametrize(
+    ("codes", "ours"), [([4, 1, 4], 1), ([4, 3], 3), ([-9, 4], 4), ([4, 4], 4), ([-11], 4), ([2, 4], 2)]
+)
+def test_the_exit_code_is_that_of_the_cause(codes: list[int], ours: int) -> None:
+    assert verdict(codes) == ours

@@ -1,0 +1,40 @@
+"""What each of several processes does in test_group.py: everything that a group can, and one way to end.
+
+python -m tests.samebench.together [fail RANK | refuse RANK]
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from samebench import command, launch
+from samebench.command import Refusal
+from samebench.group import joined, own, share
+
+
+def main(argv: Sequence[str]) -> int | None:
+    if (code := launch.torchrun("tests.samebench.together", argv)) is not None:
+        return code
+    way, *rank = argv or [""]
+    with joined() as group:
+        counts = share(5, size=group.size)
+        mine = torch.arange(5)[own(5, group)]
+        with group.one_on_each_machine_first():
+            first = not group.local_rank
+        if [str(group.rank)] == rank and way == "fail":
+            raise RuntimeError("a mistake of ours")
+        if [str(group.rank)] == rank and way == "refuse":
+            raise Refusal("not this one")
+        told = {
+            "any": group.any(group.rank == 1, False),
+            "gathered": group.gather(mine, counts).tolist(),
+            "told": group.tell({"by": group.rank}),
+            "size": [group.size, group.local_size, group.machines, first],
+        }
+        if group.leads:
+            print(told)
+    return None
+
+
+if __name__ == "__main__":
+    command.run(main)
