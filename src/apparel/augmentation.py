@@ -1,6 +1,5 @@
 """Small changes to an image that leave its category, each a function of (seed, epoch, index)."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,16 +11,18 @@ SHIFT = 1
 def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int) -> Tensor:
     """Images (N, 1, 28, 28) flipped left to right by a coin and shifted by up to SHIFT pixels, edges black.
 
-    `indices` (N,) are the images' places in the training set.
+    `indices` (N,) are the images' places in the training set. What is drawn is drawn on the CPU, what is done with the
+    pixels is done where the images are.
     """
-    places = indices.numpy()
-    draw = {"seed": seed, "epoch": epoch}
-    rows = integers(places, below=2 * SHIFT + 1, purpose="rows", **draw)
-    columns = integers(places, below=2 * SHIFT + 1, purpose="columns", **draw)
-    flips = integers(places, below=2, purpose="flip", **draw)
-    side = images.shape[-1]
-    step = np.arange(side)
-    across = np.where(flips[:, None] == 1, step[::-1], step) + columns[:, None]
-    pixels = ((rows[:, None] + step) * (side + 2 * SHIFT))[:, :, None] + across[:, None, :]
+    places, device, side = indices.numpy(), images.device, images.shape[-1]
+
+    def draw(purpose: str, below: int) -> Tensor:
+        drawn = integers(places, below=below, seed=seed, epoch=epoch, purpose=purpose)
+        return torch.from_numpy(drawn).to(device)[:, None]
+
+    step = torch.arange(side, device=device)
+    down = draw("rows", 2 * SHIFT + 1) + step
+    across = torch.where(draw("flip", 2) == 1, step.flip(0), step) + draw("columns", 2 * SHIFT + 1)
+    pixels = (down * (side + 2 * SHIFT))[:, :, None] + across[:, None, :]
     padded = torch.nn.functional.pad(images, (SHIFT,) * 4).flatten(1)
-    return padded.gather(1, torch.from_numpy(pixels).flatten(1)).view_as(images)
+    return padded.gather(1, pixels.flatten(1)).view_as(images)

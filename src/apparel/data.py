@@ -59,6 +59,10 @@ class Split:
         """The images at `indices` (M,)."""
         return Split(self.images[indices], self.labels[indices])
 
+    def to(self, device: torch.device) -> "Split":
+        """The same on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
     def digest(self) -> str:
         """SHA-256 over shape, images and labels."""
         content = hashlib.sha256(str(tuple(self.images.shape)).encode())
