@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from samebench import cores, determinism, files
 from samebench.command import Refusal
 
@@ -127,6 +125,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def check(receipt: Mapping[str, Any], path: Path) -> None:
     """Raise Refusal, naming the first field of a receipt from `path` that is not as receipt.schema.json says."""
+    import jsonschema  # noqa: PLC0415 - more than a second, for a grammar that we don't use
+
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes()))
     for error in validator.iter_errors(receipt):
         raise Refusal(f"{path}: not a whole receipt, at {error.json_path}: {error.message[:200]}; take another")

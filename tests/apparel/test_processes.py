@@ -113,6 +113,7 @@ def test_told_to_stop_they_stop_at_the_same_step(tmp_path: Path, none_left: list
     assert re.search(r"interrupted in epoch \d+ of 40; resume with: make train RESUME=runs/", line)
 
 
+@pytest.mark.soak
 def test_when_the_launcher_is_killed_nobody_works_on(tmp_path: Path, none_left: list[int]) -> None:
     process = begun(tmp_path, "--epochs", "400", PROCS="2")
     none_left += workers(process)
@@ -121,6 +122,7 @@ def test_when_the_launcher_is_killed_nobody_works_on(tmp_path: Path, none_left: 
     assert receipts(tmp_path)[0]["state"] == "interrupted"
 
 
+@pytest.mark.soak
 def test_a_job_that_is_started_again_takes_its_own_run_up_and_is_done_only_once(alone: str, tmp_path: Path) -> None:
     job = {"JOB": "evening", "PROCS": "2"}
     process = begun(tmp_path, **job)
@@ -131,6 +133,7 @@ def test_a_job_that_is_started_again_takes_its_own_run_up_and_is_done_only_once(
     trained(tmp_path / "other", JOB="morning", PROCS="1")
 
 
+@pytest.mark.soak
 def test_fast_deals_the_batch_out_and_says_so(tmp_path: Path) -> None:
     told = trained(tmp_path, "--fast", "--epochs", "4", PROCS="2")
     assert told["settings"]["fast"]
@@ -141,7 +144,11 @@ def test_fast_deals_the_batch_out_and_says_so(tmp_path: Path) -> None:
     ("words", "said"),
     [
         ((), "5 processes: there are only 4 shards to work on; take fewer processes, or --shards 5"),
-        (("--fast",), "5 processes: setting batch_size=64 can't be dealt out; take a multiple of 5"),
+        pytest.param(
+            ("--fast",),
+            "5 processes: setting batch_size=64 can't be dealt out; take a multiple of 5",
+            marks=pytest.mark.soak,
+        ),
         (("--lr", "0"), "setting lr=0.0 is impossible"),
     ],
 )
