@@ -231,6 +231,19 @@ def test_gpu_is_asked_for_where_it_is_wanted_(checkout: Path, programs: Path) ->
     assert not {"--gpus", "samebench.accelerator", "GPU=1"} & set(words)
 
 
+def test_what_torchrun_needs_goes_along_and_several_machines_share_the_hosts_network(
+    checkout: Path, programs: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    asked = {"RUNTIME": "docker", "PROCS": "2", "JOB": "evening"}
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=asked).stdout.splitlines()
+    assert {("--env", "PROCS"), ("--env", "JOB")} <= set(pairwise(words))
+    assert "--network" not in words
+    asked |= {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a"}
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=asked).stdout.splitlines()
+    assert {("--env", "NNODES"), ("--env", "MASTER_ADDR"), ("--network", "host")} <= set(pairwise(words))
+
+
 @pytest.mark.parametrize(
     ("variables", "docker", "podman"),
     [
