@@ -17,7 +17,7 @@
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
 # Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
-# TORCH_INDEX, proxies, and what src/samebench/launch.py reads.
+# TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -271,7 +271,7 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    for variable in FAST $LAUNCH TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    for variable in FAST $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
