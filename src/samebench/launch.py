@@ -95,11 +95,14 @@ class Launch:
         ]
 
     def reach(self) -> None:
-        """Wait until machine 0 is there, where this is another. Raises Lacking."""
+        """Wait until machine 0 is there, and its name known to itself too. Raises Lacking."""
         begun, reason = time.monotonic(), ""
-        while self.machines > 1 and self.machine:
+        while self.machines > 1 and self.machine is not None:
             try:
-                socket.create_connection((self.address, self.port), timeout=5).close()
+                if self.machine:
+                    socket.create_connection((self.address, self.port), timeout=5).close()
+                else:  # torch would ask itself in vain, and print its stack
+                    socket.getaddrinfo(self.address, self.port)
             except OSError as error:
                 if not reason:
                     print(f"waiting for machine 0 at {self.address}:{self.port}", flush=True)

@@ -79,10 +79,13 @@ def test_two_machines_meet_at_an_address_whichever_is_there_first(tmp_path: Path
     assert "'size': [2, 1, 2, True]" in "".join(out for out, _ in said)
 
 
-@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1", "Connection refused"), ("nowhere.invalid", "")])
-def test_an_address_where_nobody_is_ends_in_one_line(address: str, reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("machine", "address", "reason"),
+    [("1", "127.0.0.1", "Connection refused"), ("1", "nowhere.invalid", ""), ("0", "nowhere.invalid", "")],
+)
+def test_an_address_where_nobody_is_ends_in_one_line(machine: str, address: str, reason: str, tmp_path: Path) -> None:
     port = free_port()
-    wrong = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": address, "MASTER_PORT": port}
+    wrong = {"NNODES": "2", "NODE_RANK": machine, "MASTER_ADDR": address, "MASTER_PORT": port}
     done = together(at=tmp_path, JOIN_TIMEOUT="2", **wrong)
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
