@@ -28,7 +28,7 @@ fail() {
     exit "$code"
 }
 
-LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTARTS JOIN_TIMEOUT GLOO_SOCKET_IFNAME' # see launch.py
+LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTARTS JOIN_TIMEOUT' # see launch.py
 service= # the port of the server that is asked for
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served

@@ -83,7 +83,8 @@ def test_two_nodes_give_the_weights_of_one_process(cluster: Cluster, alone: str,
     assert "resumed" not in told
 
 
-@pytest.mark.parametrize("node", ["n2", pytest.param("n1", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("node", ["n1", "n2"])
 def test_a_node_dies_and_on_another_the_job_goes_on_where_it_was(
     node: str, cluster: Cluster, alone: str, tmp_path: Path
 ) -> None:
