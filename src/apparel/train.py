@@ -98,7 +98,7 @@ def alike(facts: Mapping[str, Any], group: Group) -> None:
         remedy = "give every machine the same checkout and the same words"
         raise Refusal(f"{platform.node()}: {'; '.join(differing)}; {remedy}")
     if somewhere:
-        raise Parted("another process has other inputs")
+        raise Parted("" if group.local_rank else "another process has other inputs")
 
 
 def load(settings: Settings) -> data.Data:
@@ -126,8 +126,10 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
         yield
     except Interrupted as interrupted:
         run.record(state="interrupted")
-        where = f"{run.directory}: " if isinstance(interrupted, Parted) else ""
-        raise Interrupted(f"{where}{interrupted}; resume with: {resuming(run)}" if group.leads else "") from None
+        parted = isinstance(interrupted, Parted)  # then one on each machine says so: the leader may be gone
+        speaks = not group.local_rank if parted else group.leads
+        where = f"{run.directory}: " if parted else ""
+        raise Interrupted(f"{where}{interrupted}; resume with: {resuming(run)}" if speaks else "") from None
     except BaseException as error:
         if reason := accelerator.lost(error):
             run.record(state="interrupted")

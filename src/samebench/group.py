@@ -62,7 +62,7 @@ class Group:
         if self.size == 1:
             return list(answers)
         counts = torch.tensor(answers, dtype=torch.int32)
-        with _together(self.rank):
+        with _together(self.local_rank):
             torch.distributed.all_reduce(counts)
         return [bool(count) for count in counts.tolist()]
 
@@ -73,7 +73,7 @@ class Group:
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
         everyone = [torch.empty_like(padded) for _ in counts]
-        with _together(self.rank):
+        with _together(self.local_rank):
             torch.distributed.all_gather(everyone, padded)
         return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
 
@@ -83,7 +83,7 @@ class Group:
             return value
         said = json.dumps(value).encode() if self.leads else b""
         length = torch.tensor([len(said)])
-        with _together(self.rank):
+        with _together(self.local_rank):
             torch.distributed.broadcast(length, src=0)
             content = torch.frombuffer(bytearray(said), dtype=torch.uint8) if said else torch.empty(0)
             content = content if self.leads else torch.empty(int(length), dtype=torch.uint8)
@@ -132,7 +132,7 @@ def joined(*, cuda: bool = False) -> Iterator[Group]:
     meeting = os.environ.get(MEETING)
     if meeting:
         meeting = f"file://{meeting}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    with _together(rank):
+    with _together(local_rank):
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE
         )
@@ -157,13 +157,13 @@ def meeting_place() -> Iterator[Path]:
 
 
 @contextmanager
-def _together(rank: int) -> Iterator[None]:
+def _together(local_rank: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo, NCCL and the stores have no better one
         reason = re.sub(r"^\[.*?\] |\. .*", "", str(error).splitlines()[0])
         time.sleep(LINGER)
-        raise Parted("" if rank else f"lost the other processes ({reason})") from error
+        raise Parted("" if local_rank else f"lost the other processes ({reason})") from error
 
 
 def _leave() -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from samebench import command, group
-from samebench.command import Lacking, Refusal
+from samebench.command import Interrupted, Lacking, Refusal
 
 PORT = 29500
 JOIN_TIMEOUT = 300
@@ -143,7 +143,7 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
 def _run(asked: Launch, words: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - a second to import
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-    from torch.distributed.elastic.rendezvous.api import RendezvousError  # noqa: PLC0415
+    from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError, RendezvousError  # noqa: PLC0415
     from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
     from torch.distributed.run import config_from_args, parse_args  # noqa: PLC0415
 
@@ -161,6 +161,11 @@ def _run(asked: Launch, words: list[str]) -> int:
         return verdict(list(codes.values()))
     except SignalException:
         return command.INTERRUPTED
+    except RendezvousConnectionError as error:
+        if not asked.machine:
+            raise Lacking(asked.apart(str(error).splitlines()[0])) from error
+        remedy = "start all machines again"
+        raise Interrupted(f"lost machine 0 at {asked.address}:{asked.port}; {remedy}") from error
     except RendezvousError as error:
         reason = (str(error) or "nobody else came").splitlines()[0]
         raise Lacking(asked.apart(reason)) from error
