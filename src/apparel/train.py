@@ -86,6 +86,7 @@ def dealt_out(settings: Settings, device: torch.device, group: Group) -> None:
     elif group.size > settings.shards:
         said = f"there are only {settings.shards} shards to work on; take fewer processes, or --shards {group.size}"
     if said:
+        group.wait()  # who left while others still come in would be said to be lost
         raise Refusal(f"{group.size} processes: {said}" if group.leads else "")
 
 
