@@ -134,7 +134,8 @@ class Training:
         validation_loss, accuracy = self.measure(self.model, self.data.validation)
         if not math.isfinite(validation_loss):
             remedy = f"take a lower lr than {self.settings.lr}"
-            raise Refusal(f"{self.run.directory}: the loss is {validation_loss}; {remedy}")
+            said = f"{self.run.directory}: the loss is {validation_loss}; {remedy}"
+            raise Refusal(said if self.group.leads else "")
         if validation_loss < self.best:
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
             if self.group.leads:
@@ -241,7 +242,8 @@ class Training:
         parts = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
         if parts and len(parts) != self.gradients.count:
             remedy = "resume with as many processes as it had"
-            raise Refusal(f"{self.run.directory}: {len(parts)} parts a batch, here {self.gradients.count}; {remedy}")
+            said = f"{self.run.directory}: {len(parts)} parts a batch, here {self.gradients.count}; {remedy}"
+            raise Refusal(said if self.group.leads else "")
         try:
             network.load_state_dict(_of("network", kept.tensors))
             self.best_weights = _of("best", kept.tensors)

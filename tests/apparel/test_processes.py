@@ -158,3 +158,11 @@ def test_what_is_refused_is_said_once_and_leaves_no_run(words: tuple[str, ...], 
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not receipts(tmp_path)
+
+
+@pytest.mark.soak
+def test_a_loss_that_is_none_is_said_once(tmp_path: Path) -> None:
+    done = call(*TRAIN, "--lr", "1e30", at=tmp_path, changes={"PROCS": "2"})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "the loss is nan; take a lower lr" in line
