@@ -17,7 +17,7 @@ from typing import Any, Self
 from apparel.settings import Settings
 from samebench import files, receipt
 from samebench.command import Lacking, Refusal
-from samebench.group import seen
+from samebench.group import appears
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -93,7 +93,7 @@ class Run:
 
         Raises Refusal where it can't be seen from here.
         """
-        if not seen(directory / "receipt.json"):
+        if not appears(directory / "receipt.json"):
             raise Refusal(f"{directory}: not there on {platform.node()}; put runs/ where all machines see the same")
         return cls(directory, cls.open(directory).receipt, leads=False)
 

@@ -4,7 +4,6 @@ import atexit
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -141,19 +140,12 @@ def joined(*, cuda: bool = False) -> Iterator[Group]:
     _leave()
 
 
-def seen(path: Path, *, patience: float = 30) -> bool:
+def appears(path: Path, *, patience: float = 30) -> bool:
     """Whether it is there, waiting for what another machine has just made on a file system of all."""
     deadline = time.monotonic() + patience
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     return path.exists()
-
-
-@contextmanager
-def meeting_place() -> Iterator[Path]:
-    """A folder that nobody else may enter, for the time that the processes of one machine are there."""
-    with tempfile.TemporaryDirectory(prefix="samebench-") as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -133,11 +134,11 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with gloo a restart would hang or die on the shared one
     asked.reach()
-    with group.meeting_place() as meeting:
+    with tempfile.TemporaryDirectory(prefix="samebench-") as meeting:
         if asked.machines == 1:  # then nothing of it listens beyond loopback
-            os.environ[group.MEETING] = str(meeting)
+            os.environ[group.MEETING] = meeting
             os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-        return _run(asked, [*asked.words(str(meeting)), "-m", module, *argv])
+        return _run(asked, [*asked.words(meeting), "-m", module, *argv])
 
 
 def _run(asked: Launch, words: list[str]) -> int:
