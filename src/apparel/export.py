@@ -110,15 +110,15 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     """
     model = Model.load(run.weights)
     known = data.load(source or run.settings().data)
-    validation, test = known.validation, known.test()
-    temperature = fit_temperature(model.logits(validation.images), validation.labels)
+    test = known.test()
+    logits = model.logits(known.validation.images)
+    temperature = fit_temperature(logits, known.validation.labels)
+    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
     logits = model.logits(test.images)
-    plain, expected = logits.softmax(1), (logits / temperature).softmax(1)
-    confidences = (model.logits(validation.images) / temperature).softmax(1).amax(1)
-    accuracy = float((expected.argmax(1) == test.labels).float().mean())
+    expected = (logits / temperature).softmax(1)
     figures = {
-        "test_accuracy": round(accuracy, 4),
-        "calibration_error_before": round(calibration(plain, test.labels).error, 4),
+        "test_accuracy": round(accuracy(expected, test.labels), 4),
+        "calibration_error_before": round(calibration(logits.softmax(1), test.labels).error, 4),
         "calibration_error": round(calibration(expected, test.labels).error, 4),
         "temperature": temperature,
     }
@@ -128,24 +128,35 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "data_version": known.version,
         "locks": run.receipt["locks"],
         "labels": list(model.labels),
-        "samples": samples(validation, model.predict(validation.images).argmax(1), model.labels),
-        "confidence_floor": round(float(confidences.quantile(DOUBTED)), 3),
+        "samples": samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels),
+        "confidence_floor": round(doubted, 3),
         "figures": figures,
     }
     content = graph(model, temperature, facts)
-    folder = run.directory / "artifact"
-    within(budgets.min_test_accuracy, accuracy, "min_test_accuracy", least=True)
-    within(budgets.max_model_megabytes, len(content) / 1e6, "max_model_megabytes")
+    return finish(content, run.directory / "artifact", budgets, test, expected)
+
+
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """The share of `labels` (N,) that have the highest of `probabilities` (N, 10)."""
+    return float((probabilities.argmax(1) == labels).float().mean())
+
+
+def finish(content: bytes, folder: Path, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
+    """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
+    right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
+    within(budgets.min_test_accuracy, right, "min_test_accuracy", least=True)
+    within(budgets.max_model_megabytes, megabytes, "max_model_megabytes")
     artifact = Artifact.of(content, folder / MODEL)
     difference = check(artifact, test, expected)
     latency = p99(artifact, test)
     within(budgets.max_latency_ms_p99, latency, "max_latency_ms_p99")
-    measured = {**figures, "megabytes": len(content) / 1e6, "difference": difference, "latency": latency}
-    matrix = confusion(test.labels, expected.argmax(1), categories=len(model.labels))
+    figures = artifact.facts["figures"]
+    measured = {**figures, "megabytes": megabytes, "difference": difference, "latency": latency}
+    matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
     write(folder, content, card(artifact, measured, matrix))
     before, after = figures["calibration_error_before"], figures["calibration_error"]
     return (
-        f"{folder}: exported, {len(content) / 1e6:.2f} MB, test accuracy {accuracy:.2%}, "
+        f"{folder}: exported, {megabytes:.2f} MB, test accuracy {right:.2%}, "
         f"p99 {latency:.2f} ms an image, calibration error {before:.2%} before and {after:.2%} after"
     )
 
