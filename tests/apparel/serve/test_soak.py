@@ -148,52 +148,63 @@ def test_bombs_are_refused_or_right_at_once_in_little_memory(server: Server, pid
         )
 
 
+HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\n"
+# What three kinds of slow clients send first, and then each second; and the seconds after which they are closed.
+SLOW = [(b"", b"", 10), (HEAD, b"a: b\r\n", 10), (HEAD + b"content-length: 4000\r\n\r\n", b"x", 30)]
+
+
+async def closed_after(port: int, first: bytes, then: bytes) -> float:
+    """The seconds until the server has answered a slow client with 408 and closed."""
+    begun, said, heard = time.monotonic(), b"", b"nothing yet"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    with suppress(ConnectionResetError):
+        while heard:
+            try:
+                heard = await asyncio.wait_for(reader.read(65536), 1)
+                said += heard
+            except TimeoutError:
+                writer.write(then)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    return time.monotonic() - begun
+
+
+async def slow_crowd(port: int, *, seconds: float) -> list[list[float]]:
+    """200 clients of each kind at a time, for so long: after how many seconds each was closed."""
+    took: list[list[float]] = [[] for _ in SLOW]
+    until = time.monotonic() + seconds
+
+    async def keep(kind: int) -> None:
+        first, then, deadline = SLOW[kind]
+        while time.monotonic() < until - deadline:
+            took[kind].append(await closed_after(port, first, then))
+
+    await asyncio.gather(*(keep(kind) for kind in range(len(SLOW)) for _ in range(200)))
+    return took
+
+
 @pytest.mark.soak
 def test_six_hundred_slow_clients_are_each_closed_in_time(folder: Path, requests: list[Request]) -> None:
     server = start(folder)
+
+    async def both() -> tuple[list[list[float]], Seen]:
+        fast = crowd(server.port, requests, clients=1, seconds=120)
+        return await asyncio.gather(slow_crowd(server.port, seconds=120), fast)
+
     idle = asyncio.run(crowd(server.port, requests, clients=1, seconds=20))
-
-    async def slow(first: bytes, then: bytes, late: list[float]) -> None:
-        begun, said, heard = time.monotonic(), b"", b"nothing yet"
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(first)
-        with suppress(ConnectionResetError):
-            while heard:
-                try:
-                    heard = await asyncio.wait_for(reader.read(65536), 1)
-                    said += heard
-                except TimeoutError:
-                    writer.write(then)
-        assert said.startswith(b"HTTP/1.1 408 ")
-        late.append(time.monotonic() - begun)
-        writer.close()
-
-    async def all_of_them() -> tuple[list[list[float]], Seen]:
-        head = b"POST /predict HTTP/1.1\r\nhost: a\r\n"
-        kinds = [(b"", b"", 10), (head, b"a: b\r\n", 10), (head + b"content-length: 4000\r\n\r\n", b"x", 30)]
-        took: list[list[float]] = [[], [], []]
-        end = time.monotonic() + 120
-
-        async def keep(kind: int) -> None:
-            while time.monotonic() < end - kinds[kind][2]:
-                await slow(*kinds[kind][:2], took[kind])
-
-        slow_ones = asyncio.gather(*(keep(kind) for kind in range(3) for _ in range(200)))
-        seen = await crowd(server.port, requests, clients=1, seconds=120)
-        await slow_ones
-        return took, seen
-
-    took, good = asyncio.run(all_of_them())
+    took, good = asyncio.run(both())
     end(server)
-    worst = [max(each) for each in took]
-    assert all(each > deadline - 1 for each, deadline in zip(map(min, took), (10, 10, 30), strict=True))
-    assert all(latest < deadline + 2 for latest, deadline in zip(worst, (10, 10, 30), strict=True)), worst
+    for each, (_, _, deadline) in zip(took, SLOW, strict=True):
+        assert deadline - 1 < min(each), "closed by the server, and not before"
+        assert max(each) < deadline + 2
     assert (good.wrong, good.lost, set(good.statuses)) == (0, 0, {200})
     assert good.p(0.99) <= 2 * idle.p(0.99), (good.p(0.99), idle.p(0.99))
+    worst = ", ".join(f"{max(each):.1f}" for each in took)
+    counts = ", ".join(f"{len(each)}" for each in took)
     soak.record(
         "slow_clients",
-        f"600 at a time for 120 s: silent, slow head and slow body closed after at most "
-        f"{worst[0]:.1f}, {worst[1]:.1f} and {worst[2]:.1f} s (n = {', '.join(str(len(each)) for each in took)}); "
+        f"600 at a time for 120 s: silent, slow head and slow body closed after at most {worst} s (n = {counts}); "
         f"a good client's p99 {1000 * good.p(0.99):.1f} ms meanwhile, {1000 * idle.p(0.99):.1f} ms alone before",
     )
 
