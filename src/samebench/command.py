@@ -5,16 +5,19 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong use or input, 3 the machine lack
 """
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from samebench import files
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
+
+WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}  # torchrun gives them to what it starts
 
 # What the machine refuses by errno: no space, over quota, read-only, not permitted.
 REFUSED_BY_MACHINE = files.FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -40,23 +43,37 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
     `main` takes the arguments after the program's name and returns None for 0.
     """
-    code = DONE
+    if not os.environ.keys() >= WORKER:
+        sys.exit(_outcome(main))
+    # gloo's threads let go of their last tensor when they get to it. Where Python is being taken down by then,
+    # they abort the process and its exit code is lost: so it ends without Python's own last steps.
+    try:
+        code = _outcome(main)
+    except Exception:  # noqa: BLE001 - to be shown, as Python would
+        sys.excepthook(*sys.exc_info())
+        code = NO
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def _outcome(main: Callable[[Sequence[str]], int | None]) -> int:
     try:
         code = main(sys.argv[1:]) or DONE
         sys.stdout.flush()
     except Refusal as refusal:
-        code = _say(refusal, WRONG_USE)
+        return _say(refusal, WRONG_USE)
     except Lacking as lacking:
-        code = _say(lacking, LACKING)
+        return _say(lacking, LACKING)
     except Interrupted as interrupted:
-        code = _say(interrupted, INTERRUPTED)
+        return _say(interrupted, INTERRUPTED)
     except KeyboardInterrupt:
-        code = _say("interrupted", INTERRUPTED)
+        return _say("interrupted", INTERRUPTED)
     except OSError as error:
         if error.errno not in REFUSED_BY_MACHINE:
             raise
-        code = _say(_one_line(error), LACKING)
-    sys.exit(code)
+        return _say(_one_line(error), LACKING)
+    return code
 
 
 def _say(message: object, code: int) -> int:

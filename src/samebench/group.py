@@ -1,6 +1,5 @@
 """The processes that work on one result together, as torchrun started them; where it did not, this one alone."""
 
-import atexit
 import json
 import os
 import re
@@ -15,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samebench.command import Interrupted
+from samebench.command import WORKER, Interrupted
 
-WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}  # torchrun gives them to what it starts
 MEETING = "SAMEBENCH_MEETING"  # the folder where the processes of one machine find each other, in place of a port
 LINGER = 1.0  # seconds that the one who ended first has to be heard first
 PATIENCE = timedelta(minutes=10)  # for the others to come to the same point
@@ -135,9 +133,10 @@ def joined(*, cuda: bool = False) -> Iterator[Group]:
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE
         )
-    atexit.register(_leave)  # not before: to the others we are there until we have said why we end
+    # Who ends by an exception stays for the others until its process is gone, and has been heard by then.
     yield Group(rank, size, local_rank, local_size, "" if job == "none" else job, os.getppid())
-    _leave()
+    with suppress(RuntimeError):
+        torch.distributed.destroy_process_group()
 
 
 def appears(path: Path, *, patience: float = 30) -> bool:
@@ -156,10 +155,3 @@ def _together(local_rank: int) -> Iterator[None]:
         reason = re.sub(r"^\[.*?\] |\. .*", "", str(error).splitlines()[0])
         time.sleep(LINGER)
         raise Parted("" if local_rank else f"lost the other processes ({reason})") from error
-
-
-def _leave() -> None:
-    """Leave the group; its threads would abort the process at its end."""
-    if torch.distributed.is_initialized():
-        with suppress(RuntimeError):
-            torch.distributed.destroy_process_group()

@@ -46,7 +46,7 @@ class Launch:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self | None:
         """None where nobody asks for more than this process, or it is one of several already. Raises Refusal."""
-        if environment.keys() >= group.WORKER:
+        if environment.keys() >= command.WORKER:
             return None
 
         def find(*names: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import group
+from samebench import command, group
 from samebench.group import Group
 from tests import commands
 from tests.samebench.checkout import ROOT
@@ -53,6 +53,22 @@ def test_the_exit_code_is_that_of_the_one_that_ended_first(tmp_path: Path) -> No
     done = together("refuse", "2", at=tmp_path, PROCS="3")
     assert done.returncode == 2
     assert "error: not this one" in done.stderr
+
+
+@pytest.mark.parametrize(("ending", "code"), [("Refusal('no')", 2), ("Lacking('no')", 3), ("KeyError('no')", 1)])
+def test_one_of_several_processes_keeps_its_exit_code_whatever_its_threads_do_at_the_end(
+    ending: str, code: int, tmp_path: Path
+) -> None:
+    program = f"""
+import atexit, os
+from samebench.command import Lacking, Refusal, run
+atexit.register(os.abort)  # as gloo's threads do at times
+def main(argv): raise {ending}
+run(main)
+"""
+    done = commands.call("-c", program, at=tmp_path, changes=PLACES | dict.fromkeys(command.WORKER, "0"))
+    assert done.returncode == code
+    assert "no" in done.stderr
 
 
 def free_port() -> str:
