@@ -53,7 +53,11 @@ def shown(cluster: Cluster, job: str, state: str) -> bool:
 
 def done(cluster: Cluster, job: str, at: Path, *, seconds: float = 100) -> dict[str, Any]:
     """The receipt, when the job is over."""
-    until(lambda: shown(cluster, job, "COMPLETED"), "the job is not over", seconds=seconds)
+    try:
+        until(lambda: shown(cluster, job, "COMPLETED"), "the job is not over", seconds=seconds)
+    except AssertionError:
+        print(cluster.call("scontrol", "show", "job", job), said(at), cluster.said(), sep="\n")  # pytest shows it
+        raise
     (found,) = receipts(at)
     receipt.check(found, at)
     return found
@@ -72,8 +76,16 @@ def put_back(cluster: Cluster, job: str) -> None:
 
 
 def at_once(cluster: Cluster, job: str) -> None:
-    """Slurm lets a job that it has put back wait two minutes, until the nodes have forgotten it."""
-    cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+    """Slurm lets a job that it has put back wait two minutes, until the nodes have forgotten it.
+
+    It may set them again when the nodes say that they have.
+    """
+
+    def begins() -> bool:
+        cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+        return not shown(cluster, job, "PENDING")
+
+    until(begins, "the job does not begin again")
 
 
 def test_two_nodes_give_the_weights_of_one_process(cluster: Cluster, alone: str, tmp_path: Path) -> None:
