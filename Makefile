@@ -14,6 +14,7 @@
 #   make train GPU=1                          on the GPU, of any target; without one: code 3, and never the CPU instead
 #   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
 #   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
+#   make build CHECK=1                        twice from nothing: the same image, or the files that differ
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 

@@ -6,6 +6,10 @@ FROM scratch AS wheelhouse
 
 FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716}
 
+# Ends each step: what it has written bears a moment that runtime.sh gives, so that the bits don't depend on the day.
+ARG SOURCE_DATE_EPOCH
+ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+
 # An official base names the snapshot it was made from in a comment: taking that as the source freezes apt at the
 # base's own moment. A base without the comment keeps its mirror.
 RUN set -eux; \
@@ -19,7 +23,8 @@ RUN set -eux; \
         python3-pip-whl; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
-    python3 --version
+    python3 --version; \
+    $DATED
 
 # Any UID works: the runtime gives the host user's. This one is for those who start the image without a word; it is the
 # only one of low number, so a devcontainer can renumber it. No useradd: it would write today's date into /etc/shadow.
@@ -28,7 +33,8 @@ RUN set -eux; \
     echo 'bench:x:1000:1000:bench:/home/bench:/bin/bash' >>/etc/passwd; \
     install --directory --owner 1000 --group 1000 --mode 1777 /home/bench; \
     install --directory --owner 1000 --group 1000 /workspace; \
-    id bench
+    id bench; \
+    $DATED
 
 # Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
 RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
@@ -46,7 +52,8 @@ RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
     WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src requirements.lock docker/cpu.lock; \
     # torch/testing holds a file for newer Pythons on purpose.
-    /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv
+    /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv; \
+    $DATED
 
 # One a line and without spaces: the local runtime reads its variables from here.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin

@@ -7,6 +7,10 @@ FROM scratch AS artifact
 
 FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716} AS python
 
+# As in docker/cpu.Dockerfile: ends each step, so that the bits don't depend on the day.
+ARG SOURCE_DATE_EPOCH
+ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+
 # As in docker/cpu.Dockerfile: apt is frozen at the base's own moment, where the base names it.
 RUN set -eux; \
     sed -i -E '/^# https?:\/\/snapshot/{N; s/^# (\S+)\nURIs: .*/URIs: \1\nCheck-Valid-Until: no/}' /etc/apt/sources.list.d/*.sources || true; \
@@ -14,7 +18,8 @@ RUN set -eux; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
-    python3 --version
+    python3 --version; \
+    $DATED
 
 # What installs stays behind in this stage.
 FROM python AS installed
@@ -39,12 +44,19 @@ RUN --mount=type=bind,source=docker/serve.lock,target=/build/docker/serve.lock \
     cd /opt/venv/lib/python3*/site-packages; \
     rm -r onnxruntime/capi/libonnxruntime.so.* onnxruntime/quantization onnxruntime/tools onnxruntime/transformers; \
     rm -r numpy/tests numpy/*/tests; \
-    /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv
+    /opt/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/venv; \
+    $DATED
 
 FROM python
-COPY --from=installed /opt/venv /opt/venv
-COPY --chmod=755 src /srv/src
-COPY --chmod=755 --from=artifact / /srv/artifact
+# Not COPY, which keeps the day on which a folder was made or a file checked out.
+RUN --mount=type=bind,from=installed,source=/opt/venv,target=/build/venv \
+    --mount=type=bind,source=src,target=/build/src \
+    --mount=type=bind,from=artifact,target=/build/artifact \
+    set -eux; \
+    cp --archive /build/venv /opt; \
+    cp --recursive /build/src /build/artifact /srv; \
+    chmod --recursive 755 /srv/src /srv/artifact; \
+    $DATED
 
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin
 ENV LANG=C.UTF-8

@@ -62,12 +62,14 @@ def locks() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """The runtime and its image, the interpreter and torch's build."""
+    """The runtime, its image, what that was made of and by, the interpreter and torch's build."""
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
     return {
         "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
         "image": os.environ.get("SAMEBENCH_IMAGE"),
+        "base": os.environ.get("SAMEBENCH_BASE"),
+        "builder": os.environ.get("SAMEBENCH_BUILDER"),
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "torch": {"version": torch.__version__, "git": torch.version.git_version, "cuda": torch.version.cuda},

@@ -2,7 +2,8 @@
 # Runs a command in the runtime: docker, podman, or the local virtual environment. Nothing but sh is needed to start.
 #
 #   sh src/samebench/runtime.sh COMMAND…    prepares the runtime if need be, then becomes COMMAND in it
-#   sh src/samebench/runtime.sh --build     builds the image and says what it is
+#   sh src/samebench/runtime.sh --build     builds the image and says what it is; with CHECK=1 twice from nothing, and
+#                                           compares; with EXPECT= a digest, or a fingerprint of a teammate's, too
 #   sh src/samebench/runtime.sh --check     only checks that the runtime has what GPU= asks for
 #   sh src/samebench/runtime.sh --serve PORT COMMAND…
 #                                           the same for a server: publishes its PORT on the host's loopback, and no
@@ -16,7 +17,7 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM CHECK EXPECT BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
 # TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
@@ -33,6 +34,8 @@ service= # the port of the server that is asked for
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
 platform= # of its image, where it is not this machine's
+builder= # the engine and its version
+fresh= # --no-cache for a build from nothing
 
 # GPU= asks for nothing, for all that there are, or for some by the numbers that nvidia-smi gives them.
 wrong_gpu() { fail 2 "GPU=$GPU: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,"; }
@@ -87,6 +90,7 @@ choose_runtime() {
         ;;
     *) fail 2 "RUNTIME=$RUNTIME: give auto, docker, podman or local" ;;
     esac
+    builder="$RUNTIME ${answer:-}"
     [ -n "$quiet" ] || say "runtime: $RUNTIME ($reason)"
 }
 
@@ -196,9 +200,22 @@ name_image() {
         cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh
         # shellcheck disable=SC2046 # names without spaces
         [ -z "$artifact" ] || cat .dockerignore "$artifact"/* $(served)
-        printf '%s' "${BASE_IMAGE:-}"
+        printf '%s' "$(cut_off)${BASE_IMAGE:-}"
     ) | sha256 12)${platform:+-${platform#linux/}}
     if [ -n "$artifact" ]; then image=$name:$inputs latest=$name:latest${platform:+-${platform#linux/}}; else image=samebench:$flavour-$inputs latest=samebench:$flavour; fi
+}
+
+# Every file in an image bears one moment, so that its bits don't depend on the day. It is the one after which packages
+# don't exist for our locks: the same in every checkout, however shallow, and without git.
+cut_off() { sed -n 's/^exclude-newer = "\([^"]*\)".*/\1/p' pyproject.toml; }
+epoch() { date -u -d "$(cut_off)" +%s 2>/dev/null || date -u -j -f %Y-%m-%dT%H:%M:%SZ "$(cut_off)" +%s; }
+
+# What the image stands on, and who made it: with the checkout, all that its digest depends on.
+base() {
+    # shellcheck disable=SC2016 # the braces are the Dockerfile's
+    pinned=$(sed -n 's/^FROM ${BASE_IMAGE:-\(.*\)}.*/\1/p' docker/$flavour.Dockerfile)
+    [ -z "${BASE_IMAGE:-}" ] || pinned="$BASE_IMAGE $("$RUNTIME" image inspect --format '{{.Id}}' "$BASE_IMAGE" 2>/dev/null)" || :
+    echo "$pinned"
 }
 
 # The sources that go into the server's image.
@@ -224,6 +241,7 @@ build_image() {
         eval "value=\${$variable:-}"
         [ -z "$value" ] || set -- "$@" --build-arg "$variable=$value"
     done
+    set -- "$@" --build-arg "SOURCE_DATE_EPOCH=$(epoch)" ${fresh:+"$fresh"}
     say "building $image: minutes the first time, then seconds"
     if [ "$RUNTIME" = docker ]; then
         docker buildx version >/dev/null 2>&1 || fail 3 "docker has no buildx: install docker-buildx (or docker-buildx-plugin), or use RUNTIME=local"
@@ -234,7 +252,7 @@ build_image() {
         [ -w "${HOME:-/}" ] || export DOCKER_CONFIG="$work" # where buildx takes notes, for a user without a home
         set -- docker buildx build --provenance=false --output type=image,oci-mediatypes=true,compression=zstd,compression-level=3,force-compression=true "$@"
     else
-        set -- podman build "$@"
+        set -- podman build --timestamp "$(epoch)" "$@"
     fi
     "$@" . >&2 || fail 3 "the $flavour image could not be built (see above)"
     rm -rf "$work"
@@ -249,15 +267,40 @@ unpacked() {
 
 ensure_image() {
     name_image
-    "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || build_image
+    if [ -n "${CHECK:-}" ]; then check_build; else "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || build_image; fi
 }
 
 build() {
     begun=$(date +%s)
     name_image
-    build_image
+    if [ -n "${CHECK:-}" ]; then check_build; else build_image; fi
     bytes=$("$RUNTIME" image inspect --format '{{.Size}}' "$image")
     printf 'samebench:%s  %s  %s  %s MB  %s s\n' $flavour "$image" "$(digest)" $((bytes / 1000000)) $(($(date +%s) - begun))
+}
+
+# Makes the image twice, both times from nothing; names the files that differ, if any do.
+check_build() {
+    fresh=--no-cache
+    build_image
+    made=$image first=$(digest) latest=$image-again image=$image-again
+    build_image
+    second=$(digest)
+    if [ "$first" != "$second" ]; then
+        say "not the same: $first, then $second; the first files that differ:"
+        work=$(mktemp -d)
+        trap 'rm -rf "$work"' EXIT
+        for which in "$made first" "$image second"; do
+            container=$("$RUNTIME" create "${which% *}" true)
+            "$RUNTIME" export --output "$work/${which#* }.tar" "$container"
+            "$RUNTIME" rm "$container" >/dev/null
+        done
+        "$RUNTIME" run --rm --network none --user 0:0 --entrypoint python --env PYTHONPATH=/src --mount "type=bind,\"source=$PWD/src\",target=/src,readonly" \
+            --mount "type=bind,source=$work,target=/check,readonly" "$made" -m samebench.layers /check/first.tar /check/second.tar >&2 || :
+    fi
+    "$RUNTIME" rmi "$image" >/dev/null
+    image=$made fresh=''
+    [ "$first" = "$second" ] || exit 1
+    say "made twice from nothing: $first both times, on $(base), by $builder"
 }
 
 digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$image" | sed 's/^sha256://')"; }
@@ -291,6 +334,7 @@ run_in_image() {
     [ -z "$gpus" ] || set -- --env GPU=1 "$@" # in there are only those that were chosen
     # shellcheck disable=SC2046 # both give words without spaces
     set -- --init $(whose) $(handed_over) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
+        --env "SAMEBENCH_BASE=$(base)" --env "SAMEBENCH_BUILDER=$builder" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
         --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
         --mount "type=bind,\"source=$PWD\",target=/workspace" "$@"

@@ -10,8 +10,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # What the runtime leaves in our environment, and make in that of its children: a fresh user has none of it.
 INHERITED = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
-INHERITED |= {"SAMEBENCH", "SAMEBENCH_RUNTIME", "SAMEBENCH_IMAGE"}
-INHERITED |= {"RUNTIME", "GPU", "CUDA_VISIBLE_DEVICES", "ARGS", "DATA", "FAST", "RUN", "RESUME", "QUICK"}
+INHERITED |= {"SAMEBENCH", "SAMEBENCH_RUNTIME", "SAMEBENCH_IMAGE", "SAMEBENCH_BASE", "SAMEBENCH_BUILDER"}
+INHERITED |= {
+    "RUNTIME",
+    "GPU",
+    "CUDA_VISIBLE_DEVICES",
+    "ARGS",
+    "DATA",
+    "FAST",
+    "RUN",
+    "RESUME",
+    "QUICK",
+    "CHECK",
+    "EXPECT",
+}
 
 FILES = (
     ".dockerignore",
