@@ -25,7 +25,7 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench fingerprint data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -75,6 +75,9 @@ soak: ## the checks that run long
 
 bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for one
 	@$(BENCH) python -m benchmarks $(ARGS)
+
+fingerprint: ## what is installed and set here: make fingerprint >mine.json
+	@$(BENCH) python -m samebench.environment
 
 data: ## fetch the data set, or verify what is there
 	@$(BENCH) python -m apparel.data $(if $(DATA),"$(DATA)") $(ARGS)

@@ -68,5 +68,15 @@ ENV MKL_CBWR=COMPATIBLE
 ENV ONEDNN_MAX_CPU_ISA=AVX2
 ENV CUBLAS_WORKSPACE_CONFIG=:4096:8
 
+# What `make doctor` holds the running environment against.
+RUN --mount=type=bind,source=docker/cpu.Dockerfile,target=/build/docker/cpu.Dockerfile \
+    --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
+    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,source=src/samebench/environment.py,target=/build/src/samebench/environment.py \
+    set -eux; \
+    python -B /build/src/samebench/environment.py --same >/opt/venv/fingerprint.json; \
+    chmod 644 /opt/venv/fingerprint.json; \
+    $DATED
+
 USER bench
 WORKDIR /workspace

@@ -67,6 +67,12 @@ ENV ARTIFACT=/srv/artifact
 # Beyond loopback: the server then asks for API_KEY, or SERVE=without-a-key.
 ENV HOST=0.0.0.0
 
+# What the running environment can be held against.
+RUN set -eux; \
+    python -m samebench.environment --same >/opt/venv/fingerprint.json; \
+    chmod 644 /opt/venv/fingerprint.json; \
+    $DATED
+
 # Any UID works, on a read-only root, without a capability. This one is for those who start the image without a word.
 USER 65532:65532
 WORKDIR /srv

@@ -197,7 +197,7 @@ take_ready() {
 # The image is named by what it is made from: a changed lock is a new name, two checkouts don't disturb each other.
 name_image() {
     inputs=$( (
-        cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh
+        cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh src/samebench/environment.py
         # shellcheck disable=SC2046 # names without spaces
         [ -z "$artifact" ] || cat .dockerignore "$artifact"/* $(served)
         printf '%s' "$(cut_off)${BASE_IMAGE:-}"
