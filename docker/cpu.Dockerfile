@@ -1,14 +1,15 @@
 # The CPU workspace. docker/gpu.Dockerfile is the same but for its lock: keep it so (a test compares them).
 ARG BASE_IMAGE
 
+# Ends each step: what it has written bears a moment that runtime.sh gives, so that the bits don't depend on the day.
+ARG SOURCE_DATE_EPOCH
+ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+
 # Stands in for the directory of wheels that --build-context wheelhouse=DIR brings to a machine without a network.
 FROM scratch AS wheelhouse
 
 FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716}
-
-# Ends each step: what it has written bears a moment that runtime.sh gives, so that the bits don't depend on the day.
-ARG SOURCE_DATE_EPOCH
-ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+ARG DATED
 
 # An official base names the snapshot it was made from in a comment: taking that as the source freezes apt at the
 # base's own moment. A base without the comment keeps its mirror.

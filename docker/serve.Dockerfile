@@ -1,15 +1,16 @@
 # The server: Debian's Python, its own lock, and one artifact. Nothing of the workspace, no torch, no compiler, no pip.
 ARG BASE_IMAGE
 
+# As in docker/cpu.Dockerfile: ends each step, so that the bits don't depend on the day.
+ARG SOURCE_DATE_EPOCH
+ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+
 # Stand in for the directories that --build-context wheelhouse=DIR and --build-context artifact=DIR bring.
 FROM scratch AS wheelhouse
 FROM scratch AS artifact
 
 FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716} AS python
-
-# As in docker/cpu.Dockerfile: ends each step, so that the bits don't depend on the day.
-ARG SOURCE_DATE_EPOCH
-ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
+ARG DATED
 
 # As in docker/cpu.Dockerfile: apt is frozen at the base's own moment, where the base names it.
 RUN set -eux; \
@@ -23,6 +24,7 @@ RUN set -eux; \
 
 # What installs stays behind in this stage.
 FROM python AS installed
+ARG DATED
 RUN set -eux; \
     apt-get update; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates python3-pip-whl
@@ -48,6 +50,7 @@ RUN --mount=type=bind,source=docker/serve.lock,target=/build/docker/serve.lock \
     $DATED
 
 FROM python
+ARG DATED
 # Not COPY, which keeps the day on which a folder was made or a file checked out.
 RUN --mount=type=bind,from=installed,source=/opt/venv,target=/build/venv \
     --mount=type=bind,source=src,target=/build/src \
