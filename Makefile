@@ -11,6 +11,7 @@
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
+#   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
 #   make train GPU=1                          on the GPU, of any target; without one: code 3, and never the CPU instead
 #   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
 #   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
@@ -25,7 +26,7 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench fingerprint data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench doctor fingerprint data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -75,6 +76,9 @@ soak: ## the checks that run long
 
 bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for one
 	@$(BENCH) python -m benchmarks $(ARGS)
+
+doctor: ## is this machine, and what is installed, as it must be: ok, or what is not and what mends it
+	@sh src/samebench/doctor.sh
 
 fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment

@@ -14,11 +14,14 @@
 #                                           PLATFORM if given
 #   sh src/samebench/runtime.sh --ready COMMAND…
 #                                           the same for git, which calls often: the runtime that is ready, and no word
+#   sh src/samebench/runtime.sh --as-is COMMAND…
+#                                           the same for who only looks: in the image or virtual environment that is there,
+#                                           if of another state of the checkout; where there is none, code 3
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN PORT OPEN PLATFORM CHECK EXPECT BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL
-# TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN WITH PORT OPEN PLATFORM CHECK EXPECT BASE_IMAGE CA_CERT WHEELHOUSE
+# PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -31,6 +34,7 @@ fail() {
 
 LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTARTS JOIN_TIMEOUT' # see launch.py
 service= # the port of the server that is asked for
+as_is= # nothing is built and nothing set up
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
 platform= # of its image, where it is not this machine's
@@ -267,7 +271,11 @@ unpacked() {
 
 ensure_image() {
     name_image
-    if [ -n "${CHECK:-}" ]; then check_build; else "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || build_image; fi
+    [ -z "${CHECK:-}" ] || { check_build && return; }
+    ! "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || return 0
+    [ -n "$as_is" ] || { build_image && return; }
+    image=$latest
+    "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || fail 3 "no image of the $flavour workspace yet; make build"
 }
 
 build() {
@@ -318,7 +326,7 @@ run_in_image() {
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
-    for variable in DATA RUN; do
+    for variable in DATA RUN WITH; do
         eval "value=\${$variable:-}"
         case $value in
         /*)
@@ -473,6 +481,10 @@ absolute() {
 stamp() { printf '%s %s' "$(cat requirements.lock docker/$flavour.lock src/samebench/install.sh | sha256 64)" "$PWD"; }
 
 ensure_venv() {
+    if [ -n "$as_is" ]; then
+        [ -x $venv/bin/python ] || fail 3 "no $venv yet; any command sets it up, such as make shell"
+        return
+    fi
     [ "$(cat $venv/samebench.stamp 2>/dev/null)" != "$(stamp)" ] || return 0
     writable $venv
     if command -v flock >/dev/null && [ -z "${SAMEBENCH_LOCKED:-}" ]; then
@@ -574,6 +586,9 @@ case ${1:-} in
         shift
         quiet=1 gpus= # git needs none
         [ "${RUNTIME:-auto}" != auto ] || take_ready
+    elif [ "$1" = --as-is ]; then
+        shift
+        as_is=1 quiet=1 gpus=
     fi
     if [ -n "${SAMEBENCH_LOCKED:-}" ]; then
         gpus='' # only sets up
@@ -581,7 +596,7 @@ case ${1:-} in
         choose_runtime
         check_gpu
     fi
-    writable data runs # made here, so that no engine makes them as root
+    [ -n "$as_is" ] || writable data runs # made here, so that no engine makes them as root
     if [ "$RUNTIME" = local ]; then run_locally "$@"; else run_in_image "$@"; fi
     ;;
 esac
