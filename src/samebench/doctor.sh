@@ -1,7 +1,7 @@
 #!/bin/sh
 # Whether this machine, and the environment on it, are what they must be. Needs only sh to start; changes nothing.
 #
-#   sh src/samebench/doctor.sh    one finding a line: ok, warning or failure, what was found and expected, what mends it
+#   sh src/samebench/doctor.sh    one finding a line: ok, remark, warning or failure, what was found and expected, what mends it
 #
 # Honoured: WITH=FILE (only what differs from a teammate's fingerprint), JSON=1 (one document), and what runtime.sh honours.
 # Exit codes: 0 no failure, 1 a failure, 2 wrong use, 3 with WITH= there is no environment yet.
@@ -28,7 +28,7 @@ check() {
 
 engines() {
     for engine in docker podman; do
-        case ${RUNTIME:-auto}:$engine in "$engine:$engine") grade=failure ;; auto:docker) grade=warning ;; *) grade=ok ;; esac
+        case ${RUNTIME:-auto}:$engine in "$engine:$engine") grade=failure ;; auto:docker) grade=warning ;; *) grade=remark ;; esac
         GPU='' RUNTIME=$engine check $grade $engine $engine --version
     done
     docker info >/dev/null 2>&1 || return 0
@@ -113,7 +113,7 @@ checkout() {
     git rev-parse --git-dir >/dev/null 2>&1 || return 0
     case ${GPU:-} in '' | 0) flavour=cpu ;; *) flavour=gpu ;; esac
     for input in requirements.lock docker/$flavour.lock docker/$flavour.Dockerfile; do
-        git diff --quiet HEAD -- "$input" 2>/dev/null || tell failure "$input" edited "as in commit $(git rev-parse --short HEAD)" "commit it, or git checkout HEAD -- $input"
+        git diff --quiet HEAD -- "$input" 2>/dev/null || [ $? != 1 ] || tell failure "$input" edited "as in commit $(git rev-parse --short HEAD)" "commit it, or git checkout HEAD -- $input"
     done
 }
 

@@ -91,9 +91,11 @@ def differences(
     before, after = then.get(among, {}), now.get(among, {})
     for kind in sorted({**before, **after}):
         old, new = _facts(kind, before), _facts(kind, after)
+        if kind == "os_packages" and bool(old) != bool(new):  # the one in an image, the other in the local runtime
+            old, new = {kind: len(old)}, {kind: len(new)}
         for name in sorted({**old, **new}):
             if old.get(name) != new.get(name):
-                label = name if kind == name else f"{LABELS.get(kind, kind)} {name}"
+                label = LABELS.get(kind, kind) + (f" {name}" if name != kind else "s" if kind in LABELS else "")
                 lines += [f"{label}: {text}" for text in _difference(old.get(name), new.get(name), called)]
     return lines
 

@@ -107,6 +107,11 @@ def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
     assert inside(served.container, "which gcc git curl pip uv") == ""
 
 
+def test_its_fingerprint_comes_out_again_to_the_byte(served: Served) -> None:
+    line = "python -m samebench.environment --same | cmp - /opt/venv/fingerprint.json && echo the same"
+    assert inside(served.container, line) == "the same\n"
+
+
 def test_it_is_small(served: Served) -> None:
     megabytes = int(inside(served.container, "du -sx --apparent-size --block-size=1000000 / 2>/dev/null").split()[0])
     assert megabytes <= 300

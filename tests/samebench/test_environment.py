@@ -196,7 +196,8 @@ def test_another_os_package_is_named_with_both_versions(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     packages("2.36-9+deb12u10")
     assert drift(lambda: packages("2.36-9")) == [], "the local runtime does not ask for them"
-    monkeypatch.setattr(environment, "IMAGE", sys.prefix)
+    named = drift(lambda: monkeypatch.setattr(environment, "IMAGE", sys.prefix))
+    assert named == ["os packages: 0 then, 1 now"], "said once"
     assert drift(lambda: packages("2.36-9+deb12u13")) == ["os package libc6:amd64: 2.36-9 then, 2.36-9+deb12u13 now"]
     assert drift(lambda: packages("2.36-9+deb12u13", "curl:amd64 7.88 installed")) == [
         "os package curl:amd64: nothing then, 7.88 now"
