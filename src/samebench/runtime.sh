@@ -271,9 +271,14 @@ unpacked() {
 
 ensure_image() {
     name_image
-    [ -z "${CHECK:-}" ] || { check_build && return; }
-    ! "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || return 0
-    [ -n "$as_is" ] || { build_image && return; }
+    if [ -n "${CHECK:-}" ]; then
+        check_build
+    elif ! "$RUNTIME" image inspect "$image" >/dev/null 2>&1; then
+        if [ -n "$as_is" ]; then take_latest; else build_image; fi
+    fi
+}
+
+take_latest() {
     image=$latest
     "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || fail 3 "no image of the $flavour workspace yet; make build"
 }

@@ -47,7 +47,7 @@ def test_the_servers_image_is_the_same_however_often_and_wherever_it_is_made(
     checkout = copy_checkout(tmp_path / "elsewhere/and deeper")
     shutil.copytree(folder.parent, checkout / "runs" / folder.parent.name)
     with started("make", "serve", "RUNTIME=docker", at=checkout) as server:
-        (running,) = engine.containers.list(filters={"publish": server.port})
+        (running,) = engine.containers.list(filters={"publish": str(server.port)})
         name = running.attrs["Config"]["Image"]
         before = digest(name)
     words = ["make", "serve", "RUNTIME=docker", "CHECK=1"]
