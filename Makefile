@@ -16,6 +16,7 @@
 #   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
 #   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
 #   make build CHECK=1                        twice from nothing: the same image, or the files that differ
+#   make build EXPECT=theirs.json             a teammate's image (their `make fingerprint`, or a digest), or what differs
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 

@@ -299,6 +299,8 @@ def machine() -> dict[str, Any]:
     return {
         "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
         "image": os.environ.get("SAMEBENCH_IMAGE"),
+        "base": os.environ.get("SAMEBENCH_BASE"),
+        "builder": os.environ.get("SAMEBENCH_BUILDER"),
         "cpu": _cpuinfo("model name") or platform.machine(),
         "avx2": "avx2" in _cpuinfo("flags").split(),
         "cores": _cores(),

@@ -287,6 +287,7 @@ build() {
     begun=$(date +%s)
     name_image
     if [ -n "${CHECK:-}" ]; then check_build; else build_image; fi
+    [ -z "${EXPECT:-}" ] || compare_image
     bytes=$("$RUNTIME" image inspect --format '{{.Size}}' "$image")
     printf 'samebench:%s  %s  %s  %s MB  %s s\n' $flavour "$image" "$(digest)" $((bytes / 1000000)) $(($(date +%s) - begun))
 }
@@ -314,6 +315,25 @@ check_build() {
     image=$made fresh=''
     [ "$first" = "$second" ] || exit 1
     say "made twice from nothing: $first both times, on $(base), by $builder"
+}
+
+# Whether this is a teammate's image, by its digest or by their `make fingerprint`, which tells what else it depends on.
+compare_image() {
+    case $EXPECT in
+    sha256:*) expected=$EXPECT ;;
+    *)
+        [ -r "$EXPECT" ] || fail 2 "EXPECT=$EXPECT: no such file; give a digest (sha256:…), or what a teammate's make fingerprint has printed"
+        expected=$(sed -n 's/^ *"image": "\(sha256:[0-9a-f]*\)".*/\1/p' "$EXPECT")
+        [ -n "$expected" ] || fail 2 "EXPECT=$EXPECT: tells of no image; give what make fingerprint prints where an engine runs it"
+        ;;
+    esac
+    if [ "$expected" = "$(digest)" ]; then
+        say "as expected: $expected"
+        return
+    fi
+    say "not as expected: $(digest), expected $expected; this one is on $(base), by $builder"
+    [ "$expected" = "$EXPECT" ] || env RUNTIME="$RUNTIME" WITH="$EXPECT" EXPECT= CHECK= JSON= sh src/samebench/doctor.sh >&2 || :
+    exit 1
 }
 
 digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$image" | sed 's/^sha256://')"; }

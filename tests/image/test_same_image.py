@@ -85,3 +85,30 @@ def test_the_cpu_image_is_the_same_however_often_and_wherever_it_is_made(image: 
         "the_cpu_image_is_the_same_however_often_and_wherever_it_is_made",
         f"{before[:19]}… three times: as it was, and twice from nothing with another path, umask, time zone and times",
     )
+
+
+def test_a_teammates_image_is_known_by_digest_or_fingerprint_and_else_what_differs(
+    engine: docker.DockerClient, image: str, tmp_path: Path
+) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    told = call(["make", "--silent", "fingerprint", "RUNTIME=docker"], cwd=checkout)
+    (checkout / "theirs.json").write_text(told.stdout)
+    (tmp_path / "outside.json").write_text(told.stdout)
+    for expected in (digest(image), "theirs.json", str(tmp_path / "outside.json")):
+        done = call(["make", "build", "RUNTIME=docker", f"EXPECT={expected}"], cwd=checkout)
+        assert f"as expected: {digest(image)}" in done.stderr
+        assert done.returncode == 0
+
+    wrong = call(["make", "build", "RUNTIME=docker", f"EXPECT=sha256:{'0' * 64}"], cwd=checkout)
+    assert f"not as expected: {digest(image)}, expected sha256:0000" in wrong.stderr
+    assert wrong.returncode
+
+    dockerfile = checkout / "docker/cpu.Dockerfile"
+    dockerfile.write_text(f"FROM {image}\nUSER root\nRUN echo >/opt/more\nUSER bench\n")
+    other = call(["make", "build", "RUNTIME=docker", "EXPECT=theirs.json"], cwd=checkout)
+    assert "not as expected: sha256:" in other.stderr
+    assert re.search(r"failure +input docker/cpu.Dockerfile: \w{12} there, \w{12} here\n", other.stderr)
+    assert re.findall(r"failure.*", other.stderr) == re.findall(r"failure +input.*", other.stderr)
+    assert other.returncode
+    (name,) = set(re.findall(r"building (samebench:cpu-\w{12}):", other.stderr)) - {image}
+    engine.images.remove(name)
