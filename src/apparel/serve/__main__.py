@@ -1,7 +1,7 @@
 """Serve an artifact: the page, POST /predict, GET /health, GET /metrics, GET /openapi.json.
 
     ARTIFACT=runs/20261123-201500-abcd/artifact python -m apparel.serve
-    python -m apparel.serve --check       exit code 0 if the artifact answers right
+    python -m apparel.serve verify        exit code 0 if the image is what it says: the artifact's hash, and its answers
     python -m apparel.serve --health      exit code 0 if the one on this machine is ready
 
 Settings are environment variables: see environment.py.
@@ -22,18 +22,18 @@ def main(arguments: Sequence[str]) -> int:
     if arguments == ["--health"]:
         well = service.answer(f"http://{service.LOOPBACK}:{environment.port}/health", seconds=4) == 200
         return command.DONE if well else command.NO
-    if arguments == ["--check"]:
-        return check(environment)
+    if arguments == ["verify"]:
+        return verify(environment)
     if arguments:
-        raise Refusal(f"{' '.join(arguments)}: give --check or --health, or nothing")
+        raise Refusal(f"{' '.join(arguments)}: give verify or --health, or nothing")
     return serve(environment)
 
 
-def check(environment: Environment) -> int:
-    """Ask the artifact about its own samples, and tell which it is."""
+def verify(environment: Environment) -> int:
+    """What an image can tell of itself: that its parts are whole, and that its model answers as when it was made."""
     from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
 
-    artifact = Artifact.load(environment.artifact)
+    artifact = Artifact.load(environment.artifact)  # against its hash
     artifact.check()
     print(f"{environment.artifact}: answers right, run {artifact.facts['run']}, sha256 {artifact.sha256}")
     return command.DONE
@@ -53,7 +53,7 @@ def serve(environment: Environment) -> int:
     logging.basicConfig(handlers=[Lines()], level=logging.ERROR)  # what strangers send is told by Watch
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
-    answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key)
+    answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key, image=environment.image)
     address, port, published = environment.listen()
     config = uvicorn.Config(
         Watch(answering, answering.metrics),

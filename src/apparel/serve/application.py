@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 class Application:
     """An artifact, and the state of the server around it."""
 
-    def __init__(self, artifact: Artifact, *, api_key: str = "") -> None:
+    def __init__(self, artifact: Artifact, *, api_key: str = "", image: str | None = None) -> None:
         """Ask the artifact before anybody else does."""
-        self.artifact, self.key = artifact, api_key.encode()
+        self.artifact, self.key, self.image = artifact, api_key.encode(), image
         self.metrics = Metrics(artifact.labels)
         self.threads = min(THREADS, cores.allowed())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
@@ -90,13 +90,13 @@ class Application:
         return Response(self.page, media_type="text/html", headers={"content-security-policy": self.policy})
 
     async def get_health(self, _request: Request) -> Response:
-        """Whether it can answer right now, and which model it is."""
+        """Whether it can answer right now, and which model of which training it is, in which image."""
         try:
             self.artifact.check()
         except Refusal as refusal:
             raise Problem(503, str(refusal)) from refusal
         facts = {name: self.artifact.facts[name] for name in ("run", "weights_sha256", "data_version", "locks")}
-        told = {"status": "ready", "artifact_sha256": self.artifact.sha256, **facts}
+        told = {"status": "ready", "artifact_sha256": self.artifact.sha256, "image": self.image, **facts}
         return Response(json.dumps(told), media_type=JSON)
 
     async def get_metrics(self, _request: Request) -> Response:

@@ -23,6 +23,7 @@ class Environment:
     api_key: str
     without_key: bool  # others than this machine may ask without a key: said in words, not by leaving something out
     published: bool  # by an engine, on its host's loopback alone
+    image: str | None  # the engine's id of the image that we run in, where whoever started it has told us
 
     @classmethod
     def read(cls) -> Self:
@@ -39,6 +40,7 @@ class Environment:
             api_key=key,
             without_key=serve == WORDS,
             published=bool(os.environ.get("SAMEBENCH_PUBLISHED")),
+            image=os.environ.get("SAMEBENCH_IMAGE") or None,
         )
 
     def listen(self) -> tuple[str, int, int]:

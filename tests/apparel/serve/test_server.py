@@ -156,6 +156,7 @@ def test_health_says_which_model_it_is(server: Server, artifact: Artifact) -> No
     told = server.ask("GET", "/health").json()
     assert told["status"] == "ready"
     assert told["artifact_sha256"] == artifact.sha256
+    assert told["image"] is None, "nobody has told it"
     assert {name: told[name] for name in ("run", "weights_sha256", "data_version", "locks")} == {
         name: artifact.facts[name] for name in ("run", "weights_sha256", "data_version", "locks")
     }
@@ -303,9 +304,9 @@ def test_the_documents_lines_of_curl_are_answered(server: Server, images: NDArra
     assert [len(answer) for answer in answers] == [4, 4, 2]
 
 
-def test_check_and_health_tell_by_exit_code(folder: Path, server: Server, tmp_path: Path) -> None:
+def test_verify_and_health_tell_by_exit_code(folder: Path, server: Server, tmp_path: Path) -> None:
     at = {"ARTIFACT": str(folder), "PORT": str(server.port)}
-    checked = call("-m", "apparel.serve", "--check", at=tmp_path, changes=at | {"HOST": EVERYWHERE})
+    checked = call("-m", "apparel.serve", "verify", at=tmp_path, changes=at | {"HOST": EVERYWHERE})
     assert (checked.returncode, "answers right, run" in checked.stdout) == (0, True)
     assert call("-m", "apparel.serve", "--health", at=tmp_path, changes=at).returncode == 0
     assert call("-m", "apparel.serve", "--health", at=tmp_path, changes=at | {"PORT": "1999"}).returncode == 1
