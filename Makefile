@@ -8,6 +8,7 @@
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
+#   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
@@ -27,7 +28,7 @@ PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve test soak bench doctor fingerprint data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve ship test soak bench doctor fingerprint data shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -64,6 +65,9 @@ export: ## a run's model as an artifact: model.onnx, its hash, a model card
 
 serve: ## the page and POST /predict, of the newest good run
 	@$(RUNTIME_SH) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+
+ship: ## what a partner gets: image, SBOM, card, signature, in dist/
+	@$(RUNTIME_SH) --ship apparel apparel-serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 evaluate: ## per-class figures and confusion matrix of a run
 	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)

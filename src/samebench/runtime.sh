@@ -12,6 +12,8 @@
 #                                           runs COMMAND, whose last line begins with a folder; serves that by MODULE on
 #                                           PORT, where there is an engine in an image NAME that is made of it, for
 #                                           PLATFORM if given
+#   sh src/samebench/runtime.sh --ship BUNDLE NAME COMMAND…
+#                                           the same, but makes of that image what a partner gets: src/samebench/ship.sh
 #   sh src/samebench/runtime.sh --ready COMMAND…
 #                                           the same for git, which calls often: the runtime that is ready, and no word
 #   sh src/samebench/runtime.sh --as-is COMMAND…
@@ -20,8 +22,8 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN WITH PORT OPEN PLATFORM CHECK EXPECT BASE_IMAGE CA_CERT WHEELHOUSE
-# PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT BASE_IMAGE CA_CERT
+# WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -378,15 +380,13 @@ run_in_image() {
     stay_with "$RUNTIME" run --rm --interactive "$@"
 }
 
-# Makes the artifact, then becomes its server: the image that partners get, or the same program where there is no engine.
-serve_artifact() {
-    name=$1 service=$2 module=$3 platform=${PLATFORM:-}
-    shift 3
+# Has COMMAND make the artifact, in the runtime that was chosen; its last line begins with the artifact's folder.
+make_artifact() {
+    platform=${PLATFORM:-}
     case $platform in '' | linux/amd64 | linux/arm64) ;; *) fail 2 "PLATFORM=$platform: give linux/amd64 or linux/arm64, or nothing for this machine's" ;; esac
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     if [ -z "${SAMEBENCH:-}" ]; then
-        choose_runtime
         [ "$RUNTIME" != local ] || [ -z "$platform" ] || fail 2 "PLATFORM=$platform: the local runtime has only this machine's; use docker or podman"
         set -- env SAMEBENCH_QUIET=1 CHECK= RUNTIME="$RUNTIME" sh src/samebench/runtime.sh "$@"
     fi
@@ -394,6 +394,14 @@ serve_artifact() {
     tail -n 1 "$work/said" >&2
     artifact=$(sed -n '$s/: .*//p' "$work/said")
     rm -rf "$work"
+}
+
+# Makes the artifact, then becomes its server: the image that partners get, or the same program where there is no engine.
+serve_artifact() {
+    name=$1 service=$2 module=$3
+    shift 3
+    [ -n "${SAMEBENCH:-}" ] || choose_runtime
+    make_artifact "$@"
     export ARTIFACT="$artifact"
     if [ -n "${SAMEBENCH:-}" ]; then
         unset SAMEBENCH_PUBLISHED # another server's
@@ -402,7 +410,7 @@ serve_artifact() {
     [ "$RUNTIME" != local ] || run_locally python -m "$module"
     flavour=serve
     ensure_image
-    set -- "$image"
+    set -- --env "SAMEBENCH_IMAGE=$(digest)" "$image"
     [ -z "$platform" ] || set -- --platform "$platform" "$@"
     [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
     # shellcheck disable=SC2046 # gives words without spaces
@@ -595,6 +603,12 @@ case ${1:-} in
     check_port
     writable data runs
     serve_artifact "$@"
+    ;;
+--ship)
+    shift
+    writable data dist runs
+    . src/samebench/ship.sh
+    ship "$@"
     ;;
 --test-engine)
     shift
