@@ -8,9 +8,11 @@ ship() {
     bundle=$1 name=$2
     shift 2
     [ -z "${SAMEBENCH:-}" ] || fail 3 "make ship: no engine in here; run it on the host, outside of the container"
-    check_key
+    [ -n "${KEY:-}" ] || fail 2 "make ship: signed with which key? Give KEY=/a/folder/outside/samebench.key; it is made the first time"
+    command -v openssl >/dev/null || fail 3 "make ship: no openssl on this machine, which signs; install it"
     choose_runtime
     [ "$RUNTIME" != local ] || fail 3 "make ship: no engine answers, and a bundle holds an image; install docker or podman"
+    check_key
     make_artifact "$@"
     out_of "$artifact" "the artifact, which goes into the image"
     flavour=serve
@@ -27,8 +29,6 @@ ship() {
 # ---- the key ----
 
 check_key() {
-    [ -n "${KEY:-}" ] || fail 2 "make ship: signed with which key? Give KEY=/a/folder/outside/samebench.key; it is made the first time"
-    command -v openssl >/dev/null || fail 3 "make ship: no openssl on this machine, which signs; install it"
     folder=$(cd "$(dirname "$KEY")" 2>/dev/null && pwd -P) || fail 2 "KEY=$KEY: no folder $(dirname "$KEY"); make it, or give another"
     KEY=$folder/$(basename "$KEY") public=${KEY%.key}.pub
     [ ! -L "$KEY" ] || fail 2 "KEY=$KEY: a link; give the file itself"
@@ -36,7 +36,7 @@ check_key() {
     out_of . "the checkout, where it would get into an image or git"
     [ -e "$KEY" ] || make_key
     case $(ls -l "$KEY") in -??-------*) ;; *) fail 2 "KEY=$KEY: others may read it; chmod 600 it, or make another if they have" ;; esac
-    openssl pkey -in "$KEY" -noout 2>/dev/null || fail 2 "KEY=$KEY: not a private key that openssl reads; give another, or a name that is free, to make one"
+    openssl rsa -in "$KEY" -noout 2>/dev/null || fail 2 "KEY=$KEY: not a private RSA key that openssl reads; give another, or a name that is free, to make one"
     tell_public
 }
 
@@ -59,7 +59,7 @@ tell_public() {
 }
 
 sign() {
-    openssl dgst -sha256 -sign "$KEY" -out "$work/SHA256SUMS.sig" "$work/SHA256SUMS" || fail 2 "KEY=$KEY: can't sign (see above); give an RSA key, or a name that is free, to make one"
+    openssl dgst -sha256 -sign "$KEY" -out "$work/SHA256SUMS.sig" "$work/SHA256SUMS" || fail 2 "KEY=$KEY: can't sign (see above); give another, or a name that is free, to make one"
 }
 
 # ---- the bundle ----

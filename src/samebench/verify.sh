@@ -38,7 +38,8 @@ check_use() {
     done
     command -v sha256sum >/dev/null || command -v shasum >/dev/null || end 3 "no sha256sum and no shasum on this machine; install one"
     ! grep -q PRIVATE "$key" || end 2 "$key: a private key; give the public one, and tell the sender"
-    openssl pkey -pubin -in "$key" -noout 2>/dev/null || end 2 "$key: not a public key in PEM; give the sender's"
+    bits=$(openssl rsa -pubin -in "$key" -noout -text 2>/dev/null | sed -n 's/.*(\([0-9]*\) bit.*/\1/p')
+    [ -n "$bits" ] || end 2 "$key: not a public RSA key in PEM; give the sender's"
 }
 
 # A link could point at what changes after it was checked.
@@ -50,6 +51,8 @@ check_file() {
 check_signature() {
     check_file SHA256SUMS
     check_file SHA256SUMS.sig
+    # openssl would read no further than that.
+    [ "$(wc -c <"$bundle/SHA256SUMS.sig")" -eq $((bits / 8)) ] || refuse "SHA256SUMS.sig: not the signature of this SHA256SUMS by $key, which has $((bits / 8)) bytes"
     openssl dgst -sha256 -verify "$key" -signature "$bundle/SHA256SUMS.sig" "$bundle/SHA256SUMS" >/dev/null 2>&1 ||
         refuse "SHA256SUMS.sig: not the signature of this SHA256SUMS by $key"
 }
@@ -90,7 +93,7 @@ check_archive() {
 }
 
 # of PATTERN FILE: what the pattern's group matches in a file of the archive.
-of() { tar -xOf "$bundle/image.tar" "$2" | sed -n "s|.*$1.*|\\1|p" | head -n 1; }
+of() { tar -xOf "$bundle/image.tar" "$2" 2>/dev/null | sed -n "s|.*$1.*|\\1|p" | head -n 1; }
 
 read_archive() {
     name=$(of '"RepoTags":\["\([a-z0-9._/:-]*\)"\]' manifest.json)

@@ -107,7 +107,8 @@ class Server:
 def start(folder: Path, **variables: str) -> Server:
     """The server of the artifact in `folder`, ready."""
     port = free_port()
-    changes = {"ARTIFACT": str(folder), "PORT": str(port), "API_KEY": None, "HOST": None, "SERVE": None, **variables}
+    unset = dict.fromkeys(("API_KEY", "HOST", "SAMEBENCH_IMAGE", "SERVE"))
+    changes = {**unset, "ARTIFACT": str(folder), "PORT": str(port), **variables}
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe would be full one day; `end` closes it
     process = subprocess.Popen(
         [sys.executable, "-m", "apparel.serve"], env=environment(changes), stdout=log, stderr=subprocess.STDOUT
