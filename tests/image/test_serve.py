@@ -79,7 +79,8 @@ def test_make_serve_answers_from_the_image_on_loopback_alone(
     served: Served, images: NDArray[np.uint8], artifact: object
 ) -> None:
     assert served.server.predict(encoded(images[0])).status == 200
-    assert served.server.ask("GET", "/health").json()["status"] == "ready"
+    health = served.server.ask("GET", "/health").json()
+    assert (health["status"], health["image"]) == ("ready", served.container.attrs["Image"])
     (binding,) = served.container.attrs["HostConfig"]["PortBindings"]["8000/tcp"]
     assert binding["HostIp"] == "127.0.0.1"
     assert "artifact: there already" in served.said

@@ -107,7 +107,7 @@ def test_a_flipped_byte_is_found_wherever_it_is(folder: Path, public: Path, call
             path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
             check_refused(folder, public, calls, "SHA256SUMS" if path.name.startswith("SHA256SUMS") else path.name)
         path.write_bytes(content)
-    assert bundles.verify(public, folder, LOAD="0").returncode == 0
+    assert bundles.verify(public, folder, variables={"LOAD": "0"}).returncode == 0
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -266,7 +266,7 @@ def test_wrong_use_gets_one_line(
     folder.rename(tmp_path / "bundle")
     for path in (public, public.with_suffix(".key"), tmp_path / "bundle/card.md"):
         shutil.copy(path, tmp_path)
-    done = bundles.verify(*words, at=tmp_path, path=tmp_path / "bin", **variables)
+    done = bundles.verify(*words, at=tmp_path, path=tmp_path / "bin", variables=variables)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert done.stderr.startswith(said)
 
@@ -274,6 +274,6 @@ def test_wrong_use_gets_one_line(
 def test_without_openssl_nothing_is_believed(folder: Path, public: Path, calls: Path) -> None:
     for name in ("sh", "dirname", "tar", "grep", "sha256sum", "cut"):
         (calls.parent / name).symlink_to(shutil.which(name) or "")
-    done = bundles.verify(public, folder, PATH=str(calls.parent))
+    done = bundles.verify(public, folder, variables={"PATH": str(calls.parent)})
     assert (done.returncode, done.stderr) == (3, "no openssl on this machine; install it\n")
     assert not calls.exists()
