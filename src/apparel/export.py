@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from apparel import data
+from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
 from apparel.data import SIDE, Split
-from apparel.evaluate import confusion, table
+from apparel.evaluate import confusion
 from apparel.inspection import calibration
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
@@ -32,10 +33,6 @@ from apparel.settings import Budgets, told
 from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
-
-AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
-DOUBTED = 0.01  # of the validation images: their confidence is the floor below which we doubt
-LATENCIES = 1000  # single images timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +130,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "figures": figures,
     }
     content = graph(model, temperature, facts)
-    return finish(content, run.directory / "artifact", budgets, test, expected)
+    return finish(content, run, budgets, test, expected)
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -141,19 +138,20 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return float((probabilities.argmax(1) == labels).float().mean())
 
 
-def finish(content: bytes, folder: Path, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
+def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
+    folder = run.directory / "artifact"
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
     within(budgets.min_test_accuracy, right, "min_test_accuracy", least=True)
     within(budgets.max_model_megabytes, megabytes, "max_model_megabytes")
     artifact = Artifact.of(content, folder / MODEL)
-    difference = check(artifact, test, expected)
+    check(artifact, test, expected)
     latency = p99(artifact, test)
     within(budgets.max_latency_ms_p99, latency, "max_latency_ms_p99")
     figures = artifact.facts["figures"]
-    measured = {**figures, "megabytes": megabytes, "difference": difference, "latency": latency}
+    measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
-    write(folder, content, card(artifact, measured, matrix))
+    write(folder, content, card(artifact, run.receipt, measured, matrix))
     before, after = figures["calibration_error_before"], figures["calibration_error"]
     return (
         f"{folder}: exported, {megabytes:.2f} MB, test accuracy {right:.2%}, "
@@ -216,39 +214,6 @@ def p99(artifact: Artifact, test: Split) -> float:
         artifact.predict(images[index % len(images)][None])
         took.append(time.perf_counter() - begun)
     return 1000 * statistics.quantiles(took[20:], n=100)[-1]
-
-
-def card(artifact: Artifact, measured: dict[str, Any], matrix: Tensor) -> str:
-    """The model card: what it is for, what it can, what it can't, and how to check it."""
-    facts = artifact.facts
-    return f"""# Apparel classifier, run {facts["run"]}
-
-A grey 28x28 picture of one garment in, one of {len(artifact.labels)} categories and a confidence out.
-Trained on Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): shop pictures of single garments on a plain background.
-It knows these categories and no others, and has seen no people, no scenes and no heaps of clothes. It is for sorting
-a catalogue under a person's eye; nothing about a person follows from its answer.
-
-| figure | value |
-|---|---|
-| accuracy on the test images | {measured["test_accuracy"]:.2%} |
-| expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
-| and after | {measured["calibration_error"]:.2%} |
-| temperature, fitted on the validation images | {measured["temperature"]:.3f} |
-| confidence below which it is probably no garment | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
-| size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
-| an image alone, p99 of {LATENCIES:,} on the machine that exported it | {measured["latency"]:.2f} ms |
-| onnxruntime against torch on the test images | same labels, probabilities within {measured["difference"]:.0e} |
-
-```
-{table(matrix, artifact.labels)}
-```
-
-`{MODEL}` takes `{IMAGES}`, uint8 (N, 28, 28), a light garment on black, and gives `{PROBABILITIES}`, float (N, 10);
-normalisation, temperature and softmax are inside. Check it before it is loaded: `sha256sum --check {SEAL}`.
-
-- weights: {facts["weights_sha256"]}
-- data: {facts["data_version"]}
-"""
 
 
 def keep(run: Run, budgets: Budgets) -> None:

@@ -50,6 +50,7 @@ def test_the_same_weights_give_the_same_file_with_no_trace_of_this_machine(copy:
     before = (folder / MODEL).read_bytes()
     export.export(copy, ANY)
     assert (copy.directory / "artifact" / MODEL).read_bytes() == before
+    assert (copy.directory / "artifact" / CARD).read_bytes() == (folder / CARD).read_bytes(), "no clock in it"
     assert str(Path(export.__file__).parent).encode() not in before
     assert not [node for node in onnx.load_from_string(before).graph.node if node.metadata_props]
 
@@ -64,6 +65,9 @@ def test_the_artifact_says_what_it_is(run: Run, folder: Path, artifact: Artifact
     assert run.name in card
     assert "| accuracy on the test images |" in card
     assert card.count("%") > 30, "figures of each category"
+    assert "The data set `synthetic`" in card
+    assert "Network `linear`, 4 epochs, seed 0" in card
+    assert "taken for" in card.partition("## What it can't")[2]
 
 
 def test_the_samples_are_a_garment_of_each_category(artifact: Artifact) -> None:

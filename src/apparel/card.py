@@ -1,0 +1,81 @@
+"""The model card: what people who are handed an artifact should know, written from its run and its evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from apparel.evaluate import table
+from apparel.serve.artifact import IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
+
+# What `export` promises, in the words of the card.
+AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
+DOUBTED = 0.01  # of the validation images: their confidence is the floor below which we doubt
+LATENCIES = 1000  # single images timed
+
+SOURCES = {"fashion-mnist": " (Xiao, Rasul and Vollgraf 2017: shop pictures of single garments)"}
+
+
+def weakest(matrix: Tensor, labels: Sequence[str]) -> str:
+    """The category that is found least often, and what it is taken for most often instead."""
+    shares = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
+    row = int(shares.diagonal().argmin())
+    others = shares[row].clone()
+    others[row] = 0
+    return (
+        f"{labels[row]}, of which {shares[row, row]:.1%} are found; "
+        f"{others.max():.1%} are taken for {labels[int(others.argmax())]}"
+    )
+
+
+def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], matrix: Tensor) -> str:
+    """The model card: what it is for, what it was trained on, what it can, what it can't, and how to check it.
+
+    The same run gives the same card, so it has what was promised of a machine's speed, and not what one machine took.
+    """
+    facts, settings = artifact.facts, receipt["settings"]
+    return f"""# Apparel classifier, run {facts["run"]}
+
+A grey 28x28 picture of one garment in, one of {len(artifact.labels)} categories and a confidence out. It is for sorting
+a catalogue under a person's eye; nothing about a person follows from its answer.
+
+## What it was trained on
+The data set `{settings["data"]}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
+Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["seed"]}; code `{commit(receipt)}`.
+All else is in the run's receipt.
+
+## What it can
+| figure | value |
+|---|---|
+| accuracy on the test images | {measured["test_accuracy"]:.2%} |
+| expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
+| and after | {measured["calibration_error"]:.2%} |
+| temperature, fitted on the validation images | {measured["temperature"]:.3f} |
+| confidence below which it is probably no garment | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
+| size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
+| an image alone, p99 of {LATENCIES:,} on the machine that exported it | at most {measured["slowest"]:g} ms |
+| onnxruntime against torch on the test images | same labels, probabilities within {AGREEMENT:.0e} |
+
+```
+{table(matrix, artifact.labels)}
+```
+
+## What it can't
+- It knows these categories and no others: what is no garment gets one of them too, a letter or a disc with confidence.
+- It has seen single garments on a plain background: no people, no scenes, no heaps of clothes.
+- Weakest: {weakest(matrix, artifact.labels)}.
+- The figures are those of test images as the data set has them; photos are prepared by the server and are harder.
+
+## How to check it
+`{MODEL}` takes `{IMAGES}`, uint8 (N, 28, 28), a light garment on black, and gives `{PROBABILITIES}`, float (N, 10);
+normalisation, temperature and softmax are inside. Check it before it is loaded: `sha256sum --check {SEAL}`.
+
+- weights: {facts["weights_sha256"]}
+- data: {facts["data_version"]}
+"""
+
+
+def commit(receipt: dict[str, Any]) -> str:
+    """What a card calls the code that trained."""
+    code = receipt.get("code", {})
+    return f"{str(code.get('commit'))[:12]}{' and changes to it' if code.get('dirty') else ''}"
