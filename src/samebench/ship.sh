@@ -14,7 +14,7 @@ ship() {
     [ "$RUNTIME" != local ] || fail 3 "make ship: no engine answers, and a bundle holds an image; install docker or podman"
     check_key
     make_artifact "$@"
-    out_of "$artifact" "the artifact, which goes into the image"
+    out_of "$artifact"
     flavour=serve
     ensure_image
     work=$(mktemp -d dist/.making.XXXXXX)
@@ -29,20 +29,23 @@ ship() {
 # ---- the key ----
 
 check_key() {
+    case $KEY in '~/'*) KEY=$HOME/${KEY#??} ;; esac # not every shell opens a ~ behind a =
     folder=$(cd "$(dirname "$KEY")" 2>/dev/null && pwd -P) || fail 2 "KEY=$KEY: no folder $(dirname "$KEY"); make it, or give another"
     KEY=$folder/$(basename "$KEY") public=${KEY%.key}.pub
     [ ! -L "$KEY" ] || fail 2 "KEY=$KEY: a link; give the file itself"
     [ ! -d "$KEY" ] || fail 2 "KEY=$KEY: a folder; give a file in it, such as $KEY/samebench.key"
-    out_of . "the checkout, where it would get into an image or git"
+    # What containers are handed, and the checkout, out of which things get into git.
+    for each in . "${DATA:-}" "${RUN:-}" "$WHEELHOUSE"; do out_of "$each"; done
     [ -e "$KEY" ] || make_key
     case $(ls -l "$KEY") in -??-------*) ;; *) fail 2 "KEY=$KEY: others may read it; chmod 600 it, or make another if they have" ;; esac
     openssl rsa -in "$KEY" -noout 2>/dev/null || fail 2 "KEY=$KEY: not a private RSA key that openssl reads; give another, or a name that is free, to make one"
     tell_public
 }
 
-# out_of FOLDER WHAT: refuses a key that lies in there.
+# out_of FOLDER: refuses a key that lies in there.
 out_of() {
-    case $KEY in "$(cd "$1" && pwd -P)"/*) fail 2 "KEY=$KEY: in $2; keep it elsewhere" ;; esac
+    [ -d "$1" ] || return 0
+    case $KEY in "$(cd "$1" && pwd -P)"/*) fail 2 "KEY=$KEY: in $(cd "$1" && pwd -P), which goes into containers, an image or git; keep it elsewhere" ;; esac
 }
 
 # RSA, whose signature over the same bytes is the same; 3072 bits are what NIST SP 800-57 asks for beyond 2030.

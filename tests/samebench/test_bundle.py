@@ -81,6 +81,7 @@ def test_the_first_ship_makes_a_key_that_only_its_owner_reads(checkout: Path, tm
     assert ship(checkout, tmp_path / "bin", KEY=str(key))[0] == 7, "the artifact's"
     assert key.stat().st_mode & 0o777 == 0o600
     made = key.read_text()
+    assert ship(checkout, tmp_path / "bin", KEY="~/a key.key", HOME=str(tmp_path))[0] == 7
     assert "PRIVATE" in made
     assert "PUBLIC" in (tmp_path / "a key.pub").read_text()
     assert ship(checkout, tmp_path / "bin", KEY=str(key))[0] == 7
@@ -93,7 +94,11 @@ def test_a_key_is_refused_where_it_could_get_out(checkout: Path, tmp_path: Path)
     (tmp_path / "shortcut").symlink_to(checkout / "keys")
     for place in (checkout / "samebench.key", checkout / "keys/a.key", tmp_path / "shortcut/a.key", Path("a.key")):
         code, said = ship(checkout, tmp_path / "bin", KEY=str(place))
-        assert (code, "in the checkout, where it would get into an image or git" in said) == (2, True)
+        assert (code, f"in {checkout}, which goes into containers, an image or git" in said) == (2, True)
+    for name in ("DATA", "RUN", "WHEELHOUSE"):
+        code, said = ship(checkout, tmp_path / "bin", KEY=str(tmp_path / "a.key"), **{name: str(tmp_path)})
+        assert (code, f"in {tmp_path}, which goes" in said) == (2, True)
+    assert not (tmp_path / "a.key").exists()
     assert list(checkout.rglob("*.key")) == list(checkout.rglob("*.pub")) == []
 
 
