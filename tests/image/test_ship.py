@@ -157,7 +157,8 @@ def test_what_was_loaded_answers_right_without_a_network(
 
 
 def test_the_image_checks_itself(loaded: str, artifact: Artifact, tmp_path: Path) -> None:
-    (said,) = docker_says("run", "--rm", *HARDENED, loaded, "verify")
+    built, said = docker_says("run", "--rm", *HARDENED, loaded, "verify")
+    assert built.startswith("/opt/venv: as it was built, fingerprint ")
     assert said.endswith(f"sha256 {artifact.sha256}")
     damaged = tmp_path / "model.onnx"
     damaged.write_bytes(b"?")
@@ -165,6 +166,22 @@ def test_the_image_checks_itself(loaded: str, artifact: Artifact, tmp_path: Path
     mount = f"type=bind,source={damaged},target=/srv/artifact/model.onnx"
     done = checkouts.run(["docker", "run", "--rm", *HARDENED, "--mount", mount, loaded, "verify"], cwd=tmp_path)
     assert (done.returncode, "damaged, expected sha256" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        ("echo >>/opt/venv/lib/python3.11/site-packages/starlette/routing.py", "wheel starlette: starlette/routing.py"),
+        ("touch /opt/venv/lib/python3.11/site-packages/more.py", "file of no wheel more.py"),
+        ("sed -i 's/^Version: .*/Version: 1/' /var/lib/dpkg/status", "os package base-files:"),
+        ("export PYTHONHASHSEED=1", "variable PYTHONHASHSEED: nothing at its build, 1 now"),
+    ],
+)
+def test_the_image_names_what_was_changed_since_it_was_built(loaded: str, harm: str, named: str) -> None:
+    words = ["--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh", loaded, "-c"]
+    done = checkouts.run(["docker", "run", *words, f"{harm}; exec python -m apparel.serve verify"], cwd=checkouts.ROOT)
+    assert f"not as it was built: {named}" in done.stdout
+    assert done.returncode == 1
 
 
 def listed(bundle: Path, kind: str) -> set[tuple[str, str]]:

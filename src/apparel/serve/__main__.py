@@ -1,13 +1,15 @@
 """Serve an artifact: the page, POST /predict, GET /health, GET /metrics, GET /openapi.json.
 
     ARTIFACT=runs/20261123-201500-abcd/artifact python -m apparel.serve
-    python -m apparel.serve verify        exit code 0 if the image is what it says: the artifact's hash, and its answers
+    python -m apparel.serve verify        exit code 0 if the image is as it was built: what is installed and set in it,
+                                          the artifact's hash, and its answers
     python -m apparel.serve --health      exit code 0 if the one on this machine is ready
 
 Settings are environment variables: see environment.py.
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -32,7 +34,15 @@ def main(arguments: Sequence[str]) -> int:
 def verify(environment: Environment) -> int:
     """What an image can tell of itself: that its parts are whole, and that its model answers as when it was made."""
     from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
+    from samebench import environment as installed  # noqa: PLC0415
 
+    if built := installed.baked():
+        now = installed.fingerprint()
+        for line in installed.differences(built, now, called=("at its build", "now")):
+            print(f"not as it was built: {line}")
+        if now["sha256"] != built["sha256"]:
+            return command.NO
+        print(f"{sys.prefix}: as it was built, fingerprint {now['sha256']}")
     artifact = Artifact.load(environment.artifact)  # against its hash
     artifact.check()
     print(f"{environment.artifact}: answers right, run {artifact.facts['run']}, sha256 {artifact.sha256}")
