@@ -154,7 +154,6 @@ def interpreter() -> dict[str, Any]:
         "architecture": platform.machine(),
         "optimize": sys.flags.optimize,  # leaves out asserts
         "hash_randomization": sys.flags.hash_randomization,
-        "utf8_mode": sys.flags.utf8_mode,
     }
 
 
