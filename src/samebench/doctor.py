@@ -120,10 +120,7 @@ def _failure(line: str, mend: str = "") -> Finding:
 
 def _by_records(same: Mapping[str, Any]) -> dict[str, Any]:
     """What would be found here if nothing had been changed since it was installed; variables as the images set them."""
-    wheels = {
-        name: {"version": wheel["version"], "sha256": None if {"altered", "missing"} & {*wheel} else wheel["sha256"]}
-        for name, wheel in same["wheels"].items()
-    }
+    wheels = {name: {"version": wheel["version"], "sha256": wheel["sha256"]} for name, wheel in same["wheels"].items()}
     interpreter = {**same["interpreter"], "optimize": 0, "hash_randomization": 1, **_installed_for()}
     variables = {**determinism.CPU_LEVEL, **determinism.CUBLAS}
     return {"interpreter": interpreter, "wheels": wheels, "loose": {}, "variables": variables}
