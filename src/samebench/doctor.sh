@@ -134,9 +134,11 @@ inside() { if [ -n "${SAMEBENCH:-}" ]; then "$@"; else sh src/samebench/runtime.
 
 environment() {
     inside python -m samebench.doctor 2>"$work/said" || {
-        code=$?
         said=$(tail -n 1 "$work/said" | sed 's/^samebench: //')
-        if [ $code = 3 ]; then tell warning environment "${said%; *}" "" "${said##*; }"; else tell failure environment "can't be looked at ($said)"; fi
+        case $said in # as runtime.sh --as-is says it
+        no\ *" yet; "*) tell warning environment "${said%; *}" "" "${said##*; }" ;;
+        *) tell failure environment "can't be looked at ($said)" ;;
+        esac
     }
 }
 

@@ -328,10 +328,15 @@ def test_an_older_image_is_looked_at_where_there_is_no_other(checkout: Path, pro
     assert "ok       older: " in done.stdout
 
 
-def test_an_environment_that_can_not_be_looked_at_is_a_failure(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE.replace("run*)", "run*) echo 'No module named torch' >&2; exit 1 ;;\nnot*)"))
-    code, bad = told(checkout, programs, RUNTIME="docker")
-    assert (code, bad[-1]) == (1, "failure  environment: can't be looked at (No module named torch)")
+@pytest.mark.parametrize(("code", "said"), [(1, "No module named torch"), (125, "docker did not start the container")])
+def test_an_environment_that_can_not_be_looked_at_is_a_failure(
+    checkout: Path, programs: Path, code: int, said: str
+) -> None:
+    failing = f"run*) echo 'No module named torch' >&2; exit {code} ;;\nnot*)"
+    fake_engines(programs, docker=ENGINE.replace("run*)", failing))
+    ended, bad = told(checkout, programs, RUNTIME="docker")
+    assert ended == 1
+    assert bad[-1].startswith(f"failure  environment: can't be looked at ({said}")
 
 
 def test_docker_without_buildx_is_a_failure(checkout: Path, programs: Path) -> None:
