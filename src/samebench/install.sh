@@ -111,5 +111,13 @@ done
 
 printf '%s\n' "$sources" >"$(echo "$venv"/lib/python3*/site-packages)/samebench.pth"
 rm -f "$venv/.lock" # uv leaves it writable to all
+# Of a wheel from a wheelhouse uv notes when it came to lie there, which is the machine's affair and in no image.
+for note in "$venv"/lib/python3*/site-packages/*.dist-info/uv_cache.json; do
+    [ -e "$note" ] || continue
+    record=${note%/*}/RECORD
+    grep -v '/uv_cache\.json,' "$record" >"$work/record"
+    cat "$work/record" >"$record"
+    rm "$note"
+done
 uv pip check --python "$venv" || fail 2 "the locks contradict each other (see above): run make lock"
 [ "$lock" = docker/serve.lock ] || "$venv/bin/python" -c 'import torch; print("samebench: torch", torch.__version__, "imports")' >&2

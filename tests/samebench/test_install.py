@@ -82,6 +82,16 @@ def test_each_tampered_wheel_would_run(checkout: Path) -> None:
     assert canary.exists()
 
 
+def test_nothing_tells_when_a_wheel_came_to_lie_in_the_wheelhouse(checkout: Path) -> None:
+    assert install(checkout)[0] == 0
+    packages = next((checkout / ".venv/lib").glob("python3*/site-packages"))
+    record = (packages / "shared-1.0.dist-info/RECORD").read_text()
+    listed = {line.split(",")[0] for line in record.splitlines()}
+    there = {f"shared-1.0.dist-info/{path.name}" for path in (packages / "shared-1.0.dist-info").iterdir()}
+    assert listed == there | {"shared.py"}
+    assert not list(packages.glob("*/uv_cache.json"))
+
+
 def test_index_that_does_not_answer_gets_one_last_line_and_code_3(checkout: Path) -> None:
     (checkout / "wheels/shared-1.0-py3-none-any.whl").unlink()
     code, said = install(checkout)
