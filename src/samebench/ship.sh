@@ -29,7 +29,7 @@ ship() {
 # ---- the key ----
 
 check_key() {
-    case $KEY in '~/'*) KEY=$HOME/${KEY#??} ;; esac # not every shell opens a ~ behind a =
+    case $KEY in [~]/*) KEY=$HOME/${KEY#??} ;; esac # not every shell opens a ~ behind a =
     folder=$(cd "$(dirname "$KEY")" 2>/dev/null && pwd -P) || fail 2 "KEY=$KEY: no folder $(dirname "$KEY"); make it, or give another"
     KEY=$folder/$(basename "$KEY") public=${KEY%.key}.pub
     [ ! -L "$KEY" ] || fail 2 "KEY=$KEY: a link; give the file itself"

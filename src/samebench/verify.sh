@@ -78,8 +78,8 @@ check_files() {
     done
 }
 
-# An image archive has these names and no others, all of plain files and folders. What tar itself has to say, as GNU's
-# has of a leading slash, is no such name either.
+# An image archive has these names and no others, all of plain files and folders. busybox shows a hard link as a plain file,
+# with an arrow. What tar itself has to say is no such name either.
 NAMES='oci-layout|index\.json|manifest\.json|blobs/?|blobs/sha256/?|blobs/sha256/[0-9a-f]{64}'
 
 check_archive() {

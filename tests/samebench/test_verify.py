@@ -126,7 +126,7 @@ def test_a_missing_file_is_found(folder: Path, public: Path, calls: Path) -> Non
         (folder.parent / "away").rename(path)
 
 
-@pytest.mark.parametrize("name", ["more", ".hidden", "two words", "SHA256SUMS.sig card.md", "-rf"])
+@pytest.mark.parametrize("name", ["more", ".hidden", "two words", "README.md card.md", "-rf"])
 def test_a_file_more_is_found(folder: Path, public: Path, calls: Path, name: str) -> None:
     (folder / name).write_text("more")
     check_refused(folder, public, calls, f"{name}: not in SHA256SUMS")
