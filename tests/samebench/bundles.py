@@ -59,15 +59,15 @@ def layer(text: str) -> bytes:
 
 
 def saved(path: Path, *, text: str = "hello", mtime: int = 0, notes: bool = False) -> None:
-    """What an engine saves of an image of one layer; `notes` as buildx keeps them beside it."""
+    """What an engine saves of an image that has one layer twice; `notes` as buildx keeps them beside it."""
     content = layer(text)
     about = {"architecture": "amd64", "os": "linux", "config": {}}
-    config = json.dumps(about | {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{blob(content)[0]}"]}}).encode()
+    config = json.dumps(about | {"rootfs": {"type": "layers", "diff_ids": 2 * [f"sha256:{blob(content)[0]}"]}}).encode()
     parts = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": described("application/vnd.oci.image.config.v1+json", config),
-        "layers": [described("application/vnd.oci.image.layer.v1.tar", content)],
+        "layers": 2 * [described("application/vnd.oci.image.layer.v1.tar", content)],
     }
     manifest = json.dumps(parts).encode()
     files = dict([blob(content), blob(config), blob(manifest)])

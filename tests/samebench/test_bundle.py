@@ -1,6 +1,7 @@
 """How a bundle is made: the same each time, of nothing but the image, and by a key that stays where it is."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ def test_an_image_saved_in_another_order_at_another_time_gives_the_same_archive(
         repack(tmp_path / "saved.tar", tmp_path / f"{place}.tar", "tiny:1")
         written.append((tmp_path / f"{place}.tar").read_bytes())
     assert written[0] == written[1] == written[2]
+    with tarfile.open(tmp_path / "0.tar") as archive:
+        assert {(each.mtime, each.uid, each.gid, each.uname) for each in archive} == {(0, 0, 0, "")}
+        assert len(archive.getnames()) == len(set(archive.getnames()))
 
 
 def test_a_blob_that_is_not_what_it_is_named_by_is_not_shipped(tmp_path: Path) -> None:
