@@ -102,7 +102,7 @@ def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterato
 
 def _against_expected(same: Mapping[str, Any], baked: Mapping[str, Any] | None) -> Iterator[Finding]:
     then = baked["same"] if baked else _by_records(same)
-    source = "in the image at its build" if baked else "when it was installed"
+    source = "in the image at its build" if baked else "when it was set up"
     if baked is None and sys.prefix == environment.IMAGE:
         yield Finding("warning", "fingerprint", "none in this image", "one from its build", _mend())
     for kind, label in ((kind, label) for kind, label in KINDS.items() if kind in then):
@@ -129,11 +129,8 @@ def _by_records(same: Mapping[str, Any]) -> dict[str, Any]:
 def _installed_for() -> dict[str, str]:
     """The version of Python that the virtual environment was made with, as it says itself."""
     settings = Path(sys.prefix, "pyvenv.cfg")
-    said = (
-        re.search(r"^version(?:_info)? *= *([0-9.]+)$", settings.read_text(), re.MULTILINE)
-        if settings.is_file()
-        else None
-    )
+    text = settings.read_text() if settings.is_file() else ""
+    said = re.search(r"^version(?:_info)? *= *([0-9.]+)$", text, re.MULTILINE)
     return {"version": said[1]} if said else {}
 
 
@@ -142,7 +139,7 @@ def _mend_of(kind: str, line: str, then: Mapping[str, Any]) -> str:
     if kind == "variables":
         return f"export {name}={then[kind][name]}" if name in then[kind] else f"unset {name}"
     if kind == "interpreter":
-        return "unset PYTHONOPTIMIZE PYTHONHASHSEED PYTHONUTF8" if "version" not in line else _mend()
+        return "unset PYTHONOPTIMIZE PYTHONHASHSEED" if "version" not in line else _mend()
     return _mend()
 
 
