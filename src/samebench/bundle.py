@@ -6,6 +6,7 @@ Prints the bundle's name. The same image and run give the same files, to the byt
 """
 
 import json
+import os
 import shutil
 import tomllib
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ def make(folder: Path, name: str, image: str) -> str:
             platform=f"linux/{packed.architecture}",
             tag=tag,
             config=packed.config,
+            base=os.environ.get("SAMEBENCH_BASE") or "a base that nobody told",
+            builder=os.environ.get("SAMEBENCH_BUILDER") or "an engine that nobody told",
             packages=len(inside["packages"]),
             wheels=len(inside["wheels"]),
             run=(folder / RUN).read_text().replace("IMAGE", tag),
