@@ -391,7 +391,7 @@ def test_certificates_that_are_none_are_a_failure_and_no_password_is_told(checko
     fake_engines(programs, docker=ENGINE)
     (line,) = lines(checkout, programs, "CA_CERT", CA_CERT="Makefile")
     assert line.startswith("failure  CA_CERT: Makefile: can't be read, or holds no certificate; expected ")
-    variables = {"https_proxy": "http://jane:secret@proxy.example:3128"}
+    variables = {"https_proxy": "http://jane:secret@proxy.example:3128"}  # pragma: allowlist secret
     done = run(DOCTOR, cwd=checkout, path=programs, variables=variables)
     assert "ok       https_proxy: http://…@proxy.example:3128\n" in done.stdout
     assert "secret" not in done.stdout + done.stderr
