@@ -71,6 +71,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         monkeypatch.delenv(name, raising=False)
     for name, value in (determinism.CPU_LEVEL | determinism.CUBLAS).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(environment, "IMAGE", "/nowhere")  # also where the tests run in the image
     return Bench(tmp_path)
 
 

@@ -196,6 +196,7 @@ def test_another_os_package_is_named_with_both_versions(
         write_program(tmp_path / "dpkg-query", "\n".join(f"echo '{line}'" for line in lines))
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(environment, "IMAGE", "/nowhere")  # also where the tests run in the image
     packages("2.36-9+deb12u10")
     assert drift(lambda: packages("2.36-9")) == [], "the local runtime does not ask for them"
     named = drift(lambda: monkeypatch.setattr(environment, "IMAGE", sys.prefix))
