@@ -153,9 +153,9 @@ def test_wrong_type_is_stopped(clone: Path) -> None:
 
 
 def test_bad_dockerfile_is_stopped(clone: Path) -> None:
-    with (clone / "docker/cpu.Dockerfile").open("a") as dockerfile:
-        dockerfile.write("RUN cd /tmp && sudo ls\n")
-    assert_stopped(clone, "docker/cpu.Dockerfile:66 DL3004")
+    dockerfile = clone / "docker/cpu.Dockerfile"
+    dockerfile.write_text(f"{dockerfile.read_text()}RUN cd /tmp && sudo ls\n")
+    assert_stopped(clone, f"docker/cpu.Dockerfile:{len(dockerfile.read_text().splitlines())} DL3004")
 
 
 def test_what_is_checked_is_what_is_staged_and_unstaged_work_stays(clone: Path) -> None:
