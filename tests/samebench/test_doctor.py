@@ -1,12 +1,9 @@
 """`make doctor`: each thing that is not as it must be is named, with what mends it; nothing else is, or is changed."""
 
-import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,8 @@ from samebench.doctor import Finding
 from tests.soak import busy
 from tests.soak import record as record_figure
 
-from .checkout import ROOT, run
-from .fakes import checkout, fake_engines, programs, write_program
+from .checkout import run
+from .fakes import checkout, programs
 from .installed import install, install_torch, record, remove
 
 __all__ = ["checkout", "programs"]  # fixtures
@@ -263,168 +260,6 @@ def test_doctor_with_a_teammates_fingerprint_ends_with_1_where_they_differ(check
     done = run(DOCTOR, cwd=checkout, variables=here | {"WITH": "not-there.json"})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: not-there.json: No such file or directory; ")
-
-
-# ---- the host ----
-
-ENGINE = """echo "$@" >>"${0%/*}/asked"
-case "$*" in
-info*) echo 28.5 ;;
---version) echo 'Docker version 28.5' ;;
-buildx*) echo 'github.com/docker/buildx v0.30' ;;
-run*) printf 'ok\\twheels\\t151 "as" \\\\ locked\\t\\t\\n' ;;
-esac"""
-
-
-def told(checkout: Path, programs: Path, **variables: str) -> tuple[int, list[str]]:
-    done = run(DOCTOR, cwd=checkout, path=programs, variables={"CA_CERT": "", "SSL_CERT_FILE": "", **variables})
-    assert done.stderr == ""
-    return done.returncode, [line for line in done.stdout.splitlines() if not line.startswith(("ok ", "remark "))]
-
-
-def lines(checkout: Path, programs: Path, name: str, **variables: str) -> list[str]:
-    """What is not ok of that name."""
-    return [line for line in told(checkout, programs, **variables)[1] if f" {name}: " in f"{line} "]
-
-
-def test_a_host_where_nothing_is_wrong_ends_with_0(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    code, bad = told(checkout, programs)
-    assert (code, [line for line in bad if "port" not in line]) == (0, [])
-    assert "build" not in (programs / "asked").read_text().replace("buildx version", "")
-
-
-def test_for_machines_it_is_one_document(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    done = run(["make", "doctor", "JSON=1"], cwd=checkout, path=programs)
-    document = json.loads(done.stdout)
-    assert document["ok"] is True
-    last = {"status": "ok", "name": "wheels", "found": '151 "as" \\ locked', "expected": "", "mend": ""}
-    assert document["findings"][-1] == last
-
-
-def test_an_engine_that_was_asked_for_and_does_not_answer_is_a_failure(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker="echo 'Cannot connect' >&2; exit 1")
-    said = "docker: the engine does not answer (Cannot connect); mend: start it, or use RUNTIME=local"
-    assert lines(checkout, programs, "docker", RUNTIME="docker") == [f"failure  {said}"]
-    assert lines(checkout, programs, "docker") == [f"warning  {said}"]
-    assert told(checkout, programs, RUNTIME="docker")[0] == 1
-    assert told(checkout, programs)[0] == 0
-
-
-def test_nothing_is_set_up_to_look_at_it(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE.replace("info*)", "image*) exit 1 ;;\ninfo*)"))
-    before = sorted(checkout.rglob("*"))
-    (line,) = lines(checkout, programs, "environment", RUNTIME="docker")
-    assert line == "warning  environment: no image of the cpu workspace yet; mend: make build"
-    (line,) = lines(checkout, programs, "environment", RUNTIME="local")
-    assert line == "warning  environment: no .venv yet; mend: any command sets it up, such as make shell"
-    assert sorted(checkout.rglob("*")) == before
-
-
-def test_an_older_image_is_looked_at_where_there_is_no_other(checkout: Path, programs: Path) -> None:
-    only_latest = 'image*samebench:cpu) ;;\nimage*) exit 1 ;;\nrun*samebench:cpu*) printf "ok\\tolder\\n" ;;\ninfo*)'
-    fake_engines(programs, docker=ENGINE.replace("info*)", only_latest))
-    done = run(DOCTOR, cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
-    assert "ok       older: " in done.stdout
-
-
-@pytest.mark.parametrize(("code", "said"), [(1, "No module named torch"), (125, "docker did not start the container")])
-def test_an_environment_that_can_not_be_looked_at_is_a_failure(
-    checkout: Path, programs: Path, code: int, said: str
-) -> None:
-    failing = f"run*) echo 'No module named torch' >&2; exit {code} ;;\nnot*)"
-    fake_engines(programs, docker=ENGINE.replace("run*)", failing))
-    ended, bad = told(checkout, programs, RUNTIME="docker")
-    assert ended == 1
-    assert bad[-1].startswith(f"failure  environment: can't be looked at ({said}")
-
-
-def test_docker_without_buildx_is_a_failure(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE.replace("buildx*)", "buildx*) exit 1 ;;\nnot*)"))
-    (line,) = lines(checkout, programs, "docker buildx")
-    assert line.startswith("failure  docker buildx: not here; mend: install docker-buildx")
-
-
-def test_an_old_driver_is_a_failure_where_a_gpu_is_asked_for(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    write_program(programs / "nvidia-smi", "echo '0, 570.133.20'")
-    said = "GPU: the NVIDIA driver 570.133.20 is too old for CUDA 13; mend: install version 580 or newer"
-    assert lines(checkout, programs, "GPU", GPU="1") == [f"failure  {said}"]
-    assert lines(checkout, programs, "GPU") == [f"warning  {said}"]
-
-
-def test_a_slow_clock_is_a_failure(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    write_program(programs / "date", "echo 2020-01-01T00:00:00Z")
-    (line,) = lines(checkout, programs, "clock")
-    cut_off = (ROOT / "requirements.lock").read_text().split(" as of ")[1].split()[0]
-    assert line.startswith(f"failure  clock: 2020-01-01T00:00:00Z; expected later than {cut_off}; mend: set the clock")
-
-
-def test_too_little_room_is_a_warning(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    write_program(programs / "df", "echo head; echo disk 99 1 512000 1% /")
-    assert lines(checkout, programs, "disk") == ["warning  disk: 0 GB free; expected 10 GB; mend: free some room"]
-    assert len(lines(checkout, programs, "shared memory")) == os.path.isdir("/dev/shm")  # noqa: PTH112, S108
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port of ours that somebody listens on."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", 6006))
-            listener.listen()
-        except OSError:
-            pass  # somebody does already
-        yield 6006
-
-
-def test_a_taken_port_is_a_warning(checkout: Path, programs: Path, taken: int) -> None:
-    fake_engines(programs, docker=ENGINE)
-    (line,) = lines(checkout, programs, f"port {taken}")
-    assert line.startswith("warning  port 6006: taken; expected free; mend: ")
-
-
-def test_certificates_that_are_none_are_a_failure_and_no_password_is_told(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    (line,) = lines(checkout, programs, "CA_CERT", CA_CERT="Makefile")
-    assert line.startswith("failure  CA_CERT: Makefile: can't be read, or holds no certificate; expected ")
-    variables = {"https_proxy": "http://jane:secret@proxy.example:3128"}  # pragma: allowlist secret
-    done = run(DOCTOR, cwd=checkout, path=programs, variables=variables)
-    assert "ok       https_proxy: http://…@proxy.example:3128\n" in done.stdout
-    assert "secret" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("name", ["requirements.lock", "docker/cpu.lock", "docker/cpu.Dockerfile"])
-def test_a_lock_or_dockerfile_that_is_not_the_commits_is_named(checkout: Path, programs: Path, name: str) -> None:
-    fake_engines(programs, docker=ENGINE)
-    git = ["git", "-c", "user.name=Jane", "-c", "user.email=jane@example.org"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "All"]):
-        subprocess.run([*git, *words], cwd=checkout, check=True)
-    assert told(checkout, programs)[0] == 0
-    with (checkout / name).open("a") as file:
-        file.write("# edited\n")
-    (line,) = lines(checkout, programs, name)
-    assert line.startswith(f"failure  {name}: edited; expected as in commit ")
-    assert line.endswith(f"mend: commit it, or git checkout HEAD -- {name}")
-
-
-def test_a_checkout_of_another_user_is_a_failure(checkout: Path, programs: Path) -> None:
-    fake_engines(programs, docker=ENGINE)
-    (programs / "asked").touch()
-    (programs / "asked").chmod(0o666)
-    (checkout / "data").chmod(0o555)
-    words = DOCTOR
-    if os.access(checkout / "data", os.W_OK):  # root may write everywhere, but for one without capabilities
-        for parent in checkout.parents[:3]:
-            parent.chmod(0o755)
-        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *DOCTOR]
-    done = run(words, cwd=checkout, path=programs, variables={"CA_CERT": "", "SSL_CERT_FILE": ""})
-    assert done.returncode == 1
-    assert "failure  checkout: data is not writable for user " in done.stdout
 
 
 # ---- this environment ----
