@@ -8,8 +8,8 @@ from apparel.randomness import integers
 SHIFT = 1
 
 
-def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int) -> Tensor:
-    """Images (N, 1, 28, 28) flipped left to right by a coin and shifted by up to SHIFT pixels, edges black.
+def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: int = 0) -> Tensor:
+    """Images (N, C, H, W) flipped left to right by a coin and shifted by up to SHIFT pixels, edges `blank`, 0 to 255.
 
     `indices` (N,) are the images' places in the training set. What is drawn is drawn on the CPU, what is done with the
     pixels is done where the images are.
@@ -24,5 +24,5 @@ def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int) -> Tensor
     down = draw("rows", 2 * SHIFT + 1) + step
     across = torch.where(draw("flip", 2) == 1, step.flip(0), step) + draw("columns", 2 * SHIFT + 1)
     pixels = (down * (side + 2 * SHIFT))[:, :, None] + across[:, None, :]
-    padded = torch.nn.functional.pad(images, (SHIFT,) * 4).flatten(1)
-    return padded.gather(1, pixels.flatten(1)).view_as(images)
+    padded = torch.nn.functional.pad(images, (SHIFT,) * 4, value=blank).flatten(2)
+    return padded.gather(2, pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)).view_as(images)

@@ -1,23 +1,29 @@
-"""Fashion-MNIST as whole tensors, by reference: hashes in git, bytes outside it.
+"""A data set as whole tensors, by reference: hashes in git, bytes outside it.
 
-python -m apparel.data [DIRECTORY]    makes sure that the four files are there
+python -m apparel.data [DIRECTORY]    makes sure that the four files of Fashion-MNIST are there
+python -m apparel.data NAME           verifies a data set of one's own
 """
 
 import gzip
 import hashlib
+import json
 import math
 import struct
 import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from apparel import dataset
+from apparel.model import Preprocessing
 from apparel.randomness import order, uniform
+from apparel.serve.picture import GARMENTS, Preparation
 from samebench import command, debian, download
 from samebench.command import Refusal
 
@@ -46,7 +52,7 @@ SIDE = 28
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, 1, 28, 28) uint8 and their labels (N,) int64, 0 to 9."""
+    """Images (N, C, H, W) uint8 and their labels (N,) int64, from 0."""
 
     images: Tensor
     labels: Tensor
@@ -67,20 +73,43 @@ class Split:
         """SHA-256 over shape, images and labels."""
         content = hashlib.sha256(str(tuple(self.images.shape)).encode())
         content.update(self.images.contiguous().numpy().tobytes())
-        content.update(self.labels.to(torch.uint8).numpy().tobytes())
+        few = not len(self.labels) or int(self.labels.max()) < 256  # then a byte each, as ever
+        content.update(self.labels.to(torch.uint8 if few else torch.int64).numpy().tobytes())
         return content.hexdigest()
 
 
 class Data:
     """A data set: `training` and `validation` to learn and choose, `test()` to be asked once at the end."""
 
-    def __init__(self, training: Split, test: Split) -> None:
-        """Take the validation images out of `training`: every twelfth of each category in a fixed order."""
-        self._test = test
-        self.version = hashlib.sha256((training.digest() + test.digest()).encode()).hexdigest()
-        chosen = validation_mask(training.labels)
-        self.training = training.take((~chosen).nonzero().squeeze(1))
-        self.validation = training.take(chosen.nonzero().squeeze(1))
+    def __init__(
+        self,
+        training: Split,
+        test: Split,
+        *,
+        validation: Split | None = None,
+        labels: Sequence[str] = LABELS,
+        preparation: Preparation = GARMENTS,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        """Take the validation images, unless given, out of `training`: every twelfth of each category in a fixed order.
+
+        `labels` are the names in the order of the numbers; `preprocessing` is that of the training images.
+        """
+        self._test, self._preprocessing = test, preprocessing
+        self.labels, self.preparation = tuple(labels), preparation
+        parts = training.digest() + test.digest()
+        if validation is None:
+            chosen = validation_mask(training.labels)
+            training, validation = (training.take(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
+        else:
+            parts += validation.digest() + json.dumps([self.labels, preparation.facts()])
+        self.training, self.validation = training, validation
+        self.version = hashlib.sha256(parts.encode()).hexdigest()
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """The statistics of the training images: as they were written down with the set, else as they are."""
+        return self._preprocessing or Preprocessing.of(self.training.images)
 
     def test(self) -> Split:
         """The test images, which no choice may depend on."""
@@ -94,26 +123,46 @@ def validation_mask(labels: Tensor) -> Tensor:
     """
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     drawn = order(len(labels), seed=0, epoch=0, purpose="validation")
-    for label in range(len(LABELS)):
+    for label in range(int(labels.max()) + 1 if len(labels) else 0):
         members = drawn[labels[drawn] == label]
         chosen[members[: math.ceil(len(members) * VALIDATION_SHARE)]] = True
     return chosen
 
 
 def load(name: str) -> Data:
-    """The data set that the setting `data` names: fashion-mnist, synthetic or a directory.
+    """The data set that the setting `data` names: fashion-mnist, synthetic, one of one's own, or a directory.
 
     What is missing of fashion-mnist is fetched first. Every file is checked against the hashes in git. Raises
     Refusal for one that is missing or differs.
     """
     if name == "synthetic":
         return synthetic(0)
+    if dataset.is_own(name):
+        return own(dataset.read(name))
     folder = Path(name)
     if name == "fashion-mnist":
         folder = HOME
         provide(HOME)
+    elif not folder.is_dir():
+        raise Refusal(f"{name}: neither a data set, there is no data/{name}.sha256, nor a directory; see docs/data.md")
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
     return Data(_split(contents, "train"), _split(contents, "t10k"))
+
+
+def own(known: dataset.Dataset) -> Data:
+    """A data set of one's own, its parts as its import has told them."""
+    training, validation, test = (
+        Split(known.images[known.parts == part], known.labels[known.parts == part])
+        for part in range(len(dataset.PARTS))
+    )
+    return Data(
+        training,
+        test,
+        validation=validation,
+        labels=known.categories,
+        preparation=known.preparation,
+        preprocessing=known.preprocessing,
+    )
 
 
 def _split(contents: dict[str, bytes], part: str) -> Split:
@@ -213,8 +262,11 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1 or any(word.startswith("-") for word in argv):
         raise Refusal(f"unknown words {' '.join(argv)}; usage: python -m apparel.data [DIRECTORY]")
     if argv:
-        load(argv[0])
-        print(f"{argv[0]}: the four Fashion-MNIST files are whole")
+        known = load(argv[0])
+        whole = "the four Fashion-MNIST files are whole"
+        if dataset.is_own(argv[0]):
+            whole = f"whole, {len(known.labels)} categories, version {known.version[:12]}"
+        print(f"{argv[0]}: {whole}")
         return
     fetched = provide()
     print(f"{HOME.relative_to(ROOT)}: {'fetched' if fetched else 'already there'}, four files, all hashes right")

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, one_hot
 
-from apparel.data import LABELS, Split
+from apparel.data import Split
 from apparel.randomness import order
 
 BLOCK = 500
 
 
 def near_duplicates(images: Tensor, *, within: float) -> tuple[Tensor, Tensor]:
-    """Every pair (M, 2) of images (N, 1, 28, 28) whose pixels differ by `within` or less, nearest first.
+    """Every pair (M, 2) of images (N, C, H, W) whose pixels differ by `within` or less, nearest first.
 
     The difference (M,) is the root mean square over the pixels, 0 to 255; 0 is a duplicate. Nothing is missed:
     the mean of 4x4 pixels can't differ by more than the pixels do, and neither can one direction of those
@@ -52,11 +52,13 @@ def _difference(images: Tensor, pairs: Tensor) -> Tensor:
 
 
 def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tensor:
-    """How many (N, 10) of each image's nearest neighbours carry each label; an image is no neighbour of its own.
+    """How many (N, labels) of each image's nearest neighbours carry each label; an image is no neighbour of its own.
 
-    Neighbours are sought among `references` images, at half the resolution and along its 32 main directions.
+    Neighbours are sought among `references` images, at half the resolution (at most some 14 pixels a side) and along
+    its 32 main directions.
     """
-    points = avg_pool2d(split.images.float(), 2).flatten(1)
+    coarser = max(2, split.images.shape[-1] // 14)
+    points = torch.cat([avg_pool2d(part.float(), coarser).flatten(1) for part in torch.split(split.images, BLOCK)])
     points = points - points.mean(0)
     points = points @ torch.linalg.eigh(points.T @ points).eigenvectors[:, -32:]
     chosen = order(len(split), seed=0, epoch=0, purpose="references")[:references]
@@ -66,7 +68,7 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
         apart = squares - 2 * points[places] @ points[chosen].T
         apart.masked_fill_(places[:, None] == chosen, float("inf"))
         found.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
-    return one_hot(torch.cat(found), len(LABELS)).sum(1)
+    return one_hot(torch.cat(found), int(split.labels.max()) + 1).sum(1)
 
 
 def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,41 +2,74 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from apparel import networks
+from apparel.serve.picture import GARMENTS, Preparation
 from samebench import files, sealed
 from samebench.command import Refusal
 
 BATCH = 1000
+Levels = float | tuple[float, ...]  # one of grey images, or one of each channel
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Mean and standard deviation of the training pixels, on the scale 0 to 1."""
+    """Mean and standard deviation of the training pixels, on the scale 0 to 1, of each channel."""
 
-    mean: float
-    deviation: float
+    mean: Levels
+    deviation: Levels
 
     @classmethod
     def of(cls, images: Tensor) -> Self:
-        """The statistics of images (N, 1, 28, 28) uint8; from a histogram, hence exact in any order."""
-        counts = torch.bincount(images.flatten(), minlength=256).double()
-        values = torch.arange(256, dtype=torch.float64) / 255
-        mean = float((counts * values).sum() / counts.sum())
-        square = float((counts * values.square()).sum() / counts.sum())
-        return cls(mean, max(square - mean**2, 1e-12) ** 0.5)
+        """The statistics of images (N, C, H, W) uint8; from histograms, hence exact in any order."""
+        means, deviations = zip(*(_statistics(images[:, each]) for each in range(images.shape[1])), strict=True)
+        return cls(_levels(means), _levels(deviations))
+
+    @classmethod
+    def told(cls, facts: Mapping[str, Any]) -> Self:
+        """The statistics that a model's facts tell of."""
+        return cls(_levels(facts["mean"]), _levels(facts["deviation"]))
+
+    def facts(self) -> dict[str, Any]:
+        """What `told` reads."""
+        told = {"mean": self.mean, "deviation": self.deviation}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (N, 1, 28, 28) uint8 to float, mean 0 and deviation 1, channels last."""
-        scaled = (images.float() / 255 - self.mean) / self.deviation
+        """Images (N, C, H, W) uint8 to float, mean 0 and deviation 1 in each channel, channels last."""
+        scaled = (images.float() / 255 - _spread(self.mean, images)) / _spread(self.deviation, images)
         return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def _statistics(pixels: Tensor) -> tuple[float, float]:
+    counts = torch.bincount(pixels.flatten(), minlength=256).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean = float((counts * values).sum() / counts.sum())
+    square = float((counts * values.square()).sum() / counts.sum())
+    return mean, max(square - mean**2, 1e-12) ** 0.5
+
+
+def _levels(values: Any) -> Levels:
+    several = tuple(map(float, values)) if isinstance(values, Sequence) else (float(values),)
+    return several if several[1:] else several[0]
+
+
+def _spread(levels: Levels, images: Tensor) -> float | Tensor:
+    """Over the channels; a single one stays a number, as its rounding is that of all earlier models."""
+    return torch.tensor(levels, device=images.device)[:, None, None] if isinstance(levels, tuple) else levels
+
+
+def fresh(name: networks.Name, *, seed: int, labels: Sequence[str], preparation: Preparation) -> nn.Module:
+    """A network of this name for these labels and for pictures that are so prepared, its weights drawn from `seed`."""
+    channels, side = preparation.channels, preparation.side
+    return networks.make(name, seed=seed, channels=channels, side=side, categories=len(labels))
 
 
 @dataclass(frozen=True)
@@ -47,14 +80,15 @@ class Model:
     network: nn.Module
     labels: Sequence[str]
     preprocessing: Preprocessing
+    preparation: Preparation = GARMENTS  # of the pictures that it was trained with
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, 10) for images (N, 1, 28, 28) uint8."""
+        """Probabilities (N, labels) for images (N, C, H, W) uint8."""
         return self.logits(images).softmax(1)
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """What the network says (N, 10) of images (N, 1, 28, 28) uint8, in batches of a fixed size."""
+        """What the network says (N, labels) of images (N, C, H, W) uint8, in batches of a fixed size."""
         self.network.eval()
         device = next(self.network.parameters()).device
         logits = [self.network(self.preprocessing(batch.to(device))) for batch in torch.split(images, BATCH)]
@@ -65,8 +99,8 @@ class Model:
         facts = {
             "network": self.name,
             "labels": list(self.labels),
-            "mean": self.preprocessing.mean,
-            "deviation": self.preprocessing.deviation,
+            **self.preprocessing.facts(),
+            **self.preparation.facts(),
         }
         files.write(path, sealed.pack("model", self.network.state_dict(), facts))
         readable = json.dumps(facts | {"weights_sha256": self.digest()}, indent=2) + "\n"
@@ -77,10 +111,10 @@ class Model:
         """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
         weights, facts = sealed.unpack(path, "model")
         try:
-            network = networks.make(facts["network"], seed=0)
+            labels, preparation = tuple(map(str, facts["labels"])), Preparation.told(facts)
+            network = fresh(facts["network"], seed=0, labels=labels, preparation=preparation)
             network.load_state_dict(weights)
-            preprocessing = Preprocessing(float(facts["mean"]), float(facts["deviation"]))
-            return cls(facts["network"], network, tuple(map(str, facts["labels"])), preprocessing)
+            return cls(facts["network"], network, labels, Preprocessing.told(facts), preparation)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
 

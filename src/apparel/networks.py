@@ -1,4 +1,4 @@
-"""Networks: image tensor (N, 1, 28, 28) float in, logits (N, 10) out. They know no labels and no files.
+"""Networks: image tensor (N, C, H, W) float in, logits (N, categories) out. They know no labels and no files.
 
 None may draw random numbers in its forward pass (no dropout): shards run in threads, in any order.
 None may use GELU, SiLU, tanh or sigmoid: they end in the C library's erf and exp, which round differently
@@ -15,48 +15,50 @@ from torch import Tensor, nn
 from apparel.randomness import key
 
 Name = Literal["linear", "conv", "residual"]
-CATEGORIES = 10
 
 
-def make(name: Name, *, seed: int) -> nn.Module:
-    """The network of this name with weights drawn from `seed`; the global generator is left as it was."""
+def make(name: Name, *, seed: int, channels: int = 1, side: int = 28, categories: int = 10) -> nn.Module:
+    """The network of this name with weights drawn from `seed`; the global generator is left as it was.
+
+    `side` is 8 or more.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed=seed, epoch=0, purpose="weights"))
-        network = NETWORKS[name]()
+        network = NETWORKS[name](channels, side, categories)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def linear() -> nn.Module:
+def linear(channels: int, side: int, categories: int) -> nn.Module:
     """One matrix: what pixels alone can tell."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, CATEGORIES))
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, categories))
 
 
-def conv() -> nn.Module:
+def conv(channels: int, side: int, categories: int) -> nn.Module:
     """Three stages that halve the image; after the network of KellerJordan's cifar10-airbench, narrower."""
     return nn.Sequential(
-        _stage(1, 32),
+        _stage(channels, 32),
         _stage(32, 64),
         # Pooled before it widens: 25 % less work than a third stage, and no less accurate.
         nn.MaxPool2d(2),
         _layer(64, 128),
         _layer(128, 128),
-        nn.MaxPool2d(3),
+        nn.MaxPool2d(side // 8),  # all that three halvings have left
         nn.Flatten(),
-        nn.Linear(128, CATEGORIES, bias=False),
+        nn.Linear(128, categories, bias=False),
     )
 
 
-def residual() -> nn.Module:
+def residual(channels: int, side: int, categories: int) -> nn.Module:
     """A small residual network, after He et al. (2015) and the nine-layer ones of David Page's DAWNBench."""
     return nn.Sequential(
-        _pooled(1, 32),
+        _pooled(channels, 32),
         _pooled(32, 64),
         Residual(64),
         _pooled(64, 128),
         Residual(128),
-        nn.MaxPool2d(3),
+        nn.MaxPool2d(side // 8),
         nn.Flatten(),
-        nn.Linear(128, CATEGORIES, bias=False),
+        nn.Linear(128, categories, bias=False),
     )
 
 
@@ -90,4 +92,4 @@ def _convolution(channels: int, width: int) -> nn.Module:
     return nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
 
 
-NETWORKS: dict[Name, Callable[[], nn.Module]] = {"linear": linear, "conv": conv, "residual": residual}
+NETWORKS: dict[Name, Callable[[int, int, int], nn.Module]] = {"linear": linear, "conv": conv, "residual": residual}

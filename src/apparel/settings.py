@@ -19,7 +19,9 @@ def told(default: Any, text: str) -> Any:
 class Settings:
     """The settings of one training; refuses impossible ones with the field, the value and the remedy."""
 
-    data: str = told("fashion-mnist", "fashion-mnist, synthetic, or a directory with the four idx files")
+    data: str = told(
+        "fashion-mnist", "fashion-mnist, synthetic, the name of one of your own, or a directory with the four idx files"
+    )
     network: networks.Name = told("conv", "which network to train")
     epochs: int = told(6, "how often each training image is seen")
     seed: int = told(0, "what the weights, the order and the augmentation are derived from")
@@ -27,7 +29,7 @@ class Settings:
     shards: int = told(4, "equal parts of a batch, each worked on by one thread; part of the result")
     lr: float = told(0.25, "the highest learning rate of the schedule")
     weight_decay: float = told(0.0005, "pull of the weights towards zero")
-    label_smoothing: float = told(0.1, "share of a label that goes to all ten")
+    label_smoothing: float = told(0.1, "share of a label that goes to all")
     fast: bool = told(False, "the machine's full speed instead of the same bits everywhere")
     device: Device = told("auto", "auto: cuda with GPU=1, cpu without")
 
@@ -47,7 +49,9 @@ class Settings:
             f"take one of {', '.join(get_args(networks.Name))}",
         )
         self._require(self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
-        self._require(bool(self.data), "data", "give fashion-mnist, synthetic or a directory")
+        self._require(
+            bool(self.data), "data", "give fashion-mnist, synthetic, the name of one of your own, or a directory"
+        )
 
     def alone(self) -> "Settings":
         """The settings without what a command adds to them."""

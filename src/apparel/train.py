@@ -1,4 +1,4 @@
-"""Train a network on Fashion-MNIST, the same to the bit wherever it runs, in one go or in many.
+"""Train a network on a data set, the same to the bit wherever it runs, in one go or in many.
 
 python -m apparel.train --epochs 1 --seed 3
 python -m apparel.train --resume latest
@@ -213,7 +213,7 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:
     """What the flags ask for, and the run to resume, whose settings then are the flags' defaults."""
-    parse = partial(flags.parse, Asked, argv, program="python -m apparel.train", about="Train on Fashion-MNIST.")
+    parse = partial(flags.parse, Asked, argv, program="python -m apparel.train", about="Train on a data set.")
     asked = parse()
     if not asked.resume:
         return asked, None

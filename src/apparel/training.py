@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, networks
+from apparel import checkpoint, data
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
-from apparel.model import BATCH, Model, Preprocessing
+from apparel.model import BATCH, Model, fresh
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
@@ -56,10 +56,10 @@ class Training:
         self.settings, self.data, self.run, self.pool, self.device = settings, known, run, pool, device
         self.group = group
         self.checkpoint_seconds = checkpoint_seconds
-        network = networks.make(settings.network, seed=settings.seed).to(device)
+        labels, preparation = known.labels, known.preparation
+        network = fresh(settings.network, seed=settings.seed, labels=labels, preparation=preparation).to(device)
         self.training = known.training.to(device)  # as a whole: 43 MB
-        preprocessing = Preprocessing.of(known.training.images)
-        self.model = Model(settings.network, network, data.LABELS, preprocessing)
+        self.model = Model(settings.network, network, labels, known.preprocessing, preparation)
         self.gradients: Gradients
         if settings.fast and group.size > 1:
             self.gradients = Spread(network, group=group)
@@ -169,7 +169,8 @@ class Training:
     def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of `network` on the training images at `indices` (N,), augmented."""
         split = self.training.take(indices.to(self.device))
-        images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch)
+        blank = self.data.preparation.blank
+        images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch, blank=blank)
         with self.precision():
             logits = network(self.model.preprocessing(images))
         return functional.cross_entropy(logits.float(), split.labels, label_smoothing=self.settings.label_smoothing)

@@ -29,7 +29,7 @@ def part(known: Data, *, images: int) -> Data:
     A twelfth of them is held out for validation, and `test()` gives the validation images of the whole.
     """
     drawn = order(len(known.training), seed=0, epoch=0, purpose="part")[:images]
-    return Data(known.training.take(drawn), known.validation)
+    return Data(known.training.take(drawn), known.validation, labels=known.labels, preparation=known.preparation)
 
 
 def train(settings: Settings, known: Data) -> Trial:

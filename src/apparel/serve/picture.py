@@ -1,12 +1,15 @@
-"""A picture of a garment, as a phone or a shop makes it, to the 28x28 pixels that the network knows.
+"""A picture, as a phone or a shop makes it, to the few pixels that a network knows.
 
-Fashion-MNIST was made from shop pictures so: trimmed to the garment, the longest edge scaled to 28 pixels, sharpened,
-centred, turned to a light garment on black (Xiao, Rasul and Vollgraf 2017, section 2), and its lightest point is white
-(measured on all of them). This does the same.
+How, is a preparation. `plain`, for data sets of one's own: the whole picture onto a square; their import does the same.
+`garment`, for Fashion-MNIST, which was made from shop pictures so: trimmed to the garment, the longest edge scaled to
+28 pixels, sharpened, centred, turned to a light garment on black (Xiao, Rasul and Vollgraf 2017, section 2), and its
+lightest point is white (measured on all of them). This does the same.
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ MAX_SIDE = 4096  # pixels; asked of the header, before anything is decoded
 MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes time, and 100 of 4096x4096 a second
 MAX_TEXT = 1 << 20  # bytes of all comments in a PNG, unpacked
 SIDE = 28
+LEAST_SIDE, MOST_SIDE = 8, 256  # of what a network sees: three times halved something is left; a set fits in memory
 WORKING_SIDE = 8 * SIDE  # what a picture is reduced to before the garment is looked for
 FRAME = 0.03  # of the shorter side: the rim that shows the background
 GARMENT = 0.1  # of the highest contrast: what differs more from the background belongs to the garment
@@ -38,6 +42,10 @@ TOO_SMALL = "very small"
 FAINT = "low contrast"
 RESTLESS = "busy background"
 DOUBTFUL = "probably not a garment"  # said by the answer's confidence, not by the picture
+STRANGE = "probably none of the categories"  # the same, where they are no garments
+
+BLANK = {"garment": 0, "plain": 255}  # the grey level around a picture
+WARNINGS = {"garment": (TOO_SMALL, FAINT, RESTLESS, DOUBTFUL), "plain": (TOO_SMALL, STRANGE)}  # the doubt last
 
 
 class Unreadable(ValueError):  # noqa: N818 - what the picture is
@@ -54,7 +62,7 @@ class TooLarge(Unreadable):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the network sees (28, 28) uint8, light garment on black, and what about the picture makes it doubtful."""
+    """What the network sees, uint8, as its preparation has it, and what about the picture makes it doubtful."""
 
     pixels: NDArray[np.uint8]
     warnings: tuple[str, ...]
@@ -80,6 +88,52 @@ def look(content: bytes) -> Image.Image:
         width, height = opened.size
         raise TooLarge(f"{width}x{height} pixels, at most {MAX_SIDE} a side are read; send a smaller one")
     return opened
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes pixels; a data set, its models and their artifacts carry the same one.
+
+    Raises ValueError for one that there is not.
+    """
+
+    name: str = "garment"
+    side: int = SIDE
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        """Look at each field."""
+        known = self.name == "plain" or (self.name, self.side, self.channels) == ("garment", SIDE, 1)
+        if not known or self.channels not in {1, 3} or not LEAST_SIDE <= self.side <= MOST_SIDE:
+            raise ValueError(f"no preparation {self.name} of {self.channels}x{self.side}x{self.side} pixels")
+
+    @classmethod
+    def told(cls, facts: Mapping[str, Any]) -> Self:
+        """The one that facts of a model or an artifact tell of; older ones know garments alone."""
+        known = {"name": facts.get("preparation", "garment")}
+        return cls(**known, side=int(facts.get("side", SIDE)), channels=int(facts.get("channels", 1)))
+
+    def facts(self) -> dict[str, Any]:
+        """What `told` reads."""
+        return {"preparation": self.name, "side": self.side, "channels": self.channels}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what a network's artifact is given for a picture: (28, 28), in colour (3, 28, 28)."""
+        square = (self.side, self.side)
+        return square if self.channels == 1 else (self.channels, *square)
+
+    @property
+    def blank(self) -> int:
+        """The grey level around a picture, 0 to 255."""
+        return BLANK[self.name]
+
+    def __call__(self, opened: Image.Image) -> Prepared:
+        """What a network sees of a picture that `look` has opened. Raises Unreadable for a damaged one."""
+        return prepare(opened) if self.name == "garment" else _plain(opened, self)
+
+
+GARMENTS = Preparation()
 
 
 def prepare(opened: Image.Image) -> Prepared:
@@ -174,3 +228,34 @@ def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
     top, left = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small.round().astype(np.uint8)
     return canvas
+
+
+def _plain(opened: Image.Image, wanted: Preparation) -> Prepared:
+    """The whole picture the right side up, over white where it is transparent, fitted by area onto a white square."""
+    side, size = wanted.side, opened.size
+    try:
+        turn = TURNS.get(opened.getexif().get(ORIENTATION, 1))
+        opened.draft("RGB", (8 * side, 8 * side))
+        small = _in_colour(opened, (_scaled(size[0], size, side), _scaled(size[1], size, side)))
+        upright = small if turn is None else small.transpose(turn)
+    except Exception as error:
+        raise Unreadable("a damaged picture; send another") from error
+    square = Image.new("RGB", (side, side), (wanted.blank,) * 3)
+    square.paste(upright, ((side - upright.width) // 2, (side - upright.height) // 2))
+    # Grey is made last, so that a grey picture has the same levels in a grey set as in one of colours.
+    pixels = np.asarray(square.convert("L")) if wanted.channels == 1 else np.moveaxis(np.asarray(square), 2, 0)
+    return Prepared(np.ascontiguousarray(pixels), (TOO_SMALL,) if max(size) < side else ())
+
+
+def _scaled(edge: int, size: tuple[int, int], side: int) -> int:
+    return max(1, round(edge * side / max(size)))
+
+
+def _in_colour(opened: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """RGB of this size."""
+    if opened.mode.startswith("I"):
+        opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))  # 16 bits a pixel
+    if not opened.has_transparency_data:
+        return opened.convert("RGB").resize(size, Image.Resampling.BOX)
+    small = opened.convert("RGBA").resize(size, Image.Resampling.BOX)
+    return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert("RGB")

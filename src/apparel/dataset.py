@@ -1,0 +1,177 @@
+"""The form of a data set of one's own: one sealed file of tensors, a report beside it, and their hashes in git.
+
+data/shoes/dataset.safetensors    images, labels, parts, and all that there is to know of them
+data/shoes/report.csv             what the import found
+data/shoes.sha256                 what git keeps: both, as sha256sum lists them
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apparel.model import Preprocessing
+from apparel.serve.picture import Preparation
+from samebench import files, sealed
+from samebench.command import Refusal
+
+HOME = Path(__file__).resolve().parents[2] / "data"
+FILE, REPORT = "dataset.safetensors", "report.csv"
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+TAKEN = {"fashion-mnist", "synthetic"}  # sets that are made otherwise
+PARTS = ("training", "validation", "test")  # by their numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Images (N, C, H, W) uint8, C 1 or 3 and H = W, their labels (N,) int64 and parts (N,) uint8, 0 to 2."""
+
+    images: Tensor
+    labels: Tensor
+    parts: Tensor
+    categories: tuple[str, ...]  # the names of the labels in the order of their numbers
+    names: tuple[str, ...]  # where each image was found, relative, POSIX
+    preparation: Preparation
+    preprocessing: Preprocessing  # the statistics of the training part
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many images each part has."""
+        return dict(zip(PARTS, torch.bincount(self.parts, minlength=len(PARTS)).tolist(), strict=True))
+
+    @property
+    def balance(self) -> dict[str, int]:
+        """How many images each category has."""
+        counts = torch.bincount(self.labels, minlength=len(self.categories)).tolist()
+        return dict(zip(self.categories, counts, strict=True))
+
+    def pack(self) -> bytes:
+        """The sealed file's content: the same for the same images."""
+        tensors = {name: getattr(self, name) for name in ("images", "labels", "parts")}
+        facts = {
+            "labels": list(self.categories),
+            "names": list(self.names),
+            **{name: np.atleast_1d(value).tolist() for name, value in self.preprocessing.facts().items()},
+            "balance": self.balance,
+            "preparation": self.preparation.name,
+        }
+        return sealed.pack("dataset", tensors, facts)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The one at `path`. Raises Refusal for a missing, damaged or impossible one; the first two unparsed."""
+        tensors, facts = sealed.unpack(path, "dataset")
+        try:
+            _, channels, side, _ = tensors["images"].shape
+            known = cls(
+                images=tensors["images"],
+                labels=tensors["labels"],
+                parts=tensors["parts"],
+                categories=tuple(map(str, facts["labels"])),
+                names=tuple(map(str, facts["names"])),
+                preparation=Preparation(str(facts["preparation"]), side, channels),
+                preprocessing=Preprocessing.told(facts),
+            )
+            known.check()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise Refusal(f"{path}: not a data set of this code ({error}); import it again") from error
+        return known
+
+    def check(self) -> None:
+        """Raise ValueError where its parts don't fit together."""
+        count = len(self.images)
+        shape = (count, self.preparation.channels, self.preparation.side, self.preparation.side)
+        right = {
+            "images": (torch.uint8, shape),
+            "labels": (torch.int64, (count,)),
+            "parts": (torch.uint8, (count,)),
+        }
+        for name, (kind, size) in right.items():
+            tensor: Tensor = getattr(self, name)
+            if tensor.dtype != kind or tuple(tensor.shape) != size:
+                raise ValueError(f"{name}: {tensor.dtype} {tuple(tensor.shape)}, expected {kind} {size}")
+        numbers = len(self.categories)
+        if not count or int(self.labels.min()) < 0 or int(self.labels.max()) >= numbers or len(self.names) != count:
+            raise ValueError(f"{count} images, {len(self.names)} names, labels not from 0 to {numbers - 1}")
+        if missing := [name for name, size in self.sizes.items() if not size]:
+            raise ValueError(f"no {' and no '.join(missing)} images")
+
+
+def is_own(name: str, *, home: Path | None = None) -> bool:
+    """Whether this is the name of a data set of one's own, its bytes here or not."""
+    return bool(NAME.fullmatch(name)) and name not in TAKEN and ((home or HOME) / f"{name}.sha256").is_file()
+
+
+def read(name: str, *, home: Path | None = None) -> Dataset:
+    """The data set of this name. Raises Refusal where it is not there, or not the one whose hash is in git."""
+    home = home or HOME
+    path, listing = home / name / FILE, home / f"{name}.sha256"
+    with _alone(home):
+        _finish(name, home)
+        if not path.is_file():
+            raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
+        expected = dict(line.split()[::-1] for line in listing.read_text().splitlines()).get(FILE)
+        if (got := files.digest(path)) != expected:
+            remedy = f"take {listing.name} and {name}/ of one version, or import it again"
+            raise Refusal(f"{path}: expected sha256 {expected}, got {got}; {remedy}")
+        return Dataset.load(path)
+
+
+def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = None) -> None:
+    """Put a data set into `home`, in place of one of that name; a kill leaves the old one or the new one.
+
+    Both files and the listing are put aside first; a rename makes them valid, and whoever comes next finishes.
+    """
+    home = home or HOME
+    contents = {FILE: dataset.pack(), REPORT: report}
+    listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home):
+        _finish(name, home)
+        aside = home / f".{name}.part"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
+            files.write(aside / file, content)
+        aside.rename(_valid(name, home))
+        files.sync_directory(home)
+        _finish(name, home)
+
+
+def _finish(name: str, home: Path) -> None:
+    """Put what is valid into its place, where it has not come to it."""
+    valid = _valid(name, home)
+    if not valid.is_dir():
+        return
+    (home / name).mkdir(exist_ok=True)
+    for path in list(valid.iterdir()):
+        path.replace(home / path.name if path.suffix == ".sha256" else home / name / path.name)
+    files.sync_directory(home / name)
+    files.sync_directory(home)
+    valid.rmdir()
+
+
+def _valid(name: str, home: Path) -> Path:
+    return home / f".{name}.new"
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep other writers and readers out, on a file system that knows locks."""
+    handle = os.open(home, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
