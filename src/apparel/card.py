@@ -13,6 +13,25 @@ AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
 DOUBTED = 0.01  # of the validation images: their confidence is the floor below which we doubt
 LATENCIES = 1000  # single images timed
 
+# What a card says of the pictures, by their preparation.
+WORDS = {
+    "garment": {
+        "title": "Apparel classifier",
+        "of": " of one garment",
+        "use": "It is for sorting\na catalogue under a person's eye; nothing about a person follows from its answer.",
+        "seen": "single garments on a plain background: no people, no scenes, no heaps of clothes",
+        "limits": "what is no garment gets one of them too, a letter or a disc with confidence",
+        "pixels": "a light garment on black",
+    },
+    "plain": {
+        "title": "Picture classifier",
+        "of": "",
+        "use": "It is for what its data is\nof, under a person's eye.",
+        "seen": "pictures like those of its data set, and nothing else",
+        "limits": "what is none of them gets one of them too, maybe with confidence",
+        "pixels": "the whole picture, over white, scaled by area onto a white square",
+    },
+}
 SOURCES = {"fashion-mnist": " (Xiao, Rasul and Vollgraf 2017: shop pictures of single garments)"}
 
 
@@ -34,10 +53,12 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
     The same run gives the same card, so it has what was promised of a machine's speed, and not what one machine took.
     """
     facts, settings = artifact.facts, receipt["settings"]
-    return f"""# Apparel classifier, run {facts["run"]}
+    words, wanted, count = WORDS[artifact.preparation.name], artifact.preparation, len(artifact.labels)
+    shape = ", ".join(map(str, wanted.shape))
+    colour = "grey" if wanted.channels == 1 else "colour"
+    return f"""# {words["title"]}, run {facts["run"]}
 
-A grey 28x28 picture of one garment in, one of {len(artifact.labels)} categories and a confidence out. It is for sorting
-a catalogue under a person's eye; nothing about a person follows from its answer.
+A {colour} {wanted.side}x{wanted.side} picture{words["of"]} in, one of {count} categories and a confidence out. {words["use"]}
 
 ## What it was trained on
 The data set `{settings["data"]}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
@@ -51,7 +72,7 @@ All else is in the run's receipt.
 | expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
 | and after | {measured["calibration_error"]:.2%} |
 | temperature, fitted on the validation images | {measured["temperature"]:.3f} |
-| confidence below which it is probably no garment | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
+| confidence below which it is {artifact.preparation.doubt} | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
 | size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
 | an image alone, p99 of {LATENCIES:,} on the machine that exported it | at most {measured["slowest"]:g} ms |
 | onnxruntime against torch on the test images | same labels, probabilities within {AGREEMENT:.0e} |
@@ -61,13 +82,13 @@ All else is in the run's receipt.
 ```
 
 ## What it can't
-- It knows these categories and no others: what is no garment gets one of them too, a letter or a disc with confidence.
-- It has seen single garments on a plain background: no people, no scenes, no heaps of clothes.
+- It knows these categories and no others: {words["limits"]}.
+- It has seen {words["seen"]}.
 - Weakest: {weakest(matrix, artifact.labels)}.
 - The figures are those of test images as the data set has them; photos are prepared by the server and are harder.
 
 ## How to check it
-`{MODEL}` takes `{IMAGES}`, uint8 (N, 28, 28), a light garment on black, and gives `{PROBABILITIES}`, float (N, 10);
+`{MODEL}` takes `{IMAGES}`, uint8 (N, {shape}), {words["pixels"]}, and gives `{PROBABILITIES}`, float (N, {count});
 normalisation, temperature and softmax are inside. Check it before it is loaded: `sha256sum --check {SEAL}`.
 
 - weights: {facts["weights_sha256"]}

@@ -12,11 +12,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor, bincount
 
-from apparel import data
+from apparel import data, dataset
 from apparel.model import Model
 from apparel.run import RUNS, Run
 from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
+from samebench.command import Refusal
+
+LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +48,10 @@ def figures(matrix: Tensor) -> list[tuple[float, float, float]]:
 
 def table(matrix: Tensor, names: Sequence[str]) -> str:
     """The figures of each category as lines of text."""
-    lines = [f"{'category':<12} {'precision':>9} {'recall':>7} {'F1':>7} {'images':>7}"]
+    width = max(12, *map(len, names))
+    lines = [f"{'category':<{width}} {'precision':>9} {'recall':>7} {'F1':>7} {'images':>7}"]
     for name, (precision, recall, f1), met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
-        lines.append(f"{name:<12} {precision:>9.2%} {recall:>7.2%} {f1:>7.2%} {met:>7}")
+        lines.append(f"{name:<{width}} {precision:>9.2%} {recall:>7.2%} {f1:>7.2%} {met:>7}")
     return "\n".join(lines)
 
 
@@ -55,7 +59,8 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
     """The confusion matrix as a PNG: each row in per cent of its category's images."""
     shares = 100 * matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
     with mpl.rc_context({"font.size": 10, "axes.titlesize": 13}):
-        figure = Figure(figsize=(8.4, 7.4), dpi=130, layout="constrained")
+        size = min(max(1.0, len(names) / 12), 3.0)
+        figure = Figure(figsize=(8.4 * size, 7.4 * size), dpi=130, layout="constrained")
         axes = figure.subplots()
         # Cividis is read alike with and without red-green blindness; the root shows the rare mistakes.
         picture = axes.imshow(shares.numpy(), cmap="cividis", norm=mpl.colors.PowerNorm(0.5, vmin=0, vmax=100))
@@ -66,7 +71,7 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
         axes.set_yticks(range(len(names)), names)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        for row, line in enumerate(shares.tolist()):
+        for row, line in enumerate(shares.tolist() if len(names) <= LEGIBLE else []):
             for column, share in enumerate(line):
                 colour = "black" if share > 30 else "white"
                 text = f"{share:.1f}" if share else "0"
@@ -79,12 +84,28 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
     return content.getvalue()
 
 
+def asked(model: Model, source: str) -> data.Data:
+    """The data set to ask the model about. Raises Refusal where its categories or pictures are others than the model's.
+
+    What the pixels are normalised with is the model's own affair.
+    """
+    known = data.load(source)
+    if known.labels != tuple(model.labels):
+        others = sorted({*known.labels} ^ {*model.labels})
+        differing = f"categories ({len(others)} are not in both, such as {', '.join(others[:3])})"
+    elif known.preparation != model.preparation:
+        differing = f"pictures ({known.preparation}, not {model.preparation})"
+    else:
+        return known
+    raise Refusal(f"{source}: other {differing} than the model was trained with; take a run of this data set")
+
+
 def evaluate(run: Run, *, source: str = "") -> str:
     """Ask the run's model about the test images, draw `confusion.png` into the run, return the table."""
     device = accelerator.choose()
     model = Model.load(run.weights)
     model.network.to(device)
-    test = data.load(source or run.settings().data).test()
+    test = asked(model, source or run.settings().data).test()
     predicted = model.predict(test.images).argmax(1)
     matrix = confusion(test.labels, predicted, categories=len(model.labels))
     accuracy = float(matrix.diagonal().sum() / matrix.sum())
@@ -93,11 +114,16 @@ def evaluate(run: Run, *, source: str = "") -> str:
     return f"{table(matrix, model.labels)}\n\n{title}"
 
 
+def own_name(source: str) -> str:
+    """Where it is a data set of one's own, its name, which its runs know; else nothing: DATA= may lie anywhere."""
+    return source if dataset.is_own(source) else ""
+
+
 def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
-    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS, state="done")
+    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS, state="done", data=own_name(question.data))
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)

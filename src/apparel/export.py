@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from apparel import data
 from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
-from apparel.data import SIDE, Split
-from apparel.evaluate import confusion
+from apparel.data import Split
+from apparel.evaluate import asked, confusion, own_name
 from apparel.inspection import calibration
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
@@ -45,7 +45,7 @@ class Question(Budgets):
 
 
 class Served(nn.Module):
-    """The graph of an artifact: images (N, 28, 28) uint8 in, probabilities (N, 10) out."""
+    """The graph of an artifact: images (N, H, W) or (N, 3, H, W) uint8 in, probabilities (N, labels) out."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
         """Put what surrounds the network into the graph, so that it can't be fed wrongly."""
@@ -54,7 +54,7 @@ class Served(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answer, its confidences calibrated."""
-        logits = self.network(self.preprocessing(images.unsqueeze(1)))
+        logits = self.network(self.preprocessing(images if images.ndim == 4 else images.unsqueeze(1)))
         return functional.softmax(logits / self.temperature, dim=1)
 
 
@@ -69,7 +69,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         shares = (logits * inverse).softmax(1)
         mean = (shares * logits).sum(1)
         curvature = ((shares * logits.square()).sum(1) - mean.square()).mean()
-        step = ((mean.mean() - true) / curvature).clamp(-inverse / 2, inverse)
+        step = ((mean.mean() - true) / curvature.clamp_min(1e-12)).clamp(-inverse / 2, inverse)
         inverse = (inverse - step).clamp(1e-2, 1e2)
     return round(float(1 / inverse), 3)
 
@@ -82,7 +82,7 @@ def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             served,
-            (torch.zeros(2, SIDE, SIDE, dtype=torch.uint8),),
+            (torch.zeros(2, *model.preparation.shape, dtype=torch.uint8),),
             input_names=[IMAGES],
             output_names=[PROBABILITIES],
             dynamic_shapes=({0: torch.export.Dim("count")},),
@@ -106,7 +106,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     torch does.
     """
     model = Model.load(run.weights)
-    known = data.load(source or run.settings().data)
+    known = asked(model, source or run.settings().data)
     test = known.test()
     logits = model.logits(known.validation.images)
     temperature = fit_temperature(logits, known.validation.labels)
@@ -125,6 +125,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "data_version": known.version,
         "locks": run.receipt["locks"],
         "labels": list(model.labels),
+        **model.preparation.facts(),
         "samples": samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels),
         "confidence_floor": round(doubted, 3),
         "figures": figures,
@@ -228,9 +229,10 @@ def keep(run: Run, budgets: Budgets) -> None:
     within(budgets.max_model_megabytes, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
 
 
-def newest_good(budgets: Budgets) -> Run:
+def newest_good(question: Question) -> Run:
     """The newest run that is done and accurate enough. Raises Refusal where there is none."""
-    return Run.newest(RUNS, state="done", accuracy=budgets.min_test_accuracy)
+    data = own_name(question.data)
+    return Run.newest(RUNS, state="done", accuracy=question.min_test_accuracy, data=data)
 
 
 def _parts(images: Any) -> list[Any]:

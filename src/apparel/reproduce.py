@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, trial
+from apparel import data, dataset, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.train import PLACES, train
@@ -60,8 +60,8 @@ def golden(question: Question) -> tuple[int, str]:
     """
     usual = asdict(Question(quick=True, data=question.data))
     others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
-    if question.data == "synthetic":
-        others.append("data=synthetic")
+    if question.data == "synthetic" or dataset.is_own(question.data):
+        others.append(f"data={question.data}")
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
         raise Refusal(f"--quick with {', '.join(others)}: {remedy}")

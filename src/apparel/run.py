@@ -107,16 +107,18 @@ class Run:
         return None
 
     @classmethod
-    def newest(cls, home: Path, *, state: str = "", accuracy: float = 0) -> Self:
-        """The newest run in `home` in this state, if one is given, and of at least this accuracy on the test images.
+    def newest(cls, home: Path, *, state: str = "", accuracy: float = 0, data: str = "") -> Self:
+        """The newest run in `home` in this state and on this data, if given, and of at least this test accuracy.
 
         Raises Refusal where there is none.
         """
         for path in sorted(home.glob("*/receipt.json"), reverse=True):
             run = cls.open(path.parent)
-            if state in {"", run.receipt.get("state")} and run.receipt.get("test_accuracy", 0) >= accuracy:
+            fits = state in {"", run.receipt.get("state")} and run.receipt.get("test_accuracy", 0) >= accuracy
+            if fits and data in {"", run.receipt.get("settings", {}).get("data")}:
                 return run
         wanted = f"{f' in state {state}' if state else ''}{f' with test accuracy {accuracy:.2%}' if accuracy else ''}"
+        wanted += f" on {data}" if data else ""
         raise Refusal(f"{home}: no run{wanted}; train first, or name a run")
 
     def hold(self, *, patience: float = PATIENCE) -> bool:

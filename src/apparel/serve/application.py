@@ -45,7 +45,7 @@ class Application:
         self.pool = ThreadPoolExecutor(self.threads, "picture")
         self.queued, self.closed = 0, False
         self.page, self.policy = page(artifact)
-        self.document = json.dumps(openapi.document(artifact.labels, with_key=bool(api_key)))
+        self.document = json.dumps(openapi.document(artifact.labels, artifact.preparation, with_key=bool(api_key)))
         self.routes: dict[str, tuple[str, Answer]] = {
             "/predict": ("POST", self.predict),
             "/": ("GET", self.get_page),
@@ -141,9 +141,16 @@ class Application:
         while opened:
             if time.monotonic() > latest or self.closed:
                 raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller pictures")
-            prepared.append(_prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
+            prepared.append(self.prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
+
+    def prepare(self, opened: Image.Image) -> Prepared:
+        """What the network sees of a picture, prepared as the artifact asks for."""
+        try:
+            return self.artifact.preparation(opened)
+        except Unreadable as reason:
+            raise Problem(_status(reason), str(reason)) from reason
 
     def answer(self, prepared: Prepared, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
         """Category, confidence, all probabilities, warnings, and what the network saw if asked for."""
@@ -154,7 +161,10 @@ class Application:
             "category": category,
             "confidence": confidence,
             "probabilities": dict(zip(self.artifact.labels, probabilities, strict=True)),
-            "warnings": [*prepared.warnings, *([picture.DOUBTFUL] if confidence < self.artifact.floor else [])],
+            "warnings": [
+                *prepared.warnings,
+                *([self.artifact.preparation.doubt] if confidence < self.artifact.floor else []),
+            ],
         }
         return told | {"seen": address(prepared.pixels)} if seen else told
 
@@ -162,13 +172,6 @@ class Application:
 def _look(content: bytes) -> Image.Image:
     try:
         return picture.look(content)
-    except Unreadable as reason:
-        raise Problem(_status(reason), str(reason)) from reason
-
-
-def _prepare(opened: Image.Image) -> Prepared:
-    try:
-        return picture.prepare(opened)
     except Unreadable as reason:
         raise Problem(_status(reason), str(reason)) from reason
 

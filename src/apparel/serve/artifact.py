@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from apparel.serve.picture import SIDE
+from apparel.serve.picture import Preparation
 from samebench.command import Refusal
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Artifact:
 
     session: "onnxruntime.InferenceSession"
     labels: tuple[str, ...]
-    floor: float  # below this confidence it is probably no garment
+    preparation: Preparation  # of the pictures that it is asked about
+    floor: float  # below this confidence it is probably none of them
     sha256: str
     facts: dict[str, Any]  # run, weights_sha256, data_version, lock, figures
 
@@ -56,19 +57,20 @@ class Artifact:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             facts = json.loads(session.get_modelmeta().custom_metadata_map[FACTS])
             sha256 = hashlib.sha256(content).hexdigest()
-            return cls(session, tuple(facts.pop("labels")), float(facts.pop("confidence_floor")), sha256, facts)
+            labels, preparation = tuple(facts.pop("labels")), Preparation.told(facts)
+            return cls(session, labels, preparation, float(facts.pop("confidence_floor")), sha256, facts)
         except Exception as error:  # onnxruntime's errors have no common ancestor
             raise Refusal(f"{path}: its hash is right and its content is not ours; export it anew") from error
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N, 10) for images (N, 28, 28)."""
+        """Probabilities (N, labels) for images (N, H, W), in colour (N, 3, H, W), as its preparation makes them."""
         (probabilities,) = self.session.run([PROBABILITIES], {IMAGES: images})
         return np.asarray(probabilities, dtype=np.float32)
 
     def samples(self) -> tuple[list[str], NDArray[np.uint8]]:
-        """A garment of each category that it knows how to tell: labels, and images (N, 28, 28)."""
+        """An image of each category that it knows how to tell: labels, and images as `predict` takes them."""
         pixels = [base64.b64decode(each["pixels"]) for each in self.facts["samples"]]
-        images = np.frombuffer(b"".join(pixels), dtype=np.uint8).reshape(-1, SIDE, SIDE)
+        images = np.frombuffer(b"".join(pixels), dtype=np.uint8).reshape(-1, *self.preparation.shape)
         return [each["label"] for each in self.facts["samples"]], images
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apparel.serve import picture, problem, upload
+from apparel.serve.picture import GARMENTS, Preparation
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 PROBLEMS = {
@@ -18,19 +19,21 @@ PROBLEMS = {
 }
 
 
-def document(labels: Sequence[str], *, with_key: bool) -> dict[str, Any]:
-    """The document for a server of these categories."""
+def document(labels: Sequence[str], preparation: Preparation = GARMENTS, *, with_key: bool) -> dict[str, Any]:
+    """The document for a server of these categories and pictures."""
+    title, thing = ("Apparel", "garment") if preparation == GARMENTS else ("Picture", "picture")
+    about = {"title": f"{title} classifier", "version": "1", "description": f"A {thing} in, its category out."}
     told: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "Apparel classifier", "version": "1", "description": "A garment in, its category out."},
+        "info": about,
         "paths": {
-            "/predict": {"post": _predict()},
+            "/predict": {"post": _predict(thing)},
             "/health": {"get": _get("Whether it is ready, and which model it is.", "application/json", _object())},
             "/metrics": {"get": _get("Counters and times for Prometheus.", "text/plain", {"type": "string"})},
             "/openapi.json": {"get": _get("This document.", "application/json", _object())},
             "/": {"get": _get("The page.", "text/html", {"type": "string"})},
         },
-        "components": {"schemas": {"Answer": _answer(labels), "Problem": _problem()}},
+        "components": {"schemas": {"Answer": _answer(labels, preparation), "Problem": _problem()}},
     }
     if with_key:
         told["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -38,7 +41,7 @@ def document(labels: Sequence[str], *, with_key: bool) -> dict[str, Any]:
     return told
 
 
-def _predict() -> dict[str, Any]:
+def _predict(thing: str) -> dict[str, Any]:
     answer = {"$ref": "#/components/schemas/Answer"}
     binary = {"type": "string", "format": "binary", "minLength": 1}
     form = {
@@ -58,7 +61,7 @@ def _predict() -> dict[str, Any]:
     }
     return {
         "operationId": "predict",
-        "summary": "The category of a garment and the confidence in it.",
+        "summary": f"The category of a {thing} and the confidence in it.",
         "description": f"PNG, JPEG or WebP, at most {picture.MAX_SIDE} pixels a side. A form is answered by a list.",
         "parameters": [
             {
@@ -88,7 +91,8 @@ def _object() -> dict[str, Any]:
     return {"type": "object"}
 
 
-def _answer(labels: Sequence[str]) -> dict[str, Any]:
+def _answer(labels: Sequence[str], preparation: Preparation) -> dict[str, Any]:
+    size = f"{preparation.side}x{preparation.side}"
     share = {"type": "number", "minimum": 0, "maximum": 1}
     return {
         "type": "object",
@@ -101,17 +105,17 @@ def _answer(labels: Sequence[str]) -> dict[str, Any]:
                 "required": list(labels),
                 "additionalProperties": False,
             },
-            "warnings": {"type": "array", "items": {"type": "string", "enum": warnings()}},
-            "seen": {"type": "string", "description": "28x28 PNG as a data: address."},
+            "warnings": {"type": "array", "items": {"type": "string", "enum": warnings(preparation)}},
+            "seen": {"type": "string", "description": f"{size} PNG as a data: address."},
         },
         "required": ["category", "confidence", "probabilities", "warnings"],
         "additionalProperties": False,
     }
 
 
-def warnings() -> list[str]:
+def warnings(preparation: Preparation = GARMENTS) -> list[str]:
     """All that an answer can warn of."""
-    return [picture.TOO_SMALL, picture.FAINT, picture.RESTLESS, picture.DOUBTFUL]
+    return list(picture.WARNINGS[preparation.name])
 
 
 def _problem() -> dict[str, Any]:

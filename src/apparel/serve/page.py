@@ -15,6 +15,13 @@ from apparel.serve.artifact import Artifact
 
 SOURCE = Path(__file__).with_name("page.html")
 PLACE = '"FACTS"'  # where in it the artifact's facts go
+WORDS = {  # by the preparation; of garments they stand in the page
+    "garment": {},
+    "plain": {
+        "title": "Which of these is it?",
+        "lead": "One thing in a picture works best. The picture goes to this server and is not kept.",
+    },
+}
 
 
 def page(artifact: Artifact) -> tuple[bytes, str]:
@@ -25,14 +32,15 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     samples = [{"label": label, "picture": address(image)} for label, image in zip(*artifact.samples(), strict=True)]
-    facts = json.dumps({"run": artifact.facts["run"], "samples": samples}).replace("<", "\\u003c")
-    return source.replace(PLACE, facts).encode(), policy
+    words, side = WORDS[artifact.preparation.name], artifact.preparation.side
+    told = {"run": artifact.facts["run"], "samples": samples, "words": words, "side": side}
+    return source.replace(PLACE, json.dumps(told).replace("<", "\\u003c")).encode(), policy
 
 
 def address(pixels: NDArray[np.uint8]) -> str:
-    """A picture (28, 28) as an address that a page can show."""
+    """A picture (H, W), or (3, H, W) in colour, as an address that a page can show."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
+    Image.fromarray(pixels if pixels.ndim == 2 else np.moveaxis(pixels, 0, 2)).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 

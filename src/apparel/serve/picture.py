@@ -124,6 +124,11 @@ class Preparation:
         return square if self.channels == 1 else (self.channels, *square)
 
     @property
+    def doubt(self) -> str:
+        """What an answer warns of that is not sure enough."""
+        return WARNINGS[self.name][-1]
+
+    @property
     def blank(self) -> int:
         """The grey level around a picture, 0 to 255."""
         return BLANK[self.name]
