@@ -21,14 +21,16 @@ WORDS = {
         "use": "It is for sorting\na catalogue under a person's eye; nothing about a person follows from its answer.",
         "seen": "single garments on a plain background: no people, no scenes, no heaps of clothes",
         "limits": "what is no garment gets one of them too, a letter or a disc with confidence",
+        "photos": "photos are prepared by the server and are harder",
         "pixels": "a light garment on black",
     },
     "plain": {
         "title": "Picture classifier",
         "of": "",
-        "use": "It is for what its data is\nof, under a person's eye.",
-        "seen": "pictures like those of its data set, and nothing else",
+        "use": "It is for pictures\nlike those that it was trained on, under a person's eye.",
+        "seen": "the pictures of its data set and nothing else: another camera or background may be harder",
         "limits": "what is none of them gets one of them too, maybe with confidence",
+        "photos": "the server prepares a picture as the data set's import did",
         "pixels": "the whole picture, over white, scaled by area onto a white square",
     },
 }
@@ -56,9 +58,11 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
     words, wanted, count = WORDS[artifact.preparation.name], artifact.preparation, len(artifact.labels)
     shape = ", ".join(map(str, wanted.shape))
     colour = "grey" if wanted.channels == 1 else "colour"
+    taken = f"{colour} {wanted.side}x{wanted.side} picture{words['of']}"
+    doubt, floor = artifact.preparation.doubt, f"{artifact.floor:.3f}; {DOUBTED:.0%} of validation is below"
     return f"""# {words["title"]}, run {facts["run"]}
 
-A {colour} {wanted.side}x{wanted.side} picture{words["of"]} in, one of {count} categories and a confidence out. {words["use"]}
+A {taken} in, one of {count} categories and a confidence out. {words["use"]}
 
 ## What it was trained on
 The data set `{settings["data"]}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
@@ -72,7 +76,7 @@ All else is in the run's receipt.
 | expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
 | and after | {measured["calibration_error"]:.2%} |
 | temperature, fitted on the validation images | {measured["temperature"]:.3f} |
-| confidence below which it is {artifact.preparation.doubt} | {artifact.floor:.3f}; {DOUBTED:.0%} of validation is below |
+| confidence below which it is {doubt} | {floor} |
 | size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
 | an image alone, p99 of {LATENCIES:,} on the machine that exported it | at most {measured["slowest"]:g} ms |
 | onnxruntime against torch on the test images | same labels, probabilities within {AGREEMENT:.0e} |
@@ -85,7 +89,7 @@ All else is in the run's receipt.
 - It knows these categories and no others: {words["limits"]}.
 - It has seen {words["seen"]}.
 - Weakest: {weakest(matrix, artifact.labels)}.
-- The figures are those of test images as the data set has them; photos are prepared by the server and are harder.
+- The figures are those of test images as the data set has them; {words["photos"]}.
 
 ## How to check it
 `{MODEL}` takes `{IMAGES}`, uint8 (N, {shape}), {words["pixels"]}, and gives `{PROBABILITIES}`, float (N, {count});

@@ -141,9 +141,12 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
         aside = home / f".{name}.part"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
-            files.write(aside / file, content)
-        aside.rename(_valid(name, home))
+        try:
+            for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
+                files.write(aside / file, content)
+            aside.rename(_valid(name, home))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
         files.sync_directory(home)
         _finish(name, home)
 

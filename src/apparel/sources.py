@@ -21,12 +21,16 @@ LEFT_OUT, KEPT = "left out", "kept"
 
 
 class Finding(NamedTuple):
-    """What is wrong with a file, or looks so, and what was done."""
+    """What is wrong with a file, or looks so, as `kind` or `kind: detail`, and what was done."""
 
     path: str
     label: str
     found: str
     done: str = LEFT_OUT
+
+
+class Unusable(Exception):  # noqa: N818 - what the file is
+    """A file that is no picture; the message says why, as a finding does."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,17 @@ class Source:
         try:
             inside = path.resolve(strict=True).is_relative_to(self.root.resolve())
             status = path.stat()
-            if not inside:
+            if not inside or Path(self.path).is_absolute():
                 raise Unusable("leads out of the folder")
             if not stat.S_ISREG(status.st_mode):
-                raise Unusable("a folder, no file" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
+                raise Unusable("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
             if status.st_size > MOST_BYTES:
-                raise Unusable(f"{status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
+                raise Unusable(f"too large: {status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
             return path.read_bytes()
         except FileNotFoundError:
             raise Unusable("a link to nothing" if path.is_symlink() else "not there") from None
         except (OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, Unusable):
-                raise
-            raise Unusable(f"can't be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-class Unusable(ValueError):  # noqa: N818 - what the file is
-    """A file that is no picture; the message says why."""
+            raise Unusable(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
@@ -68,33 +66,37 @@ def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
     Raises Refusal for a source that is neither a folder nor a CSV, and for a label that can't be one.
     """
     if source.is_dir():
-        root, found = source, list(_in_folder(source))
+        found = list(_in_folder(source))
     elif source.is_file() and source.suffix.lower() == ".csv":
-        root, found = source.parent, list(_in_csv(source))
+        found = list(_in_csv(source))
     else:
-        raise Refusal(f"FROM={source}: give a folder with one sub-folder a class, or a .csv with the columns path,label")
-    sources = [Source(each.path, each.label, root) for each in found if not each.found]
-    return sorted(sources, key=lambda each: (each.path, each.label)), [each for each in found if each.found]
+        raise Refusal(
+            f"FROM={source}: give a folder with one sub-folder a class, or a .csv with the columns path,label"
+        )
+    sources = sorted((each for each in found if isinstance(each, Source)), key=lambda each: (each.path, each.label))
+    return sources, [each for each in found if isinstance(each, Finding)]
 
 
-def _in_folder(root: Path) -> Iterator[Finding]:
-    """Each entry of the classes' folders: without a finding if it should be a picture."""
+def _in_folder(root: Path) -> Iterator[Source | Finding]:
     for entry in _entries(root):
-        if not entry.is_dir(follow_symlinks=False):
-            yield Finding(entry.name, "", "outside of every class's folder")
-        elif entry.name.startswith("."):
-            yield Finding(f"{entry.name}/", "", "hidden")
+        if entry.name.startswith("."):
+            yield Finding(entry.name, "", "hidden")
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _in_class(Path(entry), _label(entry.name, f"FROM={root}"), root)
         else:
-            label = _label(entry.name, f"FROM={root}")
-            inside = _entries(Path(entry))
-            if not inside:
-                yield Finding(f"{entry.name}/", label, "empty")
-            for each in inside:
-                path = f"{entry.name}/{each.name}"
-                if each.is_dir(follow_symlinks=False):
-                    yield Finding(f"{path}/", label, "a folder in a class's folder")
-                else:
-                    yield Finding(path, label, "hidden" if each.name.startswith(".") else "", "")
+            yield Finding(entry.name, "", "outside of every class's folder")
+
+
+def _in_class(folder: Path, label: str, root: Path) -> Iterator[Source | Finding]:
+    entries = _entries(folder)
+    if not entries:
+        yield Finding(folder.name, label, "an empty folder")
+    for entry in entries:
+        path = f"{folder.name}/{entry.name}"
+        if entry.name.startswith("."):
+            yield Finding(path, label, "hidden")
+        else:
+            yield Source(path, label, root)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -105,17 +107,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise Refusal(f"FROM: {folder} can't be read ({error.strerror}); make it readable") from error
 
 
-def _in_csv(path: Path) -> Iterator[Finding]:
-    """Each line of the table."""
+def _in_csv(path: Path) -> Iterator[Source]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
             table = csv.DictReader(file, strict=True)
             if not {"path", "label"} <= set(table.fieldnames or []):
                 raise Refusal(f"FROM={path}: its first line is {table.fieldnames}; give the columns path,label")
             for row in table:
+                where = f"FROM={path}, line {table.line_num}"
                 if not row["path"] or row["label"] is None:
-                    raise Refusal(f"FROM={path}, line {table.line_num}: no path or no label; give both, or take it out")
-                yield Finding(row["path"], _label(row["label"], f"FROM={path}, line {table.line_num}"), "", "")
+                    raise Refusal(f"{where}: no path or no label; give both, or take the line out")
+                yield Source(row["path"], _label(row["label"], where), path.parent)
         except (csv.Error, UnicodeDecodeError) as error:
             raise Refusal(f"FROM={path}: no CSV in UTF-8 ({error}); save it as one") from error
 

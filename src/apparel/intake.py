@@ -1,0 +1,245 @@
+"""Make a data set of one's own out of pictures: whole or not at all, and every file that is left out by its name.
+
+python -m apparel.intake --source photos --name shoes    photos/<class>/<picture>, or a CSV with the columns path,label
+"""
+
+import csv
+import hashlib
+import io
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from apparel import data, dataset, inspection
+from apparel.dataset import Dataset
+from apparel.model import Preprocessing
+from apparel.serve import picture
+from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
+from apparel.settings import told
+from apparel.sources import KEPT, LEFT_OUT, Finding, Source, Unusable, found_in, legible
+from samebench import command, cores, determinism
+from samebench import settings as flags
+from samebench.command import Refusal
+
+# As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
+TEST, VALIDATION = 1 / 6, 1 / 12
+THREADS = 4  # a picture of 4096x4096 pixels takes 200 MB while it is worked on
+MOVES = {"PNG", "WEBP"}  # formats in which further frames are a film
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What to import, and what to call it."""
+
+    source: str = told("", "a folder with one sub-folder a class, or a .csv with the columns path,label")
+    name: str = told("", "what to call it: lower-case words joined by hyphens")
+    side: int = told(
+        picture.SIDE, f"pixels a side, {picture.LEAST_SIDE} to {picture.MOST_SIDE}, of what a network sees"
+    )
+
+    def __post_init__(self) -> None:
+        """Raise Refusal for the first field that can't be."""
+        if not dataset.NAME.fullmatch(self.name) or self.name in dataset.TAKEN:
+            words = f"lower-case words joined by hyphens, and not {' or '.join(sorted(dataset.TAKEN))}"
+            raise Refusal(f"NAME={self.name}: give {words}, such as NAME=shoes")
+        if not picture.LEAST_SIDE <= self.side <= picture.MOST_SIDE:
+            raise Refusal(f"setting side={self.side} is impossible; take {picture.LEAST_SIDE} to {picture.MOST_SIDE}")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture that was read: its pixels (1, H, W) if it is grey and (3, H, W) if not, uint8."""
+
+    source: Source
+    pixels: NDArray[np.uint8]
+    film: bool
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the pixels: what two pictures have in common that are one, in a grey set or one of colours."""
+        return hashlib.sha256(self.pixels.tobytes()).digest()
+
+
+def part(digest: bytes) -> int:
+    """The number of the part that a picture of this hash belongs to, whatever others there are."""
+    share = int.from_bytes(digest[:8], "big") / 2**64
+    return 2 if share < TEST else 1 if share < TEST + VALIDATION else 0
+
+
+def make(question: Question) -> tuple[Dataset, list[Finding]]:
+    """The data set, and what was found on the way, in the order of the paths.
+
+    Raises Refusal where the source is none, or has too few pictures that can be used.
+    """
+    sources, findings = found_in(Path(question.source))
+    taken: dict[bytes, list[Taken]] = defaultdict(list)
+    for each in read_all(sources, Preparation("plain", question.side, 3)):
+        if isinstance(each, Finding):
+            findings.append(each)
+        else:
+            taken[each.digest].append(each)
+    findings += [finding for same in taken.values() for finding in alike(same)]
+    kept = {digest: same[0] for digest, same in sorted(taken.items()) if len(labels_of(same)) == 1}
+    made = assemble(kept, question)
+    return made, sorted([*findings, *missing(made, sources), *suspicious(made)])
+
+
+def read_all(sources: Sequence[Source], preparation: Preparation) -> Iterator[Taken | Finding]:
+    """Each picture prepared, or why it is none, in their order; no more than THREADS are unpacked at a time."""
+    pool = ThreadPoolExecutor(min(THREADS, cores.allowed()), "picture")
+    work = pool.map(lambda each: read(each, preparation), sources)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of strange pictures: what matters of them is found here
+            yield from tqdm(work, desc="reading", unit="picture", total=len(sources), disable=None, leave=False)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read(source: Source, preparation: Preparation) -> Taken | Finding:
+    """One picture, prepared as the server does, or why it is none."""
+    try:
+        content = source.read()
+        if picture.look(content).format == "PNG":
+            whole(content)
+        opened = picture.look(content)
+        film = opened.format in MOVES and getattr(opened, "n_frames", 1) > 1
+        pixels = preparation(opened).pixels
+    except Foreign:
+        return Finding(source.path, source.label, "no PNG, JPEG or WebP picture")
+    except TooLarge as reason:
+        return Finding(source.path, source.label, f"too large: {reason}".partition(";")[0])
+    except Unreadable as reason:
+        return Finding(source.path, source.label, f"{reason}".partition(";")[0])
+    except Unusable as reason:
+        return Finding(source.path, source.label, f"{reason}")
+    grey = bool((pixels == pixels[:1]).all())
+    return Taken(source, pixels[:1].copy() if grey else pixels, film)
+
+
+def whole(content: bytes) -> None:
+    """Raise Unreadable for a PNG that is damaged where its pixels don't show it; the others have no checksums."""
+    try:
+        picture.look(content).verify()
+    except Exception as error:
+        raise Unreadable("a damaged picture") from error
+
+
+def labels_of(same: Sequence[Taken]) -> list[str]:
+    """The labels of pictures that are one."""
+    return sorted({each.source.label for each in same})
+
+
+def alike(same: Sequence[Taken]) -> Iterator[Finding]:
+    """What there is to say of pictures with the same pixels, of which the first is kept if they agree on a label."""
+    first, *others = same
+    labels = labels_of(same)
+    if labels[1:]:
+        others = [first, *others]
+    elif first.film:
+        yield Finding(first.source.path, first.source.label, "a film: its first picture was taken", KEPT)
+    for each in others:
+        what = f"the same pixels as: {first.source.path}"
+        if labels[1:]:
+            what = f"the same pixels under labels: {', '.join(labels)}"
+        yield Finding(each.source.path, each.source.label, what)
+
+
+def assemble(kept: dict[bytes, Taken], question: Question) -> Dataset:
+    """The pictures in the order of their hashes. Raises Refusal where they are too few for every part."""
+    categories = sorted({each.source.label for each in kept.values()})
+    if len(categories) < 2:
+        raise Refusal(
+            f"FROM={question.source}: {len(categories)} classes with a picture that can be used; give two or more"
+        )
+    channels = max(len(each.pixels) for each in kept.values())
+    images = torch.empty(len(kept), channels, question.side, question.side, dtype=torch.uint8)
+    for place, each in enumerate(kept.values()):
+        images[place] = torch.from_numpy(each.pixels)
+    numbers = {label: number for number, label in enumerate(categories)}
+    parts = torch.tensor([part(digest) for digest in kept], dtype=torch.uint8)
+    sizes = torch.bincount(parts, minlength=len(dataset.PARTS)).tolist()
+    if lacking := [name for name, size in zip(dataset.PARTS, sizes, strict=True) if not size]:
+        few = f"{len(kept)} pictures that can be used, and none of them for {' and '.join(lacking)}"
+        raise Refusal(f"FROM={question.source}: {few}; give more")
+    return Dataset(
+        images=images,
+        labels=torch.tensor([numbers[each.source.label] for each in kept.values()]),
+        parts=parts,
+        categories=tuple(categories),
+        names=tuple(legible(each.source.path) for each in kept.values()),
+        preparation=Preparation("plain", question.side, channels),
+        preprocessing=Preprocessing.of(images[parts == 0]),
+    )
+
+
+def missing(made: Dataset, sources: Sequence[Source]) -> Iterator[Finding]:
+    """The classes of which nothing is left, or nothing in one of the parts."""
+    for label in sorted({each.label for each in sources} - set(made.categories)):
+        yield Finding("", label, "no picture of this class can be used", "the class is left out")
+    for number, label in enumerate(made.categories):
+        for place, name in enumerate(dataset.PARTS):
+            if not bool(((made.labels == number) & (made.parts == place)).any()):
+                yield Finding("", label, f"no {name} images: {made.balance[label]} in all", KEPT)
+
+
+def suspicious(made: Dataset) -> Iterator[Finding]:
+    """The images that look like another class."""
+    split = data.Split(made.images, made.labels)
+    votes = inspection.votes(split)
+    places, others = inspection.suspects(split, votes)
+    for place, other in zip(places.tolist(), others.tolist(), strict=True):
+        label = made.categories[int(made.labels[place])]
+        what = f"looks like another class: {made.categories[other]}, as {int(votes[place].sum())} of its neighbours are"
+        yield Finding(made.names[place], label, what, KEPT)
+
+
+def report(findings: Sequence[Finding]) -> bytes:
+    """The findings as a table."""
+    content = io.StringIO()
+    table = csv.writer(content, lineterminator="\n")
+    table.writerow(Finding._fields)
+    table.writerows([legible(each) for each in finding] for finding in findings)
+    return content.getvalue().encode()
+
+
+def summary(made: Dataset, findings: Sequence[Finding]) -> str:
+    """In one line, what became of the pictures."""
+    kinds = {
+        done: Counter(each.found.partition(":")[0] for each in findings if each.done == done)
+        for done in (LEFT_OUT, KEPT)
+    }
+    told = [f"{done} {counts.total():,} ({_counted(counts)})" for done, counts in kinds.items() if counts]
+    side, colour = made.preparation.side, "grey" if made.preparation.channels == 1 else "colour"
+    sizes = ", ".join(f"{size:,} {name}" for name, size in made.sizes.items())
+    version = data.own(made).version[:12]
+    return (
+        f"{len(made.images):,} {colour} images of {side}x{side} in {len(made.categories)} categories ({sizes}), "
+        f"version {version}; {'; '.join(told) or 'nothing to complain of'}"
+    )
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+
+
+def main(argv: Sequence[str]) -> None:
+    """Import what is asked for, and tell what became of it."""
+    question = flags.parse(Question, argv, program="python -m apparel.intake", about="Make a data set out of pictures.")
+    determinism.reexecute(fast=False)
+    determinism.pin()
+    made, findings = make(question)
+    dataset.write(question.name, made, report(findings))
+    print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
+
+
+if __name__ == "__main__":
+    command.run(main)
