@@ -80,7 +80,7 @@ class Dataset:
                 categories=tuple(map(str, facts["labels"])),
                 names=tuple(map(str, facts["names"])),
                 preparation=Preparation(str(facts["preparation"]), side, channels),
-                preprocessing=Preprocessing.told(facts),
+                preprocessing=Preprocessing.told(facts, channels=channels),
             )
             known.check()
         except (LookupError, TypeError, ValueError, AttributeError) as error:

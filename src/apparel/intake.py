@@ -32,6 +32,7 @@ from samebench.command import Refusal
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
 THREADS = 4  # a picture of 4096x4096 pixels takes 200 MB while it is worked on
+PNG_END = b"IEND\xaeB\x60\x82"
 MOVES = {"PNG", "WEBP"}  # formats in which further frames are a film
 
 
@@ -126,11 +127,13 @@ def read(source: Source, preparation: Preparation) -> Taken | Finding:
 
 
 def whole(content: bytes) -> None:
-    """Raise Unreadable for a PNG that is damaged where its pixels don't show it; the others have no checksums."""
+    """Raise Unreadable for a PNG that is damaged or cut, where its pixels may not show it."""
     try:
         picture.look(content).verify()
     except Exception as error:
         raise Unreadable("a damaged picture") from error
+    if PNG_END not in content:
+        raise Unreadable("a damaged picture")
 
 
 def labels_of(same: Sequence[Taken]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +34,13 @@ class Preprocessing:
         return cls(_levels(means), _levels(deviations))
 
     @classmethod
-    def told(cls, facts: Mapping[str, Any]) -> Self:
-        """The statistics that a model's facts tell of."""
-        return cls(_levels(facts["mean"]), _levels(facts["deviation"]))
+    def told(cls, facts: Mapping[str, Any], *, channels: int = 1) -> Self:
+        """The statistics that the facts of a model tell of, or of a data set. Raises ValueError for impossible ones."""
+        mean, deviation = (_levels(facts[name]) for name in ("mean", "deviation"))
+        numbers = [*np.atleast_1d(mean), *np.atleast_1d(deviation)]
+        if len(numbers) != 2 * channels or not np.isfinite(numbers).all() or not np.all(np.atleast_1d(deviation) > 0):
+            raise ValueError(f"statistics {mean} and {deviation} of {channels} channels")
+        return cls(mean, deviation)
 
     def facts(self) -> dict[str, Any]:
         """What `told` reads."""
@@ -57,7 +62,7 @@ def _statistics(pixels: Tensor) -> tuple[float, float]:
 
 
 def _levels(values: Any) -> Levels:
-    several = tuple(map(float, values)) if isinstance(values, Sequence) else (float(values),)
+    several = tuple(map(float, values)) if isinstance(values, list | tuple) else (float(values),)
     return several if several[1:] else several[0]
 
 
@@ -112,9 +117,9 @@ class Model:
         weights, facts = sealed.unpack(path, "model")
         try:
             labels, preparation = tuple(map(str, facts["labels"])), Preparation.told(facts)
-            network = fresh(facts["network"], seed=0, labels=labels, preparation=preparation)
-            network.load_state_dict(weights)
-            return cls(facts["network"], network, labels, Preprocessing.told(facts), preparation)
+            network = _filled(weights, facts["network"], seed=0, labels=labels, preparation=preparation)
+            preprocessing = Preprocessing.told(facts, channels=preparation.channels)
+            return cls(facts["network"], network, labels, preprocessing, preparation)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
 
@@ -125,6 +130,18 @@ class Model:
             content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return content.hexdigest()
+
+
+def _filled(weights: Mapping[str, Tensor], name: networks.Name, **rest: Any) -> nn.Module:
+    """The network that `fresh` makes, with these weights. Raises ValueError where they are another's, unallocated."""
+    with torch.device("meta"):  # takes no memory, whatever size it is told to have
+        expected = fresh(name, **rest).state_dict()
+    shapes = ({key: each.shape for key, each in tensors.items()} for tensors in (expected, weights))
+    if next(shapes) != next(shapes):
+        raise ValueError(f"other weights than the network {name} of its labels and pictures has")
+    network = fresh(name, **rest)
+    network.load_state_dict(weights)
+    return network
 
 
 def _first_line(error: Exception) -> str:

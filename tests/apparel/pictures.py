@@ -1,6 +1,7 @@
 """Small pictures of three classes, as people have them in folders."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ def drawn(label: str, number: int, *, colour: bool = True, size: int = 64) -> Im
     return image if colour else image.convert("L")
 
 
-def folder(at: Path, count: int, *, first: int = 0, **options: Any) -> Path:
-    """`count` pictures of each class in `at`, in turn as PNG, JPEG and WebP."""
-    kinds = ("png", "jpg", "webp")
+def folder(
+    at: Path, count: int, *, first: int = 0, kinds: Sequence[str] = ("png", "jpg", "webp"), **options: Any
+) -> Path:
+    """`count` pictures of each class in `at`, of each kind in turn."""
     for label in CLASSES:
         (at / label).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + count):
-            drawn(label, number, **options).save(at / label / f"{number:05}.{kinds[number % 3]}")
+            drawn(label, number, **options).save(at / label / f"{number:05}.{kinds[number % len(kinds)]}")
     return at
 
 

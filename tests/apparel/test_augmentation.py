@@ -34,3 +34,15 @@ def test_every_image_is_a_flip_and_a_small_shift_of_itself() -> None:
                         met.add((place, flip, row, column))
     assert {place for place, *_ in met} == set(range(60))
     assert len({(flip, row, column) for _, flip, row, column in met}) > 10
+
+
+def test_the_channels_of_an_image_are_changed_alike_and_its_edges_are_blank() -> None:
+    grey, indices = images(40), torch.arange(40)
+    colours = augment(grey.repeat(1, 3, 1, 1), indices, seed=1, epoch=2, blank=255)
+    assert torch.equal(colours[:, 0], colours[:, 2])
+    assert torch.equal(augment(grey, indices, seed=1, epoch=2, blank=255), colours[:, :1])
+    black = augment(grey, indices, seed=1, epoch=2)
+    rims = torch.nn.functional.pad(torch.ones(1, 26, 26), (1,) * 4) == 0
+    assert torch.equal(black[:, ~rims], colours[:, :1][:, ~rims])
+    assert (colours[:, :1] >= black).all()
+    assert ((colours[:, :1] == 255) & (black == 0)).any()

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from apparel import checkpoint, export, networks, train
+from apparel.data import LABELS
 from apparel.evaluate import evaluate
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
@@ -25,7 +26,7 @@ from tests import soak
 
 LIMIT = 100 << 20  # bytes more than before
 Weights = dict[str, torch.Tensor]
-FACTS: dict[str, Any] = {"network": "linear", "labels": ["a"] * 10, "mean": 0.5, "deviation": 0.5}
+FACTS: dict[str, Any] = {"network": "linear", "labels": list(LABELS), "mean": 0.5, "deviation": 0.5}
 
 
 class Gadget:
@@ -114,9 +115,15 @@ FILES: dict[str, Callable[[Gadget], bytes]] = {
     "a type that there is not": lambda _: resealed(model(), b'"dtype":"F32"', b'"dtype":"F99"'),
     "a network that there is not": lambda _: model(network="__import__('os').system"),
     "another network's weights": lambda _: model(networks.make("conv", seed=0).state_dict()),
-    "a mean that is a list": lambda _: model(mean=[0.5]),
+    "a mean of channels that there are not": lambda _: model(mean=[0.5, 0.5]),
+    "a mean that is a word": lambda _: model(mean="nan"),
+    "a mean that is none": lambda _: model(mean=float("inf")),
+    "a side without end": lambda _: model(side=1 << 40),
+    "more channels than colours": lambda _: model(channels=1 << 40, preparation="plain"),
+    "a preparation that there is not": lambda _: model(preparation="__import__('os').system"),
+    "labels without end": lambda _: model(labels=["a"] * 1_000_000),
     "no labels": lambda _: sealed.pack("model", weights(), {"network": "linear", "mean": 0.5, "deviation": 0.5}),
-    "labels nested without end": lambda _: resealed(model(), b'[\\"a\\"', b"[" * 50_000),
+    "labels nested without end": lambda _: resealed(model(), b'[\\"T-shirt/top\\"', b"[" * 50_000),
 }
 
 
@@ -125,7 +132,7 @@ def run(tmp_path: Path) -> Run:
     settings = Settings(data="synthetic", network="linear").__dict__
     run = Run.start(tmp_path / "runs", settings=settings)
     run.release()
-    Model("linear", networks.make("linear", seed=0), ["a"] * 10, Preprocessing(0.5, 0.5)).save(run.weights)
+    Model("linear", networks.make("linear", seed=0), LABELS, Preprocessing(0.5, 0.5)).save(run.weights)
     run.checkpoints.mkdir()
     return run
 

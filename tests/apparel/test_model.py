@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from apparel import data, networks
-from apparel.model import Model, Preprocessing
+from apparel.model import Model, Preprocessing, fresh
+from apparel.serve.picture import GARMENTS, Preparation
+from samebench import sealed
 from samebench.command import Refusal
 
 
@@ -50,6 +52,52 @@ def test_a_flipped_bit_is_found_before_parsing(
     monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed a damaged file"))
     with pytest.raises(Refusal, match=r"model\.safetensors: damaged"):
         Model.load(path)
+
+
+def in_colour() -> tuple[torch.Tensor, Model]:
+    """Images of a set of colours, and a model that was trained with their statistics."""
+    images = torch.randint(0, 256, (20, 3, 12, 12), dtype=torch.uint8, generator=torch.manual_seed(0))
+    images[:, 1] //= 3
+    preparation, labels = Preparation("plain", 12, 3), ("a", "b", "c")
+    network = fresh("conv", seed=0, labels=labels, preparation=preparation)
+    return images, Model("conv", network, labels, Preprocessing.of(images), preparation)
+
+
+def test_a_model_of_colours_comes_back_with_its_statistics_and_its_preparation(tmp_path: Path) -> None:
+    images, model = in_colour()
+    model.save(tmp_path / "model.safetensors")
+    again = Model.load(tmp_path / "model.safetensors")
+    assert (again.preprocessing, again.preparation) == (model.preprocessing, model.preparation)
+    assert torch.equal(again.predict(images), model.predict(images))
+    assert again.predict(images).shape == (20, 3)
+
+
+def test_a_model_saved_before_there_were_preparations_is_one_of_garments(model: Model, tmp_path: Path) -> None:
+    facts = {"network": "conv", "labels": list(data.LABELS), **model.preprocessing.facts()}
+    (tmp_path / "old.safetensors").write_bytes(sealed.pack("model", model.network.state_dict(), facts))
+    again = Model.load(tmp_path / "old.safetensors")
+    assert (again.preparation, again.preprocessing) == (GARMENTS, model.preprocessing)
+    assert isinstance(facts["mean"], float)
+
+
+def test_each_channel_becomes_mean_zero_and_deviation_one() -> None:
+    images, model = in_colour()
+    scaled = model.preprocessing(images)
+    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("side", [8, 9, 15, 28, 33, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_network_takes_every_size_of_picture_and_number_of_categories(
+    name: networks.Name, side: int, channels: int
+) -> None:
+    network = networks.make(name, seed=0, channels=channels, side=side, categories=2)
+    logits = network(torch.rand(4, channels, side, side))
+    assert logits.shape == (4, 2)
+    logits.sum().backward()
+    assert all(each.grad is not None for each in network.parameters())
 
 
 def test_pixels_become_mean_zero_and_deviation_one() -> None:
