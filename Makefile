@@ -3,6 +3,8 @@
 #   make train ARGS="--epochs 1 --seed 3"     settings of the command behind a target
 #   make train RUNTIME=local                  auto (default), docker, podman or local
 #   make train DATA=/some/where               data files that are already there
+#   make data-import FROM=photos NAME=shoes   a folder of pictures with one sub-folder a class, or a .csv, as a data set
+#   make train DATASET=shoes                  that data set, of any target that takes data
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
 #   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
@@ -23,12 +25,14 @@
 
 ARGS ?=
 DATA ?=
+DATASET ?=
+FROM ?=
 NAME ?=
 PKG ?=
 RUN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve ship test soak bench doctor fingerprint data shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve ship test soak bench doctor fingerprint data data-import shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -36,8 +40,10 @@ HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
 BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 
-ASKED = $(if $(DATA),--data "$(DATA)") $(ARGS)
+ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
 FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(ASKED)
+
+SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
@@ -89,7 +95,10 @@ fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment
 
 data: ## fetch the data set, or verify what is there
-	@$(BENCH) python -m apparel.data $(if $(DATA),"$(DATA)") $(ARGS)
+	@$(BENCH) python -m apparel.data $(if $(SET),"$(SET)") $(ARGS)
+
+data-import: ## your own pictures as a data set: make data-import FROM=photos NAME=shoes
+	@$(BENCH) python -m apparel.intake --source "$(FROM)" --name "$(NAME)" $(ARGS)
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,15 @@ def test_added_images_move_no_others_between_the_parts(copy: Path) -> None:
     parts = dict(zip(after.names, after.parts.tolist(), strict=True))
     moved = [name for name, part in zip(before.names, before.parts.tolist(), strict=True) if parts[name] != part]
     assert (len(after.images), moved) == (90, [])
+
+
+def test_the_split_of_2000_images_is_the_same_after_200_were_added(tmp_path: Path) -> None:
+    few: Any = {"size": 20, "kinds": ("png",)}
+    before, _ = imported(folder(tmp_path, 667, **few))
+    after, _ = imported(folder(tmp_path, 67, first=667, **few))
+    parts = dict(zip(after.names, after.parts.tolist(), strict=True))
+    assert (len(before.images), len(after.images)) == (2001, 2202)
+    assert [parts[name] for name in before.names] == before.parts.tolist()
 
 
 def test_a_sixth_is_for_the_test_and_a_twelfth_for_validation() -> None:
