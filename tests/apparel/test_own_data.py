@@ -23,6 +23,7 @@ from apparel.serve.artifact import Artifact
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.settings import Budgets, Settings
 from samebench.command import Refusal
+from tests.samebench.checkout import copy_checkout, run
 
 from .pictures import CLASSES, drawn, encoded, folder
 from .serve.conftest import Server, end, start
@@ -228,6 +229,24 @@ def test_a_run_is_not_asked_about_other_categories_or_other_pictures(
         evaluate.evaluate(own.run, source=source)
     with pytest.raises(Refusal, match=f"{source}: other {said} .* than the model was trained with"):
         export.export(own.run, ANY, source=source)
+
+
+def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Path) -> None:
+    root = copy_checkout(tmp_path / "check out")
+    variables = {"SAMEBENCH": "1", "PYTHONPATH": "src"}
+
+    def make(*words: str) -> str:
+        done = run(["make", *words], cwd=root, variables=variables)
+        return done.stdout + done.stderr
+
+    said = make("data-import", f"FROM={own.photos}", "NAME=shapes")
+    assert said.startswith("data/shapes: 129 colour images of 28x28 in 3 categories")
+    small = "ARGS=--network linear --epochs 1 --batch-size 16"
+    assert "done, test accuracy" in make("train", "DATASET=shapes", small)
+    (receipt,) = root.glob("runs/*/receipt.json")
+    assert json.loads(receipt.read_text())["data_version"] == own.run.receipt["data_version"]
+    assert "DATA=a and DATASET=b: give one of them" in make("train", "DATA=a", "DATASET=b")
+    assert "NAME=: give lower-case words" in make("data-import")
 
 
 def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Own, home: Path) -> None:

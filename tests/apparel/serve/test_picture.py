@@ -10,7 +10,18 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from apparel.serve import picture
-from apparel.serve.picture import FAINT, RESTLESS, SIDE, TOO_SMALL, TURNS, Foreign, Prepared, TooLarge, Unreadable
+from apparel.serve.picture import (
+    FAINT,
+    RESTLESS,
+    SIDE,
+    TOO_SMALL,
+    TURNS,
+    Foreign,
+    Preparation,
+    Prepared,
+    TooLarge,
+    Unreadable,
+)
 
 from .conftest import encoded
 
@@ -161,6 +172,69 @@ def test_a_picture_with_bombs_beside_its_pixels_is_unreadable() -> None:
         comments.add_text("a", "b" * 900_000, zip=True)
     with pytest.raises(Unreadable):
         prepared(encoded(boot(), pnginfo=comments))
+
+
+def plain(content: bytes, *, side: int = 28, channels: int = 3) -> NDArray[np.uint8]:
+    """What a network of one's own data sees, channels last."""
+    pixels = Preparation("plain", side, channels)(picture.look(content)).pixels
+    return pixels if channels == 1 else np.moveaxis(pixels, 0, 2)
+
+
+def quarters(size: tuple[int, int] = (60, 40)) -> Image.Image:
+    """Red, green, blue and black."""
+    drawn, (width, height) = Image.new("RGB", size), size
+    for place, colour in (((0, 0), "red"), ((width // 2, 0), "lime"), ((0, height // 2), "blue")):
+        drawn.paste(Image.new("RGB", (width // 2, height // 2), colour), place)
+    return drawn
+
+
+def test_a_plain_picture_is_wholly_there_in_its_colours_and_white_above_and_below() -> None:
+    seen = plain(encoded(quarters()), side=30)
+    assert seen.shape == (30, 30, 3)
+    assert (seen[:5] == 255).all()
+    assert (seen[25:] == 255).all()
+    corners = [seen[5, 0], seen[5, 29], seen[24, 0], seen[24, 29]]
+    assert [corner.tolist() for corner in corners] == [[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]]
+
+
+def test_a_plain_picture_of_the_right_size_is_taken_as_it_is() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+    assert np.array_equal(plain(encoded(noise)), noise)
+    assert np.array_equal(plain(encoded(noise[..., 0]), channels=1), noise[..., 0])
+
+
+def test_a_plain_picture_is_scaled_by_area() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80), dtype=np.uint8)
+    means = noise.reshape(8, 10, 8, 10).mean((1, 3))
+    assert np.abs(plain(encoded(noise), side=8, channels=1) - means).max() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_plain_picture_has_the_right_side_up(orientation: int) -> None:
+    held = quarters()
+    if orientation > 1:
+        held = held.transpose(UNDONE.get(orientation, TURNS[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned, upright = plain(encoded(held, exif=exif)), plain(encoded(quarters()))
+    assert np.array_equal(turned, upright)
+
+
+def test_a_plain_picture_is_over_white_where_it_is_transparent() -> None:
+    clear = quarters().convert("RGBA")
+    clear.putalpha(Image.new("L", clear.size, 0))
+    assert (plain(encoded(clear)) == 255).all()
+    clear.putalpha(Image.new("L", clear.size, 128))
+    half = plain(encoded(clear), side=30)[5, 0]
+    assert np.abs(half.astype(int) - [255, 127, 127]).max() <= 1
+
+
+def test_a_grey_picture_has_the_same_levels_in_a_grey_set_and_in_one_of_colours() -> None:
+    rng = np.random.default_rng(0)
+    for size in ((28, 28), (300, 211), (9, 5)):
+        grey = rng.integers(0, 256, size, dtype=np.uint8)
+        for content in (encoded(grey), encoded(Image.fromarray(grey).convert("RGB")), encoded(grey, "JPEG")):
+            assert (plain(content) == plain(content, channels=1)[..., None]).all()
 
 
 def test_the_recipe_is_in_no_other_place() -> None:
