@@ -8,6 +8,7 @@
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
 #   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
+#   make train INIT=runs/<id>                 starts from that run's model, with its statistics (or from a model.safetensors)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
 #   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
@@ -27,6 +28,7 @@ ARGS ?=
 DATA ?=
 DATASET ?=
 FROM ?=
+INIT ?=
 NAME ?=
 PKG ?=
 RUN ?=
@@ -41,7 +43,7 @@ BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 
 ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
-FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(ASKED)
+FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
 
 SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 

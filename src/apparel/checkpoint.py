@@ -28,6 +28,7 @@ class Checkpoint:
     device: str
     history: list[dict[str, float]]  # the figures of each epoch that is done
     seconds: float  # spent so far
+    init: dict[str, Any] | None = None  # the model it started from, as the receipt tells of it
 
     def facts(self) -> dict[str, Any]:
         """All but the tensors, as JSON tells it."""
@@ -88,6 +89,7 @@ def _load(path: Path, run: Run) -> Checkpoint:
             device=str(facts["device"]),
             history=[{str(name): float(value) for name, value in each.items()} for each in facts["history"]],
             seconds=float(facts["seconds"]),
+            init=dict(facts["init"]) if facts.get("init") else None,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Refusal(f"{path}: a checkpoint of other code ({error})") from error

@@ -48,7 +48,14 @@ class Preprocessing:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) uint8 to float, mean 0 and deviation 1 in each channel, channels last."""
+        """Images (N, C, H, W) uint8 to float, mean 0 and deviation 1 in each channel, channels last.
+
+        Raises Refusal for pixels that are no bytes: they may be normalised already.
+        """
+        if images.dtype != torch.uint8:
+            raise Refusal(
+                f"images of {images.dtype}, which may be normalised already; give the pixels, uint8 from 0 to 255"
+            )
         scaled = (images.float() / 255 - _spread(self.mean, images)) / _spread(self.deviation, images)
         return scaled.contiguous(memory_format=torch.channels_last)
 
@@ -87,6 +94,13 @@ class Model:
     preprocessing: Preprocessing
     preparation: Preparation = GARMENTS  # of the pictures that it was trained with
 
+    def __post_init__(self) -> None:
+        """Bind the network, and every copy of it, to the preprocessing. Raises Refusal where it is bound to another."""
+        bound = self.network.__dict__.setdefault("preprocessing", self.preprocessing)
+        if bound != self.preprocessing:
+            remedy = "take over the whole model"
+            raise Refusal(f"a network that was trained with {bound} can't have {self.preprocessing}; {remedy}")
+
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, labels) for images (N, C, H, W) uint8."""
         return self.logits(images).softmax(1)
@@ -101,14 +115,8 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the sealed weights to `path`, and beside them the same facts, less the weights, as JSON."""
-        facts = {
-            "network": self.name,
-            "labels": list(self.labels),
-            **self.preprocessing.facts(),
-            **self.preparation.facts(),
-        }
-        files.write(path, sealed.pack("model", self.network.state_dict(), facts))
-        readable = json.dumps(facts | {"weights_sha256": self.digest()}, indent=2) + "\n"
+        files.write(path, sealed.pack("model", self.network.state_dict(), self.facts()))
+        readable = json.dumps(self.facts() | {"weights_sha256": self.digest()}, indent=2) + "\n"
         files.write(path.with_suffix(".json"), readable.encode())
 
     @classmethod
@@ -122,6 +130,34 @@ class Model:
             return cls(facts["network"], network, labels, preprocessing, preparation)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
+
+    def facts(self) -> dict[str, Any]:
+        """All but the weights, as JSON tells it."""
+        return {
+            "network": self.name,
+            "labels": list(self.labels),
+            **self.preprocessing.facts(),
+            **self.preparation.facts(),
+        }
+
+    @torch.no_grad()
+    def take_over(self, other: "Model") -> int:
+        """Have the weights of `other`, a model of the same network; of its head the rows of the labels that both know.
+
+        The other rows stay as they are. Tells how many came along. Raises Refusal where its statistics are not ours.
+        """
+        if self.preprocessing != other.preprocessing:
+            remedy = "its statistics must come along"
+            raise Refusal(
+                f"weights that were trained with {other.preprocessing}, taken over with {self.preprocessing}; {remedy}"
+            )
+        networks.body(self.network).load_state_dict(networks.body(other.network).state_dict())
+        rows = [(row, other.labels.index(label)) for row, label in enumerate(self.labels) if label in other.labels]
+        heads = (networks.head(each.network).parameters() for each in (self, other))
+        for ours, theirs in zip(*heads, strict=True):
+            for row, place in rows:
+                ours[row].copy_(theirs[place])
+        return len(rows)
 
     def digest(self) -> str:
         """SHA-256 over the names, types, shapes and bytes of the weights, in the order of their names."""

@@ -1,5 +1,6 @@
 """Networks: image tensor (N, C, H, W) float in, logits (N, categories) out. They know no labels and no files.
 
+Each is a sequence that ends in its head: a linear layer with a row for each category.
 None may draw random numbers in its forward pass (no dropout): shards run in threads, in any order.
 None may use GELU, SiLU, tanh or sigmoid: they end in the C library's erf and exp, which round differently
 from one glibc to the next. Measured: GELU gave other weights under glibc 2.36 than under 2.41 from step 8 on;
@@ -26,6 +27,19 @@ def make(name: Name, *, seed: int, channels: int = 1, side: int = 28, categories
         torch.manual_seed(key(seed=seed, epoch=0, purpose="weights"))
         network = NETWORKS[name](channels, side, categories)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def head(network: nn.Module) -> nn.Linear:
+    """The layer that gives the logits, one row of it a category."""
+    *_, last = network.children()
+    assert isinstance(last, nn.Linear), "each network ends in its head"
+    return last
+
+
+def body(network: nn.Module) -> nn.Sequential:
+    """All layers but the head, with the network's own weights."""
+    *layers, _ = network.children()
+    return nn.Sequential(*layers)
 
 
 def linear(channels: int, side: int, categories: int) -> nn.Module:

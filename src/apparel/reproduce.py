@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, trial
+from apparel import data, dataset, initial, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.train import PLACES, train
@@ -103,6 +103,8 @@ def main(argv: Sequence[str]) -> int:
         then = find(question.run)
         question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
         determinism.reexecute(fast=question.fast)
+        if (told := then.get("init")) and question.init == then["settings"]["init"]:
+            initial.again(question.init, told)
         code, said = verdict(then, train(question.alone()).receipt)
     print(said)
     return code

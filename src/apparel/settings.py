@@ -23,6 +23,7 @@ class Settings:
         "fashion-mnist", "fashion-mnist, synthetic, the name of one of your own, or a directory with the four idx files"
     )
     network: networks.Name = told("conv", "which network to train")
+    init: str = told("", "a run, or a model.safetensors, whose weights to start from; empty: fresh ones")
     epochs: int = told(6, "how often each training image is seen")
     seed: int = told(0, "what the weights, the order and the augmentation are derived from")
     batch_size: int = told(256, "images a step")

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from apparel import checkpoint, data
+from apparel import checkpoint, data, initial
 from apparel.checkpoint import Checkpoint
+from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import crew, workers
@@ -27,7 +28,7 @@ from samebench.command import Interrupted, Lacking, Refusal
 from samebench.group import ALONE, Group, Parted, joined
 
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
-PLACES = {"settings.data"}  # where the data lies is no input; its version is
+PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
 
 
 def train(
@@ -47,8 +48,10 @@ def train(
     determinism.pin(fast=settings.fast)
     device = accelerator.choose(settings.device, number=group.local_rank)
     dealt_out(settings, device, group)
+    begun = group.tell(run.receipt if run else {})
     with group.one_on_each_machine_first():
         known = load(settings)
+        start, told = initial.given(settings, begun, known)
     count, each = crew(settings, cores=threads or max(1, cores.allowed() // group.local_size), group=group)
     facts = {
         "settings": asdict(settings),
@@ -59,6 +62,7 @@ def train(
         **accelerator.facts(device),
         "processes": {"count": group.size, "machines": group.machines},
         **({"job": group.job} if group.job else {}),
+        **({"init": told} if told else {}),
         **receipt.inputs(),
     }
     alike(facts, group)
@@ -70,6 +74,10 @@ def train(
         )
         if kept:
             training.restore(kept)
+        elif told:
+            with group.one_on_each_machine_first():
+                start = start or initial.again(settings.init, told)
+            training.take_over(start.model)
         with recorded(run, group):
             if resumed and group.leads:
                 resume(run, kept, facts)
@@ -199,7 +207,7 @@ def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     """Raise Refusal where `run`, which stands at `kept`, can't resume with these facts, naming each that differs."""
-    asked = {name: facts[name] for name in ("settings", "data_version", "device")}
+    asked = {name: facts.get(name) for name in ("settings", "data_version", "device", "init")}
     before = kept.facts() if kept else run.receipt
     if contradictions := receipt.changes(before, asked, among=asked, but=LENGTH | PLACES):
         remedy = "leave them as they were" if contradictions[1:] else "leave it as it was"
@@ -212,11 +220,14 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
 
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:
-    """What the flags ask for, and the run to resume, whose settings then are the flags' defaults."""
+    """What the flags ask for, and the run to resume, whose settings then are the flags' defaults.
+
+    Where they name a model to start from, its network is the default.
+    """
     parse = partial(flags.parse, Asked, argv, program="python -m apparel.train", about="Train on a data set.")
     asked = parse()
     if not asked.resume:
-        return asked, None
+        return parse(defaults={"network": Initial.load(asked.init).model.name}) if asked.init else asked, None
     run = Run.newest(RUNS) if asked.resume == "latest" else Run.open(Path(asked.resume))
     return parse(defaults=asdict(run.settings())), run
 

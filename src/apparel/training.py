@@ -18,7 +18,7 @@ from apparel import checkpoint, data
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
-from apparel.model import BATCH, Model, fresh
+from apparel.model import BATCH, Model, Preprocessing, fresh
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
@@ -59,7 +59,11 @@ class Training:
         labels, preparation = known.labels, known.preparation
         network = fresh(settings.network, seed=settings.seed, labels=labels, preparation=preparation).to(device)
         self.training = known.training.to(device)  # as a whole: 43 MB
-        self.model = Model(settings.network, network, labels, known.preprocessing, preparation)
+        self.init = run.receipt.get("init")
+        preprocessing = known.preprocessing
+        if self.init:
+            preprocessing = Preprocessing.told(self.init, channels=preparation.channels)
+        self.model = Model(settings.network, network, labels, preprocessing, preparation)
         self.gradients: Gradients
         if settings.fast and group.size > 1:
             self.gradients = Spread(network, group=group)
@@ -230,7 +234,16 @@ class Training:
             device=self.device.type,
             history=self.history,
             seconds=round(self.seconds, 3),
+            init=self.init,
         )
+
+    def take_over(self, model: Model) -> None:
+        """Stand before the first step with the weights of `model`, of which the run's receipt tells."""
+        rows = self.model.take_over(model)
+        self.gradients.restore([dict(self.model.network.named_buffers())] * self.gradients.count)
+        if self.group.leads:
+            came = f"with its mean and deviation, and of its head the rows of {rows} of {len(self.model.labels)} labels"
+            print(f"{self.run.directory}: starts from {self.settings.init}, {came}", flush=True)
 
     @torch.no_grad()
     def restore(self, kept: Checkpoint) -> None:

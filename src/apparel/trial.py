@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from apparel import initial
 from apparel.data import Data
 from apparel.model import Model
 from apparel.randomness import order
@@ -40,9 +41,13 @@ def train(settings: Settings, known: Data) -> Trial:
         command.interruptible() as stopped,
         workers(count, cores=each) as pool,
     ):
-        run = Run.start(Path(home), settings=asdict(settings))
+        start, told = initial.given(settings, {}, known)
+        run = Run.start(Path(home), settings=asdict(settings), init=told)
         try:
-            Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device)).fit(stopped)
+            training = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
+            if start:
+                training.take_over(start.model)
+            training.fit(stopped)
         finally:
             run.release()
         return Trial(Model.load(run.weights), run.receipt["history"])

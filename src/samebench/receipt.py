@@ -22,7 +22,7 @@ SOURCE = "src/**/*.py"
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
 
 # Where a receipt keeps what decides the result, and what does not.
-COMPARED = ("settings", "data_version", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
+COMPARED = ("settings", "data_version", "init", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
 MACHINE = ("machine", "precision", "processes")
 
 

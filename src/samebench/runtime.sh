@@ -22,7 +22,7 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT BASE_IMAGE CA_CERT
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT BASE_IMAGE CA_CERT
 # WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
@@ -353,7 +353,7 @@ run_in_image() {
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
-    for variable in DATA FROM RUN WITH; do
+    for variable in DATA FROM INIT RUN WITH; do
         eval "value=\${$variable:-}"
         # A table names files that lie beside it.
         [ $variable != FROM ] || [ ! -f "$value" ] || value=$(dirname "$value")

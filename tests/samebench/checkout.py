@@ -21,6 +21,7 @@ INHERITED |= {
     "FAST",
     "FROM",
     "NAME",
+    "INIT",
     "RUN",
     "RESUME",
     "QUICK",

@@ -89,7 +89,7 @@ def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(c
     assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
 
 
-@pytest.mark.parametrize("name", ["DATA", "FROM", "RUN", "WITH"])
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
 def test_a_path_outside_the_checkout_is_mounted_read_only_under_its_own_name(
     checkout: Path, programs: Path, tmp_path: Path, name: str
 ) -> None:
@@ -111,7 +111,7 @@ def test_of_a_table_outside_the_checkout_the_folder_is_mounted(checkout: Path, p
     assert f'type=bind,"source={table.parent}","target={table.parent}",readonly' in words
 
 
-@pytest.mark.parametrize("name", ["DATA", "FROM", "RUN", "WITH"])
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
 def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, programs: Path, name: str) -> None:
     fake_engines(programs, docker=ENGINE)
     inside = checkout / "runs/1"
@@ -120,7 +120,7 @@ def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, program
     assert f'type=bind,"source={inside}","target={inside}"' in words
 
 
-@pytest.mark.parametrize("name", ["DATA", "FROM", "RUN", "WITH"])
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
 def test_a_relative_path_out_of_the_checkout_is_refused(checkout: Path, programs: Path, name: str) -> None:
     fake_engines(programs, docker=ENGINE)
     done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: "data/../../bin"})

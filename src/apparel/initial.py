@@ -1,0 +1,108 @@
+"""The model that a training starts from instead of fresh weights: the statistics it was trained with come along."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from apparel.data import Data
+from apparel.model import Model
+from apparel.run import Run
+from apparel.settings import Settings
+from samebench import receipt
+from samebench.command import Refusal
+
+# Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
+PLACES = {"settings.init", "init.run"}
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A model to start from, where it was found, and the run it is of, if it lies in one."""
+
+    source: str
+    model: Model
+    run: str
+
+    @classmethod
+    def load(cls, source: str) -> Self:
+        """What the setting `init` names: a run that is done, or a model's file.
+
+        Raises Refusal for anything else, and for a model that is damaged, before anything in it is parsed.
+        """
+        path = Path(source)
+        if path.suffix == ".onnx" or (path / "model.onnx").is_file():
+            remedy = "give the run that it was made of, or that run's model.safetensors"
+            raise Refusal(f"{source}: an artifact, in whose graph weights and normalisation are one; {remedy}")
+        if path.is_dir():
+            run = Run.open(path)
+            model = Model.load(run.weights)
+            _done(run, model)
+            return cls(source, model, run.name)
+        model = Model.load(path)
+        of_run = path.name == Run(path.parent, {}).weights.name and (path.parent / "receipt.json").is_file()
+        return cls(source, model, Run.open(path.parent).name if of_run else "")
+
+    def facts(self) -> dict[str, Any]:
+        """What a receipt tells of it."""
+        facts = self.model.facts()
+        return {
+            **({"run": self.run} if self.run else {}),
+            "weights_sha256": self.model.digest(),
+            "labels": ", ".join(self.model.labels),
+            **{name: facts[name] for name in ("mean", "deviation")},
+        }
+
+    def check(self, settings: Settings, known: Data) -> None:
+        """Raise Refusal where the network that these settings train is another, or the data's images are."""
+        name = self.model.name
+        if name != settings.network:
+            remedy = f"take --network {name}, or start from another model"
+            raise Refusal(
+                f"{self.source}: its network is {name}, and network={settings.network} is asked for; {remedy}"
+            )
+        own, theirs = (each.preparation.shape for each in (self.model, known))
+        if own != theirs:
+            said = f"it takes images of {_shape(own)}, the data's are {_shape(theirs)}"
+            raise Refusal(f"{self.source}: {said}; start from another model")
+
+
+def given(settings: Settings, begun: Mapping[str, Any], known: Data) -> tuple[Initial | None, dict[str, Any] | None]:
+    """The model to start from, and what a receipt tells of it; None and None where the settings name none.
+
+    Where `begun`, the receipt of a run to resume, names the same, that tells of it, and it need not be there any more.
+    Raises Refusal as `Initial` does.
+    """
+    if begun and begun.get("settings", {}).get("init", "") == settings.init:
+        return None, begun.get("init")
+    if not settings.init:
+        return None, None
+    initial = Initial.load(settings.init)
+    initial.check(settings, known)
+    return initial, initial.facts()
+
+
+def again(source: str, told: Mapping[str, Any]) -> Initial:
+    """The model that a receipt has `told` of, once more. Raises Refusal where it is gone, or is another by now."""
+    wanted = f"wanted is the model of weights {told['weights_sha256'][:12]}, from anywhere: INIT=<path>"
+    try:
+        initial = Initial.load(source)
+    except Refusal as refusal:
+        raise Refusal(f"{refusal}; {wanted}") from refusal
+    if changed := receipt.changes({"init": told}, {"init": initial.facts()}, but=PLACES):
+        raise Refusal(f"{source}: {'; '.join(changed)}; {wanted}")
+    return initial
+
+
+def _done(run: Run, model: Model) -> None:
+    """Raise Refusal where the weights of `run` are not final, or not those that its receipt tells of."""
+    if (state := run.receipt.get("state")) != "done":
+        remedy = f"finish it: make train RESUME={run.directory}, or take its best so far: INIT={run.weights}"
+        raise Refusal(f"{run.directory}: {state}, and its weights may still change; {remedy}")
+    expected, got = str(run.receipt.get("weights_sha256")), model.digest()
+    if expected != got:
+        raise Refusal(f"{run.weights}: weights {got[:12]}, and its receipt tells of {expected[:12]}; take another run")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
