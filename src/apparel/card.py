@@ -59,7 +59,6 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
     shape = ", ".join(map(str, wanted.shape))
     colour = "grey" if wanted.channels == 1 else "colour"
     taken = f"{colour} {wanted.side}x{wanted.side} picture{words['of']}"
-    init = origin(receipt)
     doubt, floor = artifact.preparation.doubt, f"{artifact.floor:.3f}; {DOUBTED:.0%} of validation is below"
     return f"""# {words["title"]}, run {facts["run"]}
 
@@ -67,8 +66,8 @@ A {taken} in, one of {count} categories and a confidence out. {words["use"]}
 
 ## What it was trained on
 The data set `{settings["data"]}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
-Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["seed"]}; code `{commit(receipt)}`.{init}
-All else is in the run's receipt.
+Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["seed"]}; code `{commit(receipt)}`.
+{origin(receipt)}All else is in the run's receipt.
 
 ## What it can
 | figure | value |
@@ -105,7 +104,7 @@ def origin(receipt: dict[str, Any]) -> str:
     """What a card tells of the model that the training started from, if it did."""
     if not (init := receipt.get("init")):
         return ""
-    return f"\nStarted from the weights `{init['weights_sha256'][:12]}`, with the mean and deviation of their data."
+    return f"Started from the weights `{init['weights_sha256'][:12]}`, with the mean and deviation of their data.\n"
 
 
 def commit(receipt: dict[str, Any]) -> str:
