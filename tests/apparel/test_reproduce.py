@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import platform
 import re
+import shutil
 import struct
 import sys
 from collections.abc import Callable
@@ -184,6 +185,40 @@ def test_reproduce_ends_with_identical_and_after_one_change_with_its_name_alone(
     code, lines = bench.reproduce("--run", str(sent))
     assert code == 1
     assert [line.split(":")[0] for line in lines[1:]] == ["  data_version"]
+
+
+def git(tree: Path, *words: str) -> str:
+    return run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tree).stdout
+
+
+def make(tree: Path, *words: str) -> list[str]:
+    """What it says of `make` with these words in a checkout, where all is installed already."""
+    variables = {"SAMEBENCH": "1", "PYTHONPATH": str(tree / "src")}
+    done = run(["make", *words], cwd=tree, path=Path(sys.executable).parent, variables=variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_second_clone_with_nothing_but_the_receipt_gives_the_same_weights(tmp_path: Path) -> None:
+    first, second, images = copy_checkout(tmp_path / "first"), tmp_path / "second", tmp_path / "the images"
+    (first / "images").mkdir()
+    write_idx(first)
+    (first / "images").rename(images)
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "all"]):
+        git(first, *words)
+    make(first, "train", f"DATA={images}", f"ARGS={' '.join(TRAIN[2:])}")
+    (path,) = first.glob("runs/*/receipt.json")
+    then = receipt.read(path)
+    assert then["code"]["commit"] == git(first, "rev-parse", "HEAD").strip()
+    sent = tmp_path / "sent by a teammate.json"
+    path.rename(sent)
+    shutil.rmtree(first / "runs")
+
+    git(tmp_path, "clone", "--quiet", str(first), str(second))
+    make(second, "data", f"DATA={images}")
+    assert (
+        make(second, "reproduce", f"RUN={sent}", f"DATA={images}")[-1] == f"identical: weights {then['weights_sha256']}"
+    )
 
 
 def test_a_data_byte_that_is_not_as_git_says_is_named_before_any_training(bench: Bench) -> None:
