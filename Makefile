@@ -10,6 +10,7 @@
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make train INIT=runs/<id>                 starts from that run's model, with its statistics (or from a model.safetensors)
 #   make evaluate RUN=runs/<id>               one run instead of the newest
+#   make compare RUNS="<id> <id>"             two or more runs side by side; JSON=1 for machines
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
 #   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
@@ -32,9 +33,10 @@ INIT ?=
 NAME ?=
 PKG ?=
 RUN ?=
+RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate export serve ship test soak bench doctor fingerprint data data-import shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate compare export serve ship test soak bench doctor fingerprint data data-import shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -79,6 +81,9 @@ ship: ## what a partner gets: image, SBOM, card, signature, in dist/
 
 evaluate: ## per-class figures and confusion matrix of a run
 	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
+
+compare: ## runs side by side: what differs, their curves, and what is more than chance
+	@$(BENCH) python -m apparel.compare --runs "$(RUNS)" $(if $(filter-out 0,$(JSON)),--json) $(ASKED)
 
 test: ## check every promise that this machine can check
 	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(ARGS)

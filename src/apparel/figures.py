@@ -3,6 +3,7 @@
 Each function returns a figure of its own, so that a notebook shows it by naming it last in a cell.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from apparel.inspection import Calibration
@@ -154,6 +156,37 @@ def curves(history: Sequence[Mapping[str, float]], *, title: str) -> Figure:
         axes.set_xticks(epochs)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def together(histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str) -> Figure:
+    """Losses and validation accuracy of several runs, each under its name; what was measured in training is dashed."""
+    figure, (losses, accuracy) = blank(width=9, height=3.6 + 0.2 * len(histories), columns=2)
+    colours = STYLE["axes.prop_cycle"].by_key()["color"]
+    for number, (name, history) in enumerate(histories.items()):
+        style = {
+            "color": colours[number % len(colours)],
+            "marker": "os^Dv"[number // len(colours) % 5],
+            "markersize": 4,
+        }
+        epochs = range(1, len(history) + 1)
+        losses.plot(epochs, [each["train_loss"] for each in history], linestyle="--", alpha=0.6, **style)
+        losses.plot(epochs, [each["validation_loss"] for each in history], **style)
+        accuracy.plot(epochs, [100 * each["validation_accuracy"] for each in history], label=name, **style)
+    losses.set(title="Loss: validation, and training dashed", xlabel="epoch", ylabel="cross-entropy, nats an image")
+    losses.set_ylim(bottom=0)
+    accuracy.set(title="Accuracy", xlabel="epoch", ylabel="validation images right, %")
+    for axes in (losses, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.legend(loc="outside lower left")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a file's content."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def reliability(measured: Calibration, *, title: str) -> Figure:

@@ -9,7 +9,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,27 @@ def changes(
     called: tuple[str, str] = ("then", "now"),
 ) -> list[str]:
     """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
-    before, after = dict(_flat(then)), dict(_flat(now))
-    return [
-        f"{name}: {_told(before.get(name))} {called[0]}, {_told(after.get(name))} {called[1]}"
-        for name in sorted(before | after)
-        if before.get(name) != after.get(name) and _within(name, among) and not _within(name, but)
-    ]
+    found = differing([then, now], among=among, but=but)
+    return [f"{name}: {told(old)} {called[0]}, {told(new)} {called[1]}" for name, (old, new) in found.items()]
+
+
+def differing(
+    receipts: Sequence[Mapping[str, Any]], *, among: Collection[str] = COMPARED, but: Collection[str] = ()
+) -> dict[str, list[object]]:
+    """Each fact `among` these that is not the same in all receipts, by name, with the value in each; None for none."""
+    flat = [dict(_flat(each)) for each in receipts]
+    rows = {
+        name: [each.get(name) for each in flat]
+        for name in sorted(set().union(*flat))
+        if _within(name, among) and not _within(name, but)
+    }
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def told(value: object) -> str:
+    """A value in a line: a hash is known by its beginning."""
+    text = "nothing" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -163,8 +178,3 @@ def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
 
 def _within(name: str, places: Collection[str]) -> bool:
     return any(name == place or name.startswith(f"{place}.") for place in places)
-
-
-def _told(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return text[:12] if len(text) == 64 else text  # a hash is known by its beginning

@@ -1,0 +1,237 @@
+"""What two or more runs have not in common, their curves in one picture, and whether their difference is chance.
+
+python -m apparel.compare --runs "20261123-201500-abcd runs/20261123-212935-cgzz"
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from apparel import data, figures
+from apparel.chance import Discord
+from apparel.model import Model
+from apparel.run import RUNS, Run
+from samebench import accelerator, command, determinism, files, receipt
+from samebench import settings as flags
+from samebench.command import Refusal
+
+# What is shown together, by the names of a receipt; what else there is comes last.
+GROUPS = {
+    "settings": ("settings",),
+    "data": ("data_version",),
+    "code": ("code.commit", "code.dirty"),
+    "environment": ("locks", "environment", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
+    "machine": tuple(f"machine.{name}" for name in ("cpu", "cores", "memory_bytes", "kernel", "libc")),
+    "figures": ("state", "test_accuracy", "validation_loss", "epochs_done", "seconds", "peak_memory_bytes"),
+    "weights": ("weights_sha256",),
+}
+APART = {"run", "started", "ended", "history", "resumed", "job", "code", "machine"}  # no two runs have them in common
+LOOKS: dict[str, Callable[[float], str]] = {
+    "test_accuracy": lambda share: f"{share:.2%}",
+    "validation_loss": lambda loss: f"{loss:.4f}",
+    "seconds": lambda seconds: f"{seconds:.1f} s",
+    "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
+    "machine.memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
+}
+WIDEST = 40  # characters of a value
+
+Facts = dict[str, list[object]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which runs to compare, asked about which data."""
+
+    runs: str = field(default="", metadata={"help": "two or more runs, ids or directories, with spaces between"})
+    data: str = field(default="", metadata={"help": "empty: what each run was trained with"})
+    json: bool = field(default=False, metadata={"help": "one document instead of lines"})
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The test of a run against the first one, or why there is none."""
+
+    first: str
+    second: str
+    discord: Discord | None
+    refused: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        if not self.discord:
+            return f"{self.second} against {self.first}: no test: {self.refused}"
+        return f"{self.second} against {self.first}: {self.discord}"
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON tells it."""
+        told = {"first": self.first, "second": self.second}
+        if not self.discord:
+            return {**told, "refused": self.refused}
+        return {**told, **asdict(self.discord), "p": self.discord.p, "more_than_chance": self.discord.certain}
+
+
+def find(words: str) -> list[Run]:
+    """The runs that are named. Raises Refusal where there are not two, or one of them is none."""
+    paths = [Path(word) if "/" in word or Path(word).is_dir() else RUNS / word for word in words.split()]
+    twice = [str(path) for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1]
+    if len(paths) < 2 or twice:
+        given = f"RUNS={words}: " + (f"{twice[0]} is there twice" if twice else "too few")
+        raise Refusal(f'{given}; give two or more, such as RUNS="<id> <id>"')
+    return [Run.open(path) for path in paths]
+
+
+def differing(runs: Sequence[Run]) -> dict[str, Facts]:
+    """What is not the same in all, each fact with the value in every run, group by group."""
+    receipts = [{**run.receipt, "epochs_done": len(run.receipt.get("history", []))} for run in runs]
+    known = {name.partition(".")[0] for names in GROUPS.values() for name in names}
+    others = {name for each in receipts for name in each} - known - APART
+    groups = {group: receipt.differing(receipts, among=names) for group, names in GROUPS.items()}
+    groups["more"] = receipt.differing(receipts, among=others)
+    return {group: facts for group, facts in groups.items() if facts}
+
+
+def sources(runs: Sequence[Run]) -> list[str]:
+    """The source files that are not the same in all."""
+    found = receipt.differing([run.receipt for run in runs], among=["code.source"])
+    return [name.removeprefix("code.source.") for name in found]
+
+
+def names(runs: Sequence[Run]) -> list[str]:
+    """What tells them apart in few letters: their ids, and where these are not enough their directories."""
+    short = [run.directory.resolve().name for run in runs]
+    return short if len(set(short)) == len(short) else [str(run.directory) for run in runs]
+
+
+def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[str]) -> str:
+    """The groups as lines of text, a column for each run, and what all of them have in common by name."""
+    rows = [["", *names(runs)]]
+    for group, facts in groups.items():
+        rows.append([group, *[""] * len(runs)])
+        rows += [
+            [f"  {name.removeprefix(f'{group}.')}", *(_look(name, each) for each in facts[name])] for name in facts
+        ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        lines.append(f"source files that differ: {len(changed)}: {', '.join(changed[:3])}{more}")
+    common = [
+        group for group in ("settings", "data", "code", "environment", "machine", "weights") if group not in groups
+    ]
+    common = [group for group in common if group != "code" or not changed]
+    return "\n".join([*lines, f"the same: {', '.join(common) or 'nothing'}"])
+
+
+def _look(name: str, value: object) -> str:
+    text = LOOKS[name](value) if name in LOOKS and isinstance(value, int | float) else receipt.told(value)
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+
+
+def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
+    """Put the curves of all that have some into the first run's directory as `compare.png`; None where none has."""
+    histories = {}
+    for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
+        settings = [f"{_look(key, each[place])}" for key, each in groups.get("settings", {}).items()]
+        if history := run.receipt.get("history"):
+            histories[f"{name}  {', '.join(settings)}"[:70].strip()] = history
+    if not histories:
+        return None
+    path = runs[0].directory / "compare.png"
+    files.write(path, figures.png(figures.together(histories, title="Loss and accuracy after each epoch")))
+    return path
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of which test images (N,) bool a run's model is right, and the labels it knows."""
+
+    labels: tuple[str, ...]
+    right: Tensor
+
+
+def answers(run: Run, *, source: str = "") -> Answers:
+    """Ask the run's model about the test images.
+
+    Raises Refusal where weights or data are not those that its receipt names.
+    """
+    model = Model.load(run.weights)
+    if (digest := model.digest()) != (expected := str(run.receipt.get("weights_sha256"))):
+        said = f"these weights are {digest[:12]}, its receipt says {expected[:12]}"
+        raise Refusal(f"{run.weights}: {said}; take the run from where it was trained")
+    known = load(source or run.settings().data)
+    if known.version != (expected := str(run.receipt.get("data_version"))):
+        said = f"trained on data {expected[:12]}, here are {known.version[:12]}"
+        raise Refusal(f"{run.directory}: {said}; say with DATA= where its own lie")
+    model.network.to(accelerator.choose())
+    test = known.test()
+    return Answers(tuple(model.labels), model.predict(test.images).argmax(1) == test.labels)
+
+
+@cache
+def load(name: str) -> data.Data:
+    """The data set, read once for all runs."""
+    return data.load(name)
+
+
+def discord(first: Run, second: Run, ask: Callable[[Run], Answers]) -> Discord:
+    """About which test images the two disagree. Raises Refusal where they can't be compared."""
+    for run in (first, second):
+        if (state := run.receipt.get("state")) != "done":
+            raise Refusal(f"{run.directory} is {state}; a test takes runs that are done")
+    versions = [str(run.receipt.get("data_version"))[:12] for run in (first, second)]
+    if versions[0] != versions[1]:
+        raise Refusal(f"other data, {versions[0]} and {versions[1]}; a test takes the same images")
+    one, other = ask(first), ask(second)
+    if one.labels != other.labels:
+        raise Refusal("other labels; a test takes the same categories")
+    return Discord.of(one.right, other.right)
+
+
+def verdicts(runs: Sequence[Run], *, source: str = "") -> list[Tested]:
+    """Test every other run against the first."""
+    ask = cache(partial(answers, source=source))
+    first, *others = zip(names(runs), runs, strict=True)
+    found = []
+    for name, run in others:
+        try:
+            found.append(Tested(first[0], name, discord(first[1], run, ask)))
+        except Refusal as reason:
+            found.append(Tested(first[0], name, None, str(reason)))
+    return found
+
+
+def compare(runs: Sequence[Run], *, source: str = "", as_json: bool = False) -> str:
+    """Hold the runs side by side, draw their curves, test them; what to say of it."""
+    groups, changed = differing(runs), sources(runs)
+    picture, found = draw(runs, groups), verdicts(runs, source=source)
+    if as_json:
+        told = {
+            "runs": [str(run.directory) for run in runs],
+            "differs": groups,
+            "sources": changed,
+            "tests": [each.facts() for each in found],
+            "picture": picture and str(picture),
+        }
+        return json.dumps(told, indent=2)
+    curves = f"curves drawn in {picture}" if picture else "no curves: no run has come to the end of an epoch"
+    return "\n\n".join([table(runs, groups, changed), "\n".join(map(str, found)), curves])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compare the runs asked for."""
+    about = "Runs side by side: what differs, their curves, and whether one is better by more than chance."
+    question = flags.parse(Question, argv, program="python -m apparel.compare", about=about)
+    runs = find(question.runs)
+    determinism.reexecute(fast=False)
+    determinism.pin()
+    figures.use()
+    print(compare(runs, source=question.data, as_json=question.json))
+
+
+if __name__ == "__main__":
+    command.run(main)
