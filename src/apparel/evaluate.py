@@ -10,9 +10,10 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from torch import Tensor, bincount
+from torch import Tensor
 
 from apparel import data, dataset
+from apparel.inspection import confusion
 from apparel.model import Model
 from apparel.run import RUNS, Run
 from samebench import accelerator, command, determinism, files
@@ -28,11 +29,6 @@ class Question:
 
     run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
     data: str = field(default="", metadata={"help": "empty: what the run was trained with"})
-
-
-def confusion(labels: Tensor, predicted: Tensor, *, categories: int) -> Tensor:
-    """How often (categories, categories) a label, the row, was predicted as a category, the column."""
-    return bincount(labels * categories + predicted, minlength=categories**2).view(categories, categories)
 
 
 def figures(matrix: Tensor) -> list[tuple[float, float, float]]:

@@ -24,8 +24,8 @@ from torch.nn import functional
 from apparel import data
 from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
 from apparel.data import Split
-from apparel.evaluate import asked, confusion, own_name
-from apparel.inspection import calibration
+from apparel.evaluate import asked, own_name
+from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
 from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact

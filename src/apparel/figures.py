@@ -16,10 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from apparel.inspection import Calibration
-
-# Okabe and Ito, Color Universal Design (2008): told apart with every kind of colour vision.
-BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
-INK, FAINT = "#333333", "#DDDDDD"
+from apparel.palette import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 STYLE: Any = {
     "axes.axisbelow": True,

@@ -109,6 +109,11 @@ def calibration(probabilities: Tensor, labels: Tensor, *, bins: int = 10) -> Cal
     return Calibration(counts, sure, right)
 
 
+def confusion(labels: Tensor, predicted: Tensor, *, categories: int) -> Tensor:
+    """How often (categories, categories) a label, the row, was predicted as a category, the column."""
+    return torch.bincount(labels * categories + predicted, minlength=categories**2).view(categories, categories)
+
+
 def worst(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The images (M,) that were taken for something else, the most confident mistake first."""
     confidence, predicted = probabilities.max(1)

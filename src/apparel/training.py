@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data
+from apparel import checkpoint, data, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
@@ -109,14 +109,15 @@ class Training:
         """Train to the last epoch, keep the best weights, and ask the test images once."""
         with Curves(self.run.directory) if self.group.leads else nullcontext() as curves:
             if curves:
-                for step, figures in enumerate(self.history, start=1):
-                    curves.add(figures, step=step)
+                curves.repeat(self.history, pictured=self.pictured)
             while len(self.history) < self.settings.epochs:
-                self.train_epoch(stopped)
+                probabilities = self.train_epoch(stopped)
                 if curves:
-                    curves.add(self.history[-1], step=len(self.history))
+                    drawn = self.pictured(len(self.history))
+                    shown = pictures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
+                    curves.add(self.history[-1], step=len(self.history), pictures=shown)
         best = self.best_model()
-        _, accuracy = self.measure(best, self.data.test())
+        _, accuracy, _ = self.measure(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
             validation_loss=self.best,
@@ -124,8 +125,15 @@ class Training:
             seconds=round(self.seconds, 3),
         )
 
-    def train_epoch(self, stopped: Callable[[], bool]) -> None:
-        """See every training image once, then the validation images; the epoch's figures go into `history`."""
+    def pictured(self, epoch: int) -> bool:
+        """Whether there are pictures of this epoch."""
+        return pictures.due(epoch, epochs=self.settings.epochs)
+
+    def train_epoch(self, stopped: Callable[[], bool]) -> Tensor:
+        """See every training image once, then the validation images, of which it returns the probabilities (N, 10).
+
+        The epoch's figures go into `history`.
+        """
         for batch in tqdm(self.batches()[len(self.losses) :], **self._bar()):
             late = time.monotonic() - self.saved >= self.checkpoint_seconds
             stop, due = self.group.any(stopped() or self.group.deserted, late)
@@ -135,7 +143,7 @@ class Training:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
         self.gradients.merge()
-        validation_loss, accuracy = self.measure(self.model, self.data.validation)
+        validation_loss, accuracy, probabilities = self.measure(self.model, self.data.validation)
         if not math.isfinite(validation_loss):
             remedy = f"take a lower lr than {self.settings.lr}"
             said = f"{self.run.directory}: the loss is {validation_loss}; {remedy}"
@@ -156,6 +164,7 @@ class Training:
         self.losses = []
         self.save()
         self.run.record(history=self.history, validation_loss=self.best)
+        return probabilities
 
     def batches(self) -> list[Tensor]:
         """This epoch's batches of indices (batch_size,); the few left over are seen in another epoch."""
@@ -184,20 +193,24 @@ class Training:
         done = (self.steps_done + 1) / (self.steps * self.settings.epochs + 1)
         return min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
 
-    def measure(self, model: Model, split: data.Split) -> tuple[float, float]:
-        """Mean loss without smoothing, and accuracy 0 to 1, of `model` on a split."""
+    def measure(self, model: Model, split: data.Split) -> tuple[float, float, Tensor]:
+        """Mean loss without smoothing, accuracy 0 to 1, and the probabilities (N, 10), of `model` on a split."""
 
-        def ask(indices: Tensor) -> Tensor:
+        def ask(indices: Tensor) -> tuple[Tensor, Tensor]:
             part = split.take(indices)
             probabilities = model.predict(part.images)
             losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), part.labels, reduction="none")
-            return torch.stack([losses.double().sum(), (probabilities.argmax(1) == part.labels).double().sum()])
+            right = (probabilities.argmax(1) == part.labels).double()
+            return torch.stack([losses.double().sum(), right.sum()]), probabilities
 
         batches = torch.split(torch.arange(len(split)), BATCH)
         told = in_order(self.pool, ask, batches[own(len(batches), self.group)])
-        mine = torch.stack(told) if told else torch.empty(0, 2, dtype=torch.float64)
-        loss, right = self.group.gather(mine, share(len(batches), size=self.group.size)).sum(0).tolist()
-        return loss / len(split), right / len(split)
+        counts = share(len(batches), size=self.group.size)
+        sums = torch.stack([each for each, _ in told]) if told else torch.empty(0, 2, dtype=torch.float64)
+        loss, right = self.group.gather(sums, counts).sum(0).tolist()
+        images = [int(each.sum()) for each in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
+        probabilities = torch.cat([torch.empty(0, len(model.labels)), *(each for _, each in told)])
+        return loss / len(split), right / len(split), self.group.gather(probabilities, images)
 
     def best_model(self) -> Model:
         """The model with the best weights so far."""

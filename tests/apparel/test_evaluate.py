@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from apparel import data, train
-from apparel.evaluate import confusion, figures
+from apparel.evaluate import figures
+from apparel.inspection import confusion
 from apparel.run import Run
 from apparel.settings import Settings
 from samebench.command import Refusal

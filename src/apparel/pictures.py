@@ -1,0 +1,111 @@
+"""What a network on its way takes for what, as pictures for TensorBoard.
+
+Drawn with Pillow: matplotlib takes more than a second to load, and every training would wait for it.
+"""
+
+import io
+from collections.abc import Sequence
+from functools import cache
+
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from apparel.data import Split
+from apparel.inspection import confusion, worst
+from apparel.palette import BLUE, INK
+
+MOST = 40  # epochs of a run that have pictures, some 65 kB each: less than 3 MB for all
+COLUMNS, ROWS = 6, 3  # of the gallery
+SIDE = 84  # pixels of an image in it
+SPACE = 420  # pixels for the cells of a matrix
+SMALL, LARGE = 11, 13  # pixels a line of text
+
+
+def due(epoch: int, *, epochs: int) -> bool:
+    """Whether there are pictures after this epoch, from 1: after the last, and at equal distances before."""
+    return epoch == epochs or epoch % -(-epochs // MOST) == 0
+
+
+def draw(seen: Split, probabilities: Tensor, names: Sequence[str]) -> dict[str, bytes]:
+    """PNGs by name, of what the network thinks (N, categories) of the images that it has seen."""
+    predicted = probabilities.argmax(1)
+    matrix = confusion(seen.labels, predicted, categories=len(names))
+    right = float(matrix.diagonal().sum() / matrix.sum())
+    title = f"{right:.2%} of {len(seen):,} validation images right; each row in % of its category"
+    return {
+        "confusion_matrix": draw_matrix(matrix, names, title=title),
+        "worst_mistakes": draw_mistakes(seen, probabilities, names),
+    }
+
+
+def draw_matrix(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
+    """A confusion matrix (categories, categories): true categories downwards, predicted ones to the right."""
+    shares = (matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)).tolist()
+    cell = max(8, SPACE // len(names))
+    left, top, side = 110, 30, cell * len(names)
+    picture = Image.new("RGB", (left + side + 10, top + side + 100), "white")
+    at = ImageDraw.Draw(picture)
+    at.text((8, 8), title, INK, _font(LARGE))
+    for row, line in enumerate(shares):
+        for column, share in enumerate(line):
+            x, y = left + column * cell, top + row * cell
+            at.rectangle((x, y, x + cell - 2, y + cell - 2), _shade(share))
+            if cell >= 36:
+                text, colour = f"{100 * share:.1f}" if share else "0", "white" if share > 0.3 else INK
+                at.text((x + cell / 2 - 1, y + cell / 2 - 1), text, colour, _font(SMALL), anchor="mm")
+    for place, name in enumerate(map(_short, names)):
+        middle = place * cell + cell / 2
+        at.text((left - 6, top + middle), name, INK, _font(min(SMALL, cell)), anchor="rm")
+        _upright(picture, name, at=(int(left + middle), top + side + 4), size=min(SMALL, cell))
+    return _png(picture)
+
+
+def draw_mistakes(seen: Split, probabilities: Tensor, names: Sequence[str]) -> bytes:
+    """The most confident mistakes, each under its label, and what it was taken for with what confidence."""
+    wrong = worst(probabilities, seen.labels)
+    shown = wrong[: COLUMNS * ROWS]
+    wide, tall = SIDE + 28, SIDE + 3 * SMALL + 10
+    picture = Image.new("RGB", (COLUMNS * wide + 8, ROWS * tall + 34), "white")
+    at = ImageDraw.Draw(picture)
+    at.text((8, 8), f"The most confident of {len(wrong):,} mistakes: label > prediction", INK, _font(LARGE))
+    confidence, predicted = probabilities[shown].max(1)
+    told = zip(seen.images[shown], seen.labels[shown], predicted, confidence, strict=True)
+    for place, (image, label, taken, sure) in enumerate(told):
+        x, y = 8 + place % COLUMNS * wide, 34 + place // COLUMNS * tall
+        at.text((x, y), f"{_short(names[label])}\n> {_short(names[taken])} {sure:.0%}", INK, _font(SMALL), spacing=2)
+        picture.paste(_enlarged(image), (x, y + 2 * SMALL + 8))
+    return _png(picture)
+
+
+def _enlarged(image: Tensor) -> Image.Image:
+    """An image (1 or 3, H, W) uint8, its pixels still to be seen."""
+    pixels = image.permute(1, 2, 0).expand(-1, -1, 3).contiguous().numpy()
+    return Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+
+
+def _upright(picture: Image.Image, text: str, *, at: tuple[int, int], size: int) -> None:
+    """Text read from below, its end at the middle of its line."""
+    font = _font(size)
+    strip = Image.new("RGB", (int(font.getlength(text)) + 2, size + 4), "white")
+    ImageDraw.Draw(strip).text((0, 0), text, INK, font)
+    picture.paste(strip.rotate(90, expand=True), (at[0] - (size + 4) // 2, at[1]))
+
+
+def _shade(share: float) -> tuple[int, ...]:
+    """From white to blue; the root shows the rare mistakes."""
+    return tuple(round(255 + (full - 255) * share**0.5) for full in ImageColor.getrgb(BLUE)[:3])
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}."
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return content.getvalue()
