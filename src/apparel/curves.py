@@ -17,6 +17,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from samebench import files
+
 NAMES = "events.out.tfevents.*"  # TensorBoard knows its files by them
 
 
@@ -62,7 +64,8 @@ class Curves:
             self._records.flush()
         except OSError as error:
             self._records.close()
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+            needed = f", {event.ByteSize():,} bytes needed" if error.errno in files.FULL else ""
+            raise OSError(error.errno, f"{error.strerror}{needed}", str(self.path)) from error
 
 
 class _Whole(io.FileIO):

@@ -40,6 +40,8 @@ def options(address: str, port: int) -> list[str]:
         "--LabApp.extension_manager=readonly",
         # A password would outlive the token.
         "--PasswordIdentityProvider.allow_password_change=False",
+        # TensorBoard at /tensorboard/, on this port and behind this token.
+        "--ServerApp.jpserver_extensions=samebench.board=True",
         *quiet,
     ]  # fmt: skip
     return [*words, "--allow-root"] if os.getuid() == 0 else words

@@ -15,6 +15,8 @@ from pathlib import Path
 from samebench import command, service
 
 PORT = 6006
+# No server of its own for reading; every picture that a run keeps.
+FLAGS = ("--load_fast", "false", "--samples_per_plugin", "images=50")
 FOLDER = "tensorboard-"  # how the name of its own temporary folder begins
 
 # TensorBoard without its own lines on TensorFlow and on where it is, and with the path from the environment: every user
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     page = f"http://{service.LOOPBACK}:{port}{path}/"
     words = [
         sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(service.checkout() / "runs"),
-        "--host", address, "--port", str(port), "--load_fast", "false",
+        "--host", address, "--port", str(port), *FLAGS,
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
 
