@@ -5,6 +5,7 @@ python -m apparel.compare --runs "20261123-201500-abcd runs/20261123-212935-cgzz
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -83,6 +84,17 @@ def find(words: str) -> list[Run]:
         given = f"RUNS={words}: " + (f"{twice[0]} is there twice" if twice else "too few")
         raise Refusal(f'{given}; give two or more, such as RUNS="<id> <id>"')
     return [Run.open(path) for path in paths]
+
+
+def newest(home: Path, *, version: str, count: int = 2) -> list[Run]:
+    """The newest done runs in `home` on data of this version, the oldest of them first; none where there are fewer."""
+    found: list[Run] = []
+    for path in sorted(home.glob("*/receipt.json"), reverse=True):
+        with suppress(Refusal):
+            run = Run.open(path.parent)
+            if run.receipt.get("state") == "done" and run.receipt.get("data_version") == version:
+                found.append(run)
+    return found[:count][::-1] if len(found) >= count else []
 
 
 def differing(runs: Sequence[Run]) -> dict[str, Facts]:

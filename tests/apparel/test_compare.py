@@ -161,6 +161,16 @@ def test_ids_and_directories_are_taken_and_json_is_one_document(runs: list[Run],
     assert (tmp_path / told["picture"]).is_file()
 
 
+def test_the_newest_are_those_that_are_done_on_these_data(runs: list[Run], tmp_path: Path) -> None:
+    home, version = tmp_path / "runs", data.synthetic(0).version
+    for name, facts in {"3": {"state": "failed"}, "4": {"data_version": "0" * 64}}.items():
+        change(Run.open(Path(shutil.copytree(runs[0].directory, home / name))), **facts)
+    (home / "5").mkdir()
+    (home / "5/receipt.json").write_text("{")
+    assert [run.directory for run in compare.newest(home, version=version)] == sorted(run.directory for run in runs)
+    assert compare.newest(home, version="0" * 64) == []
+
+
 def test_fewer_than_two_runs_or_one_twice_are_refused(runs: list[Run]) -> None:
     name = str(runs[0].directory)
     for words, said in {"": "too few", name: "too few", f"{name} {name}/": "is there twice"}.items():

@@ -17,7 +17,7 @@ from tests import soak
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("[0-9]*.ipynb"))
-FIGURES = {"01-look-at-the-data": 8, "02-train-and-inspect": 4}
+FIGURES = {"01-look-at-the-data": 8, "02-train-and-inspect": 4, "03-compare-runs": 4}
 
 named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
