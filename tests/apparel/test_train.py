@@ -1,20 +1,25 @@
+import copy
 import dataclasses
 import json
 import os
 import signal
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from apparel import data, networks, train
+from apparel import data, networks, train, training
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Shards, crew, workers
 from apparel.training import Training
 from samebench import determinism
 from samebench.command import Interrupted, Lacking, Refusal
+from samebench.group import Group
 from tests.commands import call, start
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
@@ -131,6 +136,44 @@ def test_the_test_images_are_asked_once_after_the_last_epoch(
     monkeypatch.setattr(data.Data, "test", ask)
     train.train(QUICK, runs=tmp_path)
     assert asked == [QUICK.epochs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair(Group):
+    """Two threads in the place of two processes."""
+
+    meeting: threading.Barrier = dataclasses.field(default_factory=lambda: threading.Barrier(2, timeout=30))
+    told: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def gather(self, rows: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        self.told[self.rank] = rows
+        self.meeting.wait()
+        assert [len(self.told[rank]) for rank in range(2)] == list(counts)
+        everyone = torch.cat([self.told[rank] for rank in range(2)])
+        self.meeting.wait()
+        return everyone
+
+
+def test_two_processes_know_of_every_image_what_one_knows(
+    tmp_path: Path, tiny: data.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "BATCH", 6)
+    with workers(1) as pool:
+        known = Training(QUICK, tiny, run=Run(tmp_path, {}), pool=pool, device=torch.device("cpu"))
+    first = Pair(size=2, local_size=2)
+
+    def ask(rank: int) -> tuple[float, float, torch.Tensor]:
+        one = copy.copy(known)
+        one.group = dataclasses.replace(first, rank=rank)
+        with workers(1) as one.pool:
+            return one.measure(one.model, tiny.validation)
+
+    with workers(1) as known.pool, ThreadPoolExecutor(2) as both:
+        loss, accuracy, probabilities = known.measure(known.model, tiny.validation)
+        for other in both.map(ask, range(2)):
+            assert other[:2] == (loss, accuracy)
+            assert torch.equal(other[2], probabilities)
+    torch.testing.assert_close(probabilities, known.model.predict(tiny.validation.images))
 
 
 def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Data) -> None:
