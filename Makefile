@@ -17,6 +17,7 @@
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
+#   make flow RUN=runs/<id>                   the steps of one run instead of the newest; JSON=1 for machines
 #   make train GPU=1                          on the GPU, of any target; without one: code 3, and never the CPU instead
 #   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
 #   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
@@ -36,7 +37,7 @@ RUN ?=
 RUNS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate compare export serve ship test soak bench doctor fingerprint data data-import shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -94,6 +95,9 @@ soak: ## the checks that run long
 
 bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for one
 	@$(BENCH) python -m benchmarks $(ARGS)
+
+flow: ## data to bundle as a picture: what is up to date, stale or missing, and what brings it up
+	@$(RUNTIME_SH) --flow apparel.flow $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 doctor: ## is this machine, and what is installed, as it must be: ok, or what is not and what mends it
 	@sh src/samebench/doctor.sh

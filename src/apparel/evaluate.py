@@ -51,8 +51,11 @@ def table(matrix: Tensor, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
-    """The confusion matrix as a PNG: each row in per cent of its category's images."""
+def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> bytes:
+    """The confusion matrix as a PNG: each row in per cent of its category's images.
+
+    It carries the hash of the `weights` that it tells of, so that a picture of others is known.
+    """
     shares = 100 * matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
     with mpl.rc_context({"font.size": 10, "axes.titlesize": 13}):
         size = min(max(1.0, len(names) / 12), 3.0)
@@ -76,7 +79,7 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
         bar.set_label("% of the true category's images (root scale)")
         bar.outline.set_visible(False)
         content = io.BytesIO()
-        figure.savefig(content, format="png")
+        figure.savefig(content, format="png", metadata={"weights_sha256": weights})
     return content.getvalue()
 
 
@@ -106,7 +109,8 @@ def evaluate(run: Run, *, source: str = "") -> str:
     matrix = confusion(test.labels, predicted, categories=len(model.labels))
     accuracy = float(matrix.diagonal().sum() / matrix.sum())
     title = f"{run.directory.name}: {accuracy:.2%} of {len(test):,} test images right"
-    files.write(run.directory / "confusion.png", draw(matrix, model.labels, title=title))
+    picture = draw(matrix, model.labels, title=title, weights=model.digest())
+    files.write(run.directory / "confusion.png", picture)
     return f"{table(matrix, model.labels)}\n\n{title}"
 
 

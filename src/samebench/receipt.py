@@ -43,8 +43,13 @@ def code() -> dict[str, Any]:
     return {
         "commit": commit and commit.decode().strip(),
         "dirty": None if commit is None else bool(uncommitted()),
-        "source": _digests(SOURCE),
+        "source": source(),
     }
+
+
+def source() -> dict[str, str]:
+    """The SHA-256 of each source."""
+    return _digests(SOURCE)
 
 
 def uncommitted() -> bytes:

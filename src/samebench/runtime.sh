@@ -19,11 +19,16 @@
 #   sh src/samebench/runtime.sh --as-is COMMAND…
 #                                           the same for who only looks: in the image or virtual environment that is there,
 #                                           if of another state of the checkout; where there is none, code 3
+#   sh src/samebench/runtime.sh --flow MODULE ARG…
+#                                           runs the module that only looks, and tells it what the host knows:
+#                                           src/samebench/flow.sh
+#   sh src/samebench/runtime.sh --name NAME FOLDER
+#                                           says what the server's image NAME of the artifact in FOLDER would be called
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT BASE_IMAGE CA_CERT
-# WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
+# CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -611,6 +616,16 @@ case ${1:-} in
     writable data dist runs
     . src/samebench/ship.sh
     ship "$@"
+    ;;
+--flow)
+    shift
+    . src/samebench/flow.sh
+    flow "$@"
+    ;;
+--name)
+    name=$2 artifact=$3 flavour=serve
+    name_image
+    printf '%s\n' "$image"
     ;;
 --test-engine)
     shift

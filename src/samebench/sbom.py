@@ -7,7 +7,7 @@ both may be left out, and the same image gives the same list.
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from samebench.archive import Packed
 
@@ -31,6 +31,13 @@ def document(inside: Mapping[str, Any], image: Packed, name: str, version: str) 
         },
         "components": [*_system(inside), *_packages(inside), *_wheels(inside), *_files(inside)],
     }
+
+
+def image(told: Mapping[str, Any]) -> set[str]:
+    """What engines call the image that such a list is of: the digest of its manifest, or that of its config."""
+    component = told["metadata"]["component"]
+    manifest = unquote(component["purl"]).partition("@")[2].partition("?")[0]
+    return {manifest, *(each["value"] for each in component["properties"])}
 
 
 def _system(inside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

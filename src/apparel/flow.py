@@ -1,0 +1,240 @@
+"""The steps from the data to what a partner gets, each held against what it was made from; `make flow` shows them.
+
+    sh src/samebench/runtime.sh --flow apparel.flow --run runs/20261123-201500-abcd
+
+It only looks, and needs neither torch nor anything else that is installed: so it is quick, and there before all else.
+"""
+
+import ast
+import json
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apparel.source import Source
+from samebench import bundle, command, files, flow, receipt, sbom
+from samebench import settings as flags
+from samebench.command import Refusal
+from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
+
+RUNS, BUNDLES = Path("runs"), Path("dist")
+SERVER = "apparel-serve"
+DECIDES = ("code.source", "locks", "data_version")  # of a receipt: what this checkout has, too
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+WEIGHTS = rb'weights_sha256(?:": "|\0)([0-9a-f]{64})'  # as the artifact's facts have it, and the text of a PNG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Whose steps to show."""
+
+    run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
+    data: str = field(default="", metadata={"help": "only a run with this data set; empty: with any"})
+    json: bool = field(default=False, metadata={"help": "one document, for machines"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its receipt tells it: `apparel.run`, which also makes runs, takes torch."""
+
+    directory: Path
+    receipt: Mapping[str, Any]
+    named: bool = False  # whether the others only take it by name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was trained with."""
+        return dict(self.receipt.get("settings", {}))
+
+    @property
+    def weights(self) -> object:
+        """Their hash; None where it is not done."""
+        return self.receipt.get("weights_sha256")
+
+    def at_least(self) -> float:
+        """What is asked of its accuracy before it is served."""
+        return float(declared("Budgets")["min_test_accuracy"])
+
+    def good(self) -> bool:
+        """Whether its accuracy is enough for that."""
+        return float(self.receipt.get("test_accuracy", 0)) >= self.at_least()
+
+    def asked(self, *, served: bool = True) -> str:
+        """What a command must be told to take this run, and to take it as it is."""
+        bad = served and not self.good()
+        words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
+        lower = int(100 * float(self.receipt.get("test_accuracy", 0))) / 100
+        return "".join([*words, f' ARGS="--min-test-accuracy {lower:g}"' if bad else ""])
+
+
+def declared(kind: str) -> dict[str, Any]:
+    """The defaults of Settings or Budgets; read and not imported, which takes torch."""
+    tree = ast.parse(Path(__file__).with_name("settings.py").read_text())
+    (body,) = [each.body for each in tree.body if isinstance(each, ast.ClassDef) and each.name == kind]
+    told = [each for each in body if isinstance(each, ast.AnnAssign) and isinstance(each.value, ast.Call)]
+    return {ast.unparse(each.target): ast.literal_eval(each.value.args[0]) for each in told}  # type: ignore[union-attr]
+
+
+def chosen(question: Question) -> Run | None:
+    """The run asked for, or the newest that is done, of this data set if one is given; None where there is none.
+
+    Raises Refusal where the one asked for is none.
+    """
+    if question.run:
+        path = Path(question.run) / "receipt.json"
+        if not path.is_file():
+            raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
+        return Run(path.parent, receipt.read(path), named=True)
+    for path in sorted(RUNS.glob("*/receipt.json"), reverse=True):
+        with suppress(Refusal):
+            run = Run(path.parent, receipt.read(path), named=bool(question.data))
+            wanted = not question.data or Source.of(question.data) == Source.of(str(run.settings.get("data")))
+            if wanted and run.receipt.get("state") == "done":
+                return run
+    return None
+
+
+# ---- the steps ----
+
+
+def steps(question: Question, host: Host) -> list[Step]:
+    """All of them."""
+    run = chosen(question)
+    source = Source.of(question.data or str(run.settings.get("data") if run else declared("Settings")["data"]))
+    data = source.step()
+    artifact = exported(run)
+    image = server(run, artifact, host)
+    made = [data, flow.workspace(host), trained(run, source, data), evaluated(run), artifact, image]
+    return flow.settled([*made, shipped(run, image, host)])
+
+
+def trained(run: Run | None, source: Source, data: Step) -> Step:
+    """The run: sources, locks and data that it was made from are those of this checkout; its settings are its own."""
+    after = (data.name, "workspace")
+    if run is None:
+        return Step("training run", MISSING, "none is done", "make train" + source.words(), after)
+    state = run.receipt.get("state")
+    if state != "done":
+        resume = f"make train RESUME={shlex.quote(str(run.directory))}"
+        return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
+    changed = changes(run, source.version() if data.state == UP else None)
+    if not (run.directory / "model.safetensors").is_file():
+        changed = ["model.safetensors, which is gone"]
+    state, why = UP, f"{run.directory.name}, test accuracy {run.receipt['test_accuracy']:.2%}"
+    if changed:
+        state, why = STALE, f"changed: {few(changed)}"
+    elif data.state == MISSING:
+        state, why = UNKNOWN, "its data is not there to be compared"
+    return Step("training run", state, why, again(run), after)
+
+
+def changes(run: Run, version: str | None) -> list[str]:
+    """The inputs of a run that have changed since; those of its data not where the version is None."""
+    ours = {name: files.digest(path) for name in run.receipt["locks"] if (path := flow.ROOT / name).is_file()}
+    now = {"code": {"source": receipt.source()}, "locks": ours, "data_version": version}
+    lines = receipt.changes(run.receipt, now, among=DECIDES, but=() if version else ("data_version",))
+    return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace("data_version", "the data") for line in lines]
+
+
+def again(run: Run) -> str:
+    """The command that trains once more with the same settings."""
+    usual = declared("Settings")
+    other = {name: value for name, value in run.settings.items() if name in usual and value != usual[name]}
+    words = Source.of(str(other.pop("data", usual["data"]))).words()
+    if run.receipt.get("device") == "cuda":
+        other.pop("device", None)
+        words += " GPU=1"
+    words += " FAST=1" if other.pop("fast", False) else ""
+    given = " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in other.items())
+    return f"make train{words}" + (f' ARGS="{given}"' if given else "")
+
+
+def evaluated(run: Run | None) -> Step:
+    """The confusion matrix, which tells of which weights it was drawn."""
+    path = run.directory / "confusion.png" if run else Path()
+    state, why = UP, "confusion.png, of these weights"
+    if not run or not path.is_file():
+        state, why = MISSING, "not drawn yet"
+    elif _weights(path.read_bytes()) != run.weights:
+        state, why = STALE, "confusion.png is of other weights"
+    return Step("evaluation", state, why, "make evaluate" + (run.asked(served=False) if run else ""), ("training run",))
+
+
+def exported(run: Run | None) -> Step:
+    """The artifact: whole by its seal, and of the run's weights."""
+    folder = run.directory / "artifact" if run else Path()
+    model, seal = folder / "model.onnx", folder / "model.onnx.sha256"
+    state, why = UP, "model.onnx, of these weights"
+    if not run or not (model.is_file() and seal.is_file()):
+        state, why = MISSING, "not exported yet"
+        if run and not run.good():
+            why = f"test accuracy {run.receipt.get('test_accuracy', 0):.2%}, at least {run.at_least():.0%} asked"
+    elif files.digest(model) != seal.read_text().split(" ")[0]:
+        state, why = STALE, "model.onnx is not what its seal says"
+    elif _weights(model.read_bytes()) != run.weights:
+        state, why = STALE, "model.onnx is of other weights"
+    return Step("artifact", state, why, "make export" + (run.asked() if run else ""), ("training run",))
+
+
+def _weights(content: bytes) -> str | None:
+    found = re.search(WEIGHTS, content)
+    return found[1].decode() if found else None
+
+
+def server(run: Run | None, artifact: Step, host: Host) -> Step:
+    """The server's image, which is named by what it is made from."""
+    if not host.sees_images:
+        state, why = UNKNOWN, flow.no_engine(host)
+    elif not run or artifact.state == MISSING:
+        state, why = MISSING, "no artifact yet"
+    elif (name := flow.image_name(SERVER, run.directory / "artifact", host)) in host.images:
+        state, why = UP, name
+    elif f"{SERVER}:latest" in host.images:
+        state, why = STALE, "changed: the artifact, or the server's sources"
+    else:
+        state, why = MISSING, f"no {SERVER} yet"
+    return Step("server image", state, why, "make serve" + (run.asked() if run else ""), ("artifact",))
+
+
+def shipped(run: Run | None, image: Step, host: Host) -> Step:
+    """The bundle of this version and architecture: it tells which run is in it, and which image."""
+    name = f"apparel-{bundle.version()}-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+    state, why = UP, f"dist/{name}"
+    if not run or not (BUNDLES / name / "SHA256SUMS").is_file():
+        state, why = MISSING, f"no dist/{name} yet"
+    elif difference := _other(BUNDLES / name, run, host.images.get(image.why) if image.state == UP else None):
+        state, why = STALE, f"dist/{name} is {difference}"
+    elif image.state != UP:
+        state, why = UNKNOWN, f"dist/{name}: no image to compare"
+    words = f"make ship KEY=~/samebench.key{run.asked() if run else ''}"
+    return Step("bundle", state, why, words, ("server image",))
+
+
+def _other(folder: Path, run: Run, image: str | None) -> str:
+    """What in a bundle is not of this run, or not this image where one is given; empty where nothing is."""
+    try:
+        theirs = receipt.read(folder / "receipt.json")
+        made = sbom.image(json.loads((folder / "sbom.cdx.json").read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError):
+        return "not whole"
+    if (theirs.get("run"), theirs.get("weights_sha256")) != (run.receipt.get("run"), run.weights):
+        return f"of run {theirs.get('run')}"
+    return "of another image" if image and f"sha256:{image.removeprefix('sha256:')}" not in made else ""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Look, print and draw."""
+    about = "The steps from data to bundle: what is up to date, stale or missing, and what brings it up."
+    question = flags.parse(Question, argv, program="python -m apparel.flow", about=about)
+    found = steps(question, flow.host(sys.stdin))
+    flow.show(found, title="From the data to what a partner gets", as_json=question.json)
+
+
+if __name__ == "__main__":
+    command.run(main)

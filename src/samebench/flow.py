@@ -1,0 +1,202 @@
+"""The steps of a project as a picture: what is up to date, what is stale or missing, and what brings it up.
+
+    python -m samebench.flow PICTURE    draws a picture of ours anew, from the steps that it carries
+
+What the steps are is the project's affair: it looks at its files, and is told on stdin what only the host can see
+(src/samebench/flow.sh). Nothing here changes anything but the picture.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from samebench import chart, command, environment, files
+from samebench.command import Refusal
+
+ROOT = environment.ROOT
+PICTURE = Path(".samebench/flow.svg")
+UP, STALE, MISSING, UNKNOWN = "up to date", "stale", "missing", "not known"
+ENGINES = {"docker", "podman"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its state, in a few words why, and the command that brings it up, if it needs one."""
+
+    name: str
+    state: str  # UP, STALE, MISSING or UNKNOWN
+    why: str
+    command: str = ""
+    after: tuple[str, ...] = ()  # the steps that it is made from
+
+    def told(self) -> dict[str, Any]:
+        """For machines; `from` is no name that Python would take."""
+        facts = asdict(self)
+        return {**{name: fact for name, fact in facts.items() if name != "after"}, "from": list(self.after)}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """The step that `told` tells."""
+        facts = {name: fact for name, fact in told.items() if name != "from"}
+        return cls(**facts, after=tuple(told["from"]))
+
+
+def settled(steps: Iterable[Step]) -> list[Step]:
+    """The same, each after those that it is made from; what is made from something stale is stale, too."""
+    known: dict[str, Step] = {}
+    for step in steps:
+        assert all(name in known for name in step.after), "a step comes after those that it is made from"
+        late = [name for name in step.after if known[name].state == STALE]
+        if step.state == UP and late:
+            step = replace(step, state=STALE, why=f"follows from the {late[0]}")  # noqa: PLW2901 - the same, later
+        known[step.name] = step
+    # What is up to date needs no command, whatever it would be.
+    return [replace(step, command="") if step.state == UP else step for step in known.values()]
+
+
+def few(names: Sequence[str], *, most: int = 1) -> str:
+    """The first of these, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+# ---- what the host knows ----
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where commands would run, and which images and virtual environments are there; as flow.sh tells it."""
+
+    runtime: str = "local"  # docker, podman, local, or here
+    flavour: str = "cpu"
+    image: str = ""  # the name of this checkout's workspace image
+    stamp: str = ""  # of this checkout's virtual environment
+    base: str = ""  # BASE_IMAGE
+    images: Mapping[str, str] = field(default_factory=dict)  # by name, its id
+
+    @classmethod
+    def read(cls, lines: Iterable[str]) -> Self:
+        """What is told, a word and its value a line."""
+        facts, images = {}, {}
+        for word, _, value in (line.strip().partition(" ") for line in lines):
+            if word == "there":
+                name, _, images[name] = value.partition(" ")
+            elif word:
+                facts[word] = value
+        return cls(**facts, images=images)
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether an engine was asked."""
+        return self.runtime in ENGINES
+
+    def newest(self, name: str) -> bool:
+        """Whether there is an image `name` of any inputs."""
+        return name in self.images
+
+
+def no_engine(host: Host) -> str:
+    """Why images are not looked at."""
+    return "no engine in here: ask outside" if host.runtime == "here" else "no engine"
+
+
+def workspace(host: Host) -> Step:
+    """The image or virtual environment that commands run in, held against what this checkout makes it from."""
+    gpu = " GPU=1" if host.flavour == "gpu" else ""
+    if host.sees_images:
+        state, why = _image(host)
+        return Step("workspace", state, why, f"make build{gpu}")
+    if host.runtime == "here" and sys.prefix == environment.IMAGE:
+        changed = _changed_since_build()
+        why = f"changed: {few(changed)}" if changed else f"the image of this {host.flavour} workspace"
+        return Step("workspace", STALE if changed else UP, why, f"make build{gpu}, outside")
+    state, why = _venv(host)
+    return Step("workspace", state, why, f"make shell{gpu}")
+
+
+def _image(host: Host) -> tuple[str, str]:
+    if host.image in host.images:
+        return UP, f"{host.image}, {host.runtime}"
+    if not host.newest(f"samebench:{host.flavour}"):
+        return MISSING, f"no {host.flavour} image yet, {host.runtime}"
+    return STALE, f"changed: {few(_changed_since_build()) or 'the base image, or what sets it up'}"
+
+
+def _changed_since_build() -> list[str]:
+    """Which inputs of the image that we are in have changed in the checkout since; not all of them are told."""
+    baked = environment.baked()
+    then = baked["same"]["input"] if baked else {}
+    return [name for name, sha256 in then.items() if not _has(ROOT / name, sha256)]
+
+
+def _has(path: Path, sha256: str) -> bool:
+    return path.is_file() and files.digest(path) == sha256
+
+
+def _venv(host: Host) -> tuple[str, str]:
+    folder = Path(sys.prefix) if host.runtime == "here" else ROOT / (".venv-gpu" if host.flavour == "gpu" else ".venv")
+    stamp = folder / "samebench.stamp"
+    if not (folder / "bin/python").exists():
+        return MISSING, f"no {folder.name} yet"
+    found = stamp.read_text().strip() if stamp.is_file() else ""
+    if found == host.stamp:
+        return UP, f"{folder.name}, from these locks"
+    here = found.split(" ")[0] == host.stamp.split(" ")[0]
+    return STALE, f"{folder.name} is {'of another checkout' if here else 'of other locks, or unfinished'}"
+
+
+def image_name(name: str, folder: Path, host: Host) -> str:
+    """What runtime.sh calls the image `name` that would be made of the artifact in `folder`."""
+    words = ["sh", str(ROOT / "src/samebench/runtime.sh"), "--name", name, str(folder.absolute())]
+    own = {**os.environ, "GPU": "", "PLATFORM": "", "BASE_IMAGE": host.base}
+    return subprocess.run(words, env=own, check=True, capture_output=True, text=True).stdout.strip()
+
+
+# ---- how it is shown ----
+
+
+def table(steps: Sequence[Step]) -> str:
+    """One line a step."""
+    rows = [(step.name, step.state, step.why, step.command) for step in steps]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in rows
+    )
+
+
+def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:
+    """Print them, and draw them into the file `to`."""
+    if as_json:
+        print(json.dumps({"steps": [step.told() for step in steps], "picture": str(to)}, indent=1))
+    else:
+        print(table(steps), flush=True)
+    to.parent.mkdir(exist_ok=True)
+    files.write(to, chart.draw([step.told() for step in steps], title=title).encode())
+    if not as_json:
+        print(f"drawn in {to}")
+
+
+def host(stdin: TextIO) -> Host:
+    """What is told on stdin. Raises Refusal where nobody tells anything."""
+    if stdin.isatty():
+        raise Refusal("nobody tells what the host knows; start it by make flow")
+    return Host.read(stdin)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Draw a picture anew."""
+    if len(argv) != 1:
+        raise Refusal("usage: python -m samebench.flow PICTURE")
+    path = Path(argv[0])
+    title, steps = chart.carried(path)
+    files.write(path, chart.draw(steps, title=title).encode())
+
+
+if __name__ == "__main__":
+    command.run(main)
