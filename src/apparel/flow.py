@@ -7,6 +7,7 @@ It only looks, and needs neither torch nor anything else that is installed: so i
 
 import ast
 import json
+import math
 import platform
 import re
 import shlex
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from apparel.source import Source
+from apparel.source import FASHION, SYNTHETIC, Source
 from samebench import bundle, command, files, flow, receipt, sbom
 from samebench import settings as flags
 from samebench.command import Refusal
@@ -25,7 +26,7 @@ from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
 SERVER = "apparel-serve"
-DECIDES = ("code.source", "locks", "data_version")  # of a receipt: what this checkout has, too
+DECIDES = ("code.source", "locks", "data_listing")  # of a receipt: what this checkout has, too
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 WEIGHTS = rb'weights_sha256(?:": "|\0)([0-9a-f]{64})'  # as the artifact's facts have it, and the text of a PNG
 
@@ -52,24 +53,29 @@ class Run:
         """What it was trained with."""
         return dict(self.receipt.get("settings", {}))
 
+    def source(self) -> str:
+        """The name of the data set."""
+        return Source.of(str(self.settings.get("data"))).name
+
     @property
     def weights(self) -> object:
         """Their hash; None where it is not done."""
         return self.receipt.get("weights_sha256")
 
-    def at_least(self) -> float:
-        """What is asked of its accuracy before it is served."""
-        return float(declared("Budgets")["min_test_accuracy"])
+    @property
+    def accuracy(self) -> float:
+        """On the test images, 0 to 1; 0 where it is not done."""
+        return float(self.receipt.get("test_accuracy", 0))
 
     def good(self) -> bool:
-        """Whether its accuracy is enough for that."""
-        return float(self.receipt.get("test_accuracy", 0)) >= self.at_least()
+        """Whether that is enough."""
+        return self.accuracy >= float(declared("Budgets")["min_test_accuracy"])
 
     def asked(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
         bad = served and not self.good()
         words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
-        lower = int(100 * float(self.receipt.get("test_accuracy", 0))) / 100
+        lower = math.floor(100 * self.accuracy) / 100
         return "".join([*words, f' ARGS="--min-test-accuracy {lower:g}"' if bad else ""])
 
 
@@ -91,12 +97,14 @@ def chosen(question: Question) -> Run | None:
         if not path.is_file():
             raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
         return Run(path.parent, receipt.read(path), named=True)
+    passed = False  # one that commands would take which are told no name
     for path in sorted(RUNS.glob("*/receipt.json"), reverse=True):
         with suppress(Refusal):
-            run = Run(path.parent, receipt.read(path), named=bool(question.data))
-            wanted = not question.data or Source.of(question.data) == Source.of(str(run.settings.get("data")))
-            if wanted and run.receipt.get("state") == "done":
-                return run
+            run = Run(path.parent, receipt.read(path), named=passed)
+            if run.receipt.get("state") == "done":
+                if not question.data or run.source() == Source.of(question.data).name:
+                    return run
+                passed = True
     return None
 
 
@@ -107,39 +115,58 @@ def steps(question: Question, host: Host) -> list[Step]:
     """All of them."""
     run = chosen(question)
     source = Source.of(question.data or str(run.settings.get("data") if run else declared("Settings")["data"]))
-    data = source.step()
     artifact = exported(run)
-    image = server(run, artifact, host)
-    made = [data, flow.workspace(host), trained(run, source, data), evaluated(run), artifact, image]
-    return flow.settled([*made, shipped(run, image, host)])
+    known = run and artifact.state != MISSING and host.sees_images
+    image = flow.image_name(SERVER, run.directory / "artifact", host) if run and known else ""
+    made = [stored(source), flow.workspace(host), trained(run, source), evaluated(run), artifact]
+    return flow.settled([*made, server(run, image, host), shipped(run, host.images.get(image))])
 
 
-def trained(run: Run | None, source: Source, data: Step) -> Step:
+def stored(source: Source) -> Step:
+    """The data: every file of the listing by its hash."""
+    listed = source.listed()
+    command = "make data" + ("" if source.name == FASHION else f" DATASET={source.name}")
+    gone = [name for name in listed if not source.path(name).is_file()]
+    other = [name for name, sha256 in listed.items() if name not in gone and not source.is_right(name, sha256)]
+    state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes"
+    if source.name == SYNTHETIC:
+        why = "made, and not stored"
+    elif gone:
+        state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {few(gone)}"
+    elif other:
+        state, why = STALE, f"changed: {few(other)}"
+        command = f"rm {shlex.quote(str(_shown(source.path(other[0]))))} && {command}"
+    return Step("data", state, f"{source.name}: {why}", command)
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(flow.ROOT) if path.is_relative_to(flow.ROOT) else path
+
+
+def trained(run: Run | None, source: Source) -> Step:
     """The run: sources, locks and data that it was made from are those of this checkout; its settings are its own."""
-    after = (data.name, "workspace")
+    after = ("data", "workspace")
     if run is None:
         return Step("training run", MISSING, "none is done", "make train" + source.words(), after)
     state = run.receipt.get("state")
     if state != "done":
         resume = f"make train RESUME={shlex.quote(str(run.directory))}"
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
-    changed = changes(run, source.version() if data.state == UP else None)
+    changed = changes(run, source)
     if not (run.directory / "model.safetensors").is_file():
         changed = ["model.safetensors, which is gone"]
-    state, why = UP, f"{run.directory.name}, test accuracy {run.receipt['test_accuracy']:.2%}"
+    state, why = UP, f"{run.directory.name}, test accuracy {run.accuracy:.2%}"
     if changed:
         state, why = STALE, f"changed: {few(changed)}"
-    elif data.state == MISSING:
-        state, why = UNKNOWN, "its data is not there to be compared"
     return Step("training run", state, why, again(run), after)
 
 
-def changes(run: Run, version: str | None) -> list[str]:
-    """The inputs of a run that have changed since; those of its data not where the version is None."""
-    ours = {name: files.digest(path) for name in run.receipt["locks"] if (path := flow.ROOT / name).is_file()}
-    now = {"code": {"source": receipt.source()}, "locks": ours, "data_version": version}
-    lines = receipt.changes(run.receipt, now, among=DECIDES, but=() if version else ("data_version",))
-    return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace("data_version", "the data") for line in lines]
+def changes(run: Run, source: Source) -> list[str]:
+    """The inputs of a run that have changed since."""
+    ours = {name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow.ROOT / name).is_file()}
+    now = {"code": {"source": receipt.source()}, "locks": ours, "data_listing": source.listing_sha256()}
+    lines = receipt.changes(run.receipt, now, among=DECIDES)
+    return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace("data_listing", "the data") for line in lines]
 
 
 def again(run: Run) -> str:
@@ -174,7 +201,7 @@ def exported(run: Run | None) -> Step:
     if not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
         if run and not run.good():
-            why = f"test accuracy {run.receipt.get('test_accuracy', 0):.2%}, at least {run.at_least():.0%} asked"
+            why = f"test accuracy {run.accuracy:.2%}, at least {declared('Budgets')['min_test_accuracy']:.0%} asked"
     elif files.digest(model) != seal.read_text().split(" ")[0]:
         state, why = STALE, "model.onnx is not what its seal says"
     elif _weights(model.read_bytes()) != run.weights:
@@ -187,30 +214,31 @@ def _weights(content: bytes) -> str | None:
     return found[1].decode() if found else None
 
 
-def server(run: Run | None, artifact: Step, host: Host) -> Step:
-    """The server's image, which is named by what it is made from."""
+def server(run: Run | None, image: str, host: Host) -> Step:
+    """The server's image, whose name tells what it is made from; an empty one where there is no artifact."""
+    command = "make serve" + (run.asked() if run else "")
     if not host.sees_images:
-        state, why = UNKNOWN, flow.no_engine(host)
-    elif not run or artifact.state == MISSING:
+        state, (why, command) = UNKNOWN, flow.no_engine(host)
+    elif not image:
         state, why = MISSING, "no artifact yet"
-    elif (name := flow.image_name(SERVER, run.directory / "artifact", host)) in host.images:
-        state, why = UP, name
+    elif image in host.images:
+        state, why = UP, image
     elif f"{SERVER}:latest" in host.images:
         state, why = STALE, "changed: the artifact, or the server's sources"
     else:
         state, why = MISSING, f"no {SERVER} yet"
-    return Step("server image", state, why, "make serve" + (run.asked() if run else ""), ("artifact",))
+    return Step("server image", state, why, command, ("artifact",))
 
 
-def shipped(run: Run | None, image: Step, host: Host) -> Step:
-    """The bundle of this version and architecture: it tells which run is in it, and which image."""
+def shipped(run: Run | None, image: str | None) -> Step:
+    """The bundle of this version and architecture: it tells which run is in it, and which image, by its id."""
     name = f"apparel-{bundle.version()}-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
     state, why = UP, f"dist/{name}"
     if not run or not (BUNDLES / name / "SHA256SUMS").is_file():
         state, why = MISSING, f"no dist/{name} yet"
-    elif difference := _other(BUNDLES / name, run, host.images.get(image.why) if image.state == UP else None):
+    elif difference := _other(BUNDLES / name, run, image):
         state, why = STALE, f"dist/{name} is {difference}"
-    elif image.state != UP:
+    elif not image:
         state, why = UNKNOWN, f"dist/{name}: no image to compare"
     words = f"make ship KEY=~/samebench.key{run.asked() if run else ''}"
     return Step("bundle", state, why, words, ("server image",))

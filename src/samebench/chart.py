@@ -65,10 +65,10 @@ def draw(steps: Sequence[Told], *, title: str) -> str:
 def carried(path: Path) -> tuple[str, list[Told]]:
     """Title and steps that a drawing carries. Raises Refusal where it is none of ours."""
     try:
-        root = ET.fromstring(path.read_text())  # noqa: S314 - no entities are fetched, and it is our own file
+        root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 - no entities are fetched, and it is our own file
         found = {name: root.findtext(f"{NAMESPACE}{name}") or "" for name in ("title", "metadata")}
         return found["title"], list(json.loads(found["metadata"]))
-    except (OSError, ValueError, ET.ParseError) as error:
+    except (OSError, TypeError, ValueError, ET.ParseError) as error:
         raise Refusal(f"{path}: no picture of ours ({error}); make flow draws one") from error
 
 

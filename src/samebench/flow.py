@@ -95,14 +95,10 @@ class Host:
         """Whether an engine was asked."""
         return self.runtime in ENGINES
 
-    def newest(self, name: str) -> bool:
-        """Whether there is an image `name` of any inputs."""
-        return name in self.images
 
-
-def no_engine(host: Host) -> str:
-    """Why images are not looked at."""
-    return "no engine in here: ask outside" if host.runtime == "here" else "no engine"
+def no_engine(host: Host) -> tuple[str, str]:
+    """Why images are not looked at, and what would."""
+    return ("no engine in here", "make flow, outside") if host.runtime == "here" else ("no engine", "")
 
 
 def workspace(host: Host) -> Step:
@@ -113,7 +109,7 @@ def workspace(host: Host) -> Step:
         return Step("workspace", state, why, f"make build{gpu}")
     if host.runtime == "here" and sys.prefix == environment.IMAGE:
         changed = _changed_since_build()
-        why = f"changed: {few(changed)}" if changed else f"the image of this {host.flavour} workspace"
+        why = f"changed: {few(changed)}" if changed else "this image, from these locks"
         return Step("workspace", STALE if changed else UP, why, f"make build{gpu}, outside")
     state, why = _venv(host)
     return Step("workspace", state, why, f"make shell{gpu}")
@@ -122,7 +118,7 @@ def workspace(host: Host) -> Step:
 def _image(host: Host) -> tuple[str, str]:
     if host.image in host.images:
         return UP, f"{host.image}, {host.runtime}"
-    if not host.newest(f"samebench:{host.flavour}"):
+    if f"samebench:{host.flavour}" not in host.images:
         return MISSING, f"no {host.flavour} image yet, {host.runtime}"
     return STALE, f"changed: {few(_changed_since_build()) or 'the base image, or what sets it up'}"
 
