@@ -9,6 +9,10 @@
 #   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make train INIT=runs/<id>                 starts from that run's model, with its statistics (or from a model.safetensors)
+#   make sweep GRID="lr=0.1,0.3 seed=0,1" JOBS=2   a training for each combination; again: what is not done yet
+#   make runs SORT=-validation_loss FILTER="epochs>=5"   the lowest first, of some; JSON=1 for machines
+#   make note TEXT="why" RUN=runs/<id>        a thought kept with a run (default: the newest)
+#   make prune KEEP=best,last,5 YES=1         deletes all other runs; without YES=1 it asks
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make compare RUNS="<id> <id>"             two or more runs side by side; JSON=1 for machines
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
@@ -29,21 +33,29 @@
 ARGS ?=
 DATA ?=
 DATASET ?=
+FILTER ?=
 FROM ?=
+GRID ?=
 INIT ?=
+JOBS ?=
+KEEP ?=
 NAME ?=
 PKG ?=
 RUN ?=
 RUNS ?=
+SORT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
 BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
+
+# The class whose fields are the project's settings.
+SETTINGS := apparel.settings:Settings
 
 ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
 FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
@@ -67,6 +79,21 @@ tensorboard: ## TensorBoard on runs/, the same way
 
 train: ## train; prints where the run is
 	@$(BENCH) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
+
+sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
+	@$(BENCH) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid "$(GRID)" $(if $(JOBS),--jobs "$(JOBS)") -- $(FLAGS)
+
+runs: ## a table of the runs: what each changed, and what came out
+	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort "$(SORT)" --filter "$(FILTER)" $(if $(filter-out 0,$(JSON)),--json)
+
+# As it was given: neither make nor a shell looks into it.
+unexport TEXT
+note: export NOTE := $(value TEXT)
+note: ## a thought kept with a run: make note TEXT="why"
+	@$(BENCH) python -m samebench.notes $(if $(RUN),--run "$(RUN)")
+
+prune: ## delete runs: make prune KEEP=best,last,5
+	@$(BENCH) python -m samebench.prune --keep "$(KEEP)" $(if $(filter-out 0,$(YES)),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
 	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(filter-out 0,$(QUICK)),--quick) $(FLAGS)

@@ -164,7 +164,7 @@ def trained(run: Run | None, source: Source) -> Step:
 def changes(run: Run, source: Source) -> list[str]:
     """The inputs of a run that have changed since."""
     ours = {name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow.ROOT / name).is_file()}
-    now = {"code": {"source": receipt.source()}, "locks": ours, "data_listing": source.listing_sha256()}
+    now = {"code": {"source": receipt.sources()}, "locks": ours, "data_listing": source.listing_sha256()}
     lines = receipt.changes(run.receipt, now, among=DECIDES)
     return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace("data_listing", "the data") for line in lines]
 

@@ -8,14 +8,14 @@ ReLU and Hardswish are plain arithmetic.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from apparel.randomness import key
+from apparel.settings import Network
 
-Name = Literal["linear", "conv", "residual"]
+Name = Network
 
 
 def make(name: Name, *, seed: int, channels: int = 1, side: int = 28, categories: int = 10) -> nn.Module:

@@ -1,13 +1,11 @@
 """Runs: one training each, in `runs/<UTC time>-<four letters>/`, told by its receipt."""
 
-import fcntl
 import json
 import os
 import platform
 import secrets
 import shutil
 import string
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from apparel.settings import Settings
-from samebench import files, receipt
+from samebench import files, hold, receipt
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
 
@@ -126,14 +124,7 @@ class Run:
 
         Raises Refusal where one is at work on it.
         """
-        handle = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        deadline = time.monotonic() + patience
-        while (alone := _locked(handle)) is None:
-            if time.monotonic() >= deadline:
-                os.close(handle)
-                raise Refusal(f"{self.directory}: in progress in another process; wait for it, or stop it first")
-            time.sleep(0.05)
-        self._lock = handle
+        self._lock, alone = hold.take(self.directory, patience=patience)
         return alone
 
     def release(self) -> None:
@@ -210,14 +201,3 @@ def _clear(run: Run) -> None:
     run.receipt = Run.open(run.directory).receipt
     if run.receipt.get("state") == "running":
         run.record(state="interrupted")
-
-
-def _locked(handle: int) -> bool | None:
-    """Whether it is ours alone: None while another has it, False where the file system knows no locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return False
-    return True

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from apparel import networks
 from samebench.command import Refusal
 
+Network = Literal["linear", "conv", "residual"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -22,7 +22,7 @@ class Settings:
     data: str = told(
         "fashion-mnist", "fashion-mnist, synthetic, the name of one of your own, or a directory with the four idx files"
     )
-    network: networks.Name = told("conv", "which network to train")
+    network: Network = told("conv", "which network to train")
     init: str = told("", "a run, or a model.safetensors, whose weights to start from; empty: fresh ones")
     epochs: int = told(6, "how often each training image is seen")
     seed: int = told(0, "what the weights, the order and the augmentation are derived from")
@@ -45,9 +45,9 @@ class Settings:
         self._require(0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "take 0 or more and less than 1")
         self._require(
-            self.network in get_args(networks.Name),
+            self.network in get_args(Network),
             "network",
-            f"take one of {', '.join(get_args(networks.Name))}",
+            f"take one of {', '.join(get_args(Network))}",
         )
         self._require(self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
         self._require(

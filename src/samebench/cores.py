@@ -3,14 +3,16 @@
 import os
 from pathlib import Path
 
+SHARE = "SAMEBENCH_CORES"  # the variable by which one of several commands is told its share
+
 
 def allowed() -> int:
-    """Cores by affinity and by every cgroup quota above us (v2 and v1), at least 1.
+    """Cores by affinity, by every cgroup quota above us (v2 and v1) and by our share of them, at least 1.
 
     A quota of 1.5 cores counts as 1: two busy threads would be throttled together.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(affinity, quota())))
+    return max(1, int(min(affinity, quota(), float(os.environ.get(SHARE) or "inf"))))
 
 
 def quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float:

@@ -19,6 +19,7 @@ from samebench.command import Refusal
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
 SOURCE = "src/**/*.py"
+LISTINGS = "data/*.sha256"
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
 
 # Where a receipt keeps what decides the result, and what does not.
@@ -30,6 +31,7 @@ def inputs() -> dict[str, Any]:
     """All that the bench knows of what decides a result; the project adds its settings and its data's version."""
     return {
         "code": code(),
+        "listings": listings(),
         "locks": locks(),
         "environment": environment(),
         "cpu_level": {"torch": determinism.level(), **determinism.variables()},
@@ -43,13 +45,18 @@ def code() -> dict[str, Any]:
     return {
         "commit": commit and commit.decode().strip(),
         "dirty": None if commit is None else bool(uncommitted()),
-        "source": source(),
+        "source": sources(),
     }
 
 
-def source() -> dict[str, str]:
+def sources() -> dict[str, str]:
     """The SHA-256 of each source."""
     return _digests(SOURCE)
+
+
+def listings() -> dict[str, str]:
+    """The SHA-256 of each listing of a data set's files that git keeps: which versions the names stood for."""
+    return _digests(LISTINGS)
 
 
 def uncommitted() -> bytes:

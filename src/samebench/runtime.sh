@@ -27,7 +27,7 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH NOTE PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
 # CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
 set -eu
 
@@ -354,7 +354,7 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    for variable in FAST $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    for variable in FAST NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"

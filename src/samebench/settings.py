@@ -2,8 +2,9 @@
 
 import argparse
 import difflib
+import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,15 @@ def parse(
     if unknown:
         raise Refusal(_unknown(unknown[0], [_flag(field.name) for field in fields(kind)]))  # type: ignore[arg-type]
     return kind(**vars(known))
+
+
+def kind(name: str) -> type[Any]:
+    """The dataclass that `name` says, such as apparel.settings:Settings. Raises Refusal where it names none."""
+    module, _, own = name.partition(":")
+    found = getattr(importlib.import_module(module), own, None) if module and own else None
+    if not is_dataclass(found) or not isinstance(found, type):
+        raise Refusal(f"--settings {name}: no dataclass; give the project's settings as module:Class")
+    return found
 
 
 def _flag(name: str) -> str:

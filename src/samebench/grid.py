@@ -1,0 +1,91 @@
+"""A grid of settings, and which of its points a run has been made of."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_type_hints
+
+from samebench import accelerator, files, receipt
+from samebench import settings as flags
+from samebench.command import Refusal
+from samebench.records import Record
+
+# Where all of these are as in a receipt, its run is that of a point; the listings tell which data the names stood for.
+COMPARED = ("settings", "code.source", "locks", "listings", "device")
+STATES = ("done", "running", "interrupted")  # of several runs of a point the first of these counts
+EXAMPLE = 'give settings with their values, such as GRID="lr=0.05,0.1 network=conv,linear"'
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training of the grid: what it is called, its flags, all its settings, and the run that it has, if any."""
+
+    name: str
+    words: list[str]
+    settings: Mapping[str, Any]  # as a receipt holds them
+    run: Record | None = None
+
+    @property
+    def state(self) -> str:
+        """That of its run; empty where it has none."""
+        return self.run.state if self.run else ""
+
+
+def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
+    """A point for each combination of values, the last setting changing fastest, on top of the flags `words`.
+
+    Raises Refusal for a grid that is none, an unknown setting, an impossible value or a training that is there twice.
+    """
+    axes = [(name, values.split(",")) for name, _, values in (part.partition("=") for part in grid.split())]
+    if not axes or not all(name and all(values) for name, values in axes):
+        raise Refusal(f"GRID={grid}: {EXAMPLE}")
+    found: list[Point] = []
+    for values in itertools.product(*(values for _, values in axes)):
+        chosen = list(zip([name for name, _ in axes], values, strict=True))
+        own = [_flag(kind, name, value) for name, value in chosen]
+        settings = flags.parse(kind, [*words, *own], program="make sweep", about="Settings of the training.")
+        told = json.loads(json.dumps(asdict(settings)))
+        point = Point(" ".join(f"{name}={value}" for name, value in chosen), own, told)
+        if twin := next((each for each in found if each.settings == told), None):
+            raise Refusal(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
+        found.append(point)
+    return found
+
+
+def taken(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
+    """The points, each with the run that was made of it, if any: a done one before one that is not."""
+    inputs = {"code": {"source": receipt.sources()}, "listings": receipt.listings()}
+    return [replace(point, run=_run(point, found, inputs)) for point in planned]
+
+
+def _run(point: Point, found: Sequence[Record], inputs: Mapping[str, Any]) -> Record | None:
+    same = [record for record in found if record.settings == point.settings and _is_of(record, point, inputs)]
+    return next((record for state in STATES for record in same if record.state == state), None)
+
+
+def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
+    """Whether a training of this point would have the inputs of this run now, as it had from beginning to end."""
+    locks, resumed = record.receipt.get("locks"), record.receipt.get("resumed", [])
+    on_gpu = accelerator.wanted() or point.settings.get("device") == "cuda"
+    now = {
+        **inputs,
+        "settings": point.settings,
+        "locks": {name: _digest(name) for name in locks} if isinstance(locks, dict) else {"none": "told"},
+        "device": "cuda" if on_gpu else "cpu",
+    }
+    as_it_was = not any(each.get("changed") for each in resumed)
+    return as_it_was and not receipt.changes(record.receipt, now, among=COMPARED)
+
+
+def _digest(name: str) -> str:
+    path = receipt.ROOT / name
+    return files.digest(path) if path.is_file() else ""
+
+
+def _flag(kind: type[Any], name: str, value: str) -> str:
+    """The flag that sets it; what is no setting is refused when it is parsed."""
+    flag = name.replace("_", "-")
+    if get_type_hints(kind).get(name) is bool and value in {"true", "false"}:
+        return f"--{flag}" if value == "true" else f"--no-{flag}"
+    return f"--{flag}={value}"

@@ -1,0 +1,146 @@
+"""Deletes the runs that are not to be kept, after it has told which and asked.
+
+python -m samebench.prune --keep best,last,5
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from samebench import command, hold, records, runs, table
+from samebench import settings as flags
+from samebench.command import Refusal
+from samebench.hold import Busy
+from samebench.records import Record
+
+GRAVE = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
+GIVE = "give best, last, a number of the newest or names of runs, such as KEEP=best,5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to keep."""
+
+    keep: str = field(default="", metadata={"help": "best, last, how many of the newest, names of runs; with commas"})
+    yes: bool = field(default=False, metadata={"help": "don't ask"})
+
+
+def kept(found: Sequence[Record], asked: str) -> set[str]:
+    """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
+
+    Raises Refusal for a word that names nothing.
+    """
+    stay = {name for word in asked.split(",") for name in _named(word.strip(), found, asked)}
+    stay |= {record.name for record in found if record.state == "running" or record.directory.is_symlink()}
+    while more := {_origin(record) for record in found if record.name in stay} - stay - {""}:
+        stay |= more
+    return stay
+
+
+def size(directory: Path) -> int:
+    """Bytes of all files in the folder; what links lead to is not in it."""
+    places = (Path(folder) / name for folder, _, names in os.walk(directory) for name in names)
+    return sum(place.lstat().st_size for place in places)
+
+
+def delete(directory: Path) -> None:
+    """Delete a run so that no half of it is ever taken for one. Raises Busy where a process is at work on it."""
+    handle, _ = hold.take(directory)
+    grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
+    try:
+        directory.rename(grave / directory.name)
+        shutil.rmtree(grave)  # of a link it takes the link alone
+    finally:
+        os.close(handle)
+
+
+def clear(home: Path) -> None:
+    """Delete what a killed deletion has left."""
+    for grave in home.glob(f"{GRAVE}*"):
+        if not grave.is_symlink():
+            shutil.rmtree(grave)
+
+
+def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
+    names = [record.name for record in found]
+    if word == "best":
+        if not (top := records.best(found)):
+            raise Refusal(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
+        return [top.name]
+    if word == "last":
+        return names[:1]
+    if word.isdecimal() and int(word):
+        return names[: int(word)]
+    if word.removeprefix("runs/") in names:
+        return [word.removeprefix("runs/")]
+    raise Refusal(f"KEEP={asked}: {word or 'nothing'} is no run; {GIVE}")
+
+
+def _origin(record: Record) -> str:
+    """The run whose weights this one began with, if any."""
+    init = record.receipt.get("init")
+    run = init.get("run") if isinstance(init, dict) else None
+    return Path(run).name if isinstance(run, str) else ""
+
+
+def listing(going: Sequence[Record], sizes: Sequence[int]) -> str:
+    """What goes, at least one run, with the megabytes of each."""
+    rows = []
+    for record, each in zip(going, sizes, strict=True):
+        cells = runs.row(record, {})
+        rows.append({name: cells[name] for name in ("run", "state", "test_accuracy")} | {"MB": f"{each / 1e6:.1f}"})
+        rows[-1]["note"] = cells["note"]
+    return table.render(rows, columns=table.room(), numbers={"test_accuracy", "MB"}, texts=["note"])
+
+
+def agreed(question: str) -> bool:
+    """Whether the user says yes. Raises Refusal where there is nobody to ask."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Refusal(f"{question}: no terminal to ask on, so nothing is deleted; say it with YES=1")
+    try:
+        return input(f"{question}: delete them? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def main(argv: Sequence[str]) -> int:
+    """Tell, ask, delete; 1 if that is not wanted, or a run had to stay."""
+    asked = flags.parse(Asked, argv, program="python -m samebench.prune", about="Delete runs that are not kept.")
+    if not asked.keep.strip():
+        raise Refusal(f"KEEP=: {GIVE}")
+    found = records.find()
+    stay = kept(found, asked.keep)
+    if not (going := [record for record in found if record.name not in stay]):
+        print(f"nothing to delete, all {len(found)} runs are kept")
+        return command.DONE
+    sizes = [size(record.directory) for record in going]
+    print(listing(going, sizes), flush=True)
+    if not asked.yes and not agreed(f"{len(going)} of {len(found)} runs, {sum(sizes) / 1e6:.1f} MB"):
+        print("nothing is deleted")
+        return command.NO
+    return bury(going)
+
+
+def bury(going: Sequence[Record]) -> int:
+    """Delete these runs, of one folder, and say what had to stay."""
+    home = going[0].directory.parent
+    left: list[str] = []
+    with hold.alone(home):
+        clear(home)
+        for record in going:
+            try:
+                delete(record.directory)
+            except Busy as busy:
+                left.append(str(busy))
+    for line in left:
+        print(table.clean(f"left: {line}"), file=sys.stderr)
+    print(f"{len(going) - len(left)} deleted")
+    return command.NO if left else command.DONE
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,119 @@
+"""A table of the runs in runs/, the newest first: what each changed, and what came out.
+
+python -m samebench.runs --settings apparel.settings:Settings --sort test_accuracy --filter "epochs>=5"
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from samebench import command, notes, records, selection, table
+from samebench import settings as flags
+from samebench.records import Record
+
+NUMBERS = {"validation_loss", "test_accuracy", "seconds"}
+TEXTS = ("changed", "note")
+SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
+BEST = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which runs, in which order, and for whom."""
+
+    settings: str = field(metadata={"help": "the project's settings, module:Class, for their defaults"})
+    sort: str = field(default="", metadata={"help": "a column or setting, the highest first; -name: the lowest"})
+    filter: str = field(default="", metadata={"help": "comparisons that must all hold: epochs>=5, network=conv"})
+    json: bool = field(default=False, metadata={"help": "one document for machines"})
+
+
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """The settings of a project and their defaults."""
+    return {each.name: None if each.default is MISSING else each.default for each in fields(kind)}
+
+
+def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that are not as they would be unasked, and those that the project no longer has."""
+    nothing = object()
+    return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
+
+
+def lines(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
+    """The table of some runs, at least one; the best of them is marked."""
+    top = records.best(found)
+    return table.render(
+        [row(record, usual, mark=BEST if record is top else " ") for record in found],
+        columns=table.room(),
+        numbers=NUMBERS,
+        texts=TEXTS,
+        spare=SPARE,
+    )
+
+
+def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
+    """The same as JSON: a list of objects, with the figures and hashes unshortened and every note."""
+    top = records.best(found)
+    return json.dumps([_entry(record, usual, best=record is top) for record in found], indent=2)
+
+
+def row(record: Record, usual: Mapping[str, Any], *, mark: str = "") -> dict[str, str]:
+    """The cells of one run, of which none can steer a terminal."""
+    accuracy, loss, seconds = (record.value(name) for name in ("test_accuracy", "validation_loss", "seconds"))
+    cells = {
+        "run": record.name,
+        "state": record.state,
+        "test_accuracy": "-" if accuracy is None else f"{accuracy:.2%}{mark}",
+        "validation_loss": "-" if loss is None else f"{loss:.4f}",
+        "seconds": "-" if seconds is None else f"{seconds:.1f}",
+        "commit": _commit(record),
+        "data_version": (record.value("data_version") or "-")[:8],
+        "changed": " ".join(f"{name}={value}" for name, value in changed(record, usual).items()) or "-",
+        "note": "; ".join(part for part in (record.damage, _note(record)) if part),
+    }
+    return {name: table.clean(text) for name, text in cells.items()}
+
+
+def _commit(record: Record) -> str:
+    commit = record.value("commit")
+    return f"{commit[:7]}{'+' if record.receipt['code'].get('dirty') else ''}" if commit else "-"
+
+
+def _note(record: Record) -> str:
+    """The first line of the newest note."""
+    written = notes.read(record.directory)
+    first, _, more = written[-1].text.strip().partition("\n") if written else ("", "", "")
+    return f"{first} …" if more else first
+
+
+def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str, Any]:
+    return {
+        **{name: value if selection.is_told(value := record.value(name)) else None for name in records.COLUMNS},
+        "dirty": record.receipt.get("code", {}).get("dirty"),
+        "best": best,
+        "directory": str(record.directory),
+        "settings": record.settings,
+        "changed": changed(record, usual),
+        "notes": [asdict(note) for note in notes.read(record.directory)],
+        "damage": record.damage or None,
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """List the runs that are asked for."""
+    asked = flags.parse(Asked, argv, program="python -m samebench.runs", about="A table of the runs.")
+    usual = defaults(flags.kind(asked.settings))
+    found = records.find()
+    known = selection.names(found, usual)
+    chosen = selection.matching(found, selection.comparisons(asked.filter, known))
+    chosen = selection.ordered(chosen, asked.sort, known)
+    if asked.json:
+        print(document(chosen, usual))
+    elif chosen:
+        print(lines(chosen, usual))
+    else:
+        print(f"none of {len(found)} runs" if found else f"{records.RUNS}: no runs yet; make train")
+
+
+if __name__ == "__main__":
+    command.run(main)

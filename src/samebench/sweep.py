@@ -1,0 +1,158 @@
+r"""Plain trainings over a grid of settings, several at a time; the same command again goes on where it stood.
+
+python -m samebench.sweep --settings apparel.settings:Settings --training apparel.train \
+    --grid "lr=0.05,0.1 network=conv,linear" --jobs 2 -- --epochs 2
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from samebench import command, cores, grid, records, runs
+from samebench import settings as flags
+from samebench.command import Interrupted, Refusal
+from samebench.grid import Point
+from samebench.records import Record
+
+JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")}  # one name, so one run: not for many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to train, and how many at a time; after `--`, the flags of all."""
+
+    settings: str = field(metadata={"help": "the project's settings, module:Class"})
+    training: str = field(metadata={"help": "the module that trains, with a flag for each setting and --resume"})
+    grid: str = field(default="", metadata={"help": "settings and their values: lr=0.05,0.1 network=conv,linear"})
+    jobs: int = field(default=1, metadata={"help": "trainings at a time, each with its share of the cores"})
+
+    def __post_init__(self) -> None:
+        """Raise Refusal for what can't be."""
+        if self.jobs < 1:
+            raise Refusal(f"JOBS={self.jobs}: give 1 or more")
+
+
+class Job:
+    """A training in a process of its own, whose lines are passed on under its point's name."""
+
+    def __init__(self, point: Point, words: Sequence[str], *, share: int) -> None:
+        """Start it on so many cores."""
+        self.point = point
+        self.last = ""
+        own = {name: value for name, value in os.environ.items() if name not in JOB}
+        # In a group of its own, as a Ctrl-C of the terminal's beside ours would be its second, and end it at once.
+        self._process = subprocess.Popen(
+            [*words, *point.words, *(["--resume", str(point.run.directory)] if point.run else [])],
+            env=own | {cores.SHARE: str(share)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+        self._reader = threading.Thread(target=self._pass_on, daemon=True)
+        self._reader.start()
+
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        if self._process.poll() is not None:
+            self._reader.join(timeout=5)
+        return self._process.returncode
+
+    def stop(self) -> None:
+        """Have it keep what it has, and end."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def _pass_on(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.last = line.strip() or self.last
+            say(f"{self.point.name} | {line.rstrip()}")
+
+
+def say(line: str) -> None:
+    """One line, in one piece; where nobody reads any more, the trainings go on."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def train(points: Iterable[Point], words: Sequence[str], *, jobs: int) -> tuple[dict[str, str], bool]:
+    """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
+    waiting, active, failed = list(points), list[Job](), dict[str, str]()
+    share = max(1, cores.allowed() // max(1, min(jobs, len(waiting))))
+    with command.interruptible() as stopped:
+        while waiting or active:
+            if stopped():
+                return _stop(active, failed), True
+            for job in [job for job in active if job.code() is not None]:
+                active.remove(job)
+                if job.code():
+                    failed[job.point.name] = f"exit code {job.code()}: {job.last}"
+            while waiting and len(active) < jobs:
+                active.append(Job(waiting.pop(0), words, share=share))
+            time.sleep(0.05)
+    return failed, False
+
+
+def _stop(active: Sequence[Job], failed: dict[str, str]) -> dict[str, str]:
+    for job in active:
+        job.stop()
+    while any(job.code() is None for job in active):
+        time.sleep(0.05)
+    return failed
+
+
+def own(points: Sequence[Point], before: Sequence[Record], after: Sequence[Record]) -> list[Record]:
+    """The runs of the points, in their order: those that they had, and else the newest that have come since."""
+    old = {record.name for record in before} - {point.run.name for point in points if point.run}
+    new = [record for record in after if record.name not in old]
+    each = (next((record for record in new if record.settings == point.settings), None) for point in points)
+    return [record for record in each if record]
+
+
+def plan(asked: Asked, words: Sequence[str], found: Sequence[Record]) -> list[Point]:
+    """The points, each with the run that it has, and how many are to be trained said. Raises Refusal."""
+    planned = grid.taken(grid.points(flags.kind(asked.settings), asked.grid, words), found)
+    states = [point.state for point in planned]
+    count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
+    busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
+    todo = f"{count['done']} done, {busy}{count['interrupted']} to resume, {count['']} to train"
+    say(f"{len(planned)} points: {todo}")
+    return planned
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plan, train, tell; 1 if a point failed."""
+    border = argv.index("--") if "--" in argv else len(argv)
+    mine, words = argv[:border], argv[border + 1 :]
+    asked = flags.parse(Asked, mine, program="python -m samebench.sweep", about="Train over a grid of settings.")
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed: as Ctrl-C
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = records.find()
+    planned = plan(asked, words, before)
+    todo = [point for point in planned if point.state in {"", "interrupted"}]
+    failed, stopped = train(todo, [sys.executable, "-m", asked.training, *words], jobs=asked.jobs)
+    failed |= {
+        point.name: f"{point.run.directory} is in progress in another process"
+        for point in planned
+        if point.run and point.state == "running"
+    }
+    if found := own(planned, before, records.find()):
+        say(runs.lines(found, runs.defaults(flags.kind(asked.settings))))
+    for name, reason in failed.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    if stopped:
+        raise Interrupted("interrupted; the same command goes on with it")
+    return command.NO if failed else command.DONE
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,92 @@
+"""Tables of text for a terminal of any width, and for whoever reads them from a pipe."""
+
+import shutil
+import sys
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+
+GAP = "  "
+LEAST = 20  # columns that a text keeps when the terminal is narrow
+
+
+def clean(text: str) -> str:
+    """The text in one line, without what would steer a terminal or turn its direction."""
+    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.splitlines()))
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that it takes."""
+    return sum(_columns(letter) for letter in text)
+
+
+def room() -> int | None:
+    """Columns of the terminal that we write to, None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def render(
+    rows: Sequence[Mapping[str, str]],
+    *,
+    columns: int | None = None,
+    numbers: Collection[str] = (),
+    texts: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> str:
+    """The rows, of which all have the same names, under those names; each `_` in a name begins another line.
+
+    In a terminal of so many columns the `texts` are cut, the last one first; where that is not enough, the `spare`
+    ones go, the first one first. None leaves all as it is.
+    """
+    names = list(rows[0])
+    heads = {name: name.split("_") for name in names}
+    sizes = {name: max(map(width, [*heads[name], *(row[name] for row in rows)])) for name in names}
+    if columns is not None:
+        names, sizes = _fit(names, sizes, columns=columns, texts=texts, spare=spare)
+    depth = max(len(heads[name]) for name in names)
+    lines = [{name: ([""] * depth + heads[name])[-depth:][place] for name in names} for place in range(depth)]
+    return "\n".join(_line(row, sizes, numbers) for row in [*lines, *({n: row[n] for n in names} for row in rows)])
+
+
+def _fit(
+    names: list[str], sizes: dict[str, int], *, columns: int, texts: Sequence[str], spare: Sequence[str]
+) -> tuple[list[str], dict[str, int]]:
+    sizes, going = dict(sizes), list(spare)
+    whole = dict(sizes)
+    while True:
+        over = sum(sizes[name] + len(GAP) for name in names) - len(GAP) - columns
+        for name in reversed(texts):
+            cut = max(0, min(over, sizes[name] - LEAST)) if name in names else 0
+            sizes[name] -= cut
+            over -= cut
+        if over <= 0 or not going:
+            return names, {name: sizes[name] for name in names}
+        names = [name for name in names if name != going[0]]
+        sizes = dict(whole)  # what has gone leaves room for the texts
+        going = going[1:]
+
+
+def _line(row: Mapping[str, str], sizes: Mapping[str, int], numbers: Collection[str]) -> str:
+    cells = []
+    for name, text in row.items():
+        cell = _cut(text, sizes[name])
+        blank = " " * (sizes[name] - width(cell))
+        cells.append(blank + cell if name in numbers else cell + blank)
+    return GAP.join(cells).rstrip()
+
+
+def _cut(text: str, most: int) -> str:
+    if width(text) <= most:
+        return text
+    kept, left = "", most - 1
+    for letter in text:
+        left -= _columns(letter)
+        if left < 0:
+            break
+        kept += letter
+    return f"{kept}…"
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
