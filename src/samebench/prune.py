@@ -36,7 +36,8 @@ def kept(found: Sequence[Record], asked: str) -> set[str]:
     """
     stay = {name for word in asked.split(",") for name in _named(word.strip(), found, asked)}
     stay |= {record.name for record in found if record.state == "running" or record.directory.is_symlink()}
-    while more := {_origin(record) for record in found if record.name in stay} - stay - {""}:
+    called = {record.receipt.get("run", record.name): record.name for record in found}  # a folder can be renamed
+    while more := {called.get(_origin(record), "") for record in found if record.name in stay} - stay - {""}:
         stay |= more
     return stay
 
@@ -62,7 +63,7 @@ def clear(home: Path) -> None:
     """Delete what a killed deletion has left."""
     for grave in home.glob(f"{GRAVE}*"):
         if not grave.is_symlink():
-            shutil.rmtree(grave)
+            shutil.rmtree(grave, ignore_errors=True)  # what could not be deleted then need not be possible now
 
 
 def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:

@@ -18,7 +18,7 @@ NAME = re.compile(r"\d{8}-\d{6}-[a-z]{4}")
 MOST = 16 << 20  # bytes; a receipt of ten thousand epochs has a tenth of it
 FIGURES = ("validation_loss", "test_accuracy", "seconds")
 COLUMNS = ("run", "state", *FIGURES, "started", "commit", "data_version")
-TYPES = {"settings": dict, "code": dict, "started": str, "data_version": str}
+TYPES = {"settings": dict, "code": dict, "run": str, "started": str, "data_version": str}
 STATES = ("running", "interrupted", "done", "failed")
 
 
@@ -90,7 +90,8 @@ def pick(name: str, home: Path = RUNS) -> Record:
     for path in (Path(name), home / name):
         if _is_run(path):
             return read(path)
-    raise Refusal(f"RUN={name}: no run; {nearest(name, [each.name for each in find(home)])}")
+    near = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
+    raise Refusal(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
 
 
 def nearest(word: str, known: Collection[str]) -> str:
@@ -144,10 +145,18 @@ def _check(receipt: object) -> None:
 
 
 def _is_figure(value: object, *, most: float) -> bool:
-    """Whether it is a number from 0, or none at all: the loss of what has diverged."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Whether it is a number from 0 to `most`, or, where that is infinity, none: the loss of what has diverged."""
+    if isinstance(value, float) and math.isnan(value):
+        return most == math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and _is_float(value)
+
+
+def _is_float(value: float) -> bool:
+    try:
+        float(value)
+    except OverflowError:
         return False
-    return 0 <= value <= min(most, 1e300) or (most > 1 and (math.isnan(value) or value == math.inf))
+    return True
 
 
 def _told(value: object) -> str:

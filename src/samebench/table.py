@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
 GAP = "  "
-LEAST = 20  # columns that a text keeps when the terminal is narrow
+LEAST = 16  # columns that a text keeps when the terminal is narrow
 
 
 def clean(text: str) -> str:
@@ -35,7 +35,7 @@ def render(
     """The rows, of which all have the same names, under those names; each `_` in a name begins another line.
 
     In a terminal of so many columns the `texts` are cut, the last one first; where that is not enough, the `spare`
-    ones go, the first one first. None leaves all as it is.
+    ones go, the first one first, and then the lines are cut. None leaves all as it is.
     """
     names = list(rows[0])
     heads = {name: name.split("_") for name in names}
@@ -44,7 +44,8 @@ def render(
         names, sizes = _fit(names, sizes, columns=columns, texts=texts, spare=spare)
     depth = max(len(heads[name]) for name in names)
     lines = [{name: ([""] * depth + heads[name])[-depth:][place] for name in names} for place in range(depth)]
-    return "\n".join(_line(row, sizes, numbers) for row in [*lines, *({n: row[n] for n in names} for row in rows)])
+    lines += [{name: row[name] for name in names} for row in rows]
+    return "\n".join(_cut(_line(row, sizes, numbers), columns) for row in lines)
 
 
 def _fit(
@@ -74,8 +75,8 @@ def _line(row: Mapping[str, str], sizes: Mapping[str, int], numbers: Collection[
     return GAP.join(cells).rstrip()
 
 
-def _cut(text: str, most: int) -> str:
-    if width(text) <= most:
+def _cut(text: str, most: int | None) -> str:
+    if most is None or width(text) <= most:
         return text
     kept, left = "", most - 1
     for letter in text:

@@ -27,6 +27,15 @@ INHERITED |= {
     "QUICK",
     "CHECK",
     "EXPECT",
+    "FILTER",
+    "GRID",
+    "JOBS",
+    "JSON",
+    "KEEP",
+    "NOTE",
+    "SORT",
+    "TEXT",
+    "YES",
 }
 
 FILES = (
