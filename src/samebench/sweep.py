@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from samebench import command, cores, grid, records, runs
+from samebench import command, cores, grid, records, runs, table
 from samebench import settings as flags
 from samebench.command import Interrupted, Refusal
 from samebench.grid import Point
@@ -72,9 +72,10 @@ class Job:
 
     def _pass_on(self) -> None:
         assert self._process.stdout
-        for line in self._process.stdout:
-            self.last = line.strip() or self.last
-            say(f"{self.point.name} | {line.rstrip()}")
+        with self._process.stdout as lines:
+            for line in map(table.clean, lines):
+                self.last = line.strip() or self.last
+                say(f"{self.point.name} | {line.rstrip()}")
 
 
 def say(line: str) -> None:

@@ -1,0 +1,190 @@
+"""`make prune`: what is kept stays, what goes is gone at once, and nothing else is touched."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from apparel.run import Run
+from samebench import hold, prune, records
+from samebench.command import Refusal
+from tests.commands import call
+from tests.samebench.recorded import name, on_terminal, write_run
+
+WORDS = ("-m", "samebench.prune")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Six runs, of which 0 is the best and 5 the newest."""
+    home = tmp_path / "runs"
+    for number in range(6):
+        write_run(home, number)
+    return home
+
+
+def left(home: Path) -> list[int]:
+    """The numbers of the runs that are there, and a failure where anything else is."""
+    there = sorted(path.name for path in home.iterdir())
+    known = {name(number): number for number in range(99)}
+    return [known[each] for each in there]
+
+
+@pytest.mark.parametrize(
+    ("keep", "numbers"),
+    [
+        ("best", [0]),
+        ("last", [5]),
+        ("2", [4, 5]),
+        ("best,last,2", [0, 4, 5]),
+        (f"{name(2)}, runs/{name(3)}", [2, 3]),
+        ("99", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_only_what_is_named_stays(home: Path, keep: str, numbers: list[int]) -> None:
+    done = call(*WORDS, "--yes", "--keep", keep, at=home.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(home) == numbers
+
+
+@pytest.mark.parametrize("keep", ["", "best,", "0", "-1", "bset", "../runs", name(50), "runs"])
+def test_a_word_that_names_nothing_deletes_nothing(home: Path, keep: str) -> None:
+    done = call(*WORDS, "--yes", f"--keep={keep}", at=home.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: KEEP=")
+    assert done.stderr.count("\n") == 1
+    assert left(home) == [0, 1, 2, 3, 4, 5]
+
+
+def test_where_none_is_done_none_is_the_best_and_nothing_goes(tmp_path: Path) -> None:
+    write_run(tmp_path, 0, state="failed")
+    with pytest.raises(Refusal, match="KEEP=best: no run is done"):
+        prune.kept(records.find(tmp_path), "best")
+
+
+def test_without_a_terminal_it_tells_what_would_go_and_refuses(home: Path) -> None:
+    (home / name(3) / "model.safetensors").write_bytes(bytes(3_000_000))
+    done = call(*WORDS, "--keep", "best,last", at=home.parent)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: 4 of 6 runs, 3.0 MB: no terminal to ask on, so nothing is deleted; say it ")
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == [name(number) for number in (4, 3, 2, 1)]
+    assert done.stdout.splitlines()[3].split()[3] == "3.0"
+    assert left(home) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("answer", "code", "numbers"), [("y\n", 0, [0, 5]), ("n\n", 1, range(6)), ("\n", 1, range(6))])
+def test_on_a_terminal_it_asks(home: Path, answer: str, code: int, numbers: list[int]) -> None:
+    ended, shown = on_terminal([*WORDS, "--keep", "best,last"], at=home.parent, typed=answer)
+    assert (ended, left(home)) == (code, list(numbers))
+    assert name(3) in shown
+    assert "4 of 6 runs, 0.0 MB: delete them? [y/N]" in shown
+
+
+def test_the_end_of_input_at_the_question_deletes_nothing(home: Path) -> None:
+    ended, _ = on_terminal([*WORDS, "--keep", "best"], at=home.parent, typed="\x04")
+    assert ended == 1
+    assert left(home) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_run_in_progress_stays_untouched(home: Path) -> None:
+    write_run(home, 6, state="running")
+    handle, _ = hold.take(home / name(6))
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    assert left(home) == [0, 6]
+    os.close(handle)
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0, "it was interrupted, then"
+    assert left(home) == [0]
+
+
+def test_a_run_that_is_taken_up_after_the_question_stays_and_is_told(home: Path) -> None:
+    handle, _ = hold.take(home / name(3))  # its receipt says that it is done
+    done = call(*WORDS, "--yes", "--keep", "best", at=home.parent)
+    assert done.returncode == 1
+    assert done.stderr == f"left: runs/{name(3)}: in progress in another process; wait for it, or stop it first\n"
+    assert left(home) == [0, 3]
+    os.close(handle)
+
+
+def test_who_waits_for_a_run_that_is_being_deleted_gets_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(home / name(3) / "receipt.json", home.parent)
+    opened = os.open
+
+    def late(path: str | Path, *rest: int) -> int:
+        """Opens the lock, and only then comes to take it."""
+        handle = opened(path, *rest)
+        if Path(path).name == ".lock":
+            monkeypatch.setattr(os, "open", opened)
+            prune.delete(home / name(3))
+        return handle
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(Refusal, match="deleted by another process in this moment"):
+        Run.open(home / name(3)).hold()
+
+
+def test_what_a_kept_run_was_started_from_stays_and_what_that_was(home: Path) -> None:
+    write_run(home, 6, init={"run": f"runs/{name(3)}", "weights_sha256": "a" * 64})
+    write_run(home, 7, init={"run": name(6), "weights_sha256": "a" * 64})
+    write_run(home, 8, init={"run": name(4), "weights_sha256": "a" * 64})
+    assert prune.kept(records.find(home), name(7)) == {name(7), name(6), name(3)}
+
+
+def test_what_a_kept_run_was_started_from_stays_also_under_another_name(home: Path) -> None:
+    write_run(home, 6, init={"run": name(3), "weights_sha256": "a" * 64})
+    (home / name(3)).rename(home / name(2).replace("abcd", "good"))
+    assert prune.kept(records.find(home), "last") == {name(6), name(2).replace("abcd", "good")}
+
+
+@pytest.mark.parametrize("init", [7, {"run": 7}, {"run": "gone"}, [], {"run": ""}])
+def test_a_strange_origin_disturbs_nothing(home: Path, init: object) -> None:
+    write_run(home, 6, init=init)
+    assert prune.kept(records.find(home), "last") == {name(6)}
+
+
+def test_links_lead_nowhere(home: Path) -> None:
+    outside = write_run(home.parent / "elsewhere", 9).directory
+    precious = home.parent / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("keep")
+    (home / name(9)).symlink_to(outside)
+    (home / name(1) / "link").symlink_to(precious)
+    (home / ".pruned-link").symlink_to(precious)
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    (home / ".pruned-link").unlink()
+    assert left(home) == [0, 9]
+    assert (precious / "file").read_text() == "keep"
+    assert (outside / "receipt.json").is_file()
+
+
+def test_damaged_runs_go_and_other_folders_stay(home: Path) -> None:
+    (home / name(4) / "receipt.json").write_text("{")
+    (home / name(3) / "receipt.json").unlink()
+    (home / "pictures").mkdir()
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    (home / "pictures").rmdir()
+    assert left(home) == [0]
+
+
+def test_a_killed_deletion_leaves_nothing_that_is_taken_for_a_run_and_the_next_clears_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prune.delete(home / name(5))
+    monkeypatch.undo()
+    (grave,) = home.glob(".pruned-*")
+    assert json.loads((grave / name(5) / "receipt.json").read_text())["run"] == name(5)
+    assert [record.name for record in records.find(home)] == [name(number) for number in (4, 3, 2, 1, 0)]
+    assert Run.newest(home).directory == home / name(4), "nor does the project see it"
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    assert left(home) == [0]
+
+
+def test_all_kept_is_said(home: Path) -> None:
+    done = call(*WORDS, "--keep", "6", at=home.parent)
+    assert (done.returncode, done.stdout) == (0, "nothing to delete, all 6 runs are kept\n")

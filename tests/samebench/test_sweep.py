@@ -1,0 +1,238 @@
+"""`make sweep`: real trainings at every point of a grid, none twice, and an end that can be gone on from."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apparel.settings import Settings
+from samebench import cores, grid, hold, records
+from samebench.command import Refusal
+from tests.commands import call, start
+from tests.samebench.recorded import SETTINGS
+
+SMALL = ("--data", "synthetic", "--network", "linear", "--epochs", "1")
+POINTS = "batch_size=256,100000,128"  # the synthetic data have fewer images than that
+
+# Stands for a training: says what it was given; fails, or waits for a signal, where it is told to.
+KILN = """
+import os, signal, sys, time
+print(os.environ["SAMEBENCH_CORES"], os.environ.get("JOB"), *sys.argv[1:], flush=True)
+if "--seed=1" in sys.argv:
+    sys.exit("error: \\x1b[2J no clay")
+if "--seed=2" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("stopped", flush=True) or 4))
+    open("waiting", "w").close()
+    time.sleep(60)
+"""
+
+
+def words(gridded: str, *flags: str, training: str = "apparel.train", jobs: int = 2) -> list[str]:
+    own = ["--training", training, "--grid", gridded, "--jobs", str(jobs)]
+    return ["-m", "samebench.sweep", *SETTINGS, *own, "--", *flags]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A sweep of three points, of which the second fails; where, and what it said."""
+    home = tmp_path_factory.mktemp("swept")
+    return home, call(*words(POINTS, *SMALL), at=home)
+
+
+@pytest.fixture
+def again(swept: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> Path:
+    """A copy of its folder to do something with."""
+    shutil.copytree(swept[0] / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+@pytest.fixture
+def kiln(tmp_path: Path) -> Path:
+    """A folder from which the stand-in can be started."""
+    (tmp_path / "kiln.py").write_text(KILN)
+    return tmp_path
+
+
+def own(home: Path) -> Path:
+    """The run with 128 images a step."""
+    return next(each.directory for each in records.find(home / "runs") if each.settings["batch_size"] == 128)
+
+
+def receipts(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(home.glob("runs/*/receipt.json"))]
+
+
+def test_every_point_is_trained_and_a_failing_one_stops_no_other(
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    home, done = swept
+    assert done.returncode == 1
+    found = receipts(home)
+    assert sorted(each["settings"]["batch_size"] for each in found) == [128, 256]
+    assert {each["state"] for each in found} == {"done"}
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batch_size=100000: exit code 2: error: setting batch_size=100000 is impossible; take ")
+
+
+def test_lines_bear_their_point_and_the_table_is_in_the_order_of_the_grid(
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    lines = swept[1].stdout.splitlines()
+    assert lines[0] == "3 points: 0 done, 0 to resume, 3 to train"
+    assert any(line.startswith("batch_size=256 | epoch 1/1  train loss") for line in lines)
+    heading, *table = lines[-3:]
+    assert heading.split()[:4] == ["run", "state", "accuracy", "loss"]
+    assert ["batch_size=128" in line for line in table] == [False, True]
+    assert sum("*" in line for line in table) == 1
+
+
+def test_the_same_sweep_again_trains_only_what_is_not_done(again: Path) -> None:
+    done = call(*words("batch_size=128,256", *SMALL), at=again)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 points: 2 done, 0 to resume, 0 to train\n")
+    assert len(receipts(again)) == 2
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_trainings_get_their_share_of_the_cores(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    assert {each["machine"]["cores"] for each in receipts(swept[0])} == {max(1, cores.allowed() // 2)}
+
+
+CHANGES = {
+    "another source": lambda receipt: receipt["code"]["source"].update({"src/apparel/train.py": "0" * 64}),
+    "a source less": lambda receipt: receipt["code"]["source"].popitem(),
+    "another listing": lambda receipt: receipt["listings"].update({"data/fashion-mnist.sha256": "0" * 64}),
+    "no listings, of an older bench": lambda receipt: receipt.pop("listings"),
+    "another lock": lambda receipt: receipt["locks"].update({"requirements.lock": "0" * 64}),
+    "no locks": lambda receipt: receipt.pop("locks"),
+    "a GPU": lambda receipt: receipt.update(device="cuda"),
+    "another setting": lambda receipt: receipt["settings"].update(seed=1),
+    "a setting less": lambda receipt: receipt["settings"].pop("label_smoothing"),
+    "a change in its middle": lambda receipt: receipt.update(resumed=[{"changed": ["code.source.x: 1 then, 2 now"]}]),
+    "failed": lambda receipt: receipt.update(state="failed"),
+}
+
+
+@pytest.mark.parametrize("change", [None, *CHANGES])
+def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(again: Path, change: str | None) -> None:
+    path = own(again) / "receipt.json"
+    if change:
+        receipt = json.loads(path.read_text())
+        CHANGES[change](receipt)
+        path.write_text(json.dumps(receipt))
+    (point,) = grid.taken(grid.points(Settings, "batch_size=128", SMALL), records.find(again / "runs"))
+    assert point.state == ("" if change else "done")
+
+
+def test_a_point_that_another_process_works_on_is_left_to_it(again: Path) -> None:
+    path = (directory := own(again)) / "receipt.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))
+    handle, _ = hold.take(directory)
+    done = call(*words("batch_size=128", *SMALL), at=again)
+    os.close(handle)
+    assert done.returncode == 1
+    assert done.stdout.startswith("1 points: 0 done, 1 in progress elsewhere, 0 to resume, 0 to train\n")
+    assert done.stderr == f"batch_size=128: runs/{directory.name} is in progress in another process\n"
+
+
+def test_ctrl_c_leaves_runs_that_the_same_command_takes_up(tmp_path: Path) -> None:
+    sweep = words("lr=0.05,0.1", *SMALL[:-1], "200")
+    process = start(*sweep, at=tmp_path)
+    deadline = time.monotonic() + 90
+    while len({path.parent for path in tmp_path.glob("runs/*/checkpoints/*")}) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (4, "interrupted; the same command goes on with it\n"), out
+    before = receipts(tmp_path)
+    assert {each["state"] for each in before} == {"interrupted"}, out
+    assert "resume with: make train RESUME=runs/" in out
+
+    done = call(*sweep, at=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    count = len(before)
+    assert done.stdout.startswith(f"2 points: 0 done, {count} to resume, {2 - count} to train\n")
+    after = receipts(tmp_path)
+    assert [each["state"] for each in after] == ["done", "done"]
+    assert sum("resumed" in each for each in after) == count
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_once_and_nothing_more_is_started(kiln: Path, number: signal.Signals) -> None:
+    process = start(*words("seed=2,3", training="kiln", jobs=1), at=kiln)
+    wait_for(kiln / "waiting")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert out.count("stopped") == 1
+    assert "seed=3 |" not in out
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_common_job(kiln: Path) -> None:
+    command = words("seed=0,1 epochs=1,2", "--lr", "0.3", training="kiln", jobs=1)
+    process = start(*command, at=kiln, changes={"JOB": "evening"})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    for number, (seed, epochs) in enumerate(((0, 1), (0, 2), (1, 1), (1, 2))):
+        line = f"seed={seed} epochs={epochs} | {cores.allowed()} None --lr 0.3 --seed={seed} --epochs={epochs}"
+        assert out.splitlines()[1 + number + max(0, number - 2)] == line
+    assert err.splitlines() == [f"seed=1 epochs={epochs}: exit code 1: error: �[2J no clay" for epochs in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grid", ""], 'GRID=: give settings with their values, such as GRID="lr=0.05,0.1 network=conv,linear"'),
+        (["--grid", "lr"], "GRID=lr: give settings"),
+        (["--grid", "lr=0.1,"], "GRID=lr=0.1,: give settings"),
+        (["--grid", "=1"], "GRID==1: give settings"),
+        (["--grid", "epohcs=1,2"], "unknown setting --epohcs=1; did you mean --epochs?"),
+        (["--grid", "lr=0.1 epochs=1,0"], "setting epochs=0 is impossible; take 1 or more"),
+        (["--grid", "lr=0.1,fast"], "argument --lr: invalid float value: 'fast'"),
+        (["--grid", "network=conv,lstm"], "argument --network: invalid choice: 'lstm'"),
+        (["--grid", "fast=yes"], "ignored explicit argument 'yes'"),
+        (["--grid", "lr=0.1,0.10"], "GRID=lr=0.1,0.10: lr=0.1 and lr=0.10 are the same training; leave one out"),
+        (["--grid", "lr=0.1", "--jobs", "0"], "JOBS=0: give 1 or more"),
+        (["--grid", "lr=0.1", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),
+        (["--grid", "lr=0.1", "--", "--resume", "latest"], "unknown setting --resume"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_before_anything_starts(kiln: Path, words: Sequence[str], said: str) -> None:
+    done = call("-m", "samebench.sweep", *SETTINGS, "--training", "kiln", *words, at=kiln)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_flags_that_are_on_or_off_are_settings_like_others() -> None:
+    on, off = grid.points(Settings, "fast=true,false", ())
+    assert (on.words, on.settings["fast"]) == (["--fast"], True)
+    assert (off.words, off.settings["fast"]) == (["--no-fast"], False)
+
+
+def test_a_value_of_the_grid_goes_before_a_flag_of_all() -> None:
+    (point,) = grid.points(Settings, "lr=0.1", ("--lr", "0.3"))
+    assert point.settings["lr"] == 0.1
+
+
+def test_the_settings_alone_load_no_torch(tmp_path: Path) -> None:
+    code = "import sys, apparel.settings, samebench.grid; assert 'torch' not in sys.modules"
+    assert call("-c", code, at=tmp_path).returncode == 0
+
+
+def test_a_grid_is_refused_where_nothing_is_in_it() -> None:
+    with pytest.raises(Refusal, match="GRID= : give settings"):
+        grid.points(Settings, " ", ())
