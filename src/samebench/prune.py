@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,7 +135,8 @@ def bury(going: Sequence[Record]) -> int:
         clear(home)
         for record in going:
             try:
-                delete(record.directory)
+                with suppress(FileNotFoundError):  # somebody else was quicker
+                    delete(record.directory)
             except Busy as busy:
                 left.append(str(busy))
     for line in left:
