@@ -81,10 +81,10 @@ train: ## train; prints where the run is
 	@$(BENCH) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
-	@$(BENCH) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid "$(GRID)" $(if $(JOBS),--jobs "$(JOBS)") -- $(FLAGS)
+	@$(BENCH) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
-	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort "$(SORT)" --filter "$(FILTER)" $(if $(filter-out 0,$(JSON)),--json)
+	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(filter-out 0,$(JSON)),--json)
 
 # As it was given: neither make nor a shell looks into it.
 unexport TEXT
@@ -93,7 +93,7 @@ note: ## a thought kept with a run: make note TEXT="why"
 	@$(BENCH) python -m samebench.notes $(if $(RUN),--run "$(RUN)")
 
 prune: ## delete runs: make prune KEEP=best,last,5
-	@$(BENCH) python -m samebench.prune --keep "$(KEEP)" $(if $(filter-out 0,$(YES)),--yes)
+	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" $(if $(filter-out 0,$(YES)),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
 	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(filter-out 0,$(QUICK)),--quick) $(FLAGS)

@@ -10,6 +10,7 @@ import pytest
 from samebench import hold, notes, records, runs
 from samebench.table import width
 from tests.commands import call
+from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.recorded import DEFAULTS, SETTINGS, name, on_terminal, write_run
 
 WORDS = ("-m", "samebench.runs", *SETTINGS)
@@ -280,3 +281,19 @@ def test_fifty_runs_are_listed_without_torch_and_within_seconds(tmp_path: Path) 
     assert time.monotonic() - begun < 5  # measured in benchmarks/listing.py; here a loose bound
     code = f"import sys; from samebench import runs; runs.main({list(WORDS[2:])}); assert 'torch' not in sys.modules"
     assert call("-c", code, at=tmp_path).returncode == 0
+
+
+def test_make_passes_every_word_on(tmp_path: Path) -> None:
+    tree = copy_checkout(tmp_path / "my work")
+    for number in range(4):
+        write_run(tree / "runs", number, settings={"epochs": number + 1})
+    here = {"SAMEBENCH": "1"}
+    words = ["make", "runs", "SORT=-epochs", "FILTER=epochs>=2 and network=conv", "JSON=1"]
+    done = run(words, cwd=tree, variables=here)
+    assert [each["run"] for each in json.loads(done.stdout)] == [name(number) for number in (1, 2, 3)]
+    assert len(run(["make", "runs"], cwd=tree, variables=here).stdout.splitlines()) == 6
+    refused = run(["make", "sweep", "GRID=lr=-1", "JOBS=2", "ARGS=--epochs 2"], cwd=tree, variables=here)
+    assert refused.stderr.splitlines()[0] == "error: setting lr=-1.0 is impossible; take a number above 0"
+    assert run(["make", "prune", "KEEP=best,last"], cwd=tree, variables=here).returncode == 2
+    done = run(["make", "prune", "KEEP=best,last", "YES=1"], cwd=tree, variables=here)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 deleted")
