@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from samebench import files
+from samebench import files, hold
 from samebench.command import Lacking, Refusal
 
 CHUNK = 1 << 18
@@ -34,10 +34,15 @@ def fetch(path: Path, *, sha256: str, sources: Iterable[str], pauses: tuple[floa
     unpacked where `path` does not. Proxies are taken from the environment; `pauses` are the seconds between
     tries. Raises Refusal for wrong bytes, which are not kept, and Unreachable where no source answers.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold.alone(path.parent):  # two would write into the same part; who comes second finds it done
+        return _fetch(path, sha256=sha256, sources=sources, pauses=pauses)
+
+
+def _fetch(path: Path, *, sha256: str, sources: Iterable[str], pauses: tuple[float, ...]) -> bool:
     if path.exists():
         check(path, sha256=sha256)
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
     reasons: list[Exception] = []
     for source in sources:
         try:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from samebench import command, cores, grid, records, runs, table
@@ -89,10 +89,8 @@ def train(points: Iterable[Point], words: Sequence[str], *, jobs: int) -> tuple[
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
     share = max(1, cores.allowed() // max(1, min(jobs, len(waiting))))
-    with command.interruptible() as stopped:
-        while waiting or active:
-            if stopped():
-                return _stop(active, failed), True
+    with command.interruptible() as stopped, _stopping(active):
+        while (waiting or active) and not stopped():
             for job in [job for job in active if job.code() is not None]:
                 active.remove(job)
                 if job.code():
@@ -100,15 +98,19 @@ def train(points: Iterable[Point], words: Sequence[str], *, jobs: int) -> tuple[
             while waiting and len(active) < jobs:
                 active.append(Job(waiting.pop(0), words, share=share))
             time.sleep(0.05)
-    return failed, False
+    return failed, bool(waiting or active)
 
 
-def _stop(active: Sequence[Job], failed: dict[str, str]) -> dict[str, str]:
-    for job in active:
-        job.stop()
-    while any(job.code() is None for job in active):
-        time.sleep(0.05)
-    return failed
+@contextmanager
+def _stopping(active: Sequence[Job]) -> Iterator[None]:
+    """Leave none of them at work, however it ends."""
+    try:
+        yield
+    finally:
+        for job in active:
+            job.stop()
+        while any(job.code() is None for job in active):
+            time.sleep(0.05)
 
 
 def own(points: Sequence[Point], before: Sequence[Record], after: Sequence[Record]) -> list[Record]:

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -168,4 +169,11 @@ def test_the_proxy_of_the_environment_is_asked(source: Source, tmp_path: Path, m
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", source.address.removesuffix("/file"))
     download.fetch(tmp_path / "file", sha256=SHA256, sources=["http://upstream.invalid/file"], pauses=())
+    assert source.asked == [None]
+
+
+def test_what_several_fetch_at_the_same_time_is_fetched_once(source: Source, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        started = [pool.submit(fetch, tmp_path / "file", source) for _ in range(4)]
+    assert sorted(each.result() for each in started) == [False, False, False, True]
     assert source.asked == [None]
