@@ -63,8 +63,7 @@ def delete(directory: Path) -> None:
 def clear(home: Path) -> None:
     """Delete what a killed deletion has left."""
     for grave in home.glob(f"{GRAVE}*"):
-        if not grave.is_symlink():
-            shutil.rmtree(grave, ignore_errors=True)  # what could not be deleted then need not be possible now
+        shutil.rmtree(grave, ignore_errors=True)  # no links; what could not be deleted need not be possible now
 
 
 def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
