@@ -19,7 +19,7 @@ EXAMPLE = 'give settings with their values, such as GRID="lr=0.05,0.1 network=co
 
 @dataclass(frozen=True)
 class Point:
-    """One training of the grid: what it is called, its flags, all its settings, and the run that it has, if any."""
+    """One training of the grid: what it is called, all its settings, also as flags, and the run that it has, if any."""
 
     name: str
     words: list[str]
@@ -46,7 +46,8 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
         own = [_flag(kind, name, value) for name, value in chosen]
         settings = flags.parse(kind, [*words, *own], program="make sweep", about="Settings of the training.")
         told = json.loads(json.dumps(asdict(settings)))
-        point = Point(" ".join(f"{name}={value}" for name, value in chosen), own, told)
+        every = [_flag(kind, name, str(value)) for name, value in told.items()]  # so that no default is another there
+        point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told)
         if twin := next((each for each in found if each.settings == told), None):
             raise Refusal(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
         found.append(point)
@@ -86,6 +87,6 @@ def _digest(name: str) -> str:
 def _flag(kind: type[Any], name: str, value: str) -> str:
     """The flag that sets it; what is no setting is refused when it is parsed."""
     flag = name.replace("_", "-")
-    if get_type_hints(kind).get(name) is bool and value in {"true", "false"}:
-        return f"--{flag}" if value == "true" else f"--no-{flag}"
+    if get_type_hints(kind).get(name) is bool and value.lower() in {"true", "false"}:
+        return f"--{flag}" if value.lower() == "true" else f"--no-{flag}"
     return f"--{flag}={value}"

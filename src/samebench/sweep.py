@@ -41,14 +41,15 @@ class Asked:
 class Job:
     """A training in a process of its own, whose lines are passed on under its point's name."""
 
-    def __init__(self, point: Point, words: Sequence[str], *, share: int) -> None:
+    def __init__(self, point: Point, training: str, *, share: int) -> None:
         """Start it on so many cores."""
         self.point = point
         self.last = ""
         own = {name: value for name, value in os.environ.items() if name not in JOB}
+        resume = ["--resume", str(point.run.directory)] if point.run else []
         # In a group of its own, as a Ctrl-C of the terminal's beside ours would be its second, and end it at once.
         self._process = subprocess.Popen(
-            [*words, *point.words, *(["--resume", str(point.run.directory)] if point.run else [])],
+            [sys.executable, "-m", training, *point.words, *resume],
             env=own | {cores.SHARE: str(share)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -85,7 +86,7 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
-def train(points: Iterable[Point], words: Sequence[str], *, jobs: int) -> tuple[dict[str, str], bool]:
+def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[str, str], bool]:
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
     share = max(1, cores.allowed() // max(1, min(jobs, len(waiting))))
@@ -96,7 +97,7 @@ def train(points: Iterable[Point], words: Sequence[str], *, jobs: int) -> tuple[
                 if job.code():
                     failed[job.point.name] = f"exit code {job.code()}: {job.last}"
             while waiting and len(active) < jobs:
-                active.append(Job(waiting.pop(0), words, share=share))
+                active.append(Job(waiting.pop(0), training, share=share))
             time.sleep(0.05)
     return failed, bool(waiting or active)
 
@@ -142,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
     before = records.find()
     planned = plan(asked, words, before)
     todo = [point for point in planned if point.state in {"", "interrupted"}]
-    failed, stopped = train(todo, [sys.executable, "-m", asked.training, *words], jobs=asked.jobs)
+    failed, stopped = train(todo, asked.training, jobs=asked.jobs)
     failed |= {
         point.name: f"{point.run.directory} is in progress in another process"
         for point in planned
