@@ -129,7 +129,7 @@ def plan(asked: Asked, words: Sequence[str], found: Sequence[Record]) -> list[Po
     count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
     busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
     todo = f"{count['done']} done, {busy}{count['interrupted']} to resume, {count['']} to train"
-    say(f"{len(planned)} points: {todo}")
+    say(f"points: {len(planned)}; {todo}")
     return planned
 
 
