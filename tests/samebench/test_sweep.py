@@ -162,15 +162,16 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_takes_up(tmp_path: Path) -> N
     assert (after["run"], after["state"], len(after["resumed"])) == (before["run"], "done", 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_passed_on_once_and_nothing_more_is_started(kiln: Path, number: signal.Signals) -> None:
-    process = start(*words("seed=2,3,4", training="kiln", jobs=2), at=kiln)
+    process = start(*words("seed=2,3,4", training="kiln", jobs=2), at=kiln, before=["setsid"])
     wait_for(kiln / "--seed=2", kiln / "--seed=3")
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 4
     assert sorted(line for line in out.splitlines() if "stopped" in line) == ["seed=2 | stopped", "seed=3 | stopped"]
     assert "seed=4 |" not in out
+    assert "KeyboardInterrupt" not in out
 
 
 def wait_for(*paths: Path) -> None:
