@@ -3,7 +3,8 @@
 One resolution serves all: what both workspaces share goes to `requirements.lock`, what only CUDA needs to
 `docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart. What the
 server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions;
-`tests/beside.lock` is what the tests and benchmarks of it put on top of the workspace.
+`tests/beside.lock` is what the tests and benchmarks of it put on top of the workspace. `src/samebench/versions.lock` is
+DVC's, which shares nothing with any of them.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
-SERVE, BESIDE = "docker/serve.lock", "tests/beside.lock"
+SERVE, BESIDE, VERSIONS = "docker/serve.lock", "tests/beside.lock", "src/samebench/versions.lock"
+WORKSPACE = (SHARED, GPU, BESIDE)  # what these pin stays, for all of them together
 
 # uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
 PLATFORMS = {
@@ -56,8 +58,10 @@ def parse(lock: str) -> list[Pin]:
     return [(name[0], tuple(sorted(hashes))) for name, hashes in found if name]
 
 
-def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins) -> Pins:
-    """Every package that `requirements` need on `platform`: as in `bound`, else as it is locked, else the newest.
+def resolve(
+    platform: str, *, python: str, requirements: list[str], bound: Pins, known: tuple[str, ...] = WORKSPACE
+) -> Pins:
+    """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
 
     Raises:
         ValueError: there is no solution, or the package index does not answer; with uv's own words.
@@ -65,7 +69,7 @@ def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins)
     with tempfile.TemporaryDirectory() as directory:
         asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
         asked.write_text("\n".join(requirements))
-        found.write_text("\n".join(locked()))  # uv prefers what stands in its output already
+        found.write_text("\n".join(locked(known)))  # uv prefers what stands in its output already
         bounds.write_text("\n".join(pin for pin, _ in bound.values()))
         command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
         command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
@@ -78,12 +82,12 @@ def resolve(platform: str, *, python: str, requirements: list[str], bound: Pins)
         return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(found.read_text())}
 
 
-def locked() -> list[str]:
-    """The pins of the locks, as long as they were written for today's cut-off date: moving it takes newer versions.
+def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
+    """The pins of these locks, as long as they were written for today's cut-off date: moving it takes newer versions.
 
     So a package that is added changes no other, and a mirror that lags behind changes none.
     """
-    texts = [(ROOT / name).read_text() for name in (SHARED, GPU, BESIDE) if (ROOT / name).is_file()]
+    texts = [(ROOT / name).read_text() for name in names if (ROOT / name).is_file()]
     current = [text for text in texts if text.splitlines()[0].endswith(as_of())]
     return [pin.replace("===", "==") for text in current for pin, _ in parse(text)]
 
@@ -91,6 +95,24 @@ def locked() -> list[str]:
 def as_of() -> str:
     """What ends a lock's first line."""
     return f"as of {declared()[3]}"
+
+
+def everywhere(
+    requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
+) -> tuple[dict[str, Pins], Pins]:
+    """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
+    on: dict[str, Pins] = {}
+    bound: Pins = {}
+    for platform in PLATFORMS:
+        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, known=known)
+        bound = on[platform] | bound
+    return on, bound
+
+
+def where(name: str, on: dict[str, Pins]) -> str:
+    """The marker of the platforms that have this package; none where all have it."""
+    platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform]]
+    return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
 
 
 def on_linux(requirements: list[str], *, python: str, bound: Pins) -> Pins:
@@ -155,27 +177,21 @@ def lock() -> None:
         ValueError: see `resolve` and `cpu_build`; no lock is changed then.
     """
     python, requirements, groups, _ = declared()
-    on: dict[str, Pins] = {}
-    bound: Pins = {}
-    for platform in PLATFORMS:
-        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound)
-        bound = on[platform] | bound
+    on, bound = everywhere(requirements, python=python)
     plain = [requirement for requirement in requirements if not requirement.startswith("torch==")]
     without_torch = resolve(LINUX, python=python, requirements=plain, bound=bound)
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
     shared = set(without_torch) | set(on[MAC]) - {"torch"}
     serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
+    apart_on, apart = everywhere(groups["versions"], python=python, known=(VERSIONS,))
     cpu = cpu_build(on[LINUX]["torch"][0], python=python)
     # Three equals signs: two would let a wheelhouse's CPU build (2.13.0+cpu) pass for the plain one.
     torch = on[LINUX]["torch"] = on[LINUX]["torch"][0].replace("==", "==="), on[LINUX]["torch"][1]
 
-    def where(name: str) -> str:
-        platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform]]
-        return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
-
-    write(SHARED, [(bound[name], where(name)) for name in shared])
+    write(SHARED, [(bound[name], where(name, on)) for name in shared])
     write(SERVE, [(bound[name], "") for name in serve])
     write(BESIDE, [(pin, "") for name, pin in beside.items() if name not in bound])
+    write(VERSIONS, [(pin, where(name, apart_on)) for name, pin in apart.items()])
     write(GPU, [(pin, "") for name, pin in on[LINUX].items() if name not in shared])
     write(CPU, [(cpu, "sys_platform == 'linux'"), (torch, "sys_platform == 'darwin'")])
 

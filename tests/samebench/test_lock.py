@@ -10,7 +10,7 @@ import pytest
 
 from samebench import lock
 
-LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE]
+LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS]
 
 
 @pytest.fixture
@@ -63,6 +63,13 @@ def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
     (asked,) = [requirement for requirement in lock.declared()[1] if requirement.startswith("torch==")]
     pins = {pin for name in LOCKS[1:3] for pin, _ in lock.parse((lock.ROOT / name).read_text()) if "torch" in pin}
     assert pins == {f"{asked}+cpu", asked.replace("==", "===")}
+
+
+def test_dvc_keeps_the_versions_of_its_own_lock_and_asks_the_workspace_for_none() -> None:
+    own = {pin for pin, _ in lock.parse((lock.ROOT / lock.VERSIONS).read_text())}
+    assert set(lock.locked((lock.VERSIONS,))) == own
+    assert {pin.split("=")[0] for pin in own} >= set(lock.declared()[2]["versions"])
+    assert not {pin.split("=")[0] for pin in lock.locked()} & {"dvc", "dvc-ssh"}
 
 
 def test_what_is_locked_stays_until_the_cut_off_date_moves(monkeypatch: pytest.MonkeyPatch) -> None:
