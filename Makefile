@@ -5,6 +5,9 @@
 #   make train DATA=/some/where               data files that are already there
 #   make data-import FROM=photos NAME=shoes   a folder of pictures with one sub-folder a class, or a .csv, as a data set
 #   make train DATASET=shoes                  that data set, of any target that takes data
+#   make data DATASET=shoes                   another set of data/, in the version that the checkout names
+#   make data-push DATA_REMOTE=ssh://me@host/data   the team's remote for once; else the one of .dvc/config (docs/data.md)
+#   make data-diff A=HEAD~1 B=HEAD JSON=1     between two revisions of git (B: what is in data/)
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
 #   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
@@ -30,7 +33,9 @@
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 
+A ?=
 ARGS ?=
+B ?=
 DATA ?=
 DATASET ?=
 FILTER ?=
@@ -46,7 +51,7 @@ RUNS ?=
 SORT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-push data-diff shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -132,11 +137,20 @@ doctor: ## is this machine, and what is installed, as it must be: ok, or what is
 fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment
 
-data: ## fetch the data set, or verify what is there
-	@$(BENCH) python -m apparel.data $(if $(SET),"$(SET)") $(ARGS)
+data: ## have the data in the version of this checkout, or verify DATA=
+	@$(BENCH) python -m apparel.data $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
 
 data-import: ## your own pictures as a data set: make data-import FROM=photos NAME=shoes
 	@$(BENCH) python -m apparel.intake --source "$(FROM)" --name "$(NAME)" $(ARGS)
+
+data-add: ## make what is in data/ the version of this checkout
+	@$(BENCH) python -m samebench.versions add $(if $(DATASET),"$(DATASET)")
+
+data-push: ## carry this version of the data to the team's remote
+	@$(BENCH) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")
+
+data-diff: ## what has changed between two versions: make data-diff A=HEAD~1
+	@$(BENCH) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(filter-out 0,$(JSON)),--json) "$(A)" $(if $(B),"$(B)")
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

@@ -1,7 +1,7 @@
 """A data set as whole tensors, by reference: hashes in git, bytes outside it.
 
-python -m apparel.data [DIRECTORY]    makes sure that the four files of Fashion-MNIST are there
-python -m apparel.data NAME           verifies a data set of one's own
+python -m apparel.data [DIRECTORY]    has the four files of Fashion-MNIST, or verifies those in there
+python -m apparel.data --dataset NAME the same for a set of data/, in the version that the checkout names
 """
 
 import gzip
@@ -11,7 +11,7 @@ import math
 import struct
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +24,22 @@ from apparel import dataset
 from apparel.model import Preprocessing
 from apparel.randomness import order, uniform
 from apparel.serve.picture import GARMENTS, Preparation
-from samebench import command, debian, download
+from samebench import command, debian, delivery, download, versions
 from samebench.command import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTING = ROOT / "data/fashion-mnist.sha256"
-HOME = ROOT / "data/fashion-mnist"
+NAME = "fashion-mnist"
+LISTING = ROOT / f"data/{NAME}.sha256"
+HOME = ROOT / f"data/{NAME}"
 UPSTREAM = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 PACKAGE = "dataset-fashion-mnist"
+# What these two have; a team's later version has other bytes.
+PUBLISHED = {
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+}
 
 # Xiao, Rasul and Vollgraf, Fashion-MNIST (2017), table 1.
 LABELS = (
@@ -138,11 +146,13 @@ def load(name: str) -> Data:
     if name == "synthetic":
         return synthetic(0)
     if dataset.is_own(name):
+        dataset.finish(name)
+        provide(name, root=dataset.HOME.parent)
         return own(dataset.read(name))
     folder = Path(name)
     if name == "fashion-mnist":
         folder = HOME
-        provide(HOME)
+        provide()
     elif not folder.is_dir():
         raise Refusal(f"{name}: neither a data set, there is no data/{name}.sha256, nor a directory; see docs/data.md")
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
@@ -172,7 +182,7 @@ def _split(contents: dict[str, bytes], part: str) -> Split:
 
 def listing(path: Path = LISTING) -> dict[str, str]:
     """The four file names and the SHA-256 of each, as `sha256sum` lists them."""
-    return {name: sha256 for sha256, name in (line.split() for line in path.read_text().splitlines())}
+    return versions.listed(path.read_text())
 
 
 def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
@@ -228,25 +238,25 @@ def _noisy(templates: Tensor, count: int, *, seed: int, epoch: int) -> Split:
     return Split((255 * (0.6 * templates[labels] + 0.4 * noise)).to(torch.uint8), labels)
 
 
-def provide(folder: Path = HOME) -> bool:
-    """Make sure that the four files are in `folder`; tell whether anything had to be fetched.
+def provide(name: str = NAME, *, root: Path | None = None) -> bool:
+    """Have the set `name` in data/, in the version that the checkout names; tell whether anything had to be done.
 
-    Upstream is asked first, then Debian's package by name. Raises Refusal for a file with other bytes.
+    The cache is asked first, then the team's remote; for what was published upstream, then Debian's package by name.
+    Raises Refusal and Lacking as `delivery.bring` does.
     """
-    missing = {name: sha256 for name, sha256 in listing().items() if not _have(folder / name, sha256)}
+    root = root or ROOT
+    version = versions.recorded(name, root=root)
+    return delivery.bring(version, root / "data" / name, root=root, public=_published if name == NAME else None)
+
+
+def _published(folder: Path, missing: Mapping[str, str]) -> None:
+    ours = {name: sha256 for name, sha256 in missing.items() if sha256 in PUBLISHED}
     try:
-        for name, sha256 in missing.items():
+        for name, sha256 in ours.items():
             download.fetch(folder / name, sha256=sha256, sources=[f"{UPSTREAM}/{name}.gz"])
     except (download.Unreachable, Refusal) as reason:
         print(f"{reason}\ntaking Debian's package {PACKAGE} instead", flush=True)
-        _from_debian(folder, {name: sha256 for name, sha256 in missing.items() if not (folder / name).exists()})
-    return bool(missing)
-
-
-def _have(path: Path, sha256: str) -> bool:
-    if path.exists():
-        download.check(path, sha256=sha256)
-    return path.exists()
+        _from_debian(folder, {name: sha256 for name, sha256 in ours.items() if not (folder / name).exists()})
 
 
 def _from_debian(folder: Path, missing: dict[str, str]) -> None:
@@ -258,18 +268,18 @@ def _from_debian(folder: Path, missing: dict[str, str]) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Provide the data in the directory given, or verify it there and write nothing."""
-    if len(argv) > 1 or any(word.startswith("-") for word in argv):
-        raise Refusal(f"unknown words {' '.join(argv)}; usage: python -m apparel.data [DIRECTORY]")
-    if argv:
-        known = load(argv[0])
-        whole = "the four Fashion-MNIST files are whole"
-        if dataset.is_own(argv[0]):
-            whole = f"whole, {len(known.labels)} categories, version {known.version[:12]}"
-        print(f"{argv[0]}: {whole}")
-        return
-    fetched = provide()
-    print(f"{HOME.relative_to(ROOT)}: {'fetched' if fetched else 'already there'}, four files, all hashes right")
+    """Provide the set that is named, or verify it in the directory given and write nothing there."""
+    match argv:
+        case [] | ["--dataset", _]:
+            name = argv[1] if argv else NAME
+            done = "brought" if provide(name) else "already there"
+            print(f"data/{name}: {done}, {len(versions.recorded(name, root=ROOT).listing)} files, all hashes right")
+        case [directory] if not directory.startswith("-"):
+            known = load(directory)
+            print(f"{directory}: whole, {len(known.labels)} categories, version {known.version[:12]}")
+        case _:
+            usage = "python -m apparel.data [DIRECTORY | --dataset NAME]"
+            raise Refusal(f"unknown words {' '.join(argv)}; usage: {usage}")
 
 
 if __name__ == "__main__":

@@ -151,6 +151,13 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
         _finish(name, home)
 
 
+def finish(name: str, *, home: Path | None = None) -> None:
+    """Finish what an import that was killed has left valid."""
+    home = home or HOME
+    with _alone(home):
+        _finish(name, home)
+
+
 def _finish(name: str, home: Path) -> None:
     """Put what is valid into its place, where it has not come to it."""
     valid = _valid(name, home)

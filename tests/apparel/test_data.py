@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from apparel import data
 from apparel.randomness import order
 from samebench import debian, download
-from samebench.command import Refusal
+from samebench.command import Lacking, Refusal
 from tests.commands import call
 
 NAMES = (
@@ -36,9 +37,13 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         size = count * 784 if "images" in name else count
         (folder / name).write_bytes(idx(shape, bytes(place % 10 for place in range(size))))
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in NAMES]
-    (tmp_path / "listing").write_text("".join(lines))
-    listed = data.listing(tmp_path / "listing")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/fashion-mnist.sha256").write_text("".join(lines))
+    listed = data.listing(tmp_path / "data/fashion-mnist.sha256")
     monkeypatch.setattr(data, "listing", lambda: listed)
+    monkeypatch.setattr(data, "PUBLISHED", set(listed.values()))
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(data, "HOME", tmp_path / "data/fashion-mnist")
     return folder
 
 
@@ -133,9 +138,8 @@ def test_the_default_set_is_fetched_by_whoever_loads_it(
     for name in NAMES:
         (upstream / f"{name}.gz").write_bytes(gzip.compress((small / name).read_bytes()))
     monkeypatch.setattr(data, "UPSTREAM", upstream.as_uri())
-    monkeypatch.setattr(data, "HOME", tmp_path / "home")
     assert data.load("fashion-mnist").version == data.load(str(small)).version
-    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == list(NAMES)
+    assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
 
 
 class Offline:
@@ -166,19 +170,28 @@ def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_a
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
     monkeypatch.setattr(debian, "extract", extract)
-    home = tmp_path / "home"
-    assert data.provide(home) is True
-    assert sorted(path.name for path in home.iterdir()) == list(NAMES)
-    assert data.load(str(home)).version == data.load(str(small)).version
-    assert data.provide(home) is False
+    assert data.provide() is True
+    assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
+    assert data.load(str(data.HOME)).version == data.load(str(small)).version
+    assert data.provide() is False
     assert offline.asked == 1
 
 
 def test_a_tampered_file_at_home_is_refused_and_not_overwritten(small: Path) -> None:
-    (small / NAMES[3]).write_bytes(b"mine")
+    shutil.copytree(small, data.HOME)
+    (data.HOME / NAMES[3]).write_bytes(b"mine")
     with pytest.raises(Refusal, match=f"{NAMES[3]}: expected sha256 .*, got .*delete it"):
-        data.provide(small)
-    assert (small / NAMES[3]).read_bytes() == b"mine"
+        data.provide()
+    assert (data.HOME / NAMES[3]).read_bytes() == b"mine"
+
+
+def test_nobody_is_asked_for_a_version_that_was_never_published(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = Offline()
+    monkeypatch.setattr(download, "fetch", offline)
+    monkeypatch.setattr(data, "PUBLISHED", set())
+    with pytest.raises(Lacking, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
+        data.provide()
+    assert offline.asked == 0
 
 
 def test_a_directory_that_lacks_the_files_is_refused_in_one_line_and_not_written_to(tmp_path: Path) -> None:

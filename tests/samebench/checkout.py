@@ -18,6 +18,7 @@ INHERITED |= {
     "ARGS",
     "DATA",
     "DATASET",
+    "DATA_REMOTE",
     "FAST",
     "FROM",
     "NAME",
@@ -58,7 +59,7 @@ def copy_checkout(to: Path) -> Path:
     for name in ("docker", "notebooks", "src"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     (to / "data").mkdir()
-    for reference in (ROOT / "data").glob("*.sha256"):
+    for reference in [*(ROOT / "data").glob("*.sha256"), *(ROOT / "data").glob("*.dvc")]:
         shutil.copy(reference, to / "data")
     return to
 

@@ -1,0 +1,178 @@
+"""Versions of sets of files: git keeps what they are, DVC carries their bytes.
+
+python -m samebench.versions add [NAME…]     records what is in data/NAME as its version
+python -m samebench.versions push [NAME…]    carries the recorded version to the team's remote
+
+Without a name, every set of data/ that is there. The listing data/NAME.sha256 says what a version is, the pointer
+data/NAME.dvc where DVC finds it.
+"""
+
+import argparse
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from samebench import command, dvc, files
+from samebench.cache import Cache
+from samebench.command import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Version:
+    """What git keeps of a version: the files and the SHA-256 of each, and DVC's pointer, "" where there is none."""
+
+    name: str
+    listing: Mapping[str, str]
+    pointer: str = ""
+
+
+def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
+    """The version of the set `name` that the checkout names, or that a revision of git does.
+
+    Raises Refusal where there is no such set or no such revision.
+    """
+    listing, pointer = (_text(f"data/{name}.{kind}", revision, root) for kind in ("sha256", "dvc"))
+    if listing is None:
+        known = sorted(path.stem for path in (root / "data").glob("*.sha256"))
+        where = f" in {revision}" if revision else f"; known are {', '.join(known) or 'none'}"
+        raise Refusal(f"data/{name}.sha256: not there{where}")
+    return Version(name, listed(listing), pointer or "")
+
+
+def _text(path: str, revision: str, root: Path) -> str | None:
+    if not revision:
+        return (root / path).read_text() if (root / path).is_file() else None
+    if git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", root=root) is None:
+        raise Refusal(f"{revision}: no revision that git knows here; give a commit, a branch or a tag")
+    return git("show", f"{revision}:./{path}", root=root)
+
+
+def git(*words: str, root: Path) -> str | None:
+    """What git says, None where it says no or is not there."""
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def listed(text: str) -> dict[str, str]:
+    """The file names and the SHA-256 of each, as `sha256sum` lists them."""
+    return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in text.splitlines())}
+
+
+def wrong(version: Version, folder: Path) -> dict[str, str]:
+    """The files that are missing in `folder` or have other bytes, and their SHA-256."""
+    return {
+        name: sha256
+        for name, sha256 in version.listing.items()
+        if not (folder / name).is_file() or files.digest(folder / name) != sha256
+    }
+
+
+def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
+    """Of each of these files of a version the object in the cache, where it is there.
+
+    Raises Refusal where the listing and the pointer are not of one version.
+    """
+    tree = store.tree(version.pointer)
+    if tree and (lost := names - tree.keys()):
+        raise contradiction(version, min(lost))
+    found = {name: path for name in names if name in tree and (path := store.whole(tree[name]))}
+    for name, path in found.items():
+        if files.digest(path) != version.listing[name]:
+            raise contradiction(version, name)
+    return found
+
+
+def contradiction(version: Version, name: str) -> Refusal:
+    """What to say where listing and pointer tell of different bytes in the file `name`."""
+    both = f"data/{version.name}.sha256 and data/{version.name}.dvc"
+    remedy = f"where the data is right: make data-add DATASET={version.name}, and commit both"
+    return Refusal(f"{both}: not of one version, they tell of different bytes in {name}; {remedy}")
+
+
+def add(name: str, *, root: Path = ROOT) -> bool:
+    """Record what is in data/NAME as the version of the set; tell whether it is another one than before.
+
+    Raises Refusal where there is nothing to record.
+    """
+    folder = root / "data" / name
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
+    if not names:
+        raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")
+    known = dvc.settings(root)
+    with dvc.work(root) as work:
+        pointer = dvc.add(folder, names, known, work)
+    store = Cache(known.cache, known.shared)
+    # Of what is in the cache now, whatever has happened in the folder meanwhile.
+    tree = store.tree(pointer)
+    listing = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
+    changed = False
+    for kind, text in (("dvc", pointer), ("sha256", listing)):
+        path = root / f"data/{name}.{kind}"
+        if not path.is_file() or path.read_text() != text:
+            files.write(path, text.encode())
+            changed = True
+    return changed
+
+
+def _versioned(path: Path, folder: Path) -> bool:
+    """Neither hidden nor what a cut download leaves."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and path.suffix not in {".part", ".unpacked"}
+
+
+def push(name: str, *, root: Path = ROOT) -> str:
+    """Carry the recorded version to the remote, whose address is returned.
+
+    Raises Refusal where there is no remote or the version is not here; Lacking where the remote does not take it.
+    """
+    version, known = recorded(name, root=root), dvc.settings(root)
+    if not version.pointer:
+        raise Refusal(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
+    if not known.url:
+        raise Refusal("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
+    with dvc.work(root) as work:
+        _have_in_cache(version, root / "data" / name, known, work)
+        dvc.carry("push", version.pointer, known, work)
+    return known.url
+
+
+def _have_in_cache(version: Version, folder: Path, known: dvc.Settings, work: Path) -> None:
+    """Data that was published has come without DVC, and so may be in the folder alone."""
+    names = set(version.listing)
+    store = Cache(known.cache, known.shared)
+    if objects(version, names, store).keys() == names:
+        return
+    if wrong(version, folder):
+        raise Refusal(f"data/{version.name}: the recorded version is not here; first make data DATASET={version.name}")
+    dvc.add(folder, sorted(names), known, work)
+    if objects(version, names, store).keys() != names:
+        raise contradiction(version, min(names))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Record or carry away the sets named, or all that are there."""
+    parser = argparse.ArgumentParser(prog="versions", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=["add", "push"])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a set of data/")
+    asked = parser.parse_args(argv)
+    there = sorted(path.stem for path in (ROOT / "data").glob("*.sha256") if any(path.with_suffix("").glob("*")))
+    for name in asked.names or there:
+        if asked.verb == "push":
+            print(f"data/{name}: on {push(name)}")
+        elif add(name):
+            print(
+                f"data/{name}: a new version, in the cache of this checkout alone; keep it and give it to the others:"
+            )
+            print(f"git add data/{name}.sha256 data/{name}.dvc && git commit && make data-push DATASET={name}")
+        else:
+            print(f"data/{name}: as recorded")
+
+
+if __name__ == "__main__":
+    command.run(main)
