@@ -246,10 +246,11 @@ def provide(name: str = NAME, *, root: Path | None = None) -> bool:
     """
     root = root or ROOT
     version = versions.recorded(name, root=root)
-    return delivery.bring(version, root / "data" / name, root=root, public=_published if name == NAME else None)
+    return delivery.bring(version, root / "data" / name, root=root, public=published if name == NAME else None)
 
 
-def _published(folder: Path, missing: Mapping[str, str]) -> None:
+def published(folder: Path, missing: Mapping[str, str]) -> None:
+    """What upstream or Debian has of these files, into a folder: none of a version that was never published."""
     ours = {name: sha256 for name, sha256 in missing.items() if sha256 in PUBLISHED}
     try:
         for name, sha256 in ours.items():

@@ -4,6 +4,7 @@ Bytes that are saved nowhere else are never overwritten, and every file is whole
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
         except (Refusal, Lacking) as reason:
             if not public:
                 raise
-            print(f"{reason}\ntaking it from where it was published instead", flush=True)
+            print(f"{reason}\ntaking it from where it was published instead", file=sys.stderr, flush=True)
         if public and (missing := versions.wrong(version, folder)):
             for name in missing:
                 _set_aside(folder / name, store, remove=True)

@@ -27,8 +27,9 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA FROM INIT RUN WITH NOTE PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
-# CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it.
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA DATA_REMOTE FROM INIT RUN WITH NOTE PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
+# CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it;
+# and what .dvc/config says of where versions of the data are.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
@@ -358,6 +359,22 @@ run_in_image() {
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
+    # DVC is installed in there, when it is first needed.
+    [ -z "$WHEELHOUSE" ] || set -- --mount "type=bind,\"source=$(absolute "$WHEELHOUSE")\",target=/tmp/wheelhouse,readonly" --env WHEELHOUSE=/tmp/wheelhouse "$@"
+    [ -z "${DATA_REMOTE:-}" ] || set -- --env DATA_REMOTE "$@"
+    check_remote
+    while read -r place; do
+        [ ! -d "$place" ] || set -- --mount "type=bind,\"source=$place\",\"target=$place\"" "$@"
+    done <<END
+$(kept_at)
+END
+    # A server has no business there. The agent rather than the keys: what is in there can use it, and can't carry it away.
+    if [ -z "$service" ] && grep -qs ssh:// .dvc/config .dvc/config.local - <<END; then
+${DATA_REMOTE:-}
+END
+        [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"
+        [ ! -f "${HOME:-}/.ssh/known_hosts" ] || set -- --mount "type=bind,\"source=$HOME/.ssh/known_hosts\",target=/tmp/.ssh/known_hosts,readonly" "$@"
+    fi
     for variable in DATA FROM INIT RUN WITH; do
         eval "value=\${$variable:-}"
         # A table names files that lie beside it.
@@ -385,6 +402,21 @@ run_in_image() {
     [ -z "$service" ] || serve "$@"
     [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
     stay_with "$RUNTIME" run --rm --interactive "$@"
+}
+
+# The folders in which versions of the data are kept: a cache or a remote, by absolute paths.
+kept_at() {
+    { printf '%s\n' "${DATA_REMOTE:-}" && sed -n -e 's/^ *url *= *//p' -e 's/^ *dir *= *//p' .dvc/config .dvc/config.local 2>/dev/null; } | grep ^/ | sort -u
+}
+
+check_remote() {
+    case ${DATA_REMOTE:-} in
+    '' | *://*) ;;
+    *)
+        [ -d "$DATA_REMOTE" ] || fail 2 "DATA_REMOTE=$DATA_REMOTE: no such directory; make it first, or give ssh://user@host/path"
+        case $DATA_REMOTE in /*) ;; *) stays_in DATA_REMOTE "$DATA_REMOTE" ;; esac
+        ;;
+    esac
 }
 
 # Has COMMAND make the artifact, in the runtime that was chosen; its last line begins with the artifact's folder.

@@ -1,0 +1,211 @@
+"""What has changed between two versions of a data set: how many images of each category.
+
+python -m apparel.difference A [B] [--dataset NAME] [--json]    A and B are revisions of git; B is what lies in data/
+
+An image is known by its content, whatever its place. What is left over is known by its name, or by its place in an idx
+file, and has changed if the other version has that too; the rest was added or removed.
+"""
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from apparel import data
+from samebench import command, delivery, sealed, versions
+from samebench.command import Refusal
+
+PARTS = ("training", "validation", "test")  # as a sealed set numbers them
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a version: its content's SHA-256, its category, its part, and its name or place."""
+
+    content: str
+    label: str
+    part: str
+    name: str
+
+
+@dataclass
+class Change:
+    """What has happened to the images of one category; `a` and `b` are how many there are."""
+
+    a: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0  # other content under the same name
+    relabelled_to: int = 0  # came from another category
+    relabelled_from: int = 0  # went to another one
+    moved: int = 0  # to another part, training to test for example
+    b: int = 0
+
+
+def difference(a: Iterable[Image], b: Iterable[Image]) -> dict[str, Change]:
+    """What has changed from one version to the other, by category.
+
+    In each row a + added - removed + relabelled_to - relabelled_from = b.
+    """
+    before, after = list(a), list(b)
+    changes: defaultdict[str, Change] = defaultdict(Change)
+    for image in before:
+        changes[image.label].a += 1
+    for image in after:
+        changes[image.label].b += 1
+    # From the surest likeness to the faintest, so that one image's fate doesn't hang on the order of the others.
+    likenesses: list[Callable[[Image], Hashable]] = [
+        lambda image: image,
+        lambda image: (image.content, image.label, image.part),
+        lambda image: (image.content, image.label),
+        lambda image: (image.content, image.part, image.name),
+        lambda image: image.content,
+        lambda image: (image.part, image.name, image.label),
+        lambda image: (image.part, image.name),
+    ]
+    for likeness in likenesses:
+        pairs, before, after = _pair(before, after, likeness)
+        for old, new in pairs:
+            _note(changes, old, new)
+    for image in before:
+        changes[image.label].removed += 1
+    for image in after:
+        changes[image.label].added += 1
+    return dict(changes)
+
+
+def _pair(
+    before: list[Image], after: list[Image], likeness: Callable[[Image], Hashable]
+) -> tuple[list[tuple[Image, Image]], list[Image], list[Image]]:
+    """Pairs of images that are alike, and what is left of either version."""
+    waiting: defaultdict[Hashable, list[Image]] = defaultdict(list)
+    for image in reversed(before):
+        waiting[likeness(image)].append(image)
+    pairs, left = [], []
+    for image in after:
+        if alike := waiting.get(likeness(image)):
+            pairs.append((alike.pop(), image))
+        else:
+            left.append(image)
+    return pairs, [image for images in waiting.values() for image in reversed(images)], left
+
+
+def _note(changes: defaultdict[str, Change], old: Image, new: Image) -> None:
+    changes[new.label].changed += old.content != new.content
+    changes[new.label].moved += old.part != new.part
+    changes[new.label].relabelled_to += old.label != new.label
+    changes[old.label].relabelled_from += old.label != new.label
+
+
+# ---- reading ----
+
+
+def images(folder: Path) -> list[Image]:
+    """Every image of a version in `folder`, in either form: a sealed file of its own, or four idx files.
+
+    Raises Refusal where it is neither, or damaged.
+    """
+    if (path := folder / "dataset.safetensors").is_file():
+        tensors, facts = sealed.unpack(path, "dataset")
+        parts = [PARTS[number] for number in tensors["parts"].tolist()]
+        return _images(tensors["images"], tensors["labels"], facts["labels"], parts, facts["names"])
+    return [image for part in ("train", "t10k") for image in _of_idx(folder, part)]
+
+
+def _of_idx(folder: Path, part: str) -> list[Image]:
+    paths = [folder / f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    for path in paths:
+        if not path.is_file():
+            raise Refusal(f"{path}: not there; make data DATASET={folder.name} first")
+    pixels, labels = (data.read_idx(path.read_bytes()) for path in paths)
+    if len(pixels) != len(labels) or bool((labels >= len(data.LABELS)).any()):
+        raise Refusal(
+            f"{folder}: {len(pixels)} images and {len(labels)} labels in the part {part}; mend one of the files"
+        )
+    places = [str(place) for place in range(len(labels))]
+    return _images(pixels, labels, data.LABELS, ["training" if part == "train" else "test"] * len(labels), places)
+
+
+def _images(
+    pixels: Tensor, labels: Tensor, known: Sequence[str], parts: Sequence[str], names: Sequence[str]
+) -> list[Image]:
+    shape = str(tuple(pixels.shape[1:])).encode()
+    contents = [hashlib.sha256(shape + one.tobytes()).hexdigest() for one in pixels.numpy()]
+    return [Image(*each) for each in zip(contents, (known[n] for n in labels.tolist()), parts, names, strict=True)]
+
+
+def of_revision(revision: str, name: str) -> list[Image]:
+    """Every image of the set `name` as a revision of git names it, brought to a folder that is thrown away."""
+    version = versions.recorded(name, revision=revision, root=data.ROOT)
+    folder = data.ROOT / "data" / name
+    if (data.ROOT / f"data/{name}.sha256").is_file() and not versions.wrong(version, folder):
+        return images(folder)
+    with tempfile.TemporaryDirectory(prefix="samebench-") as temporary:
+        place = Path(temporary, name)
+        delivery.bring(version, place, root=data.ROOT, public=data.published if name == data.NAME else None)
+        return images(place)
+
+
+# ---- telling ----
+
+COLUMNS = ("added", "removed", "changed", "relabelled to", "relabelled from", "moved")
+
+
+def table(changes: dict[str, Change], a: str, b: str) -> str:
+    """A row for each category and one for all of them."""
+    total = _total(changes)
+    width = max(len(label) for label in [*changes, "all"])
+    head = ["in A", *COLUMNS, "in B"]
+    rows = [
+        [label, *(f"{value:,}" for value in _values(change))] for label, change in [*changes.items(), ("all", total)]
+    ]
+    lines = [f"A is {a}, B is {b}", f"{'':{width}}  {'  '.join(head)}"]
+    for label, *values in rows:
+        cells = [f"{value:>{max(len(title), 4)}}" for title, value in zip(head, values, strict=True)]
+        lines.append(f"{label:{width}}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
+def _values(change: Change) -> list[int]:
+    return [getattr(change, each.name) for each in fields(change)]
+
+
+def _total(changes: dict[str, Change]) -> Change:
+    return Change(*(sum(values) for values in zip(*map(_values, changes.values()), strict=True)))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the table, or the same as JSON."""
+    parser = argparse.ArgumentParser(prog="difference", description=__doc__.splitlines()[0])
+    parser.add_argument("a")
+    parser.add_argument("b", nargs="?", default="")
+    parser.add_argument("--dataset", default=data.NAME)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args(argv)
+    if not asked.a:
+        raise Refusal("A=: give a revision of git, such as A=HEAD~1 or A=main; B= is another, or what is in data/")
+    before = of_revision(asked.a, asked.dataset)
+    after = of_revision(asked.b, asked.dataset) if asked.b else images(data.ROOT / "data" / asked.dataset)
+    changes = dict(sorted(difference(before, after).items()))
+    names = asked.a, asked.b or f"what is in data/{asked.dataset}"
+    print(json.dumps(_told(changes, *names), indent=2) if asked.json else table(changes, *names))
+
+
+def _told(changes: dict[str, Change], a: str, b: str) -> dict[str, Any]:
+    return {
+        "a": a,
+        "b": b,
+        "categories": {label: vars(change) for label, change in changes.items()},
+        "all": vars(_total(changes)),
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)
