@@ -103,15 +103,19 @@ def _fetch(version: Version, known: dvc.Settings, store: Cache, work: Path) -> N
         dvc.carry("fetch", version.pointer, known, work)
     except Lacking as reason:
         failure = reason
-    there = [top, *store.tree(version.pointer).values()] if store.path(top).exists() else []
-    for name in there:
-        if store.path(name).exists() and store.whole(name) is None:
-            where = f"{known.url}/{store.path(name).relative_to(store.place)}"
-            also = "" if name == top else f", and {store.path(top).relative_to(store.place)}"
-            remedy = f"delete it there{also}, then where the version is whole: make data-push DATASET={version.name}"
-            raise Refusal(f"{where}: damaged; {remedy}")
+    damaged = [top] if _damaged(top, store) else []
+    damaged += [name for name in store.tree(version.pointer).values() if _damaged(name, store)]
+    if damaged:
+        # Where DVC finds the list of the files on the remote, it takes all of them to be there.
+        both = " and ".join(str(store.path(name).relative_to(store.place)) for name in {damaged[0]: 0, top: 0})
+        remedy = f"delete {both} there, then where the version is whole: make data-push DATASET={version.name}"
+        raise Refusal(f"{known.url}: what it has of data/{version.name} is damaged; {remedy}")
     if failure:
         raise failure
+
+
+def _damaged(name: str, store: Cache) -> bool:
+    return store.path(name).exists() and store.whole(name) is None
 
 
 def _nowhere(version: Version, known: dvc.Settings) -> Lacking:

@@ -28,6 +28,17 @@ HOME = ROOT / ".samebench"
 # No word to anybody but the remote; no_scm because what goes into git is the user's affair.
 QUIET = {"analytics": "false", "check_update": "false", "no_scm": "true"}
 
+# DVC takes any host for the remote, and lends it the agent. Here it must be in known_hosts, and is lent nothing.
+STRICT = """
+import sys
+from dvc.cli import main
+from dvc_ssh import SSHFileSystem
+prepare = SSHFileSystem._prepare_credentials
+own = {"known_hosts": (), "agent_forwarding": False}
+SSHFileSystem._prepare_credentials = lambda self, **config: {**prepare(self, **config), **own}
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -135,7 +146,7 @@ def _call(*words: str, at: Path, where: str) -> str:
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
     done = subprocess.run(
-        [python(), "-I", "-m", "dvc", *words],
+        [python(), "-I", "-c", STRICT, *words],
         cwd=at, env=inherited | own | {"DVC_NO_ANALYTICS": "true"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True,
     )  # fmt: skip

@@ -1,0 +1,292 @@
+"""Versions of data: recorded, carried to a remote and back, by real DVC."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from samebench import dvc, files, versions
+from samebench.command import Lacking, Refusal
+from tests.apparel.disks import small_disk
+
+from .team import NAME, Member, found, remote, ssh_server, with_dvc
+
+__all__ = ["remote", "with_dvc"]  # fixtures
+
+FIRST = {"images": b"first images" * 50, "labels": b"first labels"}
+SECOND = {"images": b"second images" * 50, "labels": FIRST["labels"]}
+
+
+@pytest.fixture
+def member(tmp_path: Path, with_dvc: Path) -> Member:
+    return found(tmp_path / "one of us")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A remote that is a directory."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    monkeypatch.setenv("DATA_REMOTE", str(folder))
+    return folder
+
+
+def forbid_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def python() -> Path:
+        raise AssertionError("DVC was asked")
+
+    monkeypatch.setattr(dvc, "python", python)
+
+
+def flip(path: Path, place: int = 5) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_what_one_records_and_pushes_another_brings_to_the_byte(member: Member, remote: Path, tmp_path: Path) -> None:
+    member.record(FIRST)
+    assert member.push() == os.environ["DATA_REMOTE"]
+    teammate = member.clone(tmp_path / "teammate")
+    assert teammate.bring()
+    assert teammate.contents() == FIRST
+    assert teammate.is_clean()
+    assert list(remote.rglob("*.dir"))
+
+
+def test_data_that_is_there_and_right_needs_no_dvc(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    member.record(FIRST)
+    forbid_dvc(monkeypatch)
+    before = {path: path.stat().st_mtime_ns for path in member.folder.iterdir()}
+    assert not member.bring()
+    assert {path: path.stat().st_mtime_ns for path in member.folder.iterdir()} == before
+
+
+def test_going_back_and_forth_between_versions_needs_no_dvc_either(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = member.record(FIRST)
+    member.record(SECOND)
+    forbid_dvc(monkeypatch)
+    for commit, expected in ((first, FIRST), ("main", SECOND), (first, FIRST)):
+        member.git("checkout", "--quiet", commit)
+        assert member.bring()
+        assert member.contents() == expected
+    assert member.is_clean()
+
+
+def test_recording_again_changes_nothing_and_leaves_the_files_alone(member: Member) -> None:
+    member.record(FIRST)
+    before = [path.stat() for path in sorted(member.folder.iterdir())]
+    assert not versions.add(NAME, root=member.root)
+    assert [path.stat()[:9] for path in sorted(member.folder.iterdir())] == [each[:9] for each in before]
+    assert member.git("status", "--porcelain") == ""
+    assert before[0].st_nlink == 1, "what is edited in place must not be the cache's"
+
+
+def test_bytes_that_no_version_has_are_never_overwritten(member: Member) -> None:
+    first = member.record(FIRST)
+    member.record(SECOND)
+    member.git("checkout", "--quiet", first)
+    member.bring()
+    member.write({"images": b"an afternoon's work"})
+    with pytest.raises(Refusal, match=r"images: expected sha256 .*, which no version has; make data-add DATASET=shoes"):
+        member.bring()
+    assert member.contents() == {**FIRST, "images": b"an afternoon's work"}
+    versions.add(NAME, root=member.root)
+    member.git("stash", "--quiet")
+    assert member.bring()
+    assert member.contents() == FIRST
+    member.git("stash", "pop", "--quiet")
+    assert member.bring()
+    assert member.contents()["images"] == b"an afternoon's work"
+
+
+def test_published_bytes_that_another_version_replaces_are_in_the_cache_first(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = member.record(FIRST)
+    member.record(SECOND)
+    for path in member.objects():
+        if files.digest(path) in versions.recorded(NAME, revision=first, root=member.root).listing.values():
+            path.unlink()
+    member.write(FIRST)  # as if it had come from its publisher, past the cache
+    assert member.bring() is True
+    assert member.contents() == SECOND
+    forbid_dvc(monkeypatch)
+    member.git("checkout", "--quiet", first)
+    assert member.bring()
+    assert member.contents() == FIRST
+
+
+def test_a_file_of_another_version_goes_and_a_file_of_the_user_stays(member: Member) -> None:
+    first = member.record(FIRST)
+    member.record({"extra": b"a third file"})
+    member.git("checkout", "--quiet", first)
+    member.write({"notes": b"mine", "labels": b"x"})
+    with pytest.raises(Refusal, match="labels: expected"):
+        member.bring()
+    member.write({"labels": FIRST["labels"]})
+    (member.folder / "images").unlink()
+    member.bring()
+    assert member.contents() == {**FIRST, "notes": b"mine"}
+
+
+def test_published_data_that_came_without_dvc_can_be_pushed(member: Member, directory: Path, tmp_path: Path) -> None:
+    member.record(FIRST)
+    teammate = member.clone(tmp_path / "teammate")
+
+    def public(folder: Path, missing: object) -> None:
+        Member(teammate.root).write(FIRST)
+
+    assert teammate.bring(public=public)
+    assert not teammate.objects()
+    teammate.push()
+    assert member.clone(tmp_path / "third").bring()
+
+
+def test_what_is_nowhere_is_said_with_what_helps(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATA_REMOTE", raising=False)
+    member.record(FIRST)
+    teammate = member.clone(tmp_path / "teammate")
+    with pytest.raises(Lacking, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
+        teammate.bring()
+    with pytest.raises(Refusal, match="no remote is set; give DATA_REMOTE="):
+        member.push()
+    monkeypatch.setenv("DATA_REMOTE", str(tmp_path))
+    with pytest.raises(Refusal, match="the recorded version is not here; first make data DATASET=shoes"):
+        teammate.push()
+    with pytest.raises(Lacking, match=f"nor on {tmp_path}; whoever has it: make data-push DATASET=shoes"):
+        teammate.bring()
+    with pytest.raises(Refusal, match=r"data/boots.sha256: not there; known are shoes"):
+        versions.recorded("boots", root=member.root)
+    with pytest.raises(Refusal, match="HEAD~9: no revision that git knows here"):
+        versions.recorded(NAME, revision="HEAD~9", root=member.root)
+
+
+def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, directory: Path, tmp_path: Path) -> None:
+    member.record(FIRST)
+    (member.root / f"data/{NAME}.sha256").write_text(f"{'0' * 64}  images\n")
+    with pytest.raises(Refusal, match="not of one version, they tell of different bytes in images"):
+        member.push()
+    member.git("commit", "--quiet", "--all", "--message", "forgot data-add")
+    teammate = member.clone(tmp_path / "teammate")
+    member.git("checkout", "--quiet", "HEAD~1")
+    member.push()
+    with pytest.raises(Refusal, match="where the data is right: make data-add DATASET=shoes, and commit both"):
+        teammate.bring()
+    assert teammate.contents() == {}
+
+
+@pytest.mark.parametrize("which", ["a file", "the list of the files"])
+def test_a_flipped_bit_on_the_remote_is_named_and_its_remedy_works(
+    member: Member, remote: Path, tmp_path: Path, which: str
+) -> None:
+    member.record(FIRST)
+    member.push()
+    teammate = member.clone(tmp_path / "teammate")
+    (damaged,) = [
+        path
+        for path in remote.rglob("*")
+        if path.is_file()
+        and (path.suffix == ".dir" if which != "a file" else path.stat().st_size == len(FIRST["images"]))
+    ]
+    flip(damaged)
+    with pytest.raises(Refusal, match=rf"is damaged; delete {damaged.relative_to(remote)}") as refusal:
+        teammate.bring()
+    assert "\n" not in str(refusal.value)
+    assert teammate.contents().keys() <= {"labels"}, "nothing damaged gets as far as the data"
+    for named in re.findall("files/md5/[0-9a-f/]+(?:.dir)?", str(refusal.value)):
+        (remote / named).unlink()
+    member.push()
+    assert teammate.bring()
+    assert teammate.contents() == FIRST
+
+
+def test_a_flipped_bit_in_the_cache_is_mended_from_the_remote(member: Member, directory: Path) -> None:
+    member.record(FIRST)
+    member.push()
+    for path in member.objects():
+        flip(path)
+    for path in member.folder.iterdir():
+        path.unlink()
+    assert member.bring()
+    assert member.contents() == FIRST
+
+
+def test_a_remote_that_is_full_gets_one_line_and_is_whole_once_there_is_room(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = {"images": os.urandom(300_000), "labels": b"few"}
+    member.record(big)
+    with small_disk(tmp_path, size=1 << 20) as disk:
+        monkeypatch.setenv("DATA_REMOTE", str(disk.place / "remote"))
+        disk.fill(but=100_000)
+        with pytest.raises(Lacking, match="remote: No space left on device; see that") as lacking:
+            member.push()
+        assert "\n" not in str(lacking.value)
+        with pytest.raises(Lacking):
+            member.clone(tmp_path / "too early").bring()
+        (disk.place / "filler").unlink()
+        member.push()
+        teammate = member.clone(tmp_path / "teammate")
+        teammate.bring()
+        assert teammate.contents() == big
+
+
+@pytest.mark.parametrize("address", ["ssh://me@127.0.0.1:9/data", "ssh://me@no-such-host.invalid/data", "/proc/none"])
+def test_a_remote_that_cannot_be_reached_gets_one_line(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    member.record(FIRST)
+    teammate = member.clone(tmp_path / "teammate")
+    monkeypatch.setenv("DATA_REMOTE", address)
+    for action in (member.push, teammate.bring):
+        with pytest.raises(Lacking, match=f"^.*{address}[:;].*$"):
+            action()
+    assert teammate.contents() == {}
+
+
+def test_a_host_whose_key_is_unknown_is_not_given_the_data(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member.record(FIRST)
+    with ssh_server(tmp_path / "home") as address:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("DATA_REMOTE", address)
+        (tmp_path / "home/.ssh/known_hosts").write_text("")
+        with pytest.raises(Lacking, match=r"[Hh]ost key"):
+            member.push()
+    assert not (tmp_path / "home/remote").exists()
+
+
+def test_the_teams_remote_and_a_shared_cache_stand_in_the_checkout(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATA_REMOTE", raising=False)
+    with (member.root / ".dvc/config").open("a") as file:
+        file.write("[core]\n    remote = team\n['remote \"team\"']\n    url = ../../team's remote\n")
+    member.record(FIRST)
+    assert member.push() == str(tmp_path / "team's remote")
+    teammate = member.clone(tmp_path / "teammate")
+    (teammate.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path}/cache\n    shared = group\n")
+    teammate.bring()
+    assert teammate.contents() == FIRST
+    assert (tmp_path / "cache/files").is_dir()
+    assert not (teammate.root / ".dvc/cache").exists()
+
+
+def test_plain_dvc_finds_the_same(member: Member, directory: Path, tmp_path: Path, with_dvc: Path) -> None:
+    member.record(FIRST)
+    member.push()
+    teammate = member.clone(tmp_path / "teammate")
+    (teammate.root / ".dvc/config.local").write_text(f"['remote \"x\"']\n    url = {directory}\n")
+    quiet = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    words = [str(with_dvc), "-I", "-m", "dvc", "pull", "--remote", "x", f"data/{NAME}.dvc"]
+    subprocess.run(words, cwd=teammate.root, env=os.environ | quiet, check=True, capture_output=True)
+    assert teammate.contents() == FIRST
