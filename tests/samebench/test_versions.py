@@ -183,7 +183,9 @@ def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, dir
     assert teammate.contents() == {}
 
 
-@pytest.mark.parametrize("which", ["a file", "the list of the files"])
+@pytest.mark.parametrize(
+    ("remote", "which"), [("a directory", "a file"), ("over SSH", "the list of the files")], indirect=["remote"]
+)
 def test_a_flipped_bit_on_the_remote_is_named_and_its_remedy_works(
     member: Member, remote: Path, tmp_path: Path, which: str
 ) -> None:
