@@ -1,0 +1,77 @@
+"""The day's verbs for data, typed by two who share a remote."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from samebench import dvc
+from tests.samebench.checkout import copy_checkout, run
+from tests.samebench.team import GIT, with_dvc
+
+from .test_difference import idx_set, pixels
+
+__all__ = ["with_dvc"]  # fixtures
+
+LABELS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, with_dvc: Path) -> Path:
+    """A checkout in git, with small idx files for data and this one's DVC."""
+    path = copy_checkout(tmp_path / "my work")
+    (path / ".dvc").mkdir(exist_ok=True)
+    shutil.copy(dvc.ROOT / ".dvc/config", path / ".dvc/config")
+    (path / ".samebench").mkdir()
+    place = with_dvc.parents[1]
+    (path / ".samebench" / place.name).symlink_to(place)
+    write(path, LABELS)
+    (tmp_path / "remote").mkdir()
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    return path
+
+
+def write(checkout: Path, labels: list[int]) -> None:
+    folder = checkout / "data/fashion-mnist"
+    folder.mkdir(exist_ok=True)
+    for name, content in idx_set(pixels(0, 10), labels).items():
+        (folder / name).write_bytes(content)
+
+
+def git(checkout: Path, *words: str) -> None:
+    assert run(["git", *words], cwd=checkout, variables=GIT).returncode == 0
+
+
+def make(checkout: Path, *words: str, code: int = 0) -> str:
+    """What it says, to the user and for machines; make turns every code of ours into its own 2."""
+    variables = {"SAMEBENCH": "1", "PYTHONPATH": "src", "DATA_REMOTE": str(checkout.parent / "remote"), **GIT}
+    done = run(["make", "--silent", *words], cwd=checkout, variables=variables)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_the_days_verbs(checkout: Path) -> None:
+    said = make(checkout, "data-add")
+    assert "git add data/fashion-mnist.sha256 data/fashion-mnist.dvc && git commit" in said
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", "--message", "data")
+    assert not (checkout / ".dvc/cache").parent.joinpath(".gitignore").exists()
+    assert run(["git", "status", "--porcelain"], cwd=checkout, variables=GIT).stdout == ""
+    assert make(checkout, "data-push") == f"data/fashion-mnist: on {checkout.parent}/remote\n"
+    write(checkout, [9, *LABELS[1:]])
+    refused = make(checkout, "data", code=2).splitlines()[0]
+    assert refused.startswith(f"error: {checkout}/data/fashion-mnist/train-labels-idx1-ubyte: expected sha256")
+    told = json.loads(make(checkout, "data-diff", "A=HEAD", "JSON=1"))
+    assert told["all"]["relabelled_to"] == 1
+    for name in ("data/fashion-mnist", ".dvc/cache"):
+        shutil.rmtree(checkout / name)
+    assert make(checkout, "data", "DATASET=fashion-mnist").endswith("brought, 4 files, all hashes right\n")
+    assert make(checkout, "data").endswith("already there, 4 files, all hashes right\n")
+
+
+def test_a_set_that_is_not_there_is_refused_in_one_line(checkout: Path) -> None:
+    assert make(checkout, "data", "DATASET=boots", code=2).splitlines()[0] == (
+        "error: data/boots.sha256: not there; known are fashion-mnist"
+    )
+    assert make(checkout, "data-diff", code=2).startswith("error: A=: give a revision of git")
