@@ -115,6 +115,17 @@ def test_two_that_start_at_once_install_once(tiny: tuple[Path, Path]) -> None:
     assert answer(only / "bin/python")
 
 
+def test_whoever_comes_second_waits_for_the_first(tiny: tuple[Path, Path]) -> None:
+    home, _ = tiny
+    home.mkdir()
+    with dvc.alone(home):
+        process = begin(INSTALL, *tiny)
+        time.sleep(2)  # it would be done, or at work, by then
+        assert process.poll() is None
+        assert list(home.iterdir()) == []
+    assert answer(Path(end(process).strip()))
+
+
 def test_what_a_killed_installation_has_left_is_swept_by_the_next(tiny: tuple[Path, Path]) -> None:
     home, _ = tiny
     process = begin(INSTALL, *tiny)
@@ -239,6 +250,15 @@ def pull_together(member: Member, at: Path, *, rounds: int, checkouts: int) -> N
 
 def test_checkouts_that_share_a_cache_can_pull_at_once(member: Member, tmp_path: Path, directory: Path) -> None:
     pull_together(member, tmp_path, rounds=2, checkouts=2)
+
+
+def test_one_checkout_can_be_asked_twice_at_once(member: Member, tmp_path: Path, directory: Path) -> None:
+    member.push()
+    teammate = member.clone(tmp_path / "twice")
+    for process in [begin(BRING, teammate.root) for _ in range(3)]:
+        end(process)
+    assert teammate.contents() == contents(0)
+    assert teammate.is_clean()
 
 
 @pytest.mark.soak
