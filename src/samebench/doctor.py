@@ -181,8 +181,9 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
         folder = Path(given) if given and Path(given).is_dir() else listing.with_suffix("")
         pairs = [line.split(maxsplit=1) for line in listing.read_text().splitlines()]
         listed = {name: sha256 for sha256, name in pairs}
+        mend = f"make data DATASET={listing.stem}"
         if not any((folder / name).exists() for name in listed):
-            yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", "make data")
+            yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", mend)
             continue
         bad = [each for name, sha256 in listed.items() for each in _file(listing.stem, folder / name, sha256)]
         yield from bad or [Finding("ok", f"data {listing.stem}", f"{len(listed)} files, all by their hashes")]
@@ -191,9 +192,9 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
 def _file(stem: str, path: Path, sha256: str) -> Iterator[Finding]:
     name = f"data {stem}/{path.name}"
     if not path.exists():
-        yield Finding("failure", name, "missing", f"sha256 {sha256[:12]}", "make data")
+        yield Finding("failure", name, "missing", f"sha256 {sha256[:12]}", f"make data DATASET={stem}")
     elif (got := files.digest(path)) != sha256:
-        yield Finding("failure", name, f"sha256 {got[:12]}", f"sha256 {sha256[:12]}", "delete it, then make data")
+        yield Finding("failure", name, f"sha256 {got[:12]}", f"sha256 {sha256[:12]}", f"make data DATASET={stem}")
 
 
 # ---- a teammate's ----

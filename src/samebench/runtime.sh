@@ -369,7 +369,7 @@ run_in_image() {
 $(kept_at)
 END
     # A server has no business there. The agent rather than the keys: what is in there can use it, and can't carry it away.
-    if [ -z "$service" ] && grep -qs ssh:// .dvc/config .dvc/config.local - <<END; then
+    if [ -z "$service" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END; then
 ${DATA_REMOTE:-}
 END
         [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"

@@ -13,7 +13,7 @@ from tests.samebench.checkout import ROOT, run
 from tests.soak import busy
 from tests.soak import record as record_figure
 
-NO_DATA = "warning  data fashion-mnist: not there yet; expected 4 files; mend: make data"
+NO_DATA = "warning  data fashion-mnist: not there yet; expected 4 files; mend: make data DATASET=fashion-mnist"
 SITE = "/opt/venv/lib/python3.*/site-packages"
 
 # An edit that leaves no trace in the wheel's own RECORD.

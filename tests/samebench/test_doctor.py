@@ -199,9 +199,11 @@ def test_a_data_byte_is_named_with_both_hashes(bench: Bench) -> None:
 
 def test_a_missing_data_file_is_named_and_no_data_is_a_warning(bench: Bench) -> None:
     (bench.root / "data/shoes/left").unlink()
-    assert bench.bad() == [Finding("failure", "data shoes/left", "missing", "sha256 360f84035942", "make data")]
+    assert bench.bad() == [
+        Finding("failure", "data shoes/left", "missing", "sha256 360f84035942", "make data DATASET=shoes")
+    ]
     (bench.root / "data/shoes/right").unlink()
-    assert bench.bad() == [Finding("warning", "data shoes", "not there yet", "2 files", "make data")]
+    assert bench.bad() == [Finding("warning", "data shoes", "not there yet", "2 files", "make data DATASET=shoes")]
 
 
 def test_of_very_many_only_some_are_named(bench: Bench) -> None:
@@ -279,7 +281,7 @@ def here(checkout: Path) -> Examined:
     return examine
 
 
-NO_DATA = "warning  data fashion-mnist: not there yet; expected 4 files; mend: make data"
+NO_DATA = "warning  data fashion-mnist: not there yet; expected 4 files; mend: make data DATASET=fashion-mnist"
 
 
 def test_nothing_is_wrong_with_this_environment(here: Examined) -> None:

@@ -62,6 +62,8 @@ def test_a_command_reaches_the_agent_for_a_remote_over_ssh_and_nothing_else_does
         assert f'type=bind,"source={agent}",target=/tmp/agent' in words
         assert f'type=bind,"source={tmp_path}/.ssh/known_hosts",target=/tmp/.ssh/known_hosts,readonly' in words
         assert not [word for word in words if "id_ed25519" in word]
+        (checkout / ".dvc").mkdir(exist_ok=True)
+        (checkout / ".dvc/config").write_text("#     url = ssh://data@host/srv/data\n")
         assert not [word for word in asked(checkout, programs, **variables) if "agent" in word]
         fake_engines(programs, docker=SERVER)
         serve = [*SCRIPT, "--serve", "8888", "true"]

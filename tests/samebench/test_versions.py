@@ -271,8 +271,9 @@ def test_the_teams_remote_and_a_shared_cache_stand_in_the_checkout(
     member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATA_REMOTE", raising=False)
-    with (member.root / ".dvc/config").open("a") as file:
-        file.write("[core]\n    remote = team\n['remote \"team\"']\n    url = ../../team's remote\n")
+    config = member.root / ".dvc/config"
+    text = config.read_text().replace("# remote", "remote").replace("# ['", "['").replace("#     url", "    url")
+    config.write_text(text.replace("ssh://data@host/srv/data", "../../team's remote"))
     member.record(FIRST)
     assert member.push() == str(tmp_path / "team's remote")
     teammate = member.clone(tmp_path / "teammate")
