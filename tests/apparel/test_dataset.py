@@ -16,7 +16,7 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
 from samebench import sealed
-from samebench.command import Refusal
+from samebench.command import Lacking, Refusal
 
 
 def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> Dataset:
@@ -140,7 +140,9 @@ def test_a_changed_bit_is_refused_with_expected_and_got(home: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Refusal, match=r"dataset\.safetensors: expected sha256 \w{64}, got \w{64}; take noise\.sha256"):
+    with pytest.raises(
+        Refusal, match=r"dataset\.safetensors: expected sha256 \w{64}, got \w{64}, which no version has"
+    ):
         data.load("noise")
 
 
@@ -149,14 +151,14 @@ def test_a_set_of_which_git_has_another_version_is_refused(home: Path) -> None:
     listing = (home / "noise.sha256").read_bytes()
     dataset.write("noise", small(1), b"")
     (home / "noise.sha256").write_bytes(listing)
-    with pytest.raises(Refusal, match="or import it again"):
+    with pytest.raises(Refusal, match="which no version has; make data-add DATASET=noise makes a version of it"):
         data.load("noise")
 
 
 def test_a_set_whose_bytes_are_elsewhere_says_how_to_get_them(home: Path) -> None:
     home.mkdir()
     (home / "noise.sha256").write_text(f"{'0' * 64}  dataset.safetensors\n")
-    with pytest.raises(Refusal, match="not there; fetch it: make data DATASET=noise, or import it again"):
+    with pytest.raises(Lacking, match=r"data/noise: this version is not in the cache .* give DATA_REMOTE="):
         data.load("noise")
 
 
