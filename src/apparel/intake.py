@@ -242,6 +242,7 @@ def main(argv: Sequence[str]) -> None:
     made, findings = make(question)
     dataset.write(question.name, made, report(findings))
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
+    print(f"keep this version: make data-add DATASET={question.name}; train on it: make train DATASET={question.name}")
 
 
 if __name__ == "__main__":
