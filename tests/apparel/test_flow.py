@@ -86,14 +86,15 @@ class Bench:
         command = ["sh", "src/samebench/runtime.sh", *words]
         return run(command, cwd=self.root, path=self.programs, variables=NOBODYS | variables)
 
-    def names(self) -> tuple[str, str]:
+    def names(self, **variables: str) -> tuple[str, str]:
         """What the images of this checkout are called: the workspace's and the server's."""
         inner = (
             "set -- --name x .\n. src/samebench/runtime.sh >/dev/null\nartifact= flavour=cpu\nname_image\necho $image"
         )
         words = ["sh", "-c", inner, "src/samebench/runtime.sh"]
-        workspace = run(words, cwd=self.root, variables=NOBODYS).stdout.strip()
-        return workspace, self.start("--name", "apparel-serve", self.run / "artifact").stdout.strip()
+        workspace = run(words, cwd=self.root, variables=NOBODYS | variables).stdout.strip()
+        words = ["--name", "apparel-serve", str(self.run / "artifact")]
+        return workspace, self.start(*words, **variables).stdout.strip()
 
     def images(self, names: Mapping[str, str]) -> None:
         told = "".join(f"there {name} sha256:{digest}\n" for name, digest in names.items())
@@ -408,6 +409,13 @@ def test_an_image_of_other_sources_is_stale_and_none_at_all_is_missing(bench: Be
     bench.images({workspace: "1" * 64})
     steps = bench.flow()
     assert states(steps) == {"server image": MISSING, "bundle": UNKNOWN}
+
+
+def test_images_on_another_base_are_others(bench: Bench) -> None:
+    workspace, server = bench.names(BASE_IMAGE="mine:1")
+    bench.images({workspace: "1" * 64, server: bundles.identities(bench.bundle)[0]})
+    assert states(bench.flow(BASE_IMAGE="mine:1")) == {}
+    assert states(bench.flow()) == {"workspace": MISSING, "server image": MISSING, "bundle": UNKNOWN}
 
 
 def test_the_images_are_known_by_podmans_names_too(bench: Bench) -> None:
