@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,53 +159,53 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "remote"
 
 
-def kill_at(fraction: float, program: str, root: Path, *, whole: float) -> None:
-    """Start it, and kill all of it after this share of the seconds that it takes when left alone."""
+def kill_after(number: int, *places: Path, program: str, root: Path) -> None:
+    """Start it, and kill all of it as soon as this many files, whole or begun, have come to the places."""
     process = begin(program, root)
-    time.sleep(fraction * whole)
-    os.killpg(process.pid, signal.SIGKILL)
+    while process.poll() is None and len(there(*places)) < number:
+        time.sleep(0.001)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
-def timed(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
+def there(*places: Path) -> list[Path]:
+    with suppress(FileNotFoundError):  # a temporary file that has been renamed while we looked
+        return [path for place in places for path in place.rglob("*") if path.is_file()]
+    return []
 
 
 def kill_pulls(member: Member, at: Path, *, times: int) -> int:
-    """Kill a pull at this many instants, each time of a fresh checkout; how many had files there already."""
+    """Kill pulls of fresh checkouts at this many points, from the first file to the last; how many were halfway."""
     member.push()
-    whole = timed(lambda: end(begin(BRING, member.clone(at / "alone").root)))
-    begun = 0
+    known, halfway = contents(0), 0
     for number in range(times):
         teammate = member.clone(at / f"pull {number}")
-        kill_at((number + 1) / (times + 1), BRING, teammate.root, whole=whole)
-        known = contents(0)
-        there = {path.name: path.read_bytes() for path in teammate.folder.glob("[!.]*")}
-        assert there.items() <= known.items(), "each file is whole or absent"
-        begun += bool(teammate.objects())
+        places = teammate.root / ".dvc/cache", teammate.folder
+        kill_after(1 + number * 13 // times, *places, program=BRING, root=teammate.root)
+        came = {path.name: path.read_bytes() for path in teammate.folder.glob("[!.]*")}
+        assert came.items() <= known.items(), "each file is whole or absent"
+        halfway += came != known and bool(there(*places))
         end(begin(BRING, teammate.root))
         assert teammate.contents() == known
         assert teammate.is_clean()
-    return begun
+    return halfway
 
 
 def kill_pushes(member: Member, at: Path, remote: Path, *, times: int) -> int:
-    """Kill a push at this many instants, each time to an empty remote; how many had brought something there."""
-    whole = timed(lambda: end(begin(PUSH, member.root)))
-    begun = 0
+    """Kill pushes to an empty remote at this many points; how many had brought something there, and not all."""
+    halfway = 0
     for number in range(times):
-        for path in remote.iterdir():
-            shutil.rmtree(path)
-        kill_at((number + 1) / (times + 1), PUSH, member.root, whole=whole)
-        begun += any(path.is_file() for path in remote.rglob("*"))
+        kill_after(1 + number * 7 // times, remote, program=PUSH, root=member.root)
+        halfway += bool(there(remote)) and not list(remote.rglob("*.dir"))
         end(begin(PUSH, member.root))
         assert member.is_clean()
         teammate = member.clone(at / f"push {number}")
         teammate.bring()
         assert teammate.contents() == contents(0)
-    return begun
+        for path in remote.iterdir():
+            shutil.rmtree(path)
+    return halfway
 
 
 def test_a_killed_pull_leaves_whole_files_or_none_and_the_next_completes(
@@ -225,12 +225,12 @@ def test_a_killed_push_leaves_nothing_wrong_and_the_next_completes(
 def test_pulls_and_pushes_killed_at_many_instants(
     member: Member, tmp_path: Path, remote: Path, request: pytest.FixtureRequest
 ) -> None:
-    times = 25
+    times = 26
     pulls = kill_pulls(member, tmp_path, times=times)
     pushes = kill_pushes(member, tmp_path, remote, times=times)
     assert pulls
     assert pushes
-    figure = f"{times} pulls and {times} pushes, {pulls} and {pushes} of them under way, all completed by the next"
+    figure = f"{times} pulls and {times} pushes, {pulls} and {pushes} of them halfway, all completed by the next"
     where = request.node.callspec.id
     soak.record(f"test_pulls_and_pushes_killed_at_many_instants, {where}", f"{figure}; {soak.busy()}")
 
