@@ -62,10 +62,9 @@ SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 # The class whose fields are the project's settings.
 SETTINGS := apparel.settings:Settings
 
+SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
 FLAGS = $(if $(filter-out 0,$(FAST)),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
-
-SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
