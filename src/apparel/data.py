@@ -154,7 +154,8 @@ def load(name: str) -> Data:
         folder = HOME
         provide()
     elif not folder.is_dir():
-        raise Refusal(f"{name}: neither a data set, there is no data/{name}.sha256, nor a directory; see docs/data.md")
+        remedy = "give the directory with the four files, or a name for which there is data/<name>.sha256"
+        raise Refusal(f"{name}: not there; {remedy}")
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
     return Data(_split(contents, "train"), _split(contents, "t10k"))
 

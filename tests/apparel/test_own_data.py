@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jsonschema
@@ -19,6 +19,7 @@ from apparel.dataset import Dataset
 from apparel.model import Model
 from apparel.run import Run
 from apparel.serve import openapi, picture
+from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.settings import Budgets, Settings
@@ -190,7 +191,9 @@ def test_the_server_answers_with_the_categories_of_the_data_set(own: Own, server
 def test_the_server_warns_in_words_that_know_of_no_garments(own: Own, server: Server) -> None:
     told = openapi.warnings(own.artifact.preparation)
     assert told == [picture.TOO_SMALL, "probably none of the categories"]
-    assert server.predict(encoded(Image.new("RGB", (3, 3)))).json()["warnings"][:1] == [picture.TOO_SMALL]
+    doubting = Application(replace(own.artifact, floor=1.1))
+    (answer,) = doubting.answers([picture.look(encoded(Image.new("RGB", (3, 3))))], seen=False)
+    assert answer["warnings"] == told
     page = server.ask("GET", "/").body.decode()
     facts = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
     assert facts["words"]["title"] == "Which of these is it?"
