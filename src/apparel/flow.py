@@ -5,7 +5,6 @@
 It only looks, and needs neither torch nor anything else that is installed: so it is quick, and there before all else.
 """
 
-import ast
 import json
 import math
 import platform
@@ -14,10 +13,11 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from apparel.settings import Budgets, Settings
 from apparel.source import FASHION, SYNTHETIC, Source
 from samebench import bundle, command, files, flow, receipt, sbom
 from samebench import settings as flags
@@ -26,7 +26,6 @@ from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
 SERVER = "apparel-serve"
-DECIDES = ("code.source", "locks", "data_listing")  # of a receipt: what this checkout has, too
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 WEIGHTS = rb'weights_sha256(?:": "|\0)([0-9a-f]{64})'  # as the artifact's facts have it, and the text of a PNG
 
@@ -69,7 +68,7 @@ class Run:
 
     def good(self) -> bool:
         """Whether that is enough."""
-        return self.accuracy >= float(declared("Budgets")["min_test_accuracy"])
+        return self.accuracy >= Budgets().min_test_accuracy
 
     def asked(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
@@ -77,14 +76,6 @@ class Run:
         words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
         lower = math.floor(100 * self.accuracy) / 100
         return "".join([*words, f' ARGS="--min-test-accuracy {lower:g}"' if bad else ""])
-
-
-def declared(kind: str) -> dict[str, Any]:
-    """The defaults of Settings or Budgets; read and not imported, which takes torch."""
-    tree = ast.parse(Path(__file__).with_name("settings.py").read_text())
-    (body,) = [each.body for each in tree.body if isinstance(each, ast.ClassDef) and each.name == kind]
-    told = [each for each in body if isinstance(each, ast.AnnAssign) and isinstance(each.value, ast.Call)]
-    return {ast.unparse(each.target): ast.literal_eval(each.value.args[0]) for each in told}  # type: ignore[union-attr]
 
 
 def chosen(question: Question) -> Run | None:
@@ -114,7 +105,7 @@ def chosen(question: Question) -> Run | None:
 def steps(question: Question, host: Host) -> list[Step]:
     """All of them."""
     run = chosen(question)
-    source = Source.of(question.data or str(run.settings.get("data") if run else declared("Settings")["data"]))
+    source = Source.of(question.data or str(run.settings.get("data") if run else Settings().data))
     artifact = exported(run)
     known = run and artifact.state != MISSING and host.sees_images
     image = flow.image_name(SERVER, run.directory / "artifact", host) if run and known else ""
@@ -164,14 +155,15 @@ def trained(run: Run | None, source: Source) -> Step:
 def changes(run: Run, source: Source) -> list[str]:
     """The inputs of a run that have changed since."""
     ours = {name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow.ROOT / name).is_file()}
-    now = {"code": {"source": receipt.sources()}, "locks": ours, "data_listing": source.listing_sha256()}
-    lines = receipt.changes(run.receipt, now, among=DECIDES)
-    return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace("data_listing", "the data") for line in lines]
+    now = {"code": {"source": receipt.sources()}, "locks": ours, "listings": receipt.listings()}
+    data = f"listings.data/{source.name}.sha256"
+    lines = receipt.changes(run.receipt, now, among=["code.source", "locks", data])
+    return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace(data, "the data") for line in lines]
 
 
 def again(run: Run) -> str:
     """The command that trains once more with the same settings."""
-    usual = declared("Settings")
+    usual = asdict(Settings())
     other = {name: value for name, value in run.settings.items() if name in usual and value != usual[name]}
     words = Source.of(str(other.pop("data", usual["data"]))).words()
     if run.receipt.get("device") == "cuda":
@@ -201,7 +193,7 @@ def exported(run: Run | None) -> Step:
     if not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
         if run and not run.good():
-            why = f"test accuracy {run.accuracy:.2%}, at least {declared('Budgets')['min_test_accuracy']:.0%} asked"
+            why = f"test accuracy {run.accuracy:.2%}, at least {Budgets().min_test_accuracy:.0%} asked"
     elif files.digest(model) != seal.read_text().split(" ")[0]:
         state, why = STALE, "model.onnx is not what its seal says"
     elif _weights(model.read_bytes()) != run.weights:

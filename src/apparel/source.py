@@ -40,10 +40,6 @@ class Source:
         lines = self.listing.read_text().splitlines() if self.listing.is_file() else []
         return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in lines)}
 
-    def listing_sha256(self) -> str | None:
-        """The SHA-256 of the listing, and so of all that the set is; None of the synthetic one."""
-        return files.digest(self.listing) if self.listing.is_file() else None
-
     def path(self, name: str) -> Path:
         """Where one of its files is; `<name>.gz`, as upstream ships it, will do where `<name>` is not there."""
         plain, packed = self.folder / name, self.folder / f"{name}.gz"

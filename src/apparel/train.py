@@ -21,7 +21,6 @@ from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings
 from apparel.shards import crew, workers
-from apparel.source import Source
 from apparel.training import Training, precision
 from samebench import accelerator, command, cores, determinism, files, launch, receipt
 from samebench import settings as flags
@@ -57,7 +56,6 @@ def train(
     facts = {
         "settings": asdict(settings),
         "data_version": known.version,
-        "data_listing": Source.of(settings.data).listing_sha256(),
         "device": device.type,
         "precision": precision(settings, device),
         "threads": count * each,

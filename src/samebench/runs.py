@@ -1,6 +1,6 @@
 """A table of the runs in runs/, the newest first: what each changed, and what came out.
 
-python -m samebench.runs --settings apparel.settings:Settings --sort test_accuracy --filter "epochs>=5"
+python -m samebench.runs --settings project.settings:Settings --sort test_accuracy --filter "epochs>=5"
 """
 
 import json

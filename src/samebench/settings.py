@@ -44,7 +44,7 @@ def parse(
 
 
 def kind(name: str) -> type[Any]:
-    """The dataclass that `name` says, such as apparel.settings:Settings. Raises Refusal where it names none."""
+    """The dataclass that `name` says, such as project.settings:Settings. Raises Refusal where it names none."""
     module, _, own = name.partition(":")
     found = getattr(importlib.import_module(module), own, None) if module and own else None
     if not is_dataclass(found) or not isinstance(found, type):

@@ -1,6 +1,6 @@
 r"""Plain trainings over a grid of settings, several at a time; the same command again goes on where it stood.
 
-python -m samebench.sweep --settings apparel.settings:Settings --training apparel.train \
+python -m samebench.sweep --settings project.settings:Settings --training project.train \
     --grid "lr=0.05,0.1 network=conv,linear" --jobs 2 -- --epochs 2
 """
 

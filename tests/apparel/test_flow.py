@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from apparel import data, flow
-from apparel.settings import Budgets, Settings
+from apparel.settings import Settings
 from samebench import bundle
 from samebench.command import Refusal
 from samebench.flow import MISSING, STALE, UNKNOWN, UP
@@ -262,7 +262,7 @@ def test_data_elsewhere_and_packed_is_the_same_data(bench: Bench, tmp_path: Path
 
 def test_a_run_on_data_that_is_made_needs_none(bench: Bench) -> None:
     (bench.root / "data/fashion-mnist.sha256").unlink()
-    bench.record(settings={"data": "synthetic", "epochs": 6}, data_listing=None)
+    bench.record(settings={"data": "synthetic", "epochs": 6})
     steps = bench.flow()
     assert states(steps) == {}
     assert steps["data"]["why"] == "synthetic: made, and not stored"
@@ -326,11 +326,6 @@ def test_what_a_run_was_asked_for_is_its_own_and_is_asked_for_again(bench: Bench
 def test_the_command_asks_for_what_the_run_was_asked_for(settings: dict[str, Any], device: str, command: str) -> None:
     told = {"settings": asdict(Settings()) | settings, "device": device}
     assert flow.again(flow.Run(Path("runs/one"), told)) == command
-
-
-def test_settings_and_budgets_are_read_as_they_are() -> None:
-    assert flow.declared("Settings") == asdict(Settings())
-    assert flow.declared("Budgets") == asdict(Budgets())
 
 
 def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Bench) -> None:
