@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from samebench import environment
+from samebench import determinism, environment
 from tests.samebench.checkout import ROOT, run
 from tests.soak import busy
 from tests.soak import record as record_figure
@@ -107,7 +107,11 @@ def test_an_edited_lock_or_dockerfile_is_named_in_the_image_that_is_there(
     assert line.startswith(f"failure  input {name}: ")
 
 
-def test_the_same_wheels_are_alike_in_the_image_and_beside_it(examine: Examined, tmp_path: Path) -> None:
+def test_the_same_wheels_are_alike_in_the_image_and_beside_it(
+    examine: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in {*environment.VARIABLES} - {*determinism.CPU_LEVEL, *determinism.CUBLAS}:
+        monkeypatch.delenv(name, raising=False)  # of whoever tests
     theirs = tmp_path / "theirs.json"
     theirs.write_text(json.dumps(environment.fingerprint()))
     tmp_path.chmod(0o755)

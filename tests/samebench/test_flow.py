@@ -96,7 +96,7 @@ def test_the_host_tells_runtime_names_and_images(checkout: Path, programs: Path)
     assert host.stamp.endswith(f" {checkout}")
     write_program(programs / "docker", "exit 1")
     assert told(checkout, programs).runtime == "local"
-    assert told(checkout, programs, SAMEBENCH="1").runtime == "here"
+    assert told(checkout, programs, SAMEBENCH="1", PYTHONPATH="src").runtime == "here"
 
 
 def test_where_there_is_nothing_to_draw_with_it_says_so(checkout: Path, programs: Path) -> None:
