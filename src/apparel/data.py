@@ -183,7 +183,7 @@ def _split(contents: dict[str, bytes], part: str) -> Split:
 
 def listing(path: Path = LISTING) -> dict[str, str]:
     """The four file names and the SHA-256 of each, as `sha256sum` lists them."""
-    return versions.listed(path.read_text())
+    return versions.listed(path.read_text(), where=path)
 
 
 def _read_checked(folder: Path, name: str, sha256: str) -> bytes:

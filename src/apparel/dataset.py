@@ -22,7 +22,7 @@ from torch import Tensor
 
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
-from samebench import files, sealed
+from samebench import files, sealed, versions
 from samebench.command import Refusal
 
 HOME = Path(__file__).resolve().parents[2] / "data"
@@ -120,7 +120,7 @@ def read(name: str, *, home: Path | None = None) -> Dataset:
         _finish(name, home)
         if not path.is_file():
             raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
-        expected = dict(line.split()[::-1] for line in listing.read_text().splitlines()).get(FILE)
+        expected = versions.listed(listing.read_text(), where=listing).get(FILE)
         if (got := files.digest(path)) != expected:
             remedy = f"take {listing.name} and {name}/ of one version, or import it again"
             raise Refusal(f"{path}: expected sha256 {expected}, got {got}; {remedy}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from samebench import environment, files
+from samebench import environment, files, versions
 
 LISTINGS = environment.ROOT / "data"
 FASHION, SYNTHETIC = "fashion-mnist", "synthetic"
@@ -37,8 +37,7 @@ class Source:
 
     def listed(self) -> dict[str, str]:
         """The SHA-256 of each file by its name, relative to the folder."""
-        lines = self.listing.read_text().splitlines() if self.listing.is_file() else []
-        return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in lines)}
+        return versions.listed(self.listing.read_text(), where=self.listing) if self.listing.is_file() else {}
 
     def path(self, name: str) -> Path:
         """Where one of its files is; `<name>.gz`, as upstream ships it, will do where `<name>` is not there."""

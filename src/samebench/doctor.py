@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 
-from samebench import command, determinism, environment, files
+from samebench import command, determinism, environment, files, versions
 from samebench.command import Refusal
 
 ROOT = environment.ROOT
@@ -179,8 +179,12 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
     given = os.environ.get("DATA", "")
     for listing in sorted((root / "data").glob("*.sha256")):
         folder = Path(given) if given and Path(given).is_dir() else listing.with_suffix("")
-        pairs = [line.split(maxsplit=1) for line in listing.read_text().splitlines()]
-        listed = {name: sha256 for sha256, name in pairs}
+        try:
+            listed = versions.listed(listing.read_text(), where=listing.name)
+        except Refusal as reason:
+            found, _, remedy = str(reason).partition("; ")
+            yield Finding("failure", f"data {listing.stem}", found, "", remedy)
+            continue
         mend = f"make data DATASET={listing.stem}"
         if not any((folder / name).exists() for name in listed):
             yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", mend)

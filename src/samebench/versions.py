@@ -8,6 +8,7 @@ data/NAME.dvc where DVC finds it.
 """
 
 import argparse
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from samebench.cache import Cache
 from samebench.command import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
+LINE = re.compile(r"([0-9a-f]{64})\s+\*?(\S.*)")  # of a listing
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
         known = sorted(path.stem for path in (root / "data").glob("*.sha256"))
         where = f" in {revision}" if revision else f"; known are {', '.join(known) or 'none'}"
         raise Refusal(f"data/{name}.sha256: not there{where}")
-    return Version(name, listed(listing), pointer or "")
+    where = f"data/{name}.sha256" + (f" in {revision}" if revision else "")
+    return Version(name, listed(listing, where=where), pointer or "")
 
 
 def _text(path: str, revision: str, root: Path) -> str | None:
@@ -59,9 +62,19 @@ def git(*words: str, root: Path) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def listed(text: str) -> dict[str, str]:
-    """The file names and the SHA-256 of each, as `sha256sum` lists them."""
-    return {name: sha256 for sha256, name in (line.split(maxsplit=1) for line in text.splitlines())}
+def listed(text: str, *, where: object) -> dict[str, str]:
+    """The file names and the SHA-256 of each, as `sha256sum` lists them.
+
+    Raises Refusal for a line that is none, as git leaves them where two versions met.
+    """
+    found = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not (known := LINE.fullmatch(line)):
+            raise Refusal(
+                f"{where}, line {number}: {line[:40]!r} is no SHA-256 and name; take the listing of one version"
+            )
+        found[known[2]] = known[1]
+    return found
 
 
 def wrong(version: Version, folder: Path) -> dict[str, str]:

@@ -197,6 +197,13 @@ def test_a_data_byte_is_named_with_both_hashes(bench: Bench) -> None:
     assert finding.expected == "sha256 360f84035942"
 
 
+def test_a_listing_that_git_could_not_merge_is_a_failure_and_the_rest_is_looked_at(bench: Bench) -> None:
+    (bench.root / "data/boots.sha256").write_text("<<<<<<< HEAD\n")
+    (finding,) = bench.bad()
+    assert finding[:2] == ("failure", "data boots")
+    assert finding.mend == "take the listing of one version"
+
+
 def test_a_missing_data_file_is_named_and_no_data_is_a_warning(bench: Bench) -> None:
     (bench.root / "data/shoes/left").unlink()
     assert bench.bad() == [

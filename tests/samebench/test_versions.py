@@ -183,6 +183,18 @@ def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, dir
     assert teammate.contents() == {}
 
 
+@pytest.mark.parametrize("text", ["=======", "<<<<<<< HEAD", "", f"{'0' * 63}  images", "0" * 64])
+def test_a_listing_that_git_could_not_merge_is_refused_by_its_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/shoes.sha256").write_text(f"{'0' * 64}  two words\n{text}\n")
+    with pytest.raises(Refusal, match=r"^data/shoes\.sha256, line 2: .* take the listing of one version$"):
+        versions.recorded(NAME, root=tmp_path)
+    assert versions.listed(f"{'0' * 64}  two words\n{'1' * 64} *binary\n", where="") == {
+        "two words": "0" * 64,
+        "binary": "1" * 64,
+    }
+
+
 @pytest.mark.parametrize(
     ("remote", "which"), [("a directory", "a file"), ("over SSH", "the list of the files")], indirect=["remote"]
 )
