@@ -37,6 +37,7 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
         try:
             for name, path in _fetched(version, set(versions.wrong(version, folder)), known, store, work).items():
                 _set_aside(folder / name, store)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 cache.copy(path, folder / name)
         except (Refusal, Lacking) as reason:
             if not public:

@@ -65,6 +65,16 @@ def test_data_that_is_there_and_right_needs_no_dvc(member: Member, monkeypatch: 
     assert {path: path.stat().st_mtime_ns for path in member.folder.iterdir()} == before
 
 
+def test_files_in_folders_of_a_set_come_back_too(member: Member, directory: Path, tmp_path: Path) -> None:
+    (member.folder / "left").mkdir(parents=True)
+    member.record({"left/images": b"left images", "labels": b"labels"})
+    member.push()
+    teammate = member.clone(tmp_path / "teammate")
+    assert teammate.bring()
+    assert (teammate.folder / "left/images").read_bytes() == b"left images"
+    assert not teammate.bring()
+
+
 def test_going_back_and_forth_between_versions_needs_no_dvc_either(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
