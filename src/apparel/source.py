@@ -26,7 +26,7 @@ class Source:
 
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
-        if said == SYNTHETIC or (LISTINGS / f"{said}.sha256").is_file():
+        if said == SYNTHETIC or ("/" not in said and (LISTINGS / f"{said}.sha256").is_file()):
             return cls(said, LISTINGS / said)
         return cls(FASHION, Path(said) if Path(said).is_dir() else LISTINGS / FASHION)
 
