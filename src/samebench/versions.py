@@ -19,6 +19,7 @@ from samebench.cache import Cache
 from samebench.command import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
+NAME = re.compile(r"[^/.][^/]*")  # of a folder in data/, and of nothing elsewhere
 LINE = re.compile(r"([0-9a-f]{64})\s+\*?(\S.*)")  # of a listing
 
 
@@ -36,6 +37,7 @@ def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
 
     Raises Refusal where there is no such set or no such revision.
     """
+    _check(name)
     listing, pointer = (_text(f"data/{name}.{kind}", revision, root) for kind in ("sha256", "dvc"))
     if listing is None:
         known = sorted(path.stem for path in (root / "data").glob("*.sha256"))
@@ -43,6 +45,11 @@ def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
         raise Refusal(f"data/{name}.sha256: not there{where}")
     where = f"data/{name}.sha256" + (f" in {revision}" if revision else "")
     return Version(name, listed(listing, where=where), pointer or "")
+
+
+def _check(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise Refusal(f"DATASET={name}: a path; give the name of a folder of data/ alone")
 
 
 def _text(path: str, revision: str, root: Path) -> str | None:
@@ -113,6 +120,7 @@ def add(name: str, *, root: Path = ROOT) -> bool:
 
     Raises Refusal where there is nothing to record.
     """
+    _check(name)
     folder = root / "data" / name
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
     if not names:

@@ -88,6 +88,16 @@ def test_going_back_and_forth_between_versions_needs_no_dvc_either(
     assert member.is_clean()
 
 
+@pytest.mark.parametrize("name", ["shoes/", "data/shoes", "../src", ".", ""])
+def test_a_path_is_no_name_of_a_set(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data/shoes").mkdir(parents=True)
+    (tmp_path / "data/shoes/images").write_bytes(b"images")
+    for asked in (versions.add, versions.push, versions.recorded):
+        with pytest.raises(Refusal, match=f"^DATASET={name}: a path; give the name of a folder of data/ alone$"):
+            asked(name, root=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "shoes", "images"]
+
+
 def test_recording_again_changes_nothing_and_leaves_the_files_alone(member: Member) -> None:
     member.record(FIRST)
     before = [path.stat() for path in sorted(member.folder.iterdir())]
