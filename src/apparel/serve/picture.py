@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+JPEGS = {"JPEG", "MPO"}  # what Pillow calls one with further pictures behind it, as phones make them
 MAX_SIDE = 4096  # pixels; asked of the header, before anything is decoded
 MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes time, and 100 of 4096x4096 a second
 MAX_TEXT = 1 << 20  # bytes of all comments in a PNG, unpacked
@@ -82,7 +83,7 @@ def look(content: bytes) -> Image.Image:
         raise TooLarge(f"more than {MAX_SIDE} pixels a side; send a smaller one") from error
     except Exception as error:  # what a decoder says of a stranger's bytes has many names
         raise Unreadable("a damaged picture; send another") from error
-    if opened.format == "JPEG" and content.count(b"\xff\xda") > MAX_SCANS:
+    if opened.format in JPEGS and content.count(b"\xff\xda") > MAX_SCANS:
         raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans; save it as an ordinary one")
     if max(opened.size) > MAX_SIDE:
         width, height = opened.size

@@ -167,6 +167,10 @@ def test_a_picture_with_bombs_beside_its_pixels_is_unreadable() -> None:
     scan = progressive.rindex(b"\xff\xda")
     with pytest.raises(Unreadable, match="more than 100 scans"):
         picture.look(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
+    several = encoded(boot().convert("RGB"), "MPO", save_all=True, append_images=[boot().convert("RGB")])
+    assert close(prepared(several).pixels)
+    with pytest.raises(Unreadable, match="more than 100 scans"):
+        picture.look(several + progressive[scan:-2] * 200)
     comments = PngInfo()
     for _ in range(3):
         comments.add_text("a", "b" * 900_000, zip=True)
