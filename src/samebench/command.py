@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong use or input, 3 the machine lack
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -69,11 +70,25 @@ def _outcome(main: Callable[[Sequence[str]], int | None]) -> int:
         return _say(interrupted, INTERRUPTED)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        if not _unheard():
+            raise
+        return NO
     except OSError as error:
         if error.errno not in REFUSED_BY_MACHINE:
             raise
         return _say(_one_line(error), LACKING)
     return code
+
+
+def _unheard() -> bool:
+    """Whether who read our lines has gone, as `head` does; then Python need not try once more at its end."""
+    pipe = select.poll()
+    pipe.register(sys.stdout, 0)  # asks for nothing but that
+    if not pipe.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _say(message: object, code: int) -> int:

@@ -1,6 +1,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +46,23 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
 
     with pytest.raises(type(bug)):
         command.run(main)
+
+
+def test_nobody_who_reads_any_more_is_no_bug_and_another_pipe_that_broke_is_one() -> None:
+    program = "from samebench import command; command.run(lambda _: {})"
+    for main in ("print('few')", "print('x' * 100_000)"):
+        read, write = os.pipe()
+        os.close(read)
+        words = [sys.executable, "-c", program.format(main)]
+        done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (1, "")
+    with pytest.raises(BrokenPipeError):
+        command.run(broken)
+
+
+def broken(_: Sequence[str]) -> None:
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 @pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1)])
