@@ -5,13 +5,9 @@ data/shoes/report.csv             what the import found
 data/shoes.sha256                 what git keeps: both, as sha256sum lists them
 """
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,7 +18,7 @@ from torch import Tensor
 
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
-from samebench import files, sealed, versions
+from samebench import files, hold, sealed, versions
 from samebench.command import Refusal
 
 HOME = Path(__file__).resolve().parents[2] / "data"
@@ -116,7 +112,7 @@ def read(name: str, *, home: Path | None = None) -> Dataset:
     """The data set of this name. Raises Refusal where it is not there, or not the one whose hash is in git."""
     home = home or HOME
     path, listing = home / name / FILE, home / f"{name}.sha256"
-    with _alone(home):
+    with hold.alone(home):
         _finish(name, home)
         if not path.is_file():
             raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
@@ -136,7 +132,7 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
     contents = {FILE: dataset.pack(), REPORT: report}
     listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
+    with hold.alone(home):
         _finish(name, home)
         aside = home / f".{name}.part"
         shutil.rmtree(aside, ignore_errors=True)
@@ -154,7 +150,7 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
 def finish(name: str, *, home: Path | None = None) -> None:
     """Finish what an import that was killed has left valid."""
     home = home or HOME
-    with _alone(home):
+    with hold.alone(home):
         _finish(name, home)
 
 
@@ -173,15 +169,3 @@ def _finish(name: str, home: Path) -> None:
 
 def _valid(name: str, home: Path) -> Path:
     return home / f".{name}.new"
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Keep other writers and readers out, on a file system that knows locks."""
-    handle = os.open(home, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

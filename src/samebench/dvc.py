@@ -4,7 +4,6 @@ Each call works in a small repository of its own that is thrown away: it sees th
 cache and the remote, and nothing of the user's other settings. So nothing in the checkout can be left half done.
 """
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samebench import hold
 from samebench.command import Lacking, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,26 +165,11 @@ def _reason(said: str) -> str:
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[bool]:
-    """Wait until no other process is in here with the same directory; False where the file system knows no locks."""
-    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        kept = True
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            kept = False
-        yield kept
-    finally:
-        os.close(handle)
-
-
-@contextmanager
 def work(root: Path) -> Iterator[Path]:
     """A folder on the checkout's disk, for one process at a time, without what a killed one has left."""
     place = root / ".dvc/tmp"
     place.mkdir(parents=True, exist_ok=True)
-    with alone(place) as kept:
+    with hold.alone(place) as kept:
         if kept:
             for leftover in place.glob("dvc-*"):
                 shutil.rmtree(leftover)
@@ -202,7 +187,7 @@ def python() -> Path:
     place = HOME / f"dvc-{_key()}"
     if not place.is_dir():
         HOME.mkdir(exist_ok=True)
-        with alone(HOME) as kept:
+        with hold.alone(HOME) as kept:
             if kept:
                 for leftover in HOME.glob("dvc-*.new-*"):
                     shutil.rmtree(leftover)

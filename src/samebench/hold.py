@@ -50,12 +50,11 @@ def held(directory: Path) -> bool | None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until nobody else does this in `folder`, and let nobody begin."""
+def alone(folder: Path) -> Iterator[bool]:
+    """Wait until nobody else does this in `folder`, and let nobody begin; False on a file system without locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _locked(handle, fcntl.LOCK_EX, wait=True)
-        yield
+        yield bool(_locked(handle, fcntl.LOCK_EX, wait=True))
     finally:
         os.close(handle)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import dvc
+from samebench import dvc, hold
 from samebench.command import Lacking
 from tests import soak
 from tests.commands import environment
@@ -41,7 +41,7 @@ versions.push({NAME!r}, root=Path(sys.argv[1]))
 INSTALL = """
 import sys
 from pathlib import Path
-from samebench import dvc
+from samebench import dvc, hold
 dvc.HOME, dvc.LOCK = Path(sys.argv[1]), Path(sys.argv[2])
 print(dvc.python())
 """
@@ -118,7 +118,7 @@ def test_two_that_start_at_once_install_once(tiny: tuple[Path, Path]) -> None:
 def test_whoever_comes_second_waits_for_the_first(tiny: tuple[Path, Path]) -> None:
     home, _ = tiny
     home.mkdir()
-    with dvc.alone(home):
+    with hold.alone(home):
         process = begin(INSTALL, *tiny)
         time.sleep(2)  # it would be done, or at work, by then
         assert process.poll() is None
