@@ -18,11 +18,10 @@ from typing import Any
 
 from torch import Tensor
 
-from apparel import data
-from samebench import command, delivery, sealed, versions
+from apparel import data, dataset
+from apparel.dataset import Dataset
+from samebench import command, delivery, versions
 from samebench.command import Refusal
-
-PARTS = ("training", "validation", "test")  # as a sealed set numbers them
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,10 @@ def images(folder: Path) -> list[Image]:
 
     Raises Refusal where it is neither, or damaged.
     """
-    if (path := folder / "dataset.safetensors").is_file():
-        tensors, facts = sealed.unpack(path, "dataset")
-        parts = [PARTS[number] for number in tensors["parts"].tolist()]
-        return _images(tensors["images"], tensors["labels"], facts["labels"], parts, facts["names"])
+    if (path := folder / dataset.FILE).is_file():
+        known = Dataset.load(path)
+        parts = [dataset.PARTS[number] for number in known.parts.tolist()]
+        return _images(known.images, known.labels, known.categories, parts, known.names)
     return [image for part in ("train", "t10k") for image in _of_idx(folder, part)]
 
 

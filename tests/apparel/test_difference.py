@@ -104,7 +104,7 @@ def sealed_set(
     pictures: torch.Tensor, labels: list[int], *, test: int = 2, names: list[str] | None = None
 ) -> dict[str, bytes]:
     """The same as one sealed file, as an import of one's own pictures writes it."""
-    parts = torch.tensor([0] * (len(labels) - test) + [2] * test, dtype=torch.uint8)
+    parts = torch.tensor([1] + [0] * (len(labels) - test - 1) + [2] * test, dtype=torch.uint8)
     tensors = {"images": pictures, "labels": torch.tensor(labels), "parts": parts}
     facts = {
         "labels": list(data.LABELS),
@@ -123,7 +123,8 @@ def test_each_form_tells_of_every_image(tmp_path: Path, form: type) -> None:
         (tmp_path / name).write_bytes(content)
     found = difference.images(tmp_path)
     assert [one.label for one in found] == list(data.LABELS[:6])
-    assert [one.part for one in found] == ["training"] * 4 + ["test"] * 2
+    assert [one.part for one in found[1:]] == ["training"] * 3 + ["test"] * 2
+    assert found[0].part == ("validation" if form is sealed_set else "training")
     assert len({one.content for one in found}) == 6
 
 
@@ -135,6 +136,13 @@ def test_both_forms_know_an_image_by_the_same_content(tmp_path: Path) -> None:
             (tmp_path / form.__name__ / name).write_bytes(content)
         contents.append([one.content for one in difference.images(tmp_path / form.__name__)])
     assert contents[0] == contents[1]
+
+
+def test_a_sealed_set_that_lacks_what_it_must_have_is_refused(tmp_path: Path) -> None:
+    tensors = {"images": pixels(0, 2), "labels": torch.tensor([0, 1]), "parts": torch.tensor([0, 9], dtype=torch.uint8)}
+    (tmp_path / "dataset.safetensors").write_bytes(sealed.pack("dataset", tensors, {"labels": ["bag", "boot"]}))
+    with pytest.raises(Refusal, match=r"dataset\.safetensors: not a data set of this code"):
+        difference.images(tmp_path)
 
 
 def test_a_folder_that_holds_no_set_is_refused(tmp_path: Path) -> None:
