@@ -114,16 +114,15 @@ def evaluate(run: Run, *, source: str = "") -> str:
     return f"{table(matrix, model.labels)}\n\n{title}"
 
 
-def own_name(source: str) -> str:
-    """Where it is a data set of one's own, its name, which its runs know; else nothing: DATA= may lie anywhere."""
-    return source if dataset.is_own(source) else ""
-
-
 def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
-    run = Run.open(Path(question.run)) if question.run else Run.newest(RUNS, state="done", data=own_name(question.data))
+    run = (
+        Run.open(Path(question.run))
+        if question.run
+        else Run.newest(RUNS, state="done", data=dataset.own_name(question.data))
+    )
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)

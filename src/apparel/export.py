@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apparel import data
+from apparel import data, dataset
 from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
 from apparel.data import Split
-from apparel.evaluate import asked, own_name
+from apparel.evaluate import asked
 from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
@@ -231,7 +231,7 @@ def keep(run: Run, budgets: Budgets) -> None:
 
 def newest_good(question: Question) -> Run:
     """The newest run that is done and accurate enough. Raises Refusal where there is none."""
-    data = own_name(question.data)
+    data = dataset.own_name(question.data)
     return Run.newest(RUNS, state="done", accuracy=question.min_test_accuracy, data=data)
 
 

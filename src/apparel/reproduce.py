@@ -76,9 +76,12 @@ def golden(question: Question) -> tuple[int, str]:
     return command.NO, f"not identical: golden weights {expected} for {architecture} in {GOLDEN.name}, {got} here"
 
 
-def find(name: str) -> dict[str, Any]:
-    """The receipt that `--run` names. Raises Refusal where it is none, or of a run that is not done."""
-    path = Path(name) if name else Run.newest(RUNS, state="done").directory
+def find(name: str, *, source: str = "") -> dict[str, Any]:
+    """The receipt that `--run` names, or that of the newest run; on the data set `source`, if that is one's own.
+
+    Raises Refusal where it is none, or of a run that is not done.
+    """
+    path = Path(name) if name else Run.newest(RUNS, state="done", data=dataset.own_name(source)).directory
     path = path / "receipt.json" if path.is_dir() else path
     if not path.is_file():
         raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
@@ -100,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         determinism.pin()
         code, said = golden(question)
     else:
-        then = find(question.run)
+        then = find(question.run, source=question.data)
         question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
         determinism.reexecute(fast=question.fast)
         if (told := then.get("init")) and question.init == then["settings"]["init"]:

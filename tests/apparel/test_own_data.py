@@ -256,7 +256,7 @@ def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Ow
     newest = Run.newest(home / "runs", state="done")
     assert newest.name == max(own.run.name, grey.run.name)
     for each in (own, grey):
-        assert Run.newest(home / "runs", state="done", data=evaluate.own_name(each.name)).name == each.run.name
+        assert Run.newest(home / "runs", state="done", data=dataset.own_name(each.name)).name == each.run.name
     with pytest.raises(Refusal, match="no run in state done on darker-shapes"):
         Run.newest(home / "runs", state="done", data="darker-shapes")
 

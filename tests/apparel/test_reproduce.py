@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from apparel import data, reproduce, train
+from apparel import data, dataset, reproduce, train
 from apparel.settings import Settings
 from samebench import receipt
 from samebench.command import Refusal
@@ -99,6 +99,17 @@ def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_p
     now["precision"] = "bf16"
     assert reproduce.verdict(then, now)[1].splitlines()[2:] == ["  precision: float32 then, bf16 now"]
     assert said.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "RUNS", tmp_path)
+    monkeypatch.setattr(dataset, "HOME", tmp_path)
+    (tmp_path / "shoes.sha256").touch()
+    (tmp_path / trained(tmp_path)["run"]).rename(tmp_path / "99991231-235959-zzzz")
+    trained(tmp_path, data="shoes")
+    for source, found in {"shoes": "shoes", "fashion-mnist": "tiny", "": "tiny"}.items():
+        assert reproduce.find("", source=source)["settings"]["data"] == found
 
 
 @pytest.mark.usefixtures("tiny")
