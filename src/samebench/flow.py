@@ -17,6 +17,7 @@ from typing import Any, Self, TextIO
 
 from samebench import chart, command, environment, files
 from samebench.command import Refusal
+from samebench.table import clean
 
 ROOT = environment.ROOT
 PICTURE = Path(".samebench/flow.svg")
@@ -167,7 +168,8 @@ def table(steps: Sequence[Step]) -> str:
 
 
 def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:
-    """Print them, and draw them into the file `to`."""
+    """Print them, and draw them into the file `to`; nothing that a receipt says can steer a terminal."""
+    steps = [replace(step, why=clean(step.why), command=clean(step.command)) for step in steps]
     if as_json:
         print(json.dumps({"steps": [step.told() for step in steps], "picture": str(to)}, indent=1))
     else:

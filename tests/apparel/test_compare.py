@@ -57,6 +57,14 @@ def test_three_runs_have_three_columns_and_two_tests(runs: list[Run], tmp_path: 
     assert said.count(f" against {runs[0].directory.name}: ") == 2
 
 
+def test_nothing_that_a_receipt_says_steers_the_terminal(runs: list[Run]) -> None:
+    change(runs[1], state="\x1b[2Jdone", device="c\x1b[31mpu\nweights")
+    said = compare.compare(runs)
+    assert "�[2Jdone" in said
+    assert "c�[31mpu weights" in said
+    assert said.replace("\n", "").isprintable()
+
+
 def test_changed_sources_are_counted_and_the_first_are_named(runs: list[Run]) -> None:
     code = json.loads(json.dumps(runs[1].receipt["code"]))
     for name in sorted(code["source"])[:5]:

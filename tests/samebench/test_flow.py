@@ -264,3 +264,13 @@ def test_for_machines_it_is_one_document(tmp_path: Path, capsys: pytest.CaptureF
         "from": ["ore"],
     }
     assert Path(document["picture"]).is_file()
+
+
+def test_nothing_that_a_receipt_says_steers_a_terminal_or_breaks_the_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flow.svg"
+    flow.show([Step("run", MISSING, "runs/x is \x1b[2Jdone\nnot", "make train")], title="Runs", as_json=False, to=path)
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "run  missing  runs/x is �[2Jdone not  make train"
+    assert chart.carried(path)[1][0]["why"] == "runs/x is �[2Jdone not"
