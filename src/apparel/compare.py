@@ -151,7 +151,7 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
     for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
         settings = [f"{_look(key, each[place])}" for key, each in groups.get("settings", {}).items()]
         if history := run.receipt.get("history"):
-            histories[f"{name}  {', '.join(settings)}"[:70].strip()] = history
+            histories[f"{name}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
     if not histories:
         return None
     path = runs[0].directory / "compare.png"

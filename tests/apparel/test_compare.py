@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import compare, data, train
+from apparel import compare, data, figures, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
@@ -151,6 +151,22 @@ def test_curves_of_all_are_in_one_picture(runs: list[Run]) -> None:
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 400
+
+
+def test_runs_whose_names_are_long_have_a_curve_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, real = list[str](), figures.together
+
+    def together(histories: dict[str, Any], *, title: str) -> Any:
+        drawn.extend(histories)
+        return real(histories, title=title)
+
+    monkeypatch.setattr(figures, "together", together)
+    history = [{"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 0.5}]
+    places = [tmp_path / ("long" * 20) / home / "one" for home in ("ours", "theirs")]
+    for place in places:
+        place.mkdir(parents=True)
+    compare.draw([Run(place, {"history": history}) for place in places], {})
+    assert drawn == [str(place) for place in places]
 
 
 def test_runs_without_an_epoch_have_no_picture(runs: list[Run]) -> None:
