@@ -145,8 +145,8 @@ def load(name: str) -> Data:
     """
     if name == "synthetic":
         return synthetic(0)
+    dataset.finish(name)
     if dataset.is_own(name):
-        dataset.finish(name)
         provide(name, root=dataset.HOME.parent)
         return own(dataset.read(name))
     folder = Path(name)
@@ -246,6 +246,7 @@ def provide(name: str = NAME, *, root: Path | None = None) -> bool:
     Raises Refusal and Lacking as `delivery.bring` does.
     """
     root = root or ROOT
+    dataset.finish(name, home=root / "data")
     version = versions.recorded(name, root=root)
     return delivery.bring(version, root / "data" / name, root=root, public=published if name == NAME else None)
 

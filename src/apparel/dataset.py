@@ -155,8 +155,9 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
 def finish(name: str, *, home: Path | None = None) -> None:
     """Finish what an import that was killed has left valid."""
     home = home or HOME
-    with hold.alone(home):
-        _finish(name, home)
+    if NAME.fullmatch(name) and _valid(name, home).is_dir():
+        with hold.alone(home):
+            _finish(name, home)
 
 
 def _finish(name: str, home: Path) -> None:

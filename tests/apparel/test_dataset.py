@@ -122,6 +122,7 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(
             pass
         else:
             pytest.fail(f"only {count} steps")
+    assert not data.provide("noise", root=home.parent), "nothing to bring"
     got = dataset.read("noise").pack()
     assert got in {old.pack(), new.pack()}
     said = b"old\n" if got == old.pack() else b"new\n"
@@ -132,6 +133,20 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(
     dataset.write("noise", new, b"new\n")
     assert dataset.read("noise").pack() == new.pack()
     assert sorted(path.name for path in home.iterdir()) == ["noise", "noise.sha256"]
+
+
+def test_a_first_import_that_was_killed_when_it_was_valid_is_finished_by_who_comes_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_name: str, _home: Path) -> None:
+        if (home / ".noise.new").is_dir():
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "_finish", killed)
+        with pytest.raises(Killed):
+            dataset.write("noise", small(0), b"")
+    assert data.load("noise").version == data.own(small(0)).version
 
 
 def test_a_changed_bit_is_refused_with_expected_and_got(home: Path) -> None:
