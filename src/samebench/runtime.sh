@@ -406,7 +406,12 @@ END
 
 # The folders in which versions of the data are kept: a cache or a remote, by absolute paths.
 kept_at() {
-    { printf '%s\n' "${DATA_REMOTE:-}" && sed -n -e 's/^ *url *= *//p' -e 's/^ *dir *= *//p' .dvc/config .dvc/config.local 2>/dev/null; } | grep ^/ | sort -u
+    {
+        printf '%s\n' "${DATA_REMOTE:-}"
+        # As samebench.dvc reads it: indented by whatever, in quotes or not.
+        sed -n -e 's/^[[:space:]]*url *= *//p' -e 's/^[[:space:]]*dir *= *//p' .dvc/config .dvc/config.local 2>/dev/null |
+            sed -e "s/^[\"']*//" -e "s/[\"'[:space:]]*\$//"
+    } | grep ^/ | sort -u
 }
 
 check_remote() {
