@@ -380,6 +380,7 @@ END
         # A table names files that lie beside it.
         [ $variable != FROM ] || [ ! -f "$value" ] || value=$(dirname "$value")
         case $value in
+        / | /tmp | /tmp/) fail 2 "$variable=$value: all of it, in the place of the container's own; give a folder in there" ;;
         /*)
             mount=$(mount_of "$value")
             set -- --mount "$mount" "$@"

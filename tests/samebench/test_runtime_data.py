@@ -1,6 +1,7 @@
 """`runtime.sh`: what a container sees of where versions of the data are kept."""
 
 import socket
+import tempfile
 from pathlib import Path
 
 from .checkout import run
@@ -46,6 +47,15 @@ def test_a_remote_that_no_container_could_see_is_refused(checkout: Path, program
         done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA_REMOTE": given})
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.splitlines()[1].startswith(f"samebench: DATA_REMOTE={given}: {said}")
+
+
+def test_a_folder_that_the_container_has_itself_is_refused(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    with tempfile.NamedTemporaryFile(suffix=".csv", dir="/tmp") as table:
+        for variables in ({"FROM": table.name}, {"DATA": "/tmp"}, {"RUN": "/"}):  # noqa: S108 - the container has its own
+            done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=variables)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert "all of it, in the place of the container's own" in done.stderr.splitlines()[-1]
 
 
 def test_a_command_reaches_the_agent_for_a_remote_over_ssh_and_nothing_else_does(
