@@ -4,12 +4,13 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from samebench import accelerator, files, receipt
 from samebench import settings as flags
 from samebench.command import Refusal
-from samebench.records import Record
+from samebench.records import Record, read
 
 # Where all of these are as in a receipt, its run is that of a point; the listings tell which data the names stood for.
 COMPARED = ("settings", "code.source", "locks", "listings", "device")
@@ -76,7 +77,16 @@ def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
         "device": "cuda" if on_gpu else "cpu",
     }
     as_it_was = not any(each.get("changed") for each in resumed)
-    return as_it_was and not receipt.changes(record.receipt, now, among=COMPARED)
+    return as_it_was and _begins_alike(record) and not receipt.changes(record.receipt, now, among=COMPARED)
+
+
+def _begins_alike(record: Record) -> bool:
+    """Whether the run that this one was started from, if any, has the weights that it had then, where that is known."""
+    if not isinstance(then := record.receipt.get("init"), dict):
+        return True
+    place = Path(str(record.settings.get("init")))
+    now = read(place if place.is_dir() else place.parent).receipt.get("weights_sha256")
+    return now in {None, then.get("weights_sha256")}
 
 
 def _digest(name: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from apparel.settings import Settings
-from samebench import cores, grid, hold, records
+from samebench import cores, grid, hold, receipt, records
 from samebench.command import Refusal
 from tests.commands import call, start
-from tests.samebench.recorded import SETTINGS
+from tests.samebench.recorded import SETTINGS, write_run
 
 SMALL = ("--data", "synthetic", "--network", "linear", "--epochs", "1")
 POINTS = "batch_size=256,100000,128"  # the synthetic data have fewer images than that
@@ -129,6 +129,30 @@ def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(ag
         path.write_text(json.dumps(receipt))
     (point,) = grid.taken(grid.points(Settings, "batch_size=128", SMALL), records.find(again / "runs"))
     assert point.state == ("" if change else "done")
+
+
+@pytest.mark.parametrize("file", ["", "/model.safetensors"])
+def test_a_run_that_was_started_from_other_weights_than_are_there_now_does_not_count(tmp_path: Path, file: str) -> None:
+    first = write_run(tmp_path, 1, weights_sha256="a" * 64)
+    init = f"{first.directory}{file}"
+    facts: dict[str, Any] = {
+        "code": {"source": receipt.sources()},
+        "listings": receipt.listings(),
+        "locks": {},
+        "device": "cpu",
+    }
+    write_run(tmp_path, 2, settings={"init": init}, init={"weights_sha256": "a" * 64}, **facts)
+
+    def state() -> str:
+        (point,) = grid.taken(grid.points(Settings, "epochs=6", ["--init", init]), records.find(tmp_path))
+        return point.state
+
+    assert state() == "done"
+    path = first.directory / "receipt.json"
+    path.write_text(path.read_text().replace("a" * 64, "b" * 64))
+    assert state() == ""
+    shutil.rmtree(first.directory)
+    assert state() == "done", "where nothing is known, the name decides"
 
 
 def test_a_point_that_another_process_works_on_is_left_to_it(again: Path) -> None:
