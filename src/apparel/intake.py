@@ -48,6 +48,8 @@ class Question:
 
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""
+        if not self.source:
+            raise Refusal("FROM=: give a folder with one sub-folder a class, or a .csv with the columns path,label")
         if not dataset.NAME.fullmatch(self.name) or self.name in dataset.TAKEN:
             words = f"lower-case words joined by hyphens, and not {' or '.join(sorted(dataset.TAKEN))}"
             raise Refusal(f"NAME={self.name}: give {words}, such as NAME=shoes")

@@ -364,6 +364,11 @@ def test_a_name_that_is_taken_or_no_file_name_is_refused(name: str) -> None:
         Question(source="photos", name=name)
 
 
+def test_where_the_pictures_are_has_to_be_said() -> None:
+    with pytest.raises(Refusal, match=r"^FROM=: give a folder with one sub-folder a class"):
+        Question(source="", name="shoes")
+
+
 def test_a_class_without_images_in_a_part_is_named(copy: Path) -> None:
     (copy / "rare").mkdir()
     drawn("circle", 700).save(copy / "rare/one.png")
