@@ -12,14 +12,13 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from apparel.settings import Budgets, Settings
 from apparel.source import FASHION, SYNTHETIC, Source
-from samebench import bundle, command, files, flow, receipt, sbom
+from samebench import bundle, command, files, flow, receipt, records, sbom
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
@@ -84,18 +83,19 @@ def chosen(question: Question) -> Run | None:
     Raises Refusal where the one asked for is none.
     """
     if question.run:
-        path = Path(question.run) / "receipt.json"
-        if not path.is_file():
+        directory = Path(question.run)
+        if not (directory / "receipt.json").is_file():
             raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
-        return Run(path.parent, receipt.read(path), named=True)
+        if damage := (known := records.read(directory)).damage:
+            raise Refusal(f"{directory / 'receipt.json'}: {damage}; take another")
+        return Run(directory, {**known.receipt, "state": known.state}, named=True)
     passed = False  # one that commands would take which are told no name
-    for path in sorted(RUNS.glob("*/receipt.json"), reverse=True):
-        with suppress(Refusal):
-            run = Run(path.parent, receipt.read(path), named=passed)
-            if run.receipt.get("state") == "done":
-                if not question.data or run.source() == Source.of(question.data).name:
-                    return run
-                passed = True
+    for record in records.find(RUNS):
+        if record.state == "done":
+            run = Run(record.directory, record.receipt, named=passed)
+            if not question.data or run.source() == Source.of(question.data).name:
+                return run
+            passed = True
     return None
 
 

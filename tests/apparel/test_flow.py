@@ -341,6 +341,11 @@ def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Benc
     (bench.root / done / "confusion.png").unlink()
     assert bench.flow("--run", done)["evaluation"]["command"] == f"make evaluate RUN={done}"
     assert bench.flow()["evaluation"]["command"] == "make evaluate"
+    (later / "receipt.json").write_text('{"state": "done", "settings": "none"}')
+    assert states(bench.flow()) == {"evaluation": MISSING}, "a damaged one is passed over"
+    said = bench.said("--run", "runs/99991231-235959-zzzz")
+    damage = 'runs/99991231-235959-zzzz/receipt.json: settings is "none", not an object; take another'
+    assert (said.returncode, said.stdout, said.stderr) == (2, "", f"error: {damage}\n")
     said = bench.said("--run", "runs/none")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr == "error: runs/none: no run with a receipt there; take one of runs/, or train first\n"
