@@ -44,9 +44,13 @@ def kept(found: Sequence[Record], asked: str) -> set[str]:
 
 
 def size(directory: Path) -> int:
-    """Bytes of all files in the folder; what links lead to is not in it."""
-    places = (Path(folder) / name for folder, _, names in os.walk(directory) for name in names)
-    return sum(place.lstat().st_size for place in places)
+    """Bytes of all files in the folder; what links lead to is not in it, nor what has gone meanwhile."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).lstat().st_size
+    return total
 
 
 def delete(directory: Path) -> None:

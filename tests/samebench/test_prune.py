@@ -188,3 +188,10 @@ def test_a_killed_deletion_leaves_nothing_that_is_taken_for_a_run_and_the_next_c
 def test_all_kept_is_said(home: Path) -> None:
     done = call(*WORDS, "--keep", "6", at=home.parent)
     assert (done.returncode, done.stdout) == (0, "nothing to delete, all 6 runs are kept\n")
+
+
+def test_a_file_that_goes_while_sizes_are_taken_is_not_counted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "stays").write_bytes(b"12345")
+    walked: list[tuple[str, list[str], list[str]]] = [(str(home), [], ["stays", ".receipt.json.0a1b2c3d"])]
+    monkeypatch.setattr(os, "walk", lambda _: walked)
+    assert prune.size(home) == 5
