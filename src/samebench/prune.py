@@ -3,6 +3,7 @@
 python -m samebench.prune --keep best,last,5
 """
 
+import json
 import os
 import shutil
 import sys
@@ -53,11 +54,17 @@ def size(directory: Path) -> int:
     return total
 
 
-def delete(directory: Path) -> None:
-    """Delete a run so that no half of it is ever taken for one. Raises Busy where a process is at work on it."""
+def delete(record: Record) -> None:
+    """Delete a run so that no half of it is ever taken for one.
+
+    Raises Busy where a process is at work on it, or has been since the record was read.
+    """
+    directory = record.directory
     handle, _ = hold.take(directory)
-    grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
     try:
+        if json.dumps(records.read(directory).receipt) != json.dumps(record.receipt):
+            raise Busy(f"{directory}: not as it was listed, a process has been at work on it; look again")
+        grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
         directory.rename(grave / directory.name)
         shutil.rmtree(grave)  # of a link it takes the link alone
     finally:
@@ -139,7 +146,7 @@ def bury(going: Sequence[Record]) -> int:
         for record in going:
             try:
                 with suppress(FileNotFoundError):  # somebody else was quicker
-                    delete(record.directory)
+                    delete(record)
             except Busy as busy:
                 left.append(str(busy))
     for line in left:

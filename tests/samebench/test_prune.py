@@ -116,7 +116,7 @@ def test_who_waits_for_a_run_that_is_being_deleted_gets_one_line(home: Path, mon
         handle = opened(path, *rest)
         if Path(path).name == ".lock":
             monkeypatch.setattr(os, "open", opened)
-            prune.delete(home / name(3))
+            prune.delete(records.read(home / name(3)))
         return handle
 
     monkeypatch.setattr(os, "open", late)
@@ -175,7 +175,7 @@ def test_a_killed_deletion_leaves_nothing_that_is_taken_for_a_run_and_the_next_c
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        prune.delete(home / name(5))
+        prune.delete(records.read(home / name(5)))
     monkeypatch.undo()
     (grave,) = home.glob(".pruned-*")
     assert json.loads((grave / name(5) / "receipt.json").read_text())["run"] == name(5)
@@ -195,3 +195,14 @@ def test_a_file_that_goes_while_sizes_are_taken_is_not_counted(home: Path, monke
     walked: list[tuple[str, list[str], list[str]]] = [(str(home), [], ["stays", ".receipt.json.0a1b2c3d"])]
     monkeypatch.setattr(os, "walk", lambda _: walked)
     assert prune.size(home) == 5
+
+
+def test_a_run_that_was_resumed_while_we_were_asked_stays(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = records.find(home)[:2]
+    resumed = listed[1].directory
+    receipt = json.loads((resumed / "receipt.json").read_text())
+    (resumed / "receipt.json").write_text(json.dumps(receipt | {"test_accuracy": 0.99}))
+    assert prune.bury(listed) == 1
+    assert f"left: {resumed}: not as it was listed" in capsys.readouterr().err
+    assert resumed.is_dir()
+    assert not listed[0].directory.exists()
