@@ -24,11 +24,12 @@ from apparel import dataset
 from apparel.model import Preprocessing
 from apparel.randomness import order, uniform
 from apparel.serve.picture import GARMENTS, Preparation
+from apparel.source import FASHION, SYNTHETIC
 from samebench import command, debian, delivery, download, versions
 from samebench.command import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "fashion-mnist"
+NAME = FASHION
 LISTING = ROOT / f"data/{NAME}.sha256"
 HOME = ROOT / f"data/{NAME}"
 UPSTREAM = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -143,14 +144,14 @@ def load(name: str) -> Data:
     What is missing of fashion-mnist is fetched first. Every file is checked against the hashes in git. Raises
     Refusal for one that is missing or differs.
     """
-    if name == "synthetic":
+    if name == SYNTHETIC:
         return synthetic(0)
     dataset.finish(name)
     if dataset.is_own(name):
         provide(name, root=dataset.HOME.parent)
         return own(dataset.read(name))
     folder = Path(name)
-    if name == "fashion-mnist":
+    if name == NAME:
         folder = HOME
         provide()
     elif not folder.is_dir():

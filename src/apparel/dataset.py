@@ -18,13 +18,14 @@ from torch import Tensor
 
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
+from apparel.source import FASHION, LISTINGS, SYNTHETIC
 from samebench import files, hold, sealed, versions
 from samebench.command import Refusal
 
-HOME = Path(__file__).resolve().parents[2] / "data"
+HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-TAKEN = {"fashion-mnist", "synthetic"}  # sets that are made otherwise
+TAKEN = {FASHION, SYNTHETIC}  # sets that are made otherwise
 PARTS = ("training", "validation", "test")  # by their numbers
 
 

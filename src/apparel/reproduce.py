@@ -14,6 +14,7 @@ from typing import Any
 from apparel import data, dataset, initial, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
+from apparel.source import SYNTHETIC
 from apparel.train import PLACES, train
 from samebench import accelerator, command, determinism, receipt
 from samebench import settings as flags
@@ -60,7 +61,7 @@ def golden(question: Question) -> tuple[int, str]:
     """
     usual = asdict(Question(quick=True, data=question.data))
     others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
-    if question.data == "synthetic" or dataset.is_own(question.data):
+    if question.data == SYNTHETIC or dataset.is_own(question.data):
         others.append(f"data={question.data}")
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
