@@ -139,6 +139,9 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
         speaks = not group.local_rank if parted else group.leads
         where = f"{run.directory}: " if parted else ""
         raise Interrupted(f"{where}{interrupted}; resume with: {resuming(run)}" if speaks else "") from None
+    except BrokenPipeError:  # nobody reads our lines any more, as when the sweep that started us was killed
+        run.record(state="interrupted")
+        raise
     except BaseException as error:
         if reason := accelerator.lost(error):
             run.record(state="interrupted")

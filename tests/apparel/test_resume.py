@@ -337,6 +337,19 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     assert len(receipt["resumed"]) == 2
 
 
+def test_a_run_whose_lines_nobody_reads_any_more_can_be_resumed(tmp_path: Path) -> None:
+    words = ("--data", "synthetic", "--network", "linear", "--epochs", "3")
+    with start("-m", "apparel.train", *words, at=tmp_path) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(timeout=100) == 1
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert Run.open(directory).receipt["state"] == "interrupted"
+    done = call("-m", "apparel.train", "--resume", "latest", at=tmp_path)
+    assert done.returncode == 0
+    assert Run.open(directory).receipt["state"] == "done"
+
+
 def test_nothing_to_resume_is_refused_in_one_line(tmp_path: Path) -> None:
     done = call("-m", "apparel.train", "--resume", "latest", at=tmp_path)
     assert done.returncode == 2
