@@ -249,7 +249,8 @@ def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Pat
     (receipt,) = root.glob("runs/*/receipt.json")
     assert json.loads(receipt.read_text())["data_version"] == own.run.receipt["data_version"]
     assert "DATA=a and DATASET=b: give one of them" in make("train", "DATA=a", "DATASET=b")
-    assert "NAME=: give lower-case words" in make("data-import")
+    assert "FROM=: give a folder" in make("data-import")
+    assert "NAME=: give lower-case words" in make("data-import", "FROM=photos")
 
 
 def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Own, home: Path) -> None:
