@@ -29,7 +29,7 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
     folder.mkdir(parents=True, exist_ok=True)
     known = dvc.settings(root)
     store = Cache(known.cache, known.shared)
-    with dvc.work(root) as work:
+    with dvc.work(root, known) as work:
         files.sweep(folder)
         former = _former(version.name, root)
         for name, sha256 in versions.wrong(version, folder).items():

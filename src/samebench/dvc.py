@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,11 +165,18 @@ def _reason(said: str) -> str:
 
 
 @contextmanager
-def work(root: Path) -> Iterator[Path]:
-    """A folder on the checkout's disk, for one process at a time, without what a killed one has left."""
+def work(root: Path, known: Settings) -> Iterator[Path]:
+    """A folder on the checkout's disk, for one process at a time, without what a killed one has left.
+
+    So is the cache, which other checkouts may share: DVC can't bring an object where another is just bringing it.
+    """
     place = root / ".dvc/tmp"
-    place.mkdir(parents=True, exist_ok=True)
-    with hold.alone(place) as kept:
+    for folder in (place, known.cache):
+        folder.mkdir(parents=True, exist_ok=True)
+    if known.shared:
+        with suppress(PermissionError):  # a teammate's is so already
+            known.cache.chmod(0o2775)
+    with hold.alone(place) as kept, hold.alone(known.cache):
         if kept:
             for leftover in place.glob("dvc-*"):
                 shutil.rmtree(leftover)

@@ -126,7 +126,7 @@ def add(name: str, *, root: Path = ROOT) -> bool:
     if not names:
         raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")
     known = dvc.settings(root)
-    with dvc.work(root) as work:
+    with dvc.work(root, known) as work:
         pointer = dvc.add(folder, names, known, work)
     store = Cache(known.cache, known.shared)
     # Of what is in the cache now, whatever has happened in the folder meanwhile.
@@ -157,7 +157,7 @@ def push(name: str, *, root: Path = ROOT) -> str:
         raise Refusal(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
     if not known.url:
         raise Refusal("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
-    with dvc.work(root) as work:
+    with dvc.work(root, known) as work:
         _have_in_cache(version, root / "data" / name, known, work)
         dvc.carry("push", version.pointer, known, work)
     return known.url
