@@ -108,16 +108,18 @@ def _one_line(error: OSError) -> str:
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether Ctrl-C or SIGTERM has come, so that work stops between two steps.
 
-    The second Ctrl-C or SIGTERM leaves at once. Outside the main thread, where Python handles no signals,
-    the answer is always no.
+    The second Ctrl-C or SIGTERM leaves at once, but for one of several processes: their launcher passes on what a
+    cluster has sent to all of them already, and kills who takes too long. Outside the main thread, where Python
+    handles no signals, the answer is always no.
     """
     asked: list[int] = []
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def ask(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
+        if not os.environ.keys() >= WORKER:
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
 
     try:
         for each in (signal.SIGINT, signal.SIGTERM):

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,10 @@ def put_back(cluster: Cluster, job: str) -> None:
 def at_once(cluster: Cluster, job: str) -> None:
     """Slurm lets a job that it has put back wait two minutes, until the nodes have forgotten it.
 
-    It may set them again when the nodes say that they have.
+    It may set them again when the nodes say that they have. In the second in which a node was told to forget a job it
+    takes it for the old one still, and refuses it.
     """
+    time.sleep(2)
 
     def begins() -> bool:
         cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")

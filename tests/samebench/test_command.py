@@ -72,20 +72,29 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
     assert ended.value.code == code
 
 
+TWICE = """
+import os
+from samebench import command
+
+with command.interruptible() as stopped:
+    os.kill(os.getpid(), {number})
+    print(stopped(), flush=True)
+    os.kill(os.getpid(), {number})
+    print("still here")
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_asks_and_the_second_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
-    program = (
-        "import os, sys\n"
-        "from samebench import command\n"
-        "with command.interruptible() as stopped:\n"
-        f"    os.kill(os.getpid(), {int(number)})\n"
-        "    print(stopped(), flush=True)\n"
-        f"    os.kill(os.getpid(), {int(number)})\n"
-        "    print('still here')\n"
-    )
-    done = call("-c", program, at=tmp_path)
+    done = call("-c", TWICE.format(number=int(number)), at=tmp_path)
     assert done.stdout == "True\n"
     assert done.returncode == -number
+
+
+def test_one_of_several_processes_is_asked_by_the_cluster_and_again_by_the_launcher(tmp_path: Path) -> None:
+    done = call("-c", TWICE.format(number=int(signal.SIGTERM)), at=tmp_path, changes=dict.fromkeys(command.WORKER, "0"))
+    assert done.stdout == "True\nstill here\n"
+    assert done.returncode == 0
 
 
 def test_the_handlers_that_were_there_come_back() -> None:
