@@ -96,8 +96,14 @@ def _sections(path: Path) -> dict[str, dict[str, str]]:
             section = heading[1].strip("'\" ") + '"' * ('"' in heading[1])
         elif "=" in line and not line.lstrip().startswith("#"):
             key, value = line.split("=", 1)
-            found.setdefault(section, {})[key.strip()] = value.strip().strip("'\"")
+            found.setdefault(section, {})[key.strip()] = _unquoted(value)
     return found
+
+
+def _unquoted(value: str) -> str:
+    """Without the remark behind it; a `#` between quotes is none."""
+    quoted = re.fullmatch(r"""\s*(["'])(.*?)\1\s*(#.*)?""", value)
+    return quoted[2] if quoted else value.partition("#")[0].strip()
 
 
 def add(folder: Path, names: Iterable[str], known: Settings, work: Path) -> str:

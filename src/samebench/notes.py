@@ -53,6 +53,8 @@ def add(directory: Path, text: str) -> Note:
     """Put a note at the end. Raises Refusal for an empty one, OSError where it can't be written."""
     if not text.strip():
         raise Refusal("TEXT=: empty; give what is to be kept, such as TEXT='why I tried this'")
+    if (directory / FILE).is_dir():
+        raise Refusal(f"{directory / FILE}: a folder; call it something else, the notes come there")
     note = Note(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", text)
     with hold.alone(directory):
         before = _content(directory, most=None)

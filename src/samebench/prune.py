@@ -3,6 +3,7 @@
 python -m samebench.prune --keep best,last,5
 """
 
+import errno
 import json
 import os
 import shutil
@@ -57,9 +58,12 @@ def size(directory: Path) -> int:
 def delete(record: Record) -> None:
     """Delete a run so that no half of it is ever taken for one.
 
-    Raises Busy where a process is at work on it, or has been since the record was read.
+    Raises Busy where a process is at work on it, or has been since the record was read, PermissionError where it is
+    another user's.
     """
     directory = record.directory
+    if not all(os.access(folder, os.W_OK | os.X_OK) for folder, _, _ in os.walk(directory)):
+        raise PermissionError(errno.EACCES, "Permission denied", str(directory))
     handle, _ = hold.take(directory)
     try:
         if json.dumps(records.read(directory).receipt) != json.dumps(record.receipt):
@@ -149,6 +153,8 @@ def bury(going: Sequence[Record]) -> int:
                     delete(record)
             except Busy as busy:
                 left.append(str(busy))
+            except PermissionError:
+                left.append(f"{record.directory}: another user's; ask them to delete it")
     for line in left:
         print(table.clean(f"left: {line}"), file=sys.stderr)
     print(f"{len(going) - len(left)} deleted")

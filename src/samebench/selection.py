@@ -59,7 +59,7 @@ def comparisons(asked: str, known: Collection[str]) -> list[Comparison]:
     """What FILTER asks for, all of which must hold. Raises Refusal where it is anything but comparisons of `known`."""
     if not asked.strip():
         return []
-    found = [PART.fullmatch(part) for part in re.split(r",|\sand\s", asked)]
+    found = [PART.fullmatch(part) for part in re.split(r",|\sand(?:\s|$)", asked)]
     if not all(found):
         raise Refusal(f"FILTER={asked}: {EXAMPLE}")
     parts = [Comparison(*each.groups()) for each in found if each]

@@ -122,6 +122,8 @@ def add(name: str, *, root: Path = ROOT) -> bool:
     """
     _check(name)
     folder = root / "data" / name
+    if (halfway := folder.with_name(f".{name}.new")).is_dir():
+        raise Refusal(f"{halfway}: not all in its place, an import was killed; first make data DATASET={name}")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
     if not names:
         raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")

@@ -1,5 +1,6 @@
 """`make prune`: what is kept stays, what goes is gone at once, and nothing else is touched."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from apparel.run import Run
-from samebench import hold, prune, records
+from samebench import command, hold, prune, records
 from samebench.command import Refusal
 from tests.commands import call
 from tests.samebench.recorded import name, on_terminal, write_run
@@ -105,6 +106,26 @@ def test_a_run_that_is_taken_up_after_the_question_stays_and_is_told(home: Path)
     assert done.stderr == f"left: runs/{name(3)}: in progress in another process; wait for it, or stop it first\n"
     assert left(home) == [0, 3]
     os.close(handle)
+
+
+@pytest.mark.parametrize("which", ["", ".lock", "tensorboard"])
+def test_what_another_user_has_closed_stays_whole_and_the_others_go(
+    home: Path, which: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / name(3) / "tensorboard").mkdir()
+    closed, allowed, opened = str(home / name(3) / which), os.access, os.open  # root may do what it likes
+
+    def refuse(path: str | Path, *rest: int, dir_fd: int | None = None) -> int:
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", closed)
+        return opened(path, *rest, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != closed and allowed(path, mode))
+    monkeypatch.setattr(os, "open", refuse)
+    assert prune.bury([records.read(home / name(number)) for number in (3, 4)]) == command.NO
+    assert capsys.readouterr().err == f"left: {home / name(3)}: another user's; ask them to delete it\n"
+    assert left(home) == [0, 1, 2, 3, 5]
+    assert (home / name(3) / "receipt.json").is_file()
 
 
 def test_who_waits_for_a_run_that_is_being_deleted_gets_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,8 @@ def test_a_filter_leaves_the_runs_for_which_all_comparisons_hold(home: Path, ask
         (["--filter", "epochs>=five"], "FILTER=epochs>=five: it is a number; give one, such as 5, 0.1 or 92%"),
         (["--filter", "epochs"], 'FILTER=epochs: give comparisons such as "epochs>=5, network=conv"'),
         (["--filter", "epochs>=5,"], "give comparisons"),
+        (["--filter", "state=done and"], "give comparisons"),
+        (["--filter", "and state=done"], "give comparisons"),
         (["--filter", "1<epochs<5"], "give comparisons"),
         (["--filter", "__import__('os')"], "give comparisons"),
         (["--sort", "acuracy"], "SORT=acuracy: no column or setting is called acuracy; did you mean test_accuracy?"),

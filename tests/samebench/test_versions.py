@@ -88,6 +88,13 @@ def test_going_back_and_forth_between_versions_needs_no_dvc_either(
     assert member.is_clean()
 
 
+def test_what_a_killed_import_has_not_yet_put_into_place_is_not_recorded(member: Member) -> None:
+    (member.root / f"data/.{NAME}.new").mkdir(parents=True)
+    with pytest.raises(Refusal, match=rf"\.{NAME}\.new: not all in its place, .* first make data DATASET={NAME}$"):
+        member.record(FIRST)
+    assert not list(member.root.glob(f"data/{NAME}.*"))
+
+
 @pytest.mark.parametrize("name", ["shoes/", "data/shoes", "../src", ".", ""])
 def test_a_path_is_no_name_of_a_set(name: str, tmp_path: Path) -> None:
     (tmp_path / "data/shoes").mkdir(parents=True)
@@ -314,6 +321,27 @@ def test_the_teams_remote_and_a_shared_cache_stand_in_the_checkout(
     assert teammate.contents() == FIRST
     assert (tmp_path / "cache/files").is_dir()
     assert not (teammate.root / ".dvc/cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("/x  # ours", "/x"),
+        ("/x# ours", "/x"),
+        ("'/x # y'", "/x # y"),
+        ('"/x # y"  # ours', "/x # y"),
+        ("/it's", "/it's"),
+        ("ssh://me@host/x", "ssh://me@host/x"),
+    ],
+)
+def test_a_setting_is_read_as_plain_dvc_reads_it(value: str, url: str, tmp_path: Path, with_dvc: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    config = tmp_path / ".dvc/config"
+    config.write_text(f"[core]\n    remote = x\n['remote \"x\"']\n    url = {value}\n")
+    assert dvc.settings(tmp_path).url == url
+    program = "import sys; from configobj import ConfigObj; print(ConfigObj(sys.argv[1])['remote \"x\"']['url'])"
+    done = subprocess.run([str(with_dvc), "-I", "-c", program, str(config)], capture_output=True, text=True)
+    assert done.stdout == f"{url}\n", done.stderr
 
 
 def test_plain_dvc_finds_the_same(member: Member, directory: Path, tmp_path: Path, with_dvc: Path) -> None:
