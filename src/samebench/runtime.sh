@@ -363,10 +363,11 @@ run_in_image() {
     [ -z "$WHEELHOUSE" ] || set -- --mount "type=bind,\"source=$(absolute "$WHEELHOUSE")\",target=/tmp/wheelhouse,readonly" --env WHEELHOUSE=/tmp/wheelhouse "$@"
     [ -z "${DATA_REMOTE:-}" ] || set -- --env DATA_REMOTE "$@"
     check_remote
-    while read -r place; do
-        [ ! -d "$place" ] || set -- --mount "type=bind,\"source=$place\",\"target=$place\"" "$@"
+    case $check in *'samebench.versions push '* | 'bash --health') remote='readonly=false' ;; *) remote='readonly' ;; esac
+    while read -r rights place; do
+        [ ! -d "$place" ] || set -- --mount "type=bind,\"source=$place\",\"target=$place\",$rights" "$@"
     done <<END
-$(kept_at)
+$(kept_at $remote)
 END
     # A server has no business there. The agent rather than the keys: what is in there can use it, and can't carry it away.
     if [ -z "$service" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END; then
@@ -405,14 +406,21 @@ END
     stay_with "$RUNTIME" run --rm --interactive "$@"
 }
 
-# The folders in which versions of the data are kept: a cache or a remote, by absolute paths.
+# The folders in which versions of the data are kept, by absolute paths: a cache, and a remote with these rights.
 kept_at() {
     {
-        printf '%s\n' "${DATA_REMOTE:-}"
-        # As samebench.dvc reads it: indented by whatever, in quotes or not.
-        sed -n -e 's/^[[:space:]]*url *= *//p' -e 's/^[[:space:]]*dir *= *//p' .dvc/config .dvc/config.local 2>/dev/null |
-            sed -e "s/^[\"']*//" -e "s/[\"'[:space:]]*\$//"
-    } | grep ^/ | sort -u
+        named dir | sed 's/^/readonly=false /'
+        {
+            printf '%s\n' "${DATA_REMOTE:-}"
+            named url
+        } | sed "s/^/$1 /"
+    } | grep ' /' | sort -u -k 2
+}
+
+# The values of a name in DVC's files, as samebench.dvc reads them: indented by whatever, in quotes or not, with a remark or not.
+named() {
+    sed -n "s/^[[:space:]]*$1 *= *//p" .dvc/config .dvc/config.local 2>/dev/null |
+        sed -e "/^[\"']/!s/#.*//" -e "s/^\([\"']\)\(.*\)\1[[:space:]]*#.*/\1\2\1/" -e "s/^[\"']//" -e "s/[\"'[:space:]]*\$//"
 }
 
 check_remote() {

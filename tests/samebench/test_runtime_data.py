@@ -2,7 +2,10 @@
 
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from .checkout import run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
@@ -10,34 +13,61 @@ from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
 __all__ = ["checkout", "programs"]  # fixtures
 
 
-def asked(checkout: Path, programs: Path, **variables: str) -> list[str]:
+PUSH = ("python", "-m", "samebench.versions", "push")
+TRAIN = ("python", "-m", "apparel.train")
+
+
+def asked(checkout: Path, programs: Path, *words: str, **variables: str) -> list[str]:
     """What the engine was asked to run."""
     fake_engines(programs, docker=ENGINE)
-    return run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=variables).stdout.splitlines()
+    return run([*SCRIPT, *(words or TRAIN)], cwd=checkout, path=programs, variables=variables).stdout.splitlines()
 
 
-def test_a_remote_that_is_a_directory_is_seen_and_can_be_written(
-    checkout: Path, programs: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "rights"),
+    [(TRAIN, "readonly"), (PUSH, "readonly=false"), ((*PUSH, "shoes"), "readonly=false"), (["bash"], "readonly=false")],
+)
+def test_a_remote_that_is_a_directory_is_seen_and_can_be_written_by_who_pushes(
+    words: Sequence[str], rights: str, checkout: Path, programs: Path, tmp_path: Path
 ) -> None:
     remote = tmp_path / "the team's"
     remote.mkdir()
-    words = asked(checkout, programs, DATA_REMOTE=str(remote))
-    assert f'type=bind,"source={remote}","target={remote}"' in words
-    assert "DATA_REMOTE" in words
+    told = asked(checkout, programs, *words, DATA_REMOTE=str(remote))
+    assert f'type=bind,"source={remote}","target={remote}",{rights}' in told
+    assert "DATA_REMOTE" in told
 
 
+@pytest.mark.parametrize(
+    ("remote", "cache"),
+    [
+        ("{}/remote", "'{}/cache'"),
+        ("{}/remote  # the team's", '"{}/cache"'),
+        ('"{}/remote"  # the "team"', "{}/cache#"),
+    ],
+)
 def test_the_cache_and_the_remote_that_the_checkout_names_are_seen_once_each(
-    checkout: Path, programs: Path, tmp_path: Path
+    remote: str, cache: str, checkout: Path, programs: Path, tmp_path: Path
 ) -> None:
+    remote, cache = remote.format(tmp_path), cache.format(tmp_path)
     (checkout / ".dvc").mkdir(exist_ok=True)
     for name in ("cache", "remote"):
         (tmp_path / name).mkdir()
-    (checkout / ".dvc/config").write_text(f"['remote \"team\"']\n    url = {tmp_path}/remote\n    url = /not/there\n")
-    (checkout / ".dvc/config.local").write_text(f"[cache]\n\tdir = '{tmp_path}/cache'\n")
+    (checkout / ".dvc/config").write_text(f"['remote \"team\"']\n    url = {remote}\n    url = /not/there\n")
+    (checkout / ".dvc/config.local").write_text(f"[cache]\n\tdir = {cache}\n")
     words = asked(checkout, programs, DATA_REMOTE=f"{tmp_path}/remote")
     mounts = [word for word in words if f"source={tmp_path}/" in word and "/workspace" not in word]
     assert sorted(mounts) == [
-        f'type=bind,"source={tmp_path}/{name}","target={tmp_path}/{name}"' for name in ("cache", "remote")
+        f'type=bind,"source={tmp_path}/{name}","target={tmp_path}/{name}",{rights}'
+        for name, rights in (("cache", "readonly=false"), ("remote", "readonly"))
+    ]
+
+
+def test_a_remote_that_is_the_cache_can_be_written(checkout: Path, programs: Path, tmp_path: Path) -> None:
+    (checkout / ".dvc").mkdir(exist_ok=True)
+    (checkout / ".dvc/config.local").write_text(f"[cache]\n\tdir = {tmp_path}\n")
+    words = asked(checkout, programs, DATA_REMOTE=str(tmp_path))
+    assert [word for word in words if f"target={tmp_path}" in word] == [
+        f'type=bind,"source={tmp_path}","target={tmp_path}",readonly=false'
     ]
 
 
