@@ -62,12 +62,12 @@ class Board(JupyterHandler):
     worker = ThreadPoolExecutor(1, PLACE)
 
     @web.authenticated
-    async def get(self, _path: str) -> None:
+    async def get(self, _path: str | None) -> None:
         """Answer as TensorBoard does."""
         await self.answer()
 
     @web.authenticated
-    async def post(self, _path: str) -> None:
+    async def post(self, _path: str | None) -> None:
         """The same: so TensorBoard's page asks for many curves at once."""
         await self.answer()
 
@@ -94,7 +94,7 @@ class Board(JupyterHandler):
 
 def _load_jupyter_server_extension(server: ServerApp) -> None:
     """What Jupyter's server calls."""
-    rule = (url_path_join(server.base_url, PLACE, "(.*)"), Board)
+    rule = (url_path_join(server.base_url, f"{PLACE}(/.*)?"), Board)
     server.web_app.add_handlers(".*", [rule])  # type: ignore[no-untyped-call]
 
 

@@ -71,6 +71,14 @@ def test_curves_and_pictures_of_a_run_are_there_with_the_token(lab: Server) -> N
         assert reply.read() == PICTURE
 
 
+@pytest.mark.parametrize("path", ["/tensorboard", "/tensorboard/"])
+def test_its_page_comes_with_a_slash_at_the_end_or_without(lab: Server, path: str) -> None:
+    headers = {"Authorization": f"token {lab.token}"}
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{lab.port}{path}", headers=headers)) as reply:
+        assert reply.url.endswith("/tensorboard/")
+        assert b"<title>TensorBoard" in reply.read()
+
+
 def test_what_a_run_writes_is_seen_while_it_goes_on(lab: Server, checkout: Path) -> None:
     write(checkout / "runs/second", step=1)
     until(lab, "runs", "second")
