@@ -7,6 +7,9 @@ import io
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -17,7 +20,8 @@ from apparel.palette import BLUE, INK
 MOST = 40  # epochs of a run that have pictures, some 65 kB each: less than 3 MB for all
 COLUMNS, ROWS = 6, 3  # of the gallery
 SIDE = 84  # pixels of an image in it
-SPACE = 420  # pixels for the cells of a matrix
+SPACE = 420  # pixels for the cells of a matrix, as many as there are,
+LEAST, LARGEST = 8, 1000  # pixels of one of them, and of all
 SMALL, LARGE = 11, 13  # pixels a line of text
 
 
@@ -39,24 +43,31 @@ def draw(seen: Split, probabilities: Tensor, names: Sequence[str]) -> dict[str, 
 
 
 def draw_matrix(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
-    """A confusion matrix (categories, categories): true categories downwards, predicted ones to the right."""
-    shares = (matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)).tolist()
-    cell = max(8, SPACE // len(names))
-    left, top, side = 110, 30, cell * len(names)
+    """A confusion matrix (categories, categories): true categories downwards, predicted ones to the right.
+
+    Where the categories are many the figures go, and then their names.
+    """
+    shares = matrix.float() / matrix.sum(1, keepdim=True).clamp_min(1)
+    cell = max(LEAST, SPACE // len(names))
+    left, top, side = 110, 30, min(cell * len(names), LARGEST)
     picture = Image.new("RGB", (left + side + 10, top + side + 100), "white")
+    pixels = torch.arange(side) * len(names) // side
+    picture.paste(Image.fromarray(_shades(shares[pixels][:, pixels])), (left, top))
     at = ImageDraw.Draw(picture)
     at.text((8, 8), title, INK, _font(LARGE))
-    for row, line in enumerate(shares):
-        for column, share in enumerate(line):
-            x, y = left + column * cell, top + row * cell
-            at.rectangle((x, y, x + cell - 2, y + cell - 2), _shade(share))
-            if cell >= 36:
-                text, colour = f"{100 * share:.1f}" if share else "0", "white" if share > 0.3 else INK
-                at.text((x + cell / 2 - 1, y + cell / 2 - 1), text, colour, _font(SMALL), anchor="mm")
+    if cell * len(names) > LARGEST:
+        return _png(picture)
     for place, name in enumerate(map(_short, names)):
-        middle = place * cell + cell / 2
+        middle, end = place * cell + cell / 2, (place + 1) * cell - 1
+        at.line((left, top + end, left + side, top + end), "white")
+        at.line((left + end, top, left + end, top + side), "white")
         at.text((left - 6, top + middle), name, INK, _font(min(SMALL, cell)), anchor="rm")
         _upright(picture, name, at=(int(left + middle), top + side + 4), size=min(SMALL, cell))
+    for row, line in enumerate(shares.tolist() if cell >= 36 else []):
+        for column, share in enumerate(line):
+            text, colour = f"{100 * share:.1f}" if share else "0", "white" if share > 0.3 else INK
+            middles = (left + (column + 0.5) * cell - 1, top + (row + 0.5) * cell - 1)
+            at.text(middles, text, colour, _font(SMALL), anchor="mm")
     return _png(picture)
 
 
@@ -91,9 +102,10 @@ def _upright(picture: Image.Image, text: str, *, at: tuple[int, int], size: int)
     picture.paste(strip.rotate(90, expand=True), (at[0] - (size + 4) // 2, at[1]))
 
 
-def _shade(share: float) -> tuple[int, ...]:
-    """From white to blue; the root shows the rare mistakes."""
-    return tuple(round(255 + (full - 255) * share**0.5) for full in ImageColor.getrgb(BLUE)[:3])
+def _shades(shares: Tensor) -> NDArray[np.uint8]:
+    """Colours (rows, columns, 3) for shares from 0 to 1, from white to blue; the root shows the rare mistakes."""
+    full = torch.tensor(ImageColor.getrgb(BLUE)[:3])
+    return (255 + (full - 255) * shares.sqrt().unsqueeze(-1)).round().to(torch.uint8).numpy()
 
 
 @cache

@@ -52,7 +52,7 @@ def test_the_most_confident_mistake_comes_first(split: data.Split) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
-@pytest.mark.parametrize("count", [2, 10, 100])
+@pytest.mark.parametrize("count", [2, 10, 100, 300, 3000])
 def test_other_images_and_more_categories_are_drawn_too(shape: tuple[int, int, int], count: int) -> None:
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (200, *shape), generator=draw).to(torch.uint8)
