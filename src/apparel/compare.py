@@ -20,7 +20,7 @@ from apparel.run import RUNS, Run
 from samebench import accelerator, command, determinism, files, receipt
 from samebench import settings as flags
 from samebench.command import Refusal
-from samebench.table import clean
+from samebench.table import aligned, clean
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {
@@ -128,8 +128,7 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
         rows += [
             [f"  {name.removeprefix(f'{group}.')}", *(_look(name, each) for each in facts[name])] for name in facts
         ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines = aligned(rows)
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         lines.append(f"source files that differ: {len(changed)}: {', '.join(changed[:3])}{more}")

@@ -22,6 +22,7 @@ from apparel import data, dataset
 from apparel.dataset import Dataset
 from samebench import command, delivery, versions
 from samebench.command import Refusal
+from samebench.table import aligned
 
 
 @dataclass(frozen=True)
@@ -159,17 +160,10 @@ COLUMNS = ("added", "removed", "changed", "relabelled to", "relabelled from", "m
 
 def table(changes: dict[str, Change], a: str, b: str) -> str:
     """A row for each category and one for all of them."""
-    total = _total(changes)
-    width = max(len(label) for label in [*changes, "all"])
-    head = ["in A", *COLUMNS, "in B"]
-    rows = [
-        [label, *(f"{value:,}" for value in _values(change))] for label, change in [*changes.items(), ("all", total)]
-    ]
-    lines = [f"A is {a}, B is {b}", f"{'':{width}}  {'  '.join(head)}"]
-    for label, *values in rows:
-        cells = [f"{value:>{max(len(title), 4)}}" for title, value in zip(head, values, strict=True)]
-        lines.append(f"{label:{width}}  {'  '.join(cells)}")
-    return "\n".join(lines)
+    rows = [["", "in A", *COLUMNS, "in B"]]
+    for label, change in [*changes.items(), ("all", _total(changes))]:
+        rows.append([label, *(f"{value:,}" for value in _values(change))])
+    return "\n".join([f"A is {a}, B is {b}", *aligned(rows, numbers=range(1, len(rows[0])))])
 
 
 def _values(change: Change) -> list[int]:

@@ -19,6 +19,7 @@ from apparel.run import RUNS, Run
 from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
+from samebench.table import aligned
 
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
 
@@ -44,11 +45,10 @@ def figures(matrix: Tensor) -> list[tuple[float, float, float]]:
 
 def table(matrix: Tensor, names: Sequence[str]) -> str:
     """The figures of each category as lines of text."""
-    width = max(12, *map(len, names))
-    lines = [f"{'category':<{width}} {'precision':>9} {'recall':>7} {'F1':>7} {'images':>7}"]
-    for name, (precision, recall, f1), met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
-        lines.append(f"{name:<{width}} {precision:>9.2%} {recall:>7.2%} {f1:>7.2%} {met:>7}")
-    return "\n".join(lines)
+    rows = [["category", "precision", "recall", "F1", "images"]]
+    for name, shares, met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
+        rows.append([name, *(f"{share:.2%}" for share in shares), f"{met}"])
+    return "\n".join(aligned(rows, numbers=range(1, 5)))
 
 
 def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, Self, TextIO
 
 from samebench import chart, command, environment, files
 from samebench.command import Refusal
-from samebench.table import clean
+from samebench.table import aligned, clean
 
 ROOT = environment.ROOT
 PICTURE = Path(".samebench/flow.svg")
@@ -159,12 +159,7 @@ def image_name(name: str, folder: Path, host: Host) -> str:
 
 def table(steps: Sequence[Step]) -> str:
     """One line a step."""
-    rows = [(step.name, step.state, step.why, step.command) for step in steps]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-        for row in rows
-    )
+    return "\n".join(aligned([(step.name, step.state, step.why, step.command) for step in steps]))
 
 
 def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:

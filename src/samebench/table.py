@@ -4,6 +4,9 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+K = TypeVar("K")
 
 GAP = "  "
 LEAST = 16  # columns that a text keeps when the terminal is narrow
@@ -22,6 +25,12 @@ def width(text: str) -> int:
 def room() -> int | None:
     """Columns of the terminal that we write to, None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def aligned(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> list[str]:
+    """The rows as lines, their cells below each other; those of the columns `numbers`, from 0, end below each other."""
+    sizes = {place: max(map(width, column)) for place, column in enumerate(zip(*rows, strict=True))}
+    return [_line(dict(enumerate(row)), sizes, numbers) for row in rows]
 
 
 def render(
@@ -66,7 +75,7 @@ def _fit(
         going = going[1:]
 
 
-def _line(row: Mapping[str, str], sizes: Mapping[str, int], numbers: Collection[str]) -> str:
+def _line(row: Mapping[K, str], sizes: Mapping[K, int], numbers: Collection[K]) -> str:
     cells = []
     for name, text in row.items():
         cell = _cut(text, sizes[name])
