@@ -175,22 +175,29 @@ def _cpu(machine: Mapping[str, Any], variables: Mapping[str, str]) -> Finding:
 
 
 def data(root: Path = ROOT) -> Iterator[Finding]:
-    """Hold every file of data/*.sha256, which lists those of a folder of its name, against its hash."""
+    """Hold every file of data/*.sha256, which lists those of a folder of its name or of DATA, against its hash."""
     given = os.environ.get("DATA", "")
+    strange = bool(given) and Path(given).is_dir()
     for listing in sorted((root / "data").glob("*.sha256")):
-        folder = Path(given) if given and Path(given).is_dir() else listing.with_suffix("")
+        folder = listing.with_suffix("")
         try:
             listed = versions.listed(listing.read_text(), where=listing.name)
         except Refusal as reason:
             found, _, remedy = str(reason).partition("; ")
             yield Finding("failure", f"data {listing.stem}", found, "", remedy)
             continue
+        if given and any(Path(given, name).exists() for name in listed):
+            folder, strange = Path(given), False
         mend = f"make data DATASET={listing.stem}"
         if not any((folder / name).exists() for name in listed):
             yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", mend)
             continue
         bad = [each for name, sha256 in listed.items() for each in _file(listing.stem, folder / name, sha256)]
         yield from bad or [Finding("ok", f"data {listing.stem}", f"{len(listed)} files, all by their hashes")]
+    if strange:
+        yield Finding(
+            "warning", f"DATA={given}", "no file there", "those of a set of data/", "give the folder of its files"
+        )
 
 
 def _file(stem: str, path: Path, sha256: str) -> Iterator[Finding]:

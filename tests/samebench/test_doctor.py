@@ -1,5 +1,6 @@
 """`make doctor`: each thing that is not as it must be is named, with what mends it; nothing else is, or is changed."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,22 @@ def test_a_missing_data_file_is_named_and_no_data_is_a_warning(bench: Bench) -> 
     ]
     (bench.root / "data/shoes/right").unlink()
     assert bench.bad() == [Finding("warning", "data shoes", "not there yet", "2 files", "make data DATASET=shoes")]
+
+
+def test_data_that_lies_elsewhere_is_looked_at_there_and_other_sets_where_they_are(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (bench.root / "data/shoes").rename(elsewhere)
+    (bench.root / "data/boots").mkdir()
+    (bench.root / "data/boots/high").write_text("high")
+    (bench.root / "data/boots.sha256").write_text(f"{hashlib.sha256(b'high').hexdigest()}  high\n")
+    monkeypatch.setenv("DATA", str(elsewhere))
+    assert bench.bad() == []
+    (elsewhere / "left").write_text("lefT")
+    assert [finding.name for finding in bench.bad()] == ["data shoes/left"]
+    monkeypatch.setenv("DATA", str(tmp_path))
+    assert [finding.name for finding in bench.bad()] == ["data shoes", f"DATA={tmp_path}"]
 
 
 def test_of_very_many_only_some_are_named(bench: Bench) -> None:
