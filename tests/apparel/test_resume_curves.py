@@ -1,0 +1,57 @@
+"""The curves and the pictures of a run that was resumed: each epoch once."""
+
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from apparel import curves, pictures, train
+
+from .interrupts import QUICK, interrupt, tiny
+
+__all__ = ["tiny"]  # fixtures
+
+
+def test_its_curves_have_each_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train.train(QUICK, run=interrupt(tmp_path, monkeypatch, at=5))
+    board = EventAccumulator(str(run.directory)).Reload()
+    assert [event.step for event in board.Scalars("validation_loss")] == [1, 2]
+    for name in ("confusion_matrix", "worst_mistakes"):
+        assert [event.step for event in board.Images(name)] == [1, 2]
+
+
+def test_pictures_of_epochs_that_come_again_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=5)
+    for path in run.checkpoints.glob("step-*"):
+        path.unlink()
+    before = {step: pictures for step, _, pictures in curves.read(run.directory)}
+    assert list(before) == [1]
+    train.train(QUICK, run=run)
+    after = [(step, pictures) for step, _, pictures in curves.read(run.directory)]
+    assert [step for step, _ in after] == [1, 2]
+    assert after[0][1] == before[1], "the same network draws the same pictures"
+
+
+def test_pictures_of_epochs_that_are_done_are_those_of_the_earlier_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=5)
+    monkeypatch.setattr(pictures, "draw", lambda *_: {"confusion_matrix": bytes(24)})
+    ((_, _, before),) = curves.read(run.directory)
+    train.train(QUICK, run=run)
+    first, second = (shown for _, _, shown in curves.read(run.directory))
+    assert first == before
+    assert second == {"confusion_matrix": bytes(24)}
+
+
+def test_resuming_over_a_damaged_file_of_curves_loses_only_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = interrupt(tmp_path, monkeypatch, at=5)
+    (path,) = run.directory.glob("events.*")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) - 100])
+    train.train(QUICK, run=run)
+    told = [(step, set(figures), set(shown)) for step, figures, shown in curves.read(run.directory)]
+    assert [(step, bool(shown)) for step, _, shown in told] == [(1, False), (2, True)]
+    assert all("validation_loss" in figures for _, figures, _ in told)
