@@ -1,0 +1,37 @@
+"""Sixty pictures, imported, and what was found of each file."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from apparel import intake
+from apparel.dataset import Dataset
+from apparel.intake import Question
+from apparel.sources import Finding
+
+from .pictures import drawn, encoded, folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 pictures of three classes."""
+    return folder(tmp_path_factory.mktemp("pictures"), 20)
+
+
+@pytest.fixture
+def copy(pictures: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(pictures, tmp_path / "photos"))
+
+
+def imported(source: Path, side: int = 28) -> tuple[Dataset, list[Finding]]:
+    return intake.make(Question(source=str(source), name="shapes", side=side))
+
+
+def told(findings: list[Finding]) -> dict[str, str]:
+    """What was found of each file."""
+    return {each.path: each.found for each in findings if each.path and not each.found.startswith("looks like")}
+
+
+WHOLE = {kind: encoded(drawn("circle", 999), kind) for kind in ("PNG", "JPEG", "WEBP")}
