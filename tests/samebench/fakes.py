@@ -53,3 +53,7 @@ logs) echo 'JupyterLab: http://127.0.0.1:9000/lab?token=x   (Ctrl-C ends it)' ;;
 inspect) echo 0 ;;
 esac
 """
+
+
+def installs(checkout: Path) -> int:
+    return len((checkout / "installed").read_text().splitlines())

@@ -1,0 +1,132 @@
+"""`runtime.sh`: what a container gets and sees of the machine, and that it is gone when it is told to end."""
+
+import os
+import signal
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from .checkout import INHERITED, run
+from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs, write_program
+from .server import wait_for
+
+__all__ = ["checkout", "programs"]  # fixtures
+
+
+def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs).stdout.splitlines()
+    assert words[words.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
+    assert words[words.index("--cap-drop") + 1] == "ALL"
+    assert {"no-new-privileges", "--read-only", "--init", "--pids-limit"} <= set(words)
+    assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
+
+
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
+def test_a_path_outside_the_checkout_is_mounted_read_only_under_its_own_name(
+    checkout: Path, programs: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "a teammate's").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("a teammate's")
+    fake_engines(programs, docker=ENGINE)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: str(link)}).stdout.splitlines()
+    assert f'type=bind,"source={link.resolve()}","target={link}",readonly' in words
+    assert name != "DATA" or f"DATA={link}" in words, "a notebook asks for it there"
+
+
+def test_of_a_table_outside_the_checkout_the_folder_is_mounted(checkout: Path, programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    table = tmp_path / "photos/all.csv"
+    table.touch()
+    fake_engines(programs, docker=ENGINE)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"FROM": str(table)}).stdout.splitlines()
+    assert f'type=bind,"source={table.parent}","target={table.parent}",readonly' in words
+
+
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
+def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, programs: Path, name: str) -> None:
+    fake_engines(programs, docker=ENGINE)
+    inside = checkout / "runs/1"
+    inside.mkdir(parents=True)
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: str(inside)}).stdout.splitlines()
+    assert f'type=bind,"source={inside}","target={inside}"' in words
+
+
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
+def test_a_relative_path_out_of_the_checkout_is_refused(checkout: Path, programs: Path, name: str) -> None:
+    fake_engines(programs, docker=ENGINE)
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: "data/../../bin"})
+    remedy = f"out of the checkout, which is all that the container sees; give it absolute: {name}={programs}"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == [f"samebench: {name}=data/../../bin: {remedy}"]
+
+
+def test_data_in_the_checkout_is_told_to_notebooks_and_a_name_is_no_path(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    for given, told in (("notebooks", "DATA=/workspace/notebooks"), ("synthetic", "DATA=synthetic")):
+        done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"DATA": given})
+        assert told in done.stdout.splitlines()
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_is_not_there_is_refused(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=ENGINE)
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUN": "/nowhere/at all"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == ["samebench: /nowhere/at all: no such file or directory"]
+
+
+def test_open_gives_the_link_to_the_browser(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    write_program(programs / "xdg-open", 'echo "$@" >opened.part; mv opened.part opened')
+    variables = {"OPEN": "1", "PORT": "9000"}
+    done = run([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, path=programs, variables=variables)
+    assert done.stdout == "JupyterLab: http://127.0.0.1:9000/lab?token=x   (Ctrl-C ends it)\n"
+    wait_for(checkout / "opened")
+    assert (checkout / "opened").read_text() == "http://127.0.0.1:9000/lab?token=x\n"
+
+
+# Takes a moment to start what it is asked to.
+SLOW = """
+case $1 in
+info) echo 26.1.5 ;;
+run) until [ "$1" = --cidfile ]; do shift; done; echo name >"$2"; touch begun; sleep 1; echo name ;;
+rm) echo "$3" >removed ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=["terminal closed", "told"])
+def test_container_that_just_starts_is_removed_by_a_signal(
+    checkout: Path, programs: Path, number: signal.Signals
+) -> None:
+    fake_engines(programs, docker=SLOW)
+    environment = {k: v for k, v in os.environ.items() if k not in INHERITED}
+    environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "RUNTIME": "docker"}
+    with subprocess.Popen([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, env=environment, stderr=-1) as server:
+        wait_for(checkout / "begun")
+        server.send_signal(number)
+        assert server.wait(20) == 4
+    assert (checkout / "removed").read_text() == "name\n"
+
+
+def test_what_torchrun_needs_goes_along_and_several_machines_share_the_hosts_network(
+    checkout: Path, programs: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    asked = {"RUNTIME": "docker", "PROCS": "2", "JOB": "evening"}
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=asked).stdout.splitlines()
+    assert {("--env", "PROCS"), ("--env", "JOB")} <= set(pairwise(words))
+    assert "--network" not in words
+    asked |= {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a"}
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=asked).stdout.splitlines()
+    assert {("--env", "NNODES"), ("--env", "MASTER_ADDR"), ("--network", "host")} <= set(pairwise(words))
+
+
+def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; run) cat ;; esac")
+    piped = ["sh", "-c", "printf one | sh src/samebench/runtime.sh true"]
+    assert run(piped, cwd=checkout, path=programs).stdout == "one"
