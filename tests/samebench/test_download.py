@@ -142,7 +142,9 @@ def test_a_packed_source_is_unpacked(source: Source, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(CONTENT)[:-9], gzip.compress(b"other")])
+@pytest.mark.parametrize(
+    "packed", [b"no gzip", gzip.compress(CONTENT)[:-9], gzip.compress(b"other")], ids=["no gzip", "cut", "another"]
+)
 def test_a_wrong_packed_source_leaves_nothing(packed: bytes, source: Source, tmp_path: Path) -> None:
     source.content = packed
     with pytest.raises(Refusal, match=f"file: expected sha256 {SHA256}, got"):
