@@ -27,7 +27,7 @@
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
-# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA DATA_REMOTE FROM INIT RUN WITH NOTE PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
+# Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA DATA_REMOTE FROM INIT RESUME RUN WITH NOTE PORT OPEN PLATFORM KEY CHECK EXPECT JSON BASE_IMAGE
 # CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, what src/samebench/launch.py reads, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME beside it;
 # and what .dvc/config says of where versions of the data are.
 set -eu
@@ -376,7 +376,7 @@ END
         [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"
         [ ! -f "${HOME:-}/.ssh/known_hosts" ] || set -- --mount "type=bind,\"source=$HOME/.ssh/known_hosts\",target=/tmp/.ssh/known_hosts,readonly" "$@"
     fi
-    for variable in DATA FROM INIT RUN WITH; do
+    for variable in DATA FROM INIT RESUME RUN WITH; do
         eval "value=\${$variable:-}"
         # A table names files that lie beside it.
         [ $variable != FROM ] || [ ! -f "$value" ] || value=$(dirname "$value")
@@ -384,6 +384,7 @@ END
         / | /tmp | /tmp/) fail 2 "$variable=$value: all of it, in the place of the container's own; give a folder in there" ;;
         /*)
             mount=$(mount_of "$value")
+            [ $variable != RESUME ] || mount=${mount%,readonly} # it is written on
             set -- --mount "$mount" "$@"
             ;;
         *) [ ! -e "$value" ] || stays_in $variable "$value" ;;

@@ -46,7 +46,17 @@ def test_of_a_table_outside_the_checkout_the_folder_is_mounted(checkout: Path, p
     assert f'type=bind,"source={table.parent}","target={table.parent}",readonly' in words
 
 
-@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
+def test_a_run_outside_the_checkout_that_is_resumed_can_be_written(
+    checkout: Path, programs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    fake_engines(programs, docker=ENGINE)
+    variables = {"RESUME": f"{tmp_path}/run"}
+    words = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables=variables).stdout.splitlines()
+    assert f'type=bind,"source={tmp_path}/run","target={tmp_path}/run"' in words
+
+
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RESUME", "RUN", "WITH"])
 def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, programs: Path, name: str) -> None:
     fake_engines(programs, docker=ENGINE)
     inside = checkout / "runs/1"
@@ -55,7 +65,7 @@ def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, program
     assert f'type=bind,"source={inside}","target={inside}"' in words
 
 
-@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
+@pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RESUME", "RUN", "WITH"])
 def test_a_relative_path_out_of_the_checkout_is_refused(checkout: Path, programs: Path, name: str) -> None:
     fake_engines(programs, docker=ENGINE)
     done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={name: "data/../../bin"})
