@@ -44,6 +44,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
     `main` takes the arguments after the program's name and returns None for 0.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the package has left it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.keys() >= WORKER:
         sys.exit(_outcome(main))
     # gloo's threads let go of their last tensor when they get to it. Where Python is being taken down by then,

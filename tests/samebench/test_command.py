@@ -10,7 +10,7 @@ import pytest
 
 from samebench import command
 from samebench.command import Interrupted, Lacking, Refusal
-from tests.commands import call
+from tests.commands import SOURCE, call, start
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,30 @@ def test_one_of_several_processes_is_asked_by_the_cluster_and_again_by_the_launc
     done = call("-c", TWICE.format(number=int(signal.SIGTERM)), at=tmp_path, changes=dict.fromkeys(command.WORKER, "0"))
     assert done.stdout == "True\nstill here\n"
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["apparel.train", "apparel.evaluate"])
+def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100)\n")
+    process = start("-m", module, at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
+    assert process.stdout
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_ctrl_c_in_a_command_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "samebench_slow.py").write_text(
+        "import time\nimport samebench.command\n"
+        "samebench.command.run(lambda _: print('at work', flush=True) or time.sleep(100))\n"
+    )
+    process = start("-m", "samebench_slow", at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
+    assert process.stdout
+    assert process.stdout.readline() == "at work\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == command.INTERRUPTED
 
 
 def test_the_handlers_that_were_there_come_back() -> None:
