@@ -39,11 +39,11 @@ def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
 
 
-def lines(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
-    """The table of some runs, at least one; the best of them is marked."""
+def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
+    """The table of some runs, at least one; the best of them is marked, and of the settings the `first` stand first."""
     top = records.best(found)
     return table.render(
-        [row(record, usual, mark=BEST if record is top else " ") for record in found],
+        [row(record, usual, mark=BEST if record is top else " ", first=first) for record in found],
         columns=table.room(),
         numbers=NUMBERS,
         texts=TEXTS,
@@ -57,8 +57,10 @@ def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
     return json.dumps([_entry(record, usual, best=record is top) for record in found], indent=2)
 
 
-def row(record: Record, usual: Mapping[str, Any], *, mark: str = "") -> dict[str, str]:
+def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
     """The cells of one run, of which none can steer a terminal."""
+    other = changed(record, usual)
+    other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
     accuracy, loss, seconds = (record.value(name) for name in ("test_accuracy", "validation_loss", "seconds"))
     cells = {
         "run": record.name,
@@ -68,7 +70,7 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "") -> dict[str
         "seconds": "-" if seconds is None else f"{seconds:.1f}",
         "commit": _commit(record),
         "data_version": (record.value("data_version") or "-")[:8],
-        "changed": " ".join(f"{name}={value}" for name, value in changed(record, usual).items()) or "-",
+        "changed": " ".join(f"{name}={value}" for name, value in other.items()) or "-",
         "note": "; ".join(part for part in (record.damage, _note(record)) if part),
     }
     return {name: table.clean(text) for name, text in cells.items()}

@@ -150,7 +150,8 @@ def main(argv: Sequence[str]) -> int:
         if point.run and point.state == "running"
     }
     if found := own(planned, before, records.find()):
-        say(runs.lines(found, runs.defaults(flags.kind(asked.settings))))
+        swept = [part.partition("=")[0] for part in asked.grid.split()]
+        say(runs.lines(found, runs.defaults(flags.kind(asked.settings)), first=swept))
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
     if stopped:

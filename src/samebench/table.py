@@ -9,7 +9,7 @@ from typing import TypeVar
 K = TypeVar("K")
 
 GAP = "  "
-LEAST = 16  # columns that a text keeps when the terminal is narrow
+LEAST = 28  # columns that a text keeps when the terminal is narrow
 
 
 def clean(text: str) -> str:

@@ -90,6 +90,7 @@ def test_lines_bear_their_point_and_the_table_is_in_the_order_of_the_grid(
     heading, *table = lines[-3:]
     assert heading.split()[:4] == ["run", "state", "accuracy", "loss"]
     assert ["batch_size=128" in line for line in table] == [False, True]
+    assert table[1].index("batch_size=128") < table[1].index("data=synthetic"), "cut is what all of them have"
     assert sum("*" in line for line in table) == 1
 
 

@@ -2,7 +2,7 @@
 
 from samebench.table import clean, render, width
 
-ROWS = [{"run": "one", "test_accuracy": "93.00%", "note": "a long thought about it all"}]
+ROWS = [{"run": "one", "test_accuracy": "93.00%", "note": "a long thought about all of it, and more"}]
 
 
 def test_wide_letters_take_two_columns_and_accents_none() -> None:
@@ -16,16 +16,16 @@ def test_a_text_is_cut_by_the_columns_it_takes() -> None:
 
 
 def test_nothing_is_cut_where_there_is_room_or_no_terminal() -> None:
-    whole = ["     test", "run  accuracy  note", "one  93.00%    a long thought about it all"]
-    for columns in (None, 42):
+    whole = ["     test", "run  accuracy  note", "one  93.00%    a long thought about all of it, and more"]
+    for columns in (None, 55):
         assert render(ROWS, columns=columns, texts=["note"], spare=["run"]).splitlines() == whole
 
 
 def test_texts_are_cut_before_a_column_goes_and_lines_at_last() -> None:
-    cut = render(ROWS, columns=31, texts=["note"], spare=["run"]).splitlines()[-1]
-    assert cut == "one  93.00%    a long thought …"
-    gone = render(ROWS, columns=30, texts=["note"], spare=["run"]).splitlines()[-1]
-    assert gone == "93.00%    a long thought abou…"
+    cut = render(ROWS, columns=43, texts=["note"], spare=["run"]).splitlines()[-1]
+    assert cut == "one  93.00%    a long thought about all of…"
+    gone = render(ROWS, columns=42, texts=["note"], spare=["run"]).splitlines()[-1]
+    assert gone == "93.00%    a long thought about all of it,…"
     assert render(ROWS, columns=9, texts=["note"], spare=["run"]).splitlines()[-1] == "93.00%  …"
 
 
