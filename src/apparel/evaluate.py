@@ -100,18 +100,25 @@ def asked(model: Model, source: str) -> data.Data:
 
 
 def evaluate(run: Run, *, source: str = "") -> str:
-    """Ask the run's model about the test images, draw `confusion.png` into the run, return the table."""
+    """Ask the run's model about the test images, draw `confusion.png` into the run, return the table.
+
+    Of another version of the data than the run's nothing is drawn: what stands in a run tells of its own.
+    """
     device = accelerator.choose()
     model = Model.load(run.weights)
     model.network.to(device)
-    test = asked(model, source or run.settings().data).test()
+    known = asked(model, source or run.settings().data)
+    test = known.test()
     predicted = model.predict(test.images).argmax(1)
     matrix = confusion(test.labels, predicted, categories=len(model.labels))
     accuracy = float(matrix.diagonal().sum() / matrix.sum())
     title = f"{run.directory.name}: {accuracy:.2%} of {len(test):,} test images right"
-    picture = draw(matrix, model.labels, title=title, weights=model.digest())
-    files.write(run.directory / "confusion.png", picture)
-    return f"{table(matrix, model.labels)}\n\n{title}"
+    said = f"{table(matrix, model.labels)}\n\n{title}"
+    if known.version != (own := str(run.receipt.get("data_version", known.version))):
+        return f"{said}\nof data version {known.version[:12]}, trained on {own[:12]}: not drawn"
+    path = run.directory / "confusion.png"
+    files.write(path, draw(matrix, model.labels, title=title, weights=model.digest()))
+    return f"{said}\ndrawn in {path}"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -127,7 +134,6 @@ def main(argv: Sequence[str]) -> None:
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)
     print(evaluate(run, source=question.data))
-    print(f"drawn in {run.directory / 'confusion.png'}")
 
 
 if __name__ == "__main__":

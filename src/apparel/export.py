@@ -102,11 +102,15 @@ def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
 def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     """Make the artifact of a run, or none where a check fails or a budget is exceeded; what there is to say of it.
 
-    Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the artifact would not answer as
-    torch does.
+    Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the data is of another version than
+    the run's, or the artifact would not answer as torch does.
     """
     model = Model.load(run.weights)
     known = asked(model, source or run.settings().data)
+    trained_on = str(run.receipt.get("data_version", known.version))
+    if known.version != trained_on:
+        other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
+        raise Refusal(f"{run.directory}: {other}; bring back the listing of then (git) and make data, or train again")
     test = known.test()
     logits = model.logits(known.validation.images)
     temperature = fit_temperature(logits, known.validation.labels)

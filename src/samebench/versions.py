@@ -159,6 +159,8 @@ def push(name: str, *, root: Path = ROOT) -> str:
         raise Refusal(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
     if not known.url:
         raise Refusal("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
+    if "://" not in known.url and not Path(known.url).is_dir():  # DVC would make it, wherever a slip leads
+        raise Refusal(f"{known.url}: no such directory; make it first, or give ssh://user@host/path")
     with dvc.work(root, known) as work:
         _have_in_cache(version, root / "data" / name, known, work)
         dvc.carry("push", version.pointer, known, work)

@@ -218,10 +218,18 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     by_hand = model.network.eval()((images / 255 - mean) / deviation).softmax(1)
     torch.testing.assert_close(model.predict(images), by_hand, atol=1e-5, rtol=0)
     right = float((by_hand.argmax(1) == other.test().labels).double().mean())
-    assert f"{right:.2%} of {len(images)} test images right" in evaluate.evaluate(own.run, source="darker")
+    evaluate.evaluate(own.run)
+    picture = (own.run.directory / "confusion.png").read_bytes()
+    said = evaluate.evaluate(own.run, source="darker")
+    assert f"{right:.2%} of {len(images)} test images right" in said
+    assert said.endswith(
+        f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: not drawn"
+    )
+    assert (own.run.directory / "confusion.png").read_bytes() == picture
+    with pytest.raises(Refusal, match=f"when it was trained, {other.version[:12]} now; bring back"):
+        export.export(own.run, ANY, source="darker")
     with pytest.raises(Exception, match="Unexpected input data type"):
         own.artifact.predict((images.numpy() / 255).astype(np.float32))
-    evaluate.evaluate(own.run)  # draws its own picture again
 
 
 @pytest.mark.parametrize(("source", "said"), [("synthetic", "categories"), ("grey-shapes", "pictures")])

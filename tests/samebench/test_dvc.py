@@ -155,8 +155,10 @@ def member(tmp_path: Path, with_dvc: Path) -> Member:
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A remote that is a directory."""
-    monkeypatch.setenv("DATA_REMOTE", str(tmp_path / "remote"))
-    return tmp_path / "remote"
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    monkeypatch.setenv("DATA_REMOTE", str(folder))
+    return folder
 
 
 def kill_after(number: int, *places: Path, program: str, root: Path) -> None:

@@ -266,6 +266,7 @@ def test_a_remote_that_is_full_gets_one_line_and_is_whole_once_there_is_room(
     big = {"images": os.urandom(300_000), "labels": b"few"}
     member.record(big)
     with small_disk(tmp_path, size=1 << 20) as disk:
+        (disk.place / "remote").mkdir()
         monkeypatch.setenv("DATA_REMOTE", str(disk.place / "remote"))
         disk.fill(but=100_000)
         with pytest.raises(Lacking, match="remote: No space left on device; see that") as lacking:
@@ -280,7 +281,17 @@ def test_a_remote_that_is_full_gets_one_line_and_is_whole_once_there_is_room(
         assert teammate.contents() == big
 
 
-@pytest.mark.parametrize("address", ["ssh://me@127.0.0.1:9/data", "ssh://me@no-such-host.invalid/data", "/proc/none"])
+def test_a_directory_that_is_not_there_is_refused_and_never_made(
+    member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member.record(FIRST)
+    monkeypatch.setenv("DATA_REMOTE", f"{tmp_path}/typo")
+    with pytest.raises(Refusal, match=r"/typo: no such directory; make it first, or give ssh://user@host/path$"):
+        member.push()
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("address", ["ssh://me@127.0.0.1:9/data", "ssh://me@no-such-host.invalid/data", "/proc"])
 def test_a_remote_that_cannot_be_reached_gets_one_line(
     member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
@@ -314,6 +325,7 @@ def test_the_teams_remote_and_a_shared_cache_stand_in_the_checkout(
     text = config.read_text().replace("# remote", "remote").replace("# ['", "['").replace("#     url", "    url")
     config.write_text(text.replace("ssh://data@host/srv/data", "../../team's remote"))
     member.record(FIRST)
+    (tmp_path / "team's remote").mkdir()
     assert member.push() == str(tmp_path / "team's remote")
     teammate = member.clone(tmp_path / "teammate")
     (teammate.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path}/cache\n    shared = group\n")
