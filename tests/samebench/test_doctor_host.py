@@ -39,7 +39,8 @@ def lines(checkout: Path, programs: Path, name: str, **variables: str) -> list[s
 def test_a_host_where_nothing_is_wrong_ends_with_0(checkout: Path, programs: Path) -> None:
     fake_engines(programs, docker=ENGINE)
     code, bad = told(checkout, programs)
-    assert (code, [line for line in bad if "port" not in line]) == (0, [])
+    machines = ("warning  port", "warning  disk: ")  # what others have left of it
+    assert (code, [line for line in bad if not line.startswith(machines)]) == (0, [])
     assert "build" not in (programs / "asked").read_text().replace("buildx version", "")
 
 
