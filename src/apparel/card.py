@@ -60,6 +60,9 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
     colour = "grey" if wanted.channels == 1 else "colour"
     taken = f"{colour} {wanted.side}x{wanted.side} picture{words['of']}"
     doubt, floor = artifact.preparation.doubt, f"{artifact.floor:.3f}; {DOUBTED:.0%} of validation is below"
+    temperature = f"{measured['temperature']:.3f}"
+    if few := measured.get("not_calibrated"):
+        floor, temperature = f"none: {few}", f"{temperature}, not calibrated: {few}"
     return f"""# {words["title"]}, run {facts["run"]}
 
 A {taken} in, one of {count} categories and a confidence out. {words["use"]}
@@ -75,7 +78,7 @@ Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["se
 | accuracy on the test images | {measured["test_accuracy"]:.2%} |
 | expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
 | and after | {measured["calibration_error"]:.2%} |
-| temperature, fitted on the validation images | {measured["temperature"]:.3f} |
+| temperature, fitted on the validation images | {temperature} |
 | confidence below which it is {doubt} | {floor} |
 | size of `{MODEL}` | {measured["megabytes"]:.2f} MB |
 | an image alone, p99 of {LATENCIES:,} on the machine that exported it | at most {measured["slowest"]:g} ms |

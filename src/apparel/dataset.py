@@ -109,11 +109,6 @@ def is_own(name: str, *, home: Path | None = None) -> bool:
     return bool(NAME.fullmatch(name)) and name not in TAKEN and ((home or HOME) / f"{name}.sha256").is_file()
 
 
-def own_name(source: str) -> str:
-    """Where it is a data set of one's own, its name, which its runs know; else nothing: DATA= may lie anywhere."""
-    return source if is_own(source) else ""
-
-
 def read(name: str, *, home: Path | None = None) -> Dataset:
     """The data set of this name. Raises Refusal where it is not there, or not the one whose hash is in git."""
     home = home or HOME
@@ -124,8 +119,9 @@ def read(name: str, *, home: Path | None = None) -> Dataset:
             raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
         expected = versions.listed(listing.read_text(), where=listing).get(FILE)
         if (got := files.digest(path)) != expected:
-            remedy = f"take {listing.name} and {name}/ of one version, or import it again"
-            raise Refusal(f"{path}: expected sha256 {expected}, got {got}; {remedy}")
+            raise Refusal(
+                f"{path}: expected sha256 {expected}, got {got}; make data DATASET={name}, or import it again"
+            )
         return Dataset.load(path)
 
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from apparel import data, dataset
+from apparel import data
 from apparel.inspection import confusion
 from apparel.model import Model
 from apparel.run import RUNS, Run
@@ -125,11 +125,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
-    run = (
-        Run.open(Path(question.run))
-        if question.run
-        else Run.newest(RUNS, state="done", data=dataset.own_name(question.data))
-    )
+    run = Run.open(Path(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import logging
+import math
 import statistics
 import sys
 import time
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apparel import data, dataset
+from apparel import data
 from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
 from apparel.data import Split
 from apparel.evaluate import asked
@@ -29,10 +30,15 @@ from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
 from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
-from apparel.settings import Budgets, told
+from apparel.settings import Budgets, kept, told
+from apparel.source import Source
 from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
+
+FEWEST = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
+TEMPERATURES = 0.2, 5.0  # what lies beyond is no miscalibration but a set too easy, or too strange, to fit
+SUREST = 0.999  # highest floor: a good answer is rarely surer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +67,9 @@ class Served(nn.Module):
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """What to divide logits (N, 10) by for the lowest loss, after Guo et al. (2017); to three decimals.
 
-    The loss is convex in 1/T: Newton's method, in double precision.
+    It is within TEMPERATURES. The loss is convex in 1/T: Newton's method, in double precision.
     """
+    lowest, highest = TEMPERATURES
     logits, inverse = logits.double(), torch.tensor(1.0, dtype=torch.float64)
     true = logits.gather(1, labels[:, None]).mean()
     for _ in range(50):
@@ -70,7 +77,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         mean = (shares * logits).sum(1)
         curvature = ((shares * logits.square()).sum(1) - mean.square()).mean()
         step = ((mean.mean() - true) / curvature.clamp_min(1e-12)).clamp(-inverse / 2, inverse)
-        inverse = (inverse - step).clamp(1e-2, 1e2)
+        inverse = (inverse - step).clamp(1 / highest, 1 / lowest)
     return round(float(1 / inverse), 3)
 
 
@@ -110,19 +117,19 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     trained_on = str(run.receipt.get("data_version", known.version))
     if known.version != trained_on:
         other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
-        raise Refusal(f"{run.directory}: {other}; bring back the listing of then (git) and make data, or train again")
+        raise Refusal(f"{run.directory}: {other}; {as_then(run, source)}, or train again")
     test = known.test()
-    logits = model.logits(known.validation.images)
-    temperature = fit_temperature(logits, known.validation.labels)
-    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
+    temperature, floor = calibrated(model.logits(known.validation.images), known.validation.labels)
     logits = model.logits(test.images)
     expected = (logits / temperature).softmax(1)
-    figures = {
+    figures: dict[str, Any] = {
         "test_accuracy": round(accuracy(expected, test.labels), 4),
         "calibration_error_before": round(calibration(logits.softmax(1), test.labels).error, 4),
         "calibration_error": round(calibration(expected, test.labels).error, 4),
         "temperature": temperature,
     }
+    if len(known.validation) < FEWEST:
+        figures["not_calibrated"] = f"{len(known.validation)} validation images, {FEWEST} needed"
     facts = {
         "run": run.name,
         "weights_sha256": model.digest(),
@@ -131,16 +138,36 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "labels": list(model.labels),
         **model.preparation.facts(),
         "samples": samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels),
-        "confidence_floor": round(doubted, 3),
+        "confidence_floor": floor,
         "figures": figures,
     }
     content = graph(model, temperature, facts)
     return finish(content, run, budgets, test, expected)
 
 
+def calibrated(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """The temperature, and the confidence below which an answer is doubted, of the validation images' logits (N, 10).
+
+    Of fewer than FEWEST images both say nothing: 1 and 0.
+    """
+    if len(labels) < FEWEST:
+        return 1.0, 0.0
+    temperature = fit_temperature(logits, labels)
+    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
+    return temperature, min(round(doubted, 3), SUREST)
+
+
+def as_then(run: Run, source: str) -> str:
+    """What brings back the data that a run was trained on."""
+    own, commit = Source.of(run.settings().data), str(run.receipt.get("code", {}).get("commit"))
+    if source and Source.of(source) != own:
+        return f"that is another set than the run's, {own.name}: leave it out"
+    return f"git checkout {commit[:12]} -- 'data/{own.name}.*' && make data{own.words()}"
+
+
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     """The share of `labels` (N,) that have the highest of `probabilities` (N, 10)."""
-    return float((probabilities.argmax(1) == labels).float().mean())
+    return float((probabilities.argmax(1) == labels).double().mean())
 
 
 def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
@@ -158,9 +185,12 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
     write(folder, content, card(artifact, run.receipt, measured, matrix))
     before, after = figures["calibration_error_before"], figures["calibration_error"]
+    calibration = f"calibration error {before:.2%} before and {after:.2%} after"
+    if few := figures.get("not_calibrated"):
+        calibration = f"calibration error {after:.2%}, not calibrated: {few}"
     return (
-        f"{folder}: exported, {megabytes:.2f} MB, test accuracy {right:.2%}, "
-        f"p99 {latency:.2f} ms an image, calibration error {before:.2%} before and {after:.2%} after"
+        f"{folder}: exported, {megabytes:.2f} MB, test accuracy {right:.2%}, p99 {latency:.2f} ms an image, "
+        f"{calibration}"
     )
 
 
@@ -182,10 +212,8 @@ def within(budget: float, figure: float, name: str, *, least: bool = False) -> N
     """Raise Exceeded, with the remedy, where the figure is over the budget, or under it if it is the least."""
     if figure < budget if least else figure > budget:
         relation = "under" if least else "over"
-        flag = f"--{name.replace('_', '-')}"
-        raise Exceeded(
-            f"{figure:.4g} is {relation} the budget {name}={budget:g}; train another network, or change {flag}"
-        )
+        change = kept(figure) if least else f'ARGS="--{name.replace("_", "-")} {math.ceil(figure)}"'
+        raise Exceeded(f"{figure:.4g} is {relation} the budget {name}={budget:g}; train another network, or {change}")
 
 
 def write(folder: Path, content: bytes, card: str) -> None:
@@ -233,10 +261,17 @@ def keep(run: Run, budgets: Budgets) -> None:
     within(budgets.max_model_megabytes, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
 
 
-def newest_good(question: Question) -> Run:
-    """The newest run that is done and accurate enough. Raises Refusal where there is none."""
-    data = dataset.own_name(question.data)
-    return Run.newest(RUNS, state="done", accuracy=question.min_test_accuracy, data=data)
+def newest_good(home: Path, least: float, *, data: str = "") -> Run:
+    """The newest run in `home` that is done on this data and accurate enough. Raises Refusal where there is none."""
+    done = Run.done(home, data=data)
+    good = [run for run in done if run.receipt.get("test_accuracy", 0) >= least]
+    newest = f"{done[0].directory} has test accuracy {done[0].receipt.get('test_accuracy', 0):.2%}, {least:.2%} asked"
+    if not good:
+        remedy = kept(done[0].receipt.get("test_accuracy", 0))
+        raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
+    if good[0] is not done[0]:
+        print(f"{newest}: taking {good[0].directory}", file=sys.stderr)
+    return good[0]
 
 
 def _parts(images: Any) -> list[Any]:
@@ -244,19 +279,22 @@ def _parts(images: Any) -> list[Any]:
 
 
 def is_there(run: Run) -> bool:
-    """Whether the run has a whole artifact of its weights."""
+    """Whether the run has a whole artifact of its weights and its data."""
     try:
         artifact = Artifact.load(run.directory / "artifact")
     except Refusal:
         return False
-    return bool(artifact.facts["weights_sha256"] == run.receipt.get("weights_sha256"))
+    facts, told = artifact.facts, run.receipt
+    ours = facts["weights_sha256"], facts["data_version"]
+    return ours == (told.get("weights_sha256"), told.get("data_version", facts["data_version"]))
 
 
 def main(argv: Sequence[str]) -> int:
     """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
     question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
-    run = Run.open(Path(question.run)) if question.run else newest_good(question)
+    least = question.min_test_accuracy
+    run = Run.open(Path(question.run)) if question.run else newest_good(RUNS, least, data=question.data)
     try:
         if question.if_needed and is_there(run):
             keep(run, question)
@@ -268,7 +306,8 @@ def main(argv: Sequence[str]) -> int:
         accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way
         print(export(run, question, source=question.data))
     except Exceeded as exceeded:
-        print(f"error: {run.directory}: not exported, {exceeded}", file=sys.stderr)
+        done = "its artifact is not taken" if question.if_needed and is_there(run) else "not exported"
+        print(f"error: {run.directory}: {done}, {exceeded}", file=sys.stderr)
         return command.NO
     return command.DONE
 

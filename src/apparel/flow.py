@@ -6,17 +6,16 @@ It only looks, and needs neither torch nor anything else that is installed: so i
 """
 
 import json
-import math
 import platform
 import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apparel.settings import Budgets, Settings
+from apparel.settings import Budgets, Settings, kept
 from apparel.source import FASHION, SYNTHETIC, Source
 from samebench import bundle, command, files, flow, receipt, records, sbom
 from samebench import settings as flags
@@ -26,7 +25,7 @@ from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
 RUNS, BUNDLES = Path("runs"), Path("dist")
 SERVER = "apparel-serve"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-WEIGHTS = rb'weights_sha256(?:": "|\0)([0-9a-f]{64})'  # as the artifact's facts have it, and the text of a PNG
+SAID = '%s(?:": "|\0)([0-9a-f]{64})'  # as an artifact's facts say it, and the text of a PNG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +44,12 @@ class Run:
     directory: Path
     receipt: Mapping[str, Any]
     named: bool = False  # whether the others only take it by name
+    again: bool = False  # whether it is trained again first: then they take the new one
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What it was trained with."""
         return dict(self.receipt.get("settings", {}))
-
-    def source(self) -> str:
-        """The name of the data set."""
-        return Source.of(str(self.settings.get("data"))).name
 
     @property
     def weights(self) -> object:
@@ -73,12 +69,13 @@ class Run:
         """What a command must be told to take this run, and to take it as it is."""
         bad = served and not self.good()
         words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
-        lower = math.floor(100 * self.accuracy) / 100
-        return "".join([*words, f' ARGS="--min-test-accuracy {lower:g}"' if bad else ""])
+        if self.again:
+            words = [f" DATA={SYNTHETIC}"] if self.settings.get("data") == SYNTHETIC else []
+        return "".join([*words, f" {kept(self.accuracy)}" if bad else ""])
 
 
 def chosen(question: Question) -> Run | None:
-    """The run asked for, or the newest that is done, of this data set if one is given; None where there is none.
+    """The run asked for, or the newest that is done on this data set; empty: on any but the synthetic; or None.
 
     Raises Refusal where the one asked for is none.
     """
@@ -89,14 +86,12 @@ def chosen(question: Question) -> Run | None:
         if damage := (known := records.read(directory)).damage:
             raise Refusal(f"{directory / 'receipt.json'}: {damage}; take another")
         return Run(directory, {**known.receipt, "state": known.state}, named=True)
-    passed = False  # one that commands would take which are told no name
-    for record in records.find(RUNS):
-        if record.state == "done":
-            run = Run(record.directory, record.receipt, named=passed)
-            if not question.data or run.source() == Source.of(question.data).name:
-                return run
-            passed = True
-    return None
+    done = [record for record in records.find(RUNS) if record.state == "done"]
+    asked, unasked = (
+        next((each for each in done if Source.fits(str(each.settings.get("data")), data)), None)
+        for data in (question.data, "")
+    )
+    return Run(asked.directory, asked.receipt, named=asked is not unasked) if asked else None
 
 
 # ---- the steps ----
@@ -106,11 +101,14 @@ def steps(question: Question, host: Host) -> list[Step]:
     """All of them."""
     run = chosen(question)
     source = Source.of(question.data or str(run.settings.get("data") if run else Settings().data))
+    made = [stored(source), flow.workspace(host), trained(run, source)]
+    if run and any(step.state == STALE for step in made):
+        run = replace(run, again=True)
     artifact = exported(run)
     known = run and artifact.state != MISSING and host.sees_images
     image = flow.image_name(SERVER, run.directory / "artifact", host) if run and known else ""
-    made = [stored(source), flow.workspace(host), trained(run, source), evaluated(run), artifact]
-    return flow.settled([*made, server(run, image, host), shipped(run, host.images.get(image))])
+    made += [evaluated(run), artifact, server(run, image, host), shipped(run, host.images.get(image))]
+    return flow.settled(made)
 
 
 def stored(source: Source) -> Step:
@@ -126,12 +124,7 @@ def stored(source: Source) -> Step:
         state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {few(gone)}"
     elif other:
         state, why = STALE, f"changed: {few(other)}"
-        command = f"rm {shlex.quote(str(_shown(source.path(other[0]))))} && {command}"
     return Step("data", state, f"{source.name}: {why}", command)
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(flow.ROOT) if path.is_relative_to(flow.ROOT) else path
 
 
 def trained(run: Run | None, source: Source) -> Step:
@@ -180,13 +173,13 @@ def evaluated(run: Run | None) -> Step:
     state, why = UP, "confusion.png, of these weights"
     if not run or not path.is_file():
         state, why = MISSING, "not drawn yet"
-    elif _weights(path.read_bytes()) != run.weights:
+    elif _said("weights_sha256", path.read_bytes()) != run.weights:
         state, why = STALE, "confusion.png is of other weights"
     return Step("evaluation", state, why, "make evaluate" + (run.asked(served=False) if run else ""), ("training run",))
 
 
 def exported(run: Run | None) -> Step:
-    """The artifact: whole by its seal, and of the run's weights."""
+    """The artifact: whole by its seal, and of the run's weights and data."""
     folder = run.directory / "artifact" if run else Path()
     model, seal = folder / "model.onnx", folder / "model.onnx.sha256"
     state, why = UP, "model.onnx, of these weights"
@@ -196,13 +189,15 @@ def exported(run: Run | None) -> Step:
             why = f"test accuracy {run.accuracy:.2%}, at least {Budgets().min_test_accuracy:.0%} asked"
     elif files.digest(model) != seal.read_text().split(" ")[0]:
         state, why = STALE, "model.onnx is not what its seal says"
-    elif _weights(model.read_bytes()) != run.weights:
+    elif _said("weights_sha256", model.read_bytes()) != run.weights:
         state, why = STALE, "model.onnx is of other weights"
+    elif run.receipt.get("data_version", known := _said("data_version", model.read_bytes())) != known:
+        state, why = STALE, "model.onnx tells of other data"
     return Step("artifact", state, why, "make export" + (run.asked() if run else ""), ("training run",))
 
 
-def _weights(content: bytes) -> str | None:
-    found = re.search(WEIGHTS, content)
+def _said(name: str, content: bytes) -> str | None:
+    found = re.search((SAID % name).encode(), content)
     return found[1].decode() if found else None
 
 

@@ -82,7 +82,10 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
 
     Raises Refusal where it is none, or of a run that is not done.
     """
-    path = Path(name) if name else Run.newest(RUNS, state="done", data=dataset.own_name(source)).directory
+    if not name:
+        own = dataset.is_own(source)  # the default's name is there unasked
+        name = str((Run.done(RUNS, data=source)[0] if own else Run.newest(RUNS, state="done")).directory)
+    path = Path(name)
     path = path / "receipt.json" if path.is_dir() else path
     if not path.is_file():
         raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from apparel.settings import Settings
-from samebench import files, hold, receipt
+from apparel.source import SYNTHETIC, Source
+from samebench import files, hold, receipt, records
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
 
@@ -105,19 +106,25 @@ class Run:
         return None
 
     @classmethod
-    def newest(cls, home: Path, *, state: str = "", accuracy: float = 0, data: str = "") -> Self:
-        """The newest run in `home` in this state and on this data, if given, and of at least this test accuracy.
+    def newest(cls, home: Path, *, state: str = "") -> Self:
+        """The newest run in `home`, in this state, if given. Raises Refusal where there is none."""
+        for path in sorted(home.glob("*/receipt.json"), reverse=True):
+            run = cls.open(path.parent)
+            if state in {"", run.receipt.get("state")}:
+                return run
+        raise Refusal(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
+
+    @classmethod
+    def done(cls, home: Path, *, data: str) -> list[Self]:
+        """The runs in `home` that are done on this data, the newest first; empty: on any but the synthetic set.
 
         Raises Refusal where there is none.
         """
-        for path in sorted(home.glob("*/receipt.json"), reverse=True):
-            run = cls.open(path.parent)
-            fits = state in {"", run.receipt.get("state")} and run.receipt.get("test_accuracy", 0) >= accuracy
-            if fits and data in {"", run.receipt.get("settings", {}).get("data")}:
-                return run
-        wanted = f"{f' in state {state}' if state else ''}{f' with test accuracy {accuracy:.2%}' if accuracy else ''}"
-        wanted += f" on {data}" if data else ""
-        raise Refusal(f"{home}: no run{wanted}; train first, or name a run")
+        done = [cls(each.directory, dict(each.receipt)) for each in records.find(home) if each.state == "done"]
+        if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
+            return found
+        on = f" on {data}" if data else f" on other data than {SYNTHETIC}" if done else ""
+        raise Refusal(f"{home}: no run in state done{on}; train first, or name a run")
 
     def hold(self, *, patience: float = PATIENCE) -> bool:
         """Keep other processes out until `release`; False on a file system without locks, where nobody can be.

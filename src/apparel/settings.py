@@ -15,6 +15,11 @@ def told(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+def _require(settings: object, holds: bool, name: str, remedy: str) -> None:
+    if not holds:
+        raise Refusal(f"setting {name}={getattr(settings, name)!r} is impossible; {remedy}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one training; refuses impossible ones with the field, the value and the remedy."""
@@ -37,30 +42,27 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""
         for name, lowest in {"epochs": 1, "batch_size": 2, "shards": 1, "seed": 0}.items():
-            self._require(getattr(self, name) >= lowest, name, f"take {lowest} or more")
-        self._require(self.seed < 2**63, "seed", "take less than 2**63")
-        self._require(self.batch_size % self.shards == 0, "batch_size", f"take a multiple of shards={self.shards}")
-        self._require(self.batch_size >= 2 * self.shards, "shards", "leave two images a shard or more")
-        self._require(0 < self.lr < math.inf, "lr", "take a number above 0")
-        self._require(0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
-        self._require(0 <= self.label_smoothing < 1, "label_smoothing", "take 0 or more and less than 1")
-        self._require(
+            _require(self, getattr(self, name) >= lowest, name, f"take {lowest} or more")
+        _require(self, self.seed < 2**63, "seed", "take less than 2**63")
+        _require(self, self.batch_size % self.shards == 0, "batch_size", f"take a multiple of shards={self.shards}")
+        _require(self, self.batch_size >= 2 * self.shards, "shards", "leave two images a shard or more")
+        _require(self, 0 < self.lr < math.inf, "lr", "take a number above 0")
+        _require(self, 0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
+        _require(self, 0 <= self.label_smoothing < 1, "label_smoothing", "take 0 or more and less than 1")
+        _require(
+            self,
             self.network in get_args(Network),
             "network",
             f"take one of {', '.join(get_args(Network))}",
         )
-        self._require(self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
-        self._require(
-            bool(self.data), "data", "give fashion-mnist, synthetic, the name of one of your own, or a directory"
+        _require(self, self.device in get_args(Device), "device", f"take one of {', '.join(get_args(Device))}")
+        _require(
+            self, bool(self.data), "data", "give fashion-mnist, synthetic, the name of one of your own, or a directory"
         )
 
     def alone(self) -> "Settings":
         """The settings without what a command adds to them."""
         return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
-
-    def _require(self, holds: bool, name: str, remedy: str) -> None:
-        if not holds:
-            raise Refusal(f"setting {name}={getattr(self, name)!r} is impossible; {remedy}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class Asked(Settings):
     def __post_init__(self) -> None:
         """Raise Refusal for the first field that can't be."""
         super().__post_init__()
-        self._require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
+        _require(self, self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +85,14 @@ class Budgets:
     max_model_megabytes: float = told(5.0, "the artifact's size in units of 10**6 bytes")
     max_latency_ms_p99: float = told(20.0, "what 99 of 100 single images take at most, on the machine that exports")
     min_test_accuracy: float = told(0.9, "share of the test images that must be right, 0 to 1")
+
+    def __post_init__(self) -> None:
+        """Raise Refusal for the first one that can't be."""
+        for name in ("max_model_megabytes", "max_latency_ms_p99"):
+            _require(self, getattr(self, name) > 0, name, "take a number above 0")
+        _require(self, 0 <= self.min_test_accuracy <= 1, "min_test_accuracy", "take a share, from 0 to 1")
+
+
+def kept(accuracy: float) -> str:
+    """What a command is told so that a model of this test accuracy, 0 to 1, is good enough: whole percents below it."""
+    return f'ARGS="--min-test-accuracy {math.floor(100 * accuracy) / 100:g}"'

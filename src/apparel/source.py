@@ -54,6 +54,12 @@ class Source:
         except (OSError, EOFError, ValueError):
             return False
 
+    @classmethod
+    def fits(cls, said: str, asked: str) -> bool:
+        """Whether a run with this setting `data` is meant where one on `asked` is; empty: on any but the synthetic."""
+        name = cls.of(said).name
+        return name == cls.of(asked).name if asked else name != SYNTHETIC
+
     def words(self) -> str:
         """What `make` is told to take it."""
         if self.name == SYNTHETIC:

@@ -33,7 +33,7 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
         files.sweep(folder)
         former = _former(version.name, root)
         for name, sha256 in versions.wrong(version, folder).items():
-            _refuse_unsaved(folder / name, sha256, former, store)
+            _refuse_unsaved(version, folder / name, sha256, former, store)
         try:
             for name, path in _fetched(version, set(versions.wrong(version, folder)), known, store, work).items():
                 _set_aside(folder / name, store)
@@ -59,12 +59,12 @@ def _former(name: str, root: Path) -> set[tuple[str, str]]:
     return {(file, sha256) for sha256, file in re.findall(r"^[+]([0-9a-f]{64}) [ *](.*)$", said, re.MULTILINE)}
 
 
-def _refuse_unsaved(path: Path, expected: str, former: set[tuple[str, str]], store: Cache) -> None:
+def _refuse_unsaved(version: Version, path: Path, expected: str, former: set[tuple[str, str]], store: Cache) -> None:
     if not path.exists():
         return
     got = files.digest(path)
     if got not in {sha256 for _, sha256 in former} and store.whole(cache.md5(path)) is None:
-        remedy = f"make data-add DATASET={path.parent.name} makes a version of it, or delete it"
+        remedy = f"make data-add DATASET={version.name} makes a version of it; or {versions.again(path, version.name)}"
         raise Refusal(f"{path}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
 
 

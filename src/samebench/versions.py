@@ -9,6 +9,7 @@ data/NAME.dvc where DVC finds it.
 
 import argparse
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ def listed(text: str, *, where: object) -> dict[str, str]:
     return found
 
 
+def again(path: Path, name: str) -> str:
+    """The command that brings a file of the set `name` anew, and keeps what is at `path` beside it, hidden."""
+    both = (path, path.with_name(f".{path.name}.other"))
+    shown = (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for path in both)
+    return f"mv {' '.join(shlex.quote(str(path)) for path in shown)} && make data DATASET={name}"
+
+
 def wrong(version: Version, folder: Path) -> dict[str, str]:
     """The files that are missing in `folder` or have other bytes, and their SHA-256."""
     return {
@@ -118,7 +126,7 @@ def contradiction(version: Version, name: str) -> Refusal:
 def add(name: str, *, root: Path = ROOT) -> bool:
     """Record what is in data/NAME as the version of the set; tell whether it is another one than before.
 
-    Raises Refusal where there is nothing to record.
+    Raises Refusal where there is nothing to record, or a sealed file that is damaged.
     """
     _check(name)
     folder = root / "data" / name
@@ -127,6 +135,8 @@ def add(name: str, *, root: Path = ROOT) -> bool:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
     if not names:
         raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")
+    for each in names:
+        _refuse_damaged(folder / each, name)
     known = dvc.settings(root)
     with dvc.work(root, known) as work:
         pointer = dvc.add(folder, names, known, work)
@@ -141,6 +151,16 @@ def add(name: str, *, root: Path = ROOT) -> bool:
             files.write(path, text.encode())
             changed = True
     return changed
+
+
+def _refuse_damaged(path: Path, name: str) -> None:
+    if path.suffix == ".safetensors":
+        from samebench import sealed  # noqa: PLC0415 - it takes torch, and few need it
+
+        try:
+            sealed.verify(path)
+        except Refusal as damage:
+            raise Refusal(f"{damage}; {again(path, name)}, or import it again") from damage
 
 
 def _versioned(path: Path, folder: Path) -> bool:

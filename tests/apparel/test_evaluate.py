@@ -26,13 +26,16 @@ def test_the_newest_done_run_is_told_and_drawn(tmp_path: Path) -> None:
     run = train.train(settings, runs=tmp_path / "runs")
     (tmp_path / "runs/99991231-235959-zzzz").mkdir()
     (tmp_path / "runs/99991231-235959-zzzz/receipt.json").write_text('{"state": "failed"}')
-    done = call("-m", "apparel.evaluate", at=tmp_path)
+    done = call("-m", "apparel.evaluate", "--data", "synthetic", at=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(label in done.stdout for label in data.LABELS)
     assert f"{run.receipt['test_accuracy']:.2%} of 200 test images right" in done.stdout
     with Image.open(run.directory / "confusion.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 600
+    done = call("-m", "apparel.evaluate", at=tmp_path)
+    said = "error: runs: no run in state done on other data than synthetic; train first, or name a run\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -93,10 +93,14 @@ def test_the_data_set_asked_for_chooses_the_run(bench: Bench) -> None:
     first = bench.run
     shutil.copytree(first, first.with_name("99991231-235959-zzzz"))
     bench.record(settings={"data": "synthetic"})
-    assert bench.flow()["data"]["why"] == "synthetic: made, and not stored"
+    (bench.run / "confusion.png").unlink()
+    steps = bench.flow("--data", "synthetic")
+    assert steps["data"]["why"] == "synthetic: made, and not stored"
+    assert steps["evaluation"]["command"] == f"make evaluate RUN=runs/{bench.run.name}"
     (first / "confusion.png").unlink()
-    steps = bench.flow("--data", "fashion-mnist")
-    assert states(steps) == {"evaluation": MISSING}
-    assert steps["evaluation"]["command"] == f"make evaluate RUN=runs/{first.name}"
+    for asked in ([], ["--data", "fashion-mnist"]):
+        steps = bench.flow(*asked)
+        assert states(steps) == {"evaluation": MISSING}
+        assert steps["evaluation"]["command"] == "make evaluate", "which takes no toy by itself"
     shutil.rmtree(bench.run)
     assert bench.flow("--data", "synthetic")["training run"]["command"] == "make train DATA=synthetic"

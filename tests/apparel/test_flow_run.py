@@ -37,7 +37,7 @@ def test_a_changed_file_of_the_data_is_named_and_all_follows(bench: Bench) -> No
     steps = bench.flow()
     assert states(steps) == follows("data", *STEPS[2:])
     assert steps["data"]["why"] == "fashion-mnist: changed: t10k-labels-idx1-ubyte"
-    assert steps["data"]["command"] == "rm data/fashion-mnist/t10k-labels-idx1-ubyte && make data"
+    assert steps["data"]["command"] == "make data"
     assert steps["training run"]["why"] == "follows from the data"
 
 
@@ -46,6 +46,20 @@ def test_another_version_of_the_data_makes_the_run_stale(bench: Bench) -> None:
     steps = bench.flow()
     assert states(steps) == follows(*STEPS[2:])
     assert steps["training run"]["why"] == "changed: the data"
+
+
+def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
+    named = ["--run", f"runs/{bench.run.name}"]
+    bench.record(test_accuracy=0.5)
+    (bench.run / "confusion.png").unlink()
+    shutil.rmtree(bench.run / "artifact")
+    assert bench.flow(*named)["artifact"]["command"] == f'make export RUN={named[1]} ARGS="--min-test-accuracy 0.5"'
+    bench.edit("src/apparel/training.py")
+    steps = bench.flow(*named)
+    assert steps["evaluation"]["command"] == "make evaluate"
+    assert steps["artifact"]["command"] == 'make export ARGS="--min-test-accuracy 0.5"'
+    bench.record(settings={"data": "synthetic"})
+    assert bench.flow(*named)["evaluation"]["command"] == "make evaluate DATA=synthetic"
 
 
 def test_data_elsewhere_and_packed_is_the_same_data(bench: Bench, tmp_path: Path) -> None:
@@ -59,7 +73,7 @@ def test_data_elsewhere_and_packed_is_the_same_data(bench: Bench, tmp_path: Path
 def test_a_run_on_data_that_is_made_needs_none(bench: Bench) -> None:
     (bench.root / "data/fashion-mnist.sha256").unlink()
     bench.record(settings={"data": "synthetic", "epochs": 6})
-    steps = bench.flow()
+    steps = bench.flow("--data", "synthetic")
     assert states(steps) == {}
     assert steps["data"]["why"] == "synthetic: made, and not stored"
 

@@ -25,6 +25,13 @@ def test_a_picture_and_an_artifact_of_other_weights_are_stale(bench: Bench) -> N
     assert (steps["evaluation"]["command"], steps["artifact"]["command"]) == ("make evaluate", "make export")
 
 
+def test_an_artifact_that_tells_of_other_data_than_the_run_is_stale(bench: Bench) -> None:
+    bench.record(data_version="0" * 64)
+    steps = bench.flow()
+    assert states(steps) == follows("artifact", "server image", "bundle")
+    assert steps["artifact"]["why"] == "model.onnx tells of other data"
+
+
 def test_a_damaged_artifact_is_stale(bench: Bench) -> None:
     path = bench.run / "artifact/model.onnx"
     content = bytearray(path.read_bytes())

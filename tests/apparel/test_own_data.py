@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +86,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         at = tmp_path_factory.mktemp("own")
         patched.setattr(dataset, "HOME", at / "data")
+        patched.setattr("apparel.source.LISTINGS", at / "data")
         yield at
 
 
@@ -226,8 +228,14 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
         f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: not drawn"
     )
     assert (own.run.directory / "confusion.png").read_bytes() == picture
-    with pytest.raises(Refusal, match=f"when it was trained, {other.version[:12]} now; bring back"):
+    said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
+    with pytest.raises(Refusal, match=said):
         export.export(own.run, ANY, source="darker")
+    former = Run(own.run.directory, own.run.receipt | {"data_version": "0" * 64})
+    commit = own.run.receipt["code"]["commit"][:12]
+    remedy = f"git checkout {commit} -- 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
+    with pytest.raises(Refusal, match=f"data version 000000000000 when it was trained, .* now; {remedy}"):
+        export.export(former, ANY)
     with pytest.raises(Exception, match="Unexpected input data type"):
         own.artifact.predict((images.numpy() / 255).astype(np.float32))
 
@@ -262,12 +270,29 @@ def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Pat
 
 
 def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Own, home: Path) -> None:
-    newest = Run.newest(home / "runs", state="done")
+    newest, *_ = Run.done(home / "runs", data="")
     assert newest.name == max(own.run.name, grey.run.name)
     for each in (own, grey):
-        assert Run.newest(home / "runs", state="done", data=dataset.own_name(each.name)).name == each.run.name
-    with pytest.raises(Refusal, match="no run in state done on darker-shapes"):
-        Run.newest(home / "runs", state="done", data="darker-shapes")
+        assert [run.name for run in Run.done(home / "runs", data=each.name)] == [each.run.name]
+    with pytest.raises(Refusal, match="no run in state done on fashion-mnist; train first"):
+        Run.done(home / "runs", data="fashion-mnist")
+
+
+def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthetic_set_only_so(tmp_path: Path) -> None:
+    for number, said in enumerate(["fashion-mnist", str(tmp_path), "synthetic"]):
+        run = tmp_path / f"runs/2026110{number}-000000-abcd"
+        run.mkdir(parents=True)
+        (run / "receipt.json").write_text(json.dumps({"state": "done", "settings": {"data": said}}))
+
+    def days(asked: str) -> list[str]:
+        return [run.name[7] for run in Run.done(tmp_path / "runs", data=asked)]
+
+    assert days("fashion-mnist") == days("") == ["1", "0"]
+    assert days("synthetic") == ["2"]
+    for name in ("20261100-000000-abcd", "20261101-000000-abcd"):
+        shutil.rmtree(tmp_path / "runs" / name)
+    with pytest.raises(Refusal, match="no run in state done on other data than synthetic; train first, or name a run"):
+        Run.done(tmp_path / "runs", data="")
 
 
 def test_garments_are_prepared_as_ever() -> None:

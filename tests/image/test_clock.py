@@ -119,7 +119,7 @@ def test_the_servers_image_is_the_same_by_a_clock_that_is_400_days_ahead(
     shutil.copytree(folder.parent, checkout / "runs" / folder.parent.name)
     names = {}
     for each, variables in (("now", {}), ("later", {"BASE_IMAGE": later})):
-        words = ["make", "serve", "RUNTIME=docker"]
+        words = ["make", "serve", "DATA=synthetic", "RUNTIME=docker"]
         with started(*words, at=checkout, **variables) as server:
             (running,) = engine.containers.list(filters={"publish": str(server.port)})
             names[each] = running.attrs["Config"]["Image"]

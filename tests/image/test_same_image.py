@@ -46,11 +46,11 @@ def test_the_servers_image_is_the_same_however_often_and_wherever_it_is_made(
 ) -> None:
     checkout = copy_checkout(tmp_path / "elsewhere/and deeper")
     shutil.copytree(folder.parent, checkout / "runs" / folder.parent.name)
-    with started("make", "serve", "RUNTIME=docker", at=checkout) as server:
+    with started("make", "serve", "DATA=synthetic", "RUNTIME=docker", at=checkout) as server:
         (running,) = engine.containers.list(filters={"publish": str(server.port)})
         name = running.attrs["Config"]["Image"]
         before = digest(name)
-    words = ["make", "serve", "RUNTIME=docker", "CHECK=1"]
+    words = ["make", "serve", "DATA=synthetic", "RUNTIME=docker", "CHECK=1"]
     with started(*otherwise(checkout), *words, at=checkout) as server:
         assert twice(server.said) == before == digest(name)
     soak.record(

@@ -56,7 +56,9 @@ def checkout(folder: Path, image: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def served(checkout: Path, engine: docker.DockerClient) -> Iterator[Served]:
-    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, HOME="/nonexistent") as server:
+    with started(
+        *as_user(1234), "make", "serve", "DATA=synthetic", "RUNTIME=docker", at=checkout, HOME="/nonexistent"
+    ) as server:
         (name,) = docker_says("ps", "--filter", f"publish={server.port}", "--format", "{{.ID}} {{.Image}}")
         container, tag = name.split()
         running = engine.containers.get(container)
@@ -128,7 +130,9 @@ def test_docker_calls_it_healthy(served: Served) -> None:
 
 
 def test_the_image_is_named_by_what_it_is_made_of(served: Served, checkout: Path) -> None:
-    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, HOME="/nonexistent") as again:
+    with started(
+        *as_user(1234), "make", "serve", "DATA=synthetic", "RUNTIME=docker", at=checkout, HOME="/nonexistent"
+    ) as again:
         assert "building" not in again.said
         assert again.port != served.server.port
 
@@ -202,7 +206,7 @@ def test_the_image_for_arm64_answers_as_this_machine_does(
         pytest.skip("the engine cannot run arm64 here: register qemu-aarch64 10.0 or later with binfmt_misc")
     variables = {"BASE_IMAGE": base_for_both(), "PLATFORM": "linux/arm64", "HOME": "/nonexistent"}
     begun = time.monotonic()
-    with started(*as_user(1234), "make", "serve", "RUNTIME=docker", at=checkout, **variables) as arm:
+    with started(*as_user(1234), "make", "serve", "DATA=synthetic", "RUNTIME=docker", at=checkout, **variables) as arm:
         built = time.monotonic() - begun
         (name,) = docker_says("ps", "--filter", f"publish={arm.port}", "--format", "{{.ID}} {{.Image}}")
         container, image = name.split()
@@ -225,7 +229,7 @@ def test_podman_serves_it_too_and_leaves_nothing(checkout: Path, images: NDArray
     if not shutil.which("podman") or checkouts.run(["podman", "info"], cwd=checkouts.ROOT).returncode:
         lacking("no podman answers here")
     listed = ["podman", "ps", "--all", "--format", "{{.Ports}}"]
-    with started("make", "serve", "RUNTIME=podman", at=checkout) as server:
+    with started("make", "serve", "DATA=synthetic", "RUNTIME=podman", at=checkout) as server:
         assert Server(server.port).predict(encoded(images[0])).status == 200
         assert f"127.0.0.1:{server.port}->" in checkouts.run(listed, cwd=checkouts.ROOT).stdout
     assert f":{server.port}->" not in checkouts.run(listed, cwd=checkouts.ROOT).stdout

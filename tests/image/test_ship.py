@@ -50,7 +50,7 @@ class Sender:
     keys: Path
 
     def ship(self, **variables: str) -> subprocess.CompletedProcess[str]:
-        words = [*as_user(1234), "make", "ship", "RUNTIME=docker", f"KEY={self.keys}/samebench.key"]
+        words = [*as_user(1234), "make", "ship", "DATA=synthetic", "RUNTIME=docker", f"KEY={self.keys}/samebench.key"]
         return checkouts.run(words, cwd=self.checkout, timeout=1100, variables={"HOME": "/nonexistent", **variables})
 
 

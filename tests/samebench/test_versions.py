@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
-from samebench import dvc, files, versions
+from samebench import dvc, files, sealed, versions
 from samebench.command import Lacking, Refusal
 from tests.apparel.disks import small_disk
 
@@ -130,6 +132,29 @@ def test_bytes_that_no_version_has_are_never_overwritten(member: Member) -> None
     member.git("stash", "pop", "--quiet")
     assert member.bring()
     assert member.contents()["images"] == b"an afternoon's work"
+
+
+def test_what_is_said_of_them_puts_them_aside(member: Member) -> None:
+    member.record(FIRST)
+    member.write({"images": b"an afternoon's work"})
+    with pytest.raises(Refusal) as refused:
+        member.bring()
+    put, _, rest = str(refused.value).rpartition("; or ")[2].partition(" && ")
+    assert rest == "make data DATASET=shoes"
+    subprocess.run(["sh", "-c", put], cwd=member.root, check=True)
+    assert member.bring()
+    assert member.contents() == {**FIRST, ".images.other": b"an afternoon's work"}
+    assert not versions.add(NAME, root=member.root), "nor is it recorded"
+
+
+def test_a_sealed_file_that_is_damaged_is_not_recorded(member: Member) -> None:
+    whole = sealed.pack("dataset", {"images": torch.zeros(3)}, {})
+    foreign = safetensors.torch.save({"images": torch.zeros(3)})
+    member.write({"ours.safetensors": whole, "another.safetensors": foreign})
+    assert versions.add(NAME, root=member.root)
+    flip(member.folder / "ours.safetensors", place=-1)
+    with pytest.raises(Refusal, match=r"ours.safetensors: damaged, expected .* && make data DATASET=shoes, or import"):
+        versions.add(NAME, root=member.root)
 
 
 def test_published_bytes_that_another_version_replaces_are_in_the_cache_first(

@@ -1,6 +1,7 @@
 """Artifacts: what is inside, that it answers as torch does, and what is refused."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -96,14 +97,13 @@ def test_temperature_is_found_and_mends_the_confidence() -> None:
     [
         ("max_model_megabytes", 0.01, "is over the budget max_model_megabytes=0.01"),
         ("max_latency_ms_p99", 1e-6, "is over the budget max_latency_ms_p99=1e-06"),
-        ("min_test_accuracy", 1.01, "is under the budget min_test_accuracy=1.01"),
     ],
 )
 def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: str, value: float, said: str) -> None:
     before = {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()}
     with pytest.raises(Exceeded, match=said) as raised:
         export.export(copy, replace(ANY, **{name: value}))
-    assert f"or change --{name.replace('_', '-')}" in str(raised.value)
+    assert str(raised.value).endswith(f' or ARGS="--{name.replace("_", "-")} {math.ceil(value)}"')
     assert {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()} == before
 
 
@@ -115,33 +115,81 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     bad = copy.directory.with_name("29990101-000000-zzzz")
     shutil.copytree(copy.directory, bad)
     (bad / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.1}))
-    words = ["--if-needed", "--max-latency-ms-p99", "10000", "--min-test-accuracy", "0.5"]
+    words = ["--if-needed", "--data", "synthetic", "--max-latency-ms-p99", "10000", "--min-test-accuracy", "0.5"]
     assert export.main(words) == 0
-    assert capsys.readouterr().out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
+    said = capsys.readouterr()
+    assert said.out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
+    assert said.out.endswith(", not calibrated: 100 validation images, 200 needed\n")
+    assert said.err == f"runs/{bad.name} has test accuracy 10.00%, 50.00% asked: taking runs/{copy.name}\n"
     assert export.main(words) == 0
     assert capsys.readouterr().out == f"runs/{copy.name}/artifact: there already\n"
     assert export.main([*words, "--max-model-megabytes", "0.01"]) == 1
     assert "is over the budget max_model_megabytes=0.01" in capsys.readouterr().err
-    assert export.main(["--run", f"runs/{copy.name}", "--min-test-accuracy", "1.1"]) == 1
+    assert export.main(["--run", f"runs/{copy.name}", "--max-model-megabytes", "0.01"]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(f"error: runs/{copy.name}: not exported, 1 is under the budget")
+    assert said.err.startswith(f"error: runs/{copy.name}: not exported, 0.04")
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
-def test_an_artifact_that_is_damaged_or_of_other_weights_is_made_anew(copy: Run) -> None:
+def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
+    copy: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copy.directory.parents[1])
+    monkeypatch.setattr(export, "accuracy", lambda _probabilities, _labels: 0.7796)
+    (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.7796}))
+    words = 'ARGS="--min-test-accuracy 0.77"'
+    short = f"0.7796 is under the budget min_test_accuracy=0.9; train another network, or {words}"
+    named = ["--run", f"runs/{copy.name}", "--max-latency-ms-p99", "10000"]
+    assert export.main(named) == 1
+    assert capsys.readouterr().err == f"error: runs/{copy.name}: not exported, {short}\n"
+    assert export.main([*named, "--min-test-accuracy", "0.77"]) == 0
+    assert export.main([*named, "--if-needed"]) == 1
+    assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
+    none = f"runs: no run is good enough, the newest, runs/{copy.name} has test accuracy 77.96%, 90.00% asked; "
+    with pytest.raises(Refusal) as refused:
+        export.newest_good(Path("runs"), 0.9, data="synthetic")
+    assert str(refused.value) == f"{none}train another network, or {words}"
+
+
+def test_a_budget_that_can_never_be_kept_is_refused() -> None:
+    for name, value in (("min_test_accuracy", 2), ("max_model_megabytes", 0), ("max_latency_ms_p99", math.nan)):
+        with pytest.raises(Refusal, match=f"setting {name}={value} is impossible; take a "):
+            Budgets(**{name: value})
+
+
+def test_the_share_that_is_right_is_compared_as_it_is() -> None:
+    labels = (torch.arange(100) >= 77).long()
+    assert export.accuracy(torch.tensor([[1.0, 0.0]]).expand(100, 2), labels) == 0.77
+
+
+def test_few_validation_images_calibrate_nothing_and_the_card_says_so(folder: Path, artifact: Artifact) -> None:
+    few = "100 validation images, 200 needed"
+    assert artifact.floor == 0
+    assert artifact.facts["figures"]["temperature"] == 1
+    card = (folder / CARD).read_text()
+    assert f"| 1.000, not calibrated: {few} |" in card
+    assert f"| none: {few} |" in card
+
+
+def test_a_set_too_easy_to_calibrate_stays_within_bounds() -> None:
+    labels = torch.arange(200) % 10
+    right = 4.0 * torch.nn.functional.one_hot(labels, 10)
+    assert export.calibrated(right, labels) == (0.2, 0.999), "all of it right"
+    assert export.calibrated(right, labels.roll(1))[0] == 5, "none of it"
+    assert export.calibrated(right[:199], labels[:199]) == (1, 0)
+
+
+def test_an_artifact_that_is_damaged_or_of_other_weights_or_data_is_made_anew(copy: Run) -> None:
     assert export.is_there(copy)
     model = copy.directory / "artifact" / MODEL
     model.write_bytes(model.read_bytes()[:-1])
     assert not export.is_there(copy)
     export.export(copy, ANY)
     assert export.is_there(copy)
+    other = Run(copy.directory, copy.receipt | {"data_version": "0" * 64})
+    assert not export.is_there(other)
     copy.receipt["weights_sha256"] = "0" * 64
     assert not export.is_there(copy)
-
-
-def test_a_run_that_is_not_good_enough_is_refused_with_the_budget() -> None:
-    with pytest.raises(Refusal, match=r"no run in state done with test accuracy 90\.00%"):
-        Run.newest(Path("nowhere"), state="done", accuracy=Budgets().min_test_accuracy)
 
 
 def test_a_changed_bit_anywhere_is_found_before_parsing(folder: Path, tmp_path: Path) -> None:

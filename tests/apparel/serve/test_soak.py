@@ -21,11 +21,11 @@ from PIL import Image
 
 from apparel import data, export
 from apparel.data import Split
-from apparel.run import Run
 from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import ORIENTATION, TURNS, look, prepare
 from apparel.settings import Budgets
+from apparel.source import FASHION
 from samebench.command import Refusal
 from tests import beside, soak
 from tests.apparel.serve import fuzz
@@ -267,7 +267,7 @@ def test_schemathesis_finds_no_answer_beyond_the_openapi_document(server: Server
 def real() -> tuple[Path, Split]:
     """The artifact of the newest good run on Fashion-MNIST, and its test images."""
     try:
-        run = Run.newest(ROOT / "runs", state="done", accuracy=Budgets().min_test_accuracy)
+        run = export.newest_good(ROOT / "runs", Budgets().min_test_accuracy, data=FASHION)
     except Refusal as refusal:
         pytest.skip(f"{refusal} (make train)")
     if not export.is_there(run):
