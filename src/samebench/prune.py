@@ -86,7 +86,7 @@ def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
     if word == "best":
         if not (top := records.best(found)):
             raise Refusal(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
-        return [top.name]
+        return [record.name for record in top]
     if word == "last":
         return names[:1]
     if word.isdecimal() and int(word):

@@ -72,10 +72,21 @@ def read(directory: Path) -> Record:
     return Record(directory, "interrupted" if left else receipt["state"], receipt)
 
 
-def best(records: Iterable[Record]) -> Record | None:
-    """The one with the highest test accuracy; of equal ones that with the lower loss, then the newer."""
-    rated = [record for record in records if isinstance(record.value("test_accuracy"), int | float)]
-    return max(rated, default=None, key=lambda each: (each.value("test_accuracy"), -_loss(each), each.name))
+def best(records: Iterable[Record]) -> list[Record]:
+    """Of each version of data the run with the highest test accuracy; of equal ones the lower loss, then the newer.
+
+    Test accuracies compare on the same test images alone.
+    """
+    top: dict[object, Record] = {}
+    for record in records:
+        if isinstance(record.value("test_accuracy"), int | float):
+            known = top.setdefault(record.value("data_version"), record)
+            top[record.value("data_version")] = max(known, record, key=_rank)
+    return list(top.values())
+
+
+def _rank(record: Record) -> tuple[float, float, str]:
+    return record.value("test_accuracy"), -_loss(record), record.name
 
 
 def pick(name: str, home: Path = RUNS) -> Record:

@@ -40,10 +40,10 @@ def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
-    """The table of some runs, at least one; the best of them is marked, and of the settings the `first` stand first."""
+    """The table of some runs, at least one; the best on each data is marked, and the `first` settings stand first."""
     top = records.best(found)
     return table.render(
-        [row(record, usual, mark=BEST if record is top else " ", first=first) for record in found],
+        [row(record, usual, mark=BEST if record in top else " ", first=first) for record in found],
         columns=table.room(),
         numbers=NUMBERS,
         texts=TEXTS,
@@ -54,7 +54,7 @@ def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[
 def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
     """The same as JSON: a list of objects, with the figures and hashes unshortened and every note."""
     top = records.best(found)
-    return json.dumps([_entry(record, usual, best=record is top) for record in found], indent=2)
+    return json.dumps([_entry(record, usual, best=record in top) for record in found], indent=2)
 
 
 def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:

@@ -50,6 +50,13 @@ def test_only_what_is_named_stays(home: Path, keep: str, numbers: list[int]) -> 
     assert left(home) == numbers
 
 
+def test_an_easier_data_set_has_a_best_of_its_own(home: Path) -> None:
+    write_run(home, 6, test_accuracy=1.0, data_version="e" * 64)
+    write_run(home, 7, test_accuracy=0.99, data_version="e" * 64)
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    assert left(home) == [0, 6]
+
+
 @pytest.mark.parametrize("keep", ["", "best,", "0", "-1", "bset", "../runs", name(50), "runs"])
 def test_a_word_that_names_nothing_deletes_nothing(home: Path, keep: str) -> None:
     done = call(*WORDS, "--yes", f"--keep={keep}", at=home.parent)

@@ -55,6 +55,12 @@ def test_the_best_alone_is_marked(home: Path) -> None:
     assert [line.count("*") for line in lines] == [0, 0, 0, 0, 0, 1]
 
 
+def test_the_best_on_other_data_is_marked_beside_it(home: Path) -> None:
+    write_run(home, 4, test_accuracy=1.0, data_version="e" * 64)
+    lines = table(home.parent)
+    assert [line.count("*") for line in lines] == [0, 0, 1, 0, 0, 0, 1]
+
+
 def test_a_dirty_commit_bears_a_plus(home: Path) -> None:
     write_run(home, 4, code={"commit": "f" * 40, "dirty": True})
     assert "fffffff+" in table(home.parent)[2]
