@@ -5,7 +5,7 @@
 #   make train DATA=/some/where               data files that are already there
 #   make data-import FROM=photos NAME=shoes   a folder of pictures with one sub-folder a class, or a .csv, as a data set
 #   make train DATASET=shoes                  that data set, of any target that takes data
-#   make data DATASET=shoes                   another set of data/, in the version that the checkout names
+#   make data DATASET=shoes                   that set alone, in the version that the checkout names
 #   make data-push DATA_REMOTE=ssh://me@host/data   the team's remote for once; else the one of .dvc/config (docs/data.md)
 #   make data-diff A=HEAD~1 B=HEAD JSON=1     between two revisions of git (B: what is in data/)
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere

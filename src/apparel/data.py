@@ -1,7 +1,7 @@
 """A data set as whole tensors, by reference: hashes in git, bytes outside it.
 
-python -m apparel.data [DIRECTORY]    has the four files of Fashion-MNIST, or verifies those in there
-python -m apparel.data --dataset NAME the same for a set of data/, in the version that the checkout names
+python -m apparel.data [--dataset NAME]   has every set of data/, or one, in the version that the checkout names
+python -m apparel.data DIRECTORY          verifies the four files of Fashion-MNIST in there
 """
 
 import gzip
@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import struct
+import sys
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from apparel.randomness import order, uniform
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.source import FASHION, SYNTHETIC
 from samebench import command, debian, delivery, download, versions
-from samebench.command import Refusal
+from samebench.command import Lacking, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = FASHION
@@ -155,8 +156,8 @@ def load(name: str) -> Data:
         folder = HOME
         provide()
     elif not folder.is_dir():
-        remedy = "give the directory with the four files, or a name for which there is data/<name>.sha256"
-        raise Refusal(f"{name}: not there; {remedy}")
+        sets = ", ".join([*versions.known(ROOT), SYNTHETIC])
+        raise Refusal(f"data {name}: no set of that name, and no directory; there are {sets}; or give DATA=<directory>")
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
     return Data(_split(contents, "train"), _split(contents, "t10k"))
 
@@ -272,17 +273,26 @@ def _from_debian(folder: Path, missing: dict[str, str]) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Provide the set that is named, or verify it in the directory given and write nothing there."""
+    """Provide every set, or the one that is named; or verify the directory given, and write nothing there."""
     match argv:
         case [] | ["--dataset", _]:
-            name = argv[1] if argv else NAME
-            done = "brought" if provide(name) else "already there"
-            print(f"data/{name}: {done}, {len(versions.recorded(name, root=ROOT).listing)} files, all hashes right")
+            failures = []
+            for name in argv[1:] or versions.known(ROOT):
+                try:
+                    done = "brought" if provide(name) else "already there"
+                    number = len(versions.recorded(name, root=ROOT).listing)
+                    print(f"data/{name}: {done}, {number} files, all hashes right", flush=True)
+                except (Refusal, Lacking) as reason:  # the others come nevertheless
+                    failures.append(reason)
+            for each in failures[:-1]:
+                print(f"error: {each}", file=sys.stderr)
+            if failures:
+                raise failures[-1]
         case [directory] if not directory.startswith("-"):
             known = load(directory)
             print(f"{directory}: whole, {len(known.labels)} categories, version {known.version[:12]}")
         case _:
-            usage = "python -m apparel.data [DIRECTORY | --dataset NAME]"
+            usage = "python -m apparel.data [--dataset NAME | DIRECTORY]"
             raise Refusal(f"unknown words {' '.join(argv)}; usage: {usage}")
 
 

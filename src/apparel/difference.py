@@ -2,6 +2,7 @@
 
 python -m apparel.difference A [B] [--dataset NAME] [--json]    A and B are revisions of git; B is what lies in data/
 
+Without a name, of every set of data/ that is there.
 An image is known by its content, whatever its place. What is left over is known by its name, or by its place in an idx
 file, and has changed if the other version has that too; the rest was added or removed.
 """
@@ -158,12 +159,13 @@ def of_revision(revision: str, name: str) -> list[Image]:
 COLUMNS = ("added", "removed", "changed", "relabelled to", "relabelled from", "moved")
 
 
-def table(changes: dict[str, Change], a: str, b: str) -> str:
-    """A row for each category and one for all of them."""
+def table(changes: dict[str, Change], name: str, a: str, b: str) -> str:
+    """A row for each category of the set `name`, and one for all of them."""
     rows = [["", "in A", *COLUMNS, "in B"]]
     for label, change in [*changes.items(), ("all", _total(changes))]:
         rows.append([label, *(f"{value:,}" for value in _values(change))])
-    return "\n".join([f"A is {a}, B is {b}", *aligned(rows, numbers=range(1, len(rows[0])))])
+    which = f"data/{name}: A is {a}, B is {b or 'what is there now'}"
+    return "\n".join([which, *aligned(rows, numbers=range(1, len(rows[0])))])
 
 
 def _values(change: Change) -> list[int]:
@@ -179,22 +181,32 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="difference", description=__doc__.splitlines()[0])
     parser.add_argument("a")
     parser.add_argument("b", nargs="?", default="")
-    parser.add_argument("--dataset", default=data.NAME)
+    parser.add_argument("--dataset", default="")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(argv)
     if not asked.a:
         raise Refusal("A=: give a revision of git, such as A=HEAD~1 or A=main; B= is another, or what is in data/")
-    before = of_revision(asked.a, asked.dataset)
-    after = of_revision(asked.b, asked.dataset) if asked.b else images(data.ROOT / "data" / asked.dataset)
-    changes = dict(sorted(difference(before, after).items()))
-    names = asked.a, asked.b or f"what is in data/{asked.dataset}"
-    print(json.dumps(_told(changes, *names), indent=2) if asked.json else table(changes, *names))
+    made = {name: compared(name, asked) for name in [asked.dataset] * bool(asked.dataset) or versions.there(data.ROOT)}
+    if asked.json:
+        told = {"a": asked.a, "b": asked.b or None, "sets": {name: _told(changes) for name, changes in made.items()}}
+        print(json.dumps(told, indent=2))
+    else:
+        print("\n\n".join(table(changes, name, asked.a, asked.b) for name, changes in made.items()))
 
 
-def _told(changes: dict[str, Change], a: str, b: str) -> dict[str, Any]:
+def compared(name: str, asked: argparse.Namespace) -> dict[str, Change]:
+    """What has changed in the set `name`, by category. One that is not asked for by name may be new, or gone."""
+    before, after = (
+        []
+        if revision and not asked.dataset and not versions.names(name, revision, root=data.ROOT)
+        else (of_revision(revision, name) if revision else images(data.ROOT / "data" / name))
+        for revision in (asked.a, asked.b)
+    )
+    return dict(sorted(difference(before, after).items()))
+
+
+def _told(changes: dict[str, Change]) -> dict[str, Any]:
     return {
-        "a": a,
-        "b": b,
         "categories": {label: vars(change) for label, change in changes.items()},
         "all": vars(_total(changes)),
     }

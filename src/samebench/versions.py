@@ -41,11 +41,25 @@ def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
     _check(name)
     listing, pointer = (_text(f"data/{name}.{kind}", revision, root) for kind in ("sha256", "dvc"))
     if listing is None:
-        known = sorted(path.stem for path in (root / "data").glob("*.sha256"))
-        where = f" in {revision}" if revision else f"; known are {', '.join(known) or 'none'}"
+        where = f" in {revision}" if revision else f"; known are {', '.join(known(root)) or 'none'}"
         raise Refusal(f"data/{name}.sha256: not there{where}")
     where = f"data/{name}.sha256" + (f" in {revision}" if revision else "")
     return Version(name, listed(listing, where=where), pointer or "")
+
+
+def known(root: Path = ROOT) -> list[str]:
+    """The sets of data/ that the checkout has a version of, their bytes here or not."""
+    return sorted(path.stem for path in (root / "data").glob("*.sha256"))
+
+
+def there(root: Path = ROOT) -> list[str]:
+    """Those of which something is here."""
+    return [name for name in known(root) if any((root / "data" / name).glob("*"))]
+
+
+def names(name: str, revision: str, *, root: Path = ROOT) -> bool:
+    """Whether a revision of git has a version of the set `name`. Raises Refusal where there is no such revision."""
+    return _text(f"data/{name}.sha256", revision, root) is not None
 
 
 def _check(name: str) -> None:
@@ -206,8 +220,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("verb", choices=["add", "push"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a set of data/")
     asked = parser.parse_args(argv)
-    there = sorted(path.stem for path in (ROOT / "data").glob("*.sha256") if any(path.with_suffix("").glob("*")))
-    for name in asked.names or there:
+    for name in asked.names or there():
         if asked.verb == "push":
             print(f"data/{name}: on {push(name)}")
         elif add(name):

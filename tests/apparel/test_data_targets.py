@@ -10,7 +10,7 @@ from samebench import dvc
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT, with_dvc
 
-from .test_difference import idx_set, pixels
+from .test_difference import idx_set, pixels, sealed_set
 
 __all__ = ["with_dvc"]  # fixtures
 
@@ -63,11 +63,29 @@ def test_the_days_verbs(checkout: Path) -> None:
     refused = make(checkout, "data", code=2).splitlines()[0]
     assert refused.startswith(f"error: {checkout}/data/fashion-mnist/train-labels-idx1-ubyte: expected sha256")
     told = json.loads(make(checkout, "data-diff", "A=HEAD", "JSON=1"))
-    assert told["all"]["relabelled_to"] == 1
+    assert told["sets"]["fashion-mnist"]["all"]["relabelled_to"] == 1
     for name in ("data/fashion-mnist", ".dvc/cache"):
         shutil.rmtree(checkout / name)
     assert make(checkout, "data", "DATASET=fashion-mnist").endswith("brought, 4 files, all hashes right\n")
     assert make(checkout, "data").endswith("already there, 4 files, all hashes right\n")
+
+
+def test_every_set_comes_and_one_that_is_nowhere_keeps_none_of_the_others(checkout: Path) -> None:
+    git(checkout, "commit", "--quiet", "--message", "nothing yet", "--allow-empty")
+    (checkout / "data/boots").mkdir()
+    for name, content in sealed_set(pixels(0, 10), LABELS).items():
+        (checkout / "data/boots" / name).write_bytes(content)
+    for name in ("boots", "fashion-mnist"):
+        make(checkout, "data-add", f"DATASET={name}")
+    make(checkout, "data-push", "DATASET=fashion-mnist")
+    told = json.loads(make(checkout, "data-diff", "A=HEAD", "JSON=1"))
+    assert {name: known["all"]["added"] for name, known in told["sets"].items()} == {"boots": 10, "fashion-mnist": 10}
+    for name in ("data/boots", "data/fashion-mnist", ".dvc/cache"):
+        shutil.rmtree(checkout / name)
+    said = make(checkout, "data", code=2)
+    assert said.startswith("error: data/boots: this version is not in the cache")
+    assert len(list((checkout / "data/fashion-mnist").iterdir())) == 4
+    assert list(json.loads(make(checkout, "data-diff", "A=HEAD", "JSON=1"))["sets"]) == ["fashion-mnist"]
 
 
 def test_a_set_that_is_not_there_is_refused_in_one_line(checkout: Path) -> None:

@@ -179,7 +179,8 @@ def test_a_set_whose_bytes_are_elsewhere_says_how_to_get_them(home: Path) -> Non
 
 @pytest.mark.parametrize("name", ["nowhere", "../data", ".", "Noise"])
 def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
-    with pytest.raises(Refusal, match="not there; give the directory with the four files"):
+    said = "not there; give the directory with the four files" if name == "." else f"data {name}: no set of that name"
+    with pytest.raises(Refusal, match=said):
         data.load(name)
 
 

@@ -167,7 +167,8 @@ def test_two_revisions_and_what_is_in_data_are_compared(
     def told(*words: str) -> dict[str, dict[str, int]]:
         difference.main([*words, "--dataset", NAME, "--json"])
         said = json.loads(capsys.readouterr().out)
-        return {label: counts(Change(**row)) for label, row in [*said["categories"].items(), ("all", said["all"])]}
+        (known,) = said["sets"].values()
+        return {label: counts(Change(**row)) for label, row in [*known["categories"].items(), ("all", known["all"])]}
 
     there = told("HEAD~1", "HEAD")
     assert there["all"] == {"a": 8, "added": 1, "relabelled_to": 1, "relabelled_from": 1, "b": 9}
@@ -178,7 +179,7 @@ def test_two_revisions_and_what_is_in_data_are_compared(
     assert set(told("HEAD~1")["all"]) == {"a", "b"}, "what is in data/, recorded or not"
     difference.main(["HEAD~1", "HEAD", "--dataset", NAME])
     rows = capsys.readouterr().out.splitlines()
-    assert rows[0] == "A is HEAD~1, B is HEAD"
+    assert rows[0] == f"data/{NAME}: A is HEAD~1, B is HEAD"
     assert rows[-1].split() == ["all", "8", "1", "0", "0", "1", "1", "0", "9"]
     assert not list((member.root / ".dvc/tmp").glob("dvc-*"))
 
