@@ -23,7 +23,7 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
-from apparel.settings import told
+from apparel.settings import Settings, batch_of, told
 from apparel.sources import KEPT, LEFT_OUT, Finding, Source, Unusable, found_in, legible
 from samebench import command, cores, determinism
 from samebench import settings as flags
@@ -244,7 +244,10 @@ def main(argv: Sequence[str]) -> None:
     made, findings = make(question)
     dataset.write(question.name, made, report(findings))
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
-    print(f"keep this version: make data-add DATASET={question.name}; train on it: make train DATASET={question.name}")
+    train = f"make train DATASET={question.name}"
+    if (images := made.sizes["training"]) < Settings().batch_size:
+        train += f' ARGS="--batch-size {batch_of(images)}"'
+    print(f"keep this version: make data-add DATASET={question.name}; train on it: {train}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from apparel import data, dataset, initial, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
-from apparel.source import SYNTHETIC
+from apparel.source import SYNTHETIC, Source
 from apparel.train import PLACES, train
 from samebench import accelerator, command, determinism, receipt
 from samebench import settings as flags
@@ -112,6 +112,10 @@ def main(argv: Sequence[str]) -> int:
         determinism.reexecute(fast=question.fast)
         if (told := then.get("init")) and question.init == then["settings"]["init"]:
             initial.again(question.init, told)
+        listing = f"listings.data/{Source.of(question.data).name}.sha256"
+        now = {"listings": receipt.listings() if "listings" in then else None}
+        for line in receipt.changes(then, now, among=[listing]):
+            print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
         code, said = verdict(then, train(question.alone()).receipt)
     print(said)
     return code

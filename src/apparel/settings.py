@@ -93,6 +93,11 @@ class Budgets:
         _require(self, 0 <= self.min_test_accuracy <= 1, "min_test_accuracy", "take a share, from 0 to 1")
 
 
+def batch_of(images: int) -> int:
+    """A batch size for so few training images: the largest power of two, so that shards divide it."""
+    return 1 << max(images.bit_length() - 1, 0)
+
+
 def kept(accuracy: float) -> str:
     """What a command is told so that a model of this test accuracy, 0 to 1, is good enough: whole percents below it."""
     return f'ARGS="--min-test-accuracy {math.floor(100 * accuracy) / 100:g}"'

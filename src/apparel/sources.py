@@ -70,8 +70,9 @@ def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
     elif source.is_file() and source.suffix.lower() == ".csv":
         found = list(_in_csv(source))
     else:
+        what = "neither of them" if source.exists() else "not there"
         raise Refusal(
-            f"FROM={source}: give a folder with one sub-folder a class, or a .csv with the columns path,label"
+            f"FROM={source}: {what}; give a folder with one sub-folder a class, or a .csv with the columns path,label"
         )
     sources = sorted((each for each in found if isinstance(each, Source)), key=lambda each: (each.path, each.label))
     return sources, [each for each in found if isinstance(each, Finding)]

@@ -19,10 +19,10 @@ from apparel import checkpoint, data, initial
 from apparel.checkpoint import Checkpoint
 from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
-from apparel.settings import Asked, Settings
+from apparel.settings import Asked, Settings, batch_of
 from apparel.shards import crew, workers
 from apparel.training import Training, precision
-from samebench import accelerator, command, cores, determinism, files, launch, receipt
+from samebench import accelerator, command, cores, determinism, files, launch, receipt, records
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
 from samebench.group import ALONE, Group, Parted, joined
@@ -114,7 +114,7 @@ def load(settings: Settings) -> data.Data:
     """The data that the settings name. Raises Refusal where it is too little for a batch."""
     known = data.load(settings.data)
     if (most := len(known.training)) < settings.batch_size:
-        remedy = f"take {most} or less, as many as there are training images"
+        remedy = f'there are {most} training images; take ARGS="--batch-size {batch_of(most)}"'
         raise Refusal(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
     return known
 
@@ -219,7 +219,9 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     if epochs < done:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
     if epochs == done and run.receipt.get("state") == "done":
-        raise Refusal(f"{run.directory}: done, all {done} epochs; give more with --epochs, or start a new run")
+        left = [each for each in records.find(run.directory.parent) if each.state == "interrupted"]
+        other = f"RESUME={left[0].directory}, which was interrupted" if left else "start a new run"
+        raise Refusal(f"{run.directory}: done, all {done} epochs; give more with --epochs, or {other}")
 
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:

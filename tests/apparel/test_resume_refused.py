@@ -69,12 +69,15 @@ def test_the_same_data_from_another_place_is_taken(
     assert again.receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
 
 
-def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path) -> None:
+def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train.train(QUICK, runs=tmp_path)
     with pytest.raises(Refusal, match="done, all 2 epochs; give more with --epochs, or start a new run"):
         train.train(QUICK, run=run)
     with pytest.raises(Refusal, match="epochs=1 is impossible, 2 are done; give 2 or more"):
         train.train(dataclasses.replace(QUICK, epochs=1), run=run)
+    left = interrupt(tmp_path, monkeypatch, at=4)
+    with pytest.raises(Refusal, match=f"with --epochs, or RESUME={left.directory}, which was interrupted$"):
+        train.train(QUICK, run=run)
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3
     assert longer.receipt["resumed"][0]["changed"] == ["settings.epochs: 2 then, 3 now"]

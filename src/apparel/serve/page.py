@@ -15,11 +15,11 @@ from apparel.serve.artifact import Artifact
 
 SOURCE = Path(__file__).with_name("page.html")
 PLACE = '"FACTS"'  # where in it the artifact's facts go
-WORDS = {  # by the preparation; of garments they stand in the page
+WORDS = {  # what of the page is said otherwise, by the preparation
     "garment": {},
     "plain": {
-        "title": "Which of these is it?",
-        "lead": "One thing in a picture works best. The picture goes to this server and is not kept.",
+        "Which garment is it?": "Which of these is it?",
+        "One garment on a plain background": "One thing in a picture",
     },
 }
 
@@ -32,8 +32,10 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     samples = [{"label": label, "picture": address(image)} for label, image in zip(*artifact.samples(), strict=True)]
-    words, side = WORDS[artifact.preparation.name], artifact.preparation.side
-    told = {"run": artifact.facts["run"], "samples": samples, "words": words, "side": side}
+    preparation = artifact.preparation
+    told = {"run": artifact.facts["run"], "samples": samples, "preparation": preparation.name, "side": preparation.side}
+    for garment, other in WORDS[preparation.name].items():
+        source = source.replace(garment, other)
     return source.replace(PLACE, json.dumps(told).replace("<", "\\u003c")).encode(), policy
 
 

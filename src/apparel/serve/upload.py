@@ -32,7 +32,8 @@ class Body:
         kind = request.headers.get("content-type", RAW_TYPES[0]).split(";")[0].strip().lower()
         self.is_form = kind == FORM
         if not self.is_form and not kind.startswith(RAW_TYPES):
-            raise TooMuch(415, f"content type {kind[:80]}; send a picture as it is, or files in {FORM}")
+            remedy = f"send a picture with content-type: image/png (or what it is), or files in {FORM}"
+            raise TooMuch(415, f"content type {kind[:80]}; {remedy}")
 
     async def __aenter__(self) -> Self:
         """Read it, within the limits. Raises Problem."""
