@@ -19,6 +19,8 @@ from tests.commands import lacking
 
 NAME = "shoes"
 PAUSES = (2.0, 5.0, 10.0)
+FIRST = {"images": b"first images" * 50, "labels": b"first labels"}
+SECOND = {"images": b"second images" * 50, "labels": FIRST["labels"]}
 
 # Whoever runs the tests, whatever their git is set to.
 GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
@@ -159,3 +161,31 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
         monkeypatch.setenv("DATA_REMOTE", address)
         yield folder
+
+
+@pytest.fixture
+def member(tmp_path: Path, with_dvc: Path) -> Member:
+    return found(tmp_path / "one of us")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A remote that is a directory."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    monkeypatch.setenv("DATA_REMOTE", str(folder))
+    return folder
+
+
+def forbid_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def python() -> Path:
+        raise AssertionError("DVC was asked")
+
+    monkeypatch.setattr(dvc, "python", python)
+
+
+def flip(path: Path, place: int = 5) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
