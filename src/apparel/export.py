@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from apparel import data
-from apparel.card import AGREEMENT, DOUBTED, LATENCIES, card
+from apparel.card import AGREEMENT, LATENCIES, card
 from apparel.data import Split
 from apparel.evaluate import asked
 from apparel.inspection import calibration, confusion
@@ -32,13 +32,10 @@ from apparel.run import RUNS, Run
 from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
 from apparel.settings import Budgets, kept, told
 from apparel.source import Source
+from apparel.temperature import FEWEST, calibrated
 from samebench import accelerator, command, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
-
-FEWEST = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
-TEMPERATURES = 0.2, 5.0  # what lies beyond is no miscalibration but a set too easy, or too strange, to fit
-SUREST = 0.999  # highest floor: a good answer is rarely surer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +59,6 @@ class Served(nn.Module):
         """The model's answer, its confidences calibrated."""
         logits = self.network(self.preprocessing(images if images.ndim == 4 else images.unsqueeze(1)))
         return functional.softmax(logits / self.temperature, dim=1)
-
-
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """What to divide logits (N, 10) by for the lowest loss, after Guo et al. (2017); to three decimals.
-
-    It is within TEMPERATURES. The loss is convex in 1/T: Newton's method, in double precision.
-    """
-    lowest, highest = TEMPERATURES
-    logits, inverse = logits.double(), torch.tensor(1.0, dtype=torch.float64)
-    true = logits.gather(1, labels[:, None]).mean()
-    for _ in range(50):
-        shares = (logits * inverse).softmax(1)
-        mean = (shares * logits).sum(1)
-        curvature = ((shares * logits.square()).sum(1) - mean.square()).mean()
-        step = ((mean.mean() - true) / curvature.clamp_min(1e-12)).clamp(-inverse / 2, inverse)
-        inverse = (inverse - step).clamp(1 / highest, 1 / lowest)
-    return round(float(1 / inverse), 3)
 
 
 def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
@@ -143,18 +123,6 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     }
     content = graph(model, temperature, facts)
     return finish(content, run, budgets, test, expected)
-
-
-def calibrated(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The temperature, and the confidence below which an answer is doubted, of the validation images' logits (N, 10).
-
-    Of fewer than FEWEST images both say nothing: 1 and 0.
-    """
-    if len(labels) < FEWEST:
-        return 1.0, 0.0
-    temperature = fit_temperature(logits, labels)
-    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
-    return temperature, min(round(doubted, 3), SUREST)
 
 
 def as_then(run: Run, source: str) -> str:

@@ -10,8 +10,8 @@ import onnx
 import pytest
 import torch
 
-from apparel import data, export
-from apparel.export import Exceeded, fit_temperature
+from apparel import data, export, temperature
+from apparel.export import Exceeded
 from apparel.inspection import calibration
 from apparel.model import Model
 from apparel.run import Run
@@ -86,7 +86,7 @@ def test_temperature_is_found_and_mends_the_confidence() -> None:
     logits = 3 * torch.randn(20_000, 10, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     for factor in (0.25, 1.0, 5.0):
-        found = fit_temperature(logits * factor, labels)
+        found = temperature.fit(logits * factor, labels)
         assert found == pytest.approx(factor, rel=0.03)
         assert calibration((logits * factor / found).softmax(1), labels).error < 0.015
     assert calibration((logits * 5).softmax(1), labels).error > 0.1
@@ -174,9 +174,9 @@ def test_few_validation_images_calibrate_nothing_and_the_card_says_so(folder: Pa
 def test_a_set_too_easy_to_calibrate_stays_within_bounds() -> None:
     labels = torch.arange(200) % 10
     right = 4.0 * torch.nn.functional.one_hot(labels, 10)
-    assert export.calibrated(right, labels) == (0.2, 0.999), "all of it right"
-    assert export.calibrated(right, labels.roll(1))[0] == 5, "none of it"
-    assert export.calibrated(right[:199], labels[:199]) == (1, 0)
+    assert temperature.calibrated(right, labels) == (0.2, 0.999), "all of it right"
+    assert temperature.calibrated(right, labels.roll(1))[0] == 5, "none of it"
+    assert temperature.calibrated(right[:199], labels[:199]) == (1, 0)
 
 
 def test_an_artifact_that_is_damaged_or_of_other_weights_or_data_is_made_anew(copy: Run) -> None:

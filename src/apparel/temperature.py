@@ -1,0 +1,39 @@
+"""How sure an artifact may be: its confidences are calibrated on the validation images, and very low ones doubted."""
+
+import torch
+from torch import Tensor
+
+from apparel.card import DOUBTED
+
+FEWEST = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
+TEMPERATURES = 0.2, 5.0  # what lies beyond is no miscalibration but a set too easy, or too strange, to fit
+SUREST = 0.999  # highest floor: a good answer is rarely surer
+
+
+def calibrated(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """The temperature, and the confidence below which an answer is doubted, of the validation images' logits (N, 10).
+
+    Of fewer than FEWEST images both say nothing: 1 and 0.
+    """
+    if len(labels) < FEWEST:
+        return 1.0, 0.0
+    temperature = fit(logits, labels)
+    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
+    return temperature, min(round(doubted, 3), SUREST)
+
+
+def fit(logits: Tensor, labels: Tensor) -> float:
+    """What to divide logits (N, 10) by for the lowest loss, after Guo et al. (2017); to three decimals.
+
+    It is within TEMPERATURES. The loss is convex in 1/T: Newton's method, in double precision.
+    """
+    lowest, highest = TEMPERATURES
+    logits, inverse = logits.double(), torch.tensor(1.0, dtype=torch.float64)
+    true = logits.gather(1, labels[:, None]).mean()
+    for _ in range(50):
+        shares = (logits * inverse).softmax(1)
+        mean = (shares * logits).sum(1)
+        curvature = ((shares * logits.square()).sum(1) - mean.square()).mean()
+        step = ((mean.mean() - true) / curvature.clamp_min(1e-12)).clamp(-inverse / 2, inverse)
+        inverse = (inverse - step).clamp(1 / highest, 1 / lowest)
+    return round(float(1 / inverse), 3)
