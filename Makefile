@@ -23,6 +23,7 @@
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
+#   make test ARGS="tests/samebench -x"       some tests, in one process (JOBS=4: in four); without ARGS= in one a core
 #   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
 #   make flow RUN=runs/<id>                   the steps of one run instead of the newest; JSON=1 for machines
 #   make train GPU=1                          on the GPU, of any target; without one: code 3, and never the CPU instead
@@ -117,8 +118,10 @@ evaluate: ## per-class figures and confusion matrix of a run
 compare: ## runs side by side: what differs, their curves, and what is more than chance
 	@$(BENCH) python -m apparel.compare --runs "$(RUNS)" $(if $(filter-out 0,$(JSON)),--json) $(ASKED)
 
+# As many processes as cores, at most four; one where some tests are asked for, or JOBS= says so.
+LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
 test: ## check every promise that this machine can check
-	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(ARGS)
+	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(LANES) $(ARGS)
 	@$(if $(SAMEBENCH),true,$(RUNTIME_SH) --test-engine $(ARGS))
 
 soak: ## the checks that run long

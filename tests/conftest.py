@@ -4,6 +4,8 @@ import os
 import signal
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from samebench import determinism
 
@@ -12,6 +14,18 @@ ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.
 
 determinism.pin()
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
+
+
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """A file's tests go to one process, and all that drive an engine to one: it has one store and one set of names."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/image" if nodeid.startswith("tests/image/") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    """How tests are dealt out to several processes."""
+    return Lanes(config, log)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from apparel.run import Run
 from samebench.command import Refusal
 from tests import soak
 from tests.apparel.disks import Disk, small_disk
-from tests.commands import AS_STRANGER, STRANGER, start, stranger_may_start
+from tests.commands import AS_STRANGER, STRANGER, open_to_others, start, stranger_may_start
 
 TRAIN = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear", "--epochs", "1000"]
 SMALL = {"a": torch.arange(4.0)}
@@ -210,8 +210,7 @@ def test_a_training_that_may_not_save_any_more_stops_in_one_line(
     if not stranger_may_start():
         pytest.skip("root may do all, and another user may not enter the folders of our Python and our sources")
     os.chown(disk.place, STRANGER, STRANGER)
-    for folder in disk.place.parents[:3]:
-        folder.chmod(0o755)
+    open_to_others(disk.place.parent)
     process = start(*TRAIN, at=disk.place, before=AS_STRANGER)
     while not (saved := list(disk.place.glob("runs/*/checkpoints/*.json"))) and process.poll() is None:
         time.sleep(0.01)

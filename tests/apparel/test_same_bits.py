@@ -12,7 +12,7 @@ import pytest
 
 from samebench import determinism
 from tests import soak
-from tests.commands import AS_STRANGER, environment, lacking, stranger_may_start
+from tests.commands import AS_STRANGER, environment, lacking, open_to_others, stranger_may_start
 from tests.samebench.checkout import ROOT, run
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
@@ -62,8 +62,7 @@ def test_user_folder_host_time_cores_and_load_change_nothing(tmp_path: Path) -> 
         pytest.skip("another user and another host name take root")
     elsewhere = tmp_path / "a b"
     elsewhere.mkdir()
-    for folder in [elsewhere, *elsewhere.parents[:3]]:
-        folder.chmod(0o755)
+    open_to_others(elsewhere)
     found = {
         "as it is": weights(),
         "another folder, time zone and language": weights(at=elsewhere, changes={"TZ": "Asia/Tokyo", "LC_ALL": "C"}),

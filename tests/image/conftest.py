@@ -11,7 +11,7 @@ import docker
 import pytest
 from docker.errors import DockerException
 
-from tests.commands import lacking
+from tests.commands import lacking, open_to_others
 from tests.samebench.checkout import ROOT, copy_checkout, run
 
 
@@ -79,8 +79,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def copy_for_all(folder: Path) -> Path:
     """A copy of this checkout in a folder with spaces inside `folder`, that any user may enter."""
-    for parent in [folder, *folder.parents[:2]]:
-        parent.chmod(0o755)
+    open_to_others(folder)
     return copy_checkout(folder / "my work")
 
 

@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from tests import node
+from tests.commands import open_to_others
 from tests.samebench.checkout import ROOT, copy_checkout, run
 
 from .conftest import as_user, give, owners
@@ -80,8 +81,7 @@ def devcontainer(
     request: pytest.FixtureRequest, client: Path, engine: docker.DockerClient, image: str, tmp_path: Path
 ) -> Iterator[Devcontainer]:
     uid: int = request.param
-    for parent in [tmp_path, *tmp_path.parents[:2]]:
-        parent.chmod(0o755)
+    open_to_others(tmp_path)
     checkout = copy_checkout(tmp_path / "work")
     (tmp_path / "home").mkdir()
     for name in (".devcontainer", "benchmarks", "tests"):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import open_to_others
+
 from .checkout import ROOT, run
 from .fakes import checkout, fake_engines, programs, write_program
 
@@ -169,8 +171,7 @@ def test_a_checkout_of_another_user_is_a_failure(checkout: Path, programs: Path)
     (checkout / "data").chmod(0o555)
     words = DOCTOR
     if os.access(checkout / "data", os.W_OK):  # root may write everywhere, but for one without capabilities
-        for parent in checkout.parents[:3]:
-            parent.chmod(0o755)
+        open_to_others(checkout.parent)
         words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *DOCTOR]
     done = run(words, cwd=checkout, path=programs, variables={"CA_CERT": "", "SSL_CERT_FILE": ""})
     assert done.returncode == 1

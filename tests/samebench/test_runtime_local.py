@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from samebench.lock import declared
+from tests.commands import open_to_others
 
 from .checkout import run
 from .fakes import FAKE_INSTALL, SCRIPT, checkout, installs, programs, write_program
@@ -84,8 +85,7 @@ def test_unwritable_checkout_gets_one_line_and_code_3(checkout: Path) -> None:
         folder.chmod(0o555)
     command = SCRIPT
     if os.access(checkout, os.W_OK):  # root may write everywhere, but for one without capabilities
-        for parent in checkout.parents[:3]:
-            parent.chmod(0o755)
+        open_to_others(checkout.parent)
         command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *SCRIPT]
     done = run([*command, "true"], cwd=checkout, variables={"RUNTIME": "local"})
     checkout.chmod(0o755)

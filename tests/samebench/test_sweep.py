@@ -78,7 +78,7 @@ def test_every_point_is_trained_and_a_failing_one_stops_no_other(
     assert sorted(each["settings"]["batch_size"] for each in found) == [128, 256]
     assert {each["state"] for each in found} == {"done"}
     (line,) = done.stderr.splitlines()
-    assert line.startswith("batch_size=100000: exit code 2: error: setting batch_size=100000 is impossible; take ")
+    assert line.startswith("batch_size=100000: exit code 2: error: setting batch_size=100000 is impossible; there are ")
 
 
 def test_lines_bear_their_point_and_the_table_is_in_the_order_of_the_grid(
