@@ -13,7 +13,9 @@ from samebench import determinism
 ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
 determinism.pin()
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by what the tests start
+# Under nohup the one is ignored, in a script's background the other, and so they would be by what the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

@@ -191,7 +191,15 @@ def main(argv: Sequence[str]) -> None:
         told = {"a": asked.a, "b": asked.b or None, "sets": {name: _told(changes) for name, changes in made.items()}}
         print(json.dumps(told, indent=2))
     else:
-        print("\n\n".join(table(changes, name, asked.a, asked.b) for name, changes in made.items()))
+        print("\n\n".join(shown(changes, name, asked) for name, changes in made.items()))
+
+
+def shown(changes: dict[str, Change], name: str, asked: argparse.Namespace) -> str:
+    """The table of a set; a line where nothing has changed and it was not asked for by name."""
+    total = _total(changes)
+    if asked.dataset or any(_values(total)[1:-1]):
+        return table(changes, name, asked.a, asked.b)
+    return f"data/{name}: the same {total.b:,} images in {asked.a} and {asked.b or 'what is there now'}"
 
 
 def compared(name: str, asked: argparse.Namespace) -> dict[str, Change]:

@@ -233,12 +233,12 @@ def newest_good(home: Path, least: float, *, data: str = "") -> Run:
     """The newest run in `home` that is done on this data and accurate enough. Raises Refusal where there is none."""
     done = Run.done(home, data=data)
     good = [run for run in done if run.receipt.get("test_accuracy", 0) >= least]
-    newest = f"{done[0].directory} has test accuracy {done[0].receipt.get('test_accuracy', 0):.2%}, {least:.2%} asked"
+    newest = f"{done[0].directory}, has test accuracy {done[0].receipt.get('test_accuracy', 0):.2%}, {least:.2%} asked"
     if not good:
         remedy = kept(done[0].receipt.get("test_accuracy", 0))
         raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
     if good[0] is not done[0]:
-        print(f"{newest}: taking {good[0].directory}", file=sys.stderr)
+        print(f"the newest run, {newest}: taking {good[0].directory}", file=sys.stderr)
     return good[0]
 
 

@@ -120,7 +120,10 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     said = capsys.readouterr()
     assert said.out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
     assert said.out.endswith(", not calibrated: 100 validation images, 200 needed\n")
-    assert said.err == f"runs/{bad.name} has test accuracy 10.00%, 50.00% asked: taking runs/{copy.name}\n"
+    assert (
+        said.err
+        == f"the newest run, runs/{bad.name}, has test accuracy 10.00%, 50.00% asked: taking runs/{copy.name}\n"
+    )
     assert export.main(words) == 0
     assert capsys.readouterr().out == f"runs/{copy.name}/artifact: there already\n"
     assert export.main([*words, "--max-model-megabytes", "0.01"]) == 1
@@ -145,7 +148,7 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     assert export.main([*named, "--min-test-accuracy", "0.77"]) == 0
     assert export.main([*named, "--if-needed"]) == 1
     assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
-    none = f"runs: no run is good enough, the newest, runs/{copy.name} has test accuracy 77.96%, 90.00% asked; "
+    none = f"runs: no run is good enough, the newest, runs/{copy.name}, has test accuracy 77.96%, 90.00% asked; "
     with pytest.raises(Refusal) as refused:
         export.newest_good(Path("runs"), 0.9, data="synthetic")
     assert str(refused.value) == f"{none}train another network, or {words}"
