@@ -33,7 +33,7 @@ from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SE
 from apparel.settings import Budgets, kept, told
 from apparel.source import Source
 from apparel.temperature import FEWEST, calibrated
-from samebench import accelerator, command, determinism, files
+from samebench import accelerator, command, determinism, files, versions
 from samebench import settings as flags
 from samebench.command import Refusal
 
@@ -127,10 +127,13 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
 
 def as_then(run: Run, source: str) -> str:
     """What brings back the data that a run was trained on."""
-    own, commit = Source.of(run.settings().data), str(run.receipt.get("code", {}).get("commit"))
+    own = Source.of(run.settings().data)
     if source and Source.of(source) != own:
         return f"that is another set than the run's, {own.name}: leave it out"
-    return f"git checkout {commit[:12]} -- 'data/{own.name}.*' && make data{own.words()}"
+    listing = run.receipt.get("listings", {}).get(f"data/{own.name}.sha256", "")
+    if commit := versions.commit_of(own.name, listing, root=own.listing.parents[1]):
+        return f"git checkout {commit[:12]} -- 'data/{own.name}.*' && make data{own.words()}"
+    return "that of then is in no commit here: fetch the one it is in"
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:

@@ -8,6 +8,7 @@ data/NAME.dvc where DVC finds it.
 """
 
 import argparse
+import hashlib
 import re
 import shlex
 import subprocess
@@ -60,6 +61,16 @@ def there(root: Path = ROOT) -> list[str]:
 def names(name: str, revision: str, *, root: Path = ROOT) -> bool:
     """Whether a revision of git has a version of the set `name`. Raises Refusal where there is no such revision."""
     return _text(f"data/{name}.sha256", revision, root) is not None
+
+
+def commit_of(name: str, sha256: str, *, root: Path = ROOT) -> str:
+    """The newest commit in which the listing of the set `name` has this SHA-256; empty where there is none."""
+    path = f"./data/{name}.sha256"
+    for commit in (git("log", "--all", "--format=%H", "--", path, root=root) or "").split():
+        listing = git("show", f"{commit}:{path}", root=root)
+        if listing is not None and hashlib.sha256(listing.encode()).hexdigest() == sha256:
+            return commit
+    return ""
 
 
 def _check(name: str) -> None:

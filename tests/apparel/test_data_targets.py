@@ -82,8 +82,8 @@ def test_every_set_comes_and_one_that_is_nowhere_keeps_none_of_the_others(checko
     assert {name: known["all"]["added"] for name, known in told["sets"].items()} == {"boots": 10, "fashion-mnist": 10}
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "data")
-    said = make(checkout, "data-diff", "A=HEAD").splitlines()
-    assert said[::2] == [f"data/{name}: the same 10 images in HEAD and what is there now" for name in told["sets"]]
+    lines = make(checkout, "data-diff", "A=HEAD").splitlines()
+    assert lines[::2] == [f"data/{name}: the same 10 images in HEAD and what is there now" for name in told["sets"]]
     for name in ("data/boots", "data/fashion-mnist", ".dvc/cache"):
         shutil.rmtree(checkout / name)
     said = make(checkout, "data", code=2)

@@ -24,8 +24,10 @@ from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.settings import Budgets, Settings
+from samebench import files
 from samebench.command import Refusal
 from tests.samebench.checkout import copy_checkout, run
+from tests.samebench.team import GIT
 
 from .pictures import CLASSES, drawn, encoded, folder
 from .serve.conftest import Server, end, start
@@ -232,13 +234,30 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
     with pytest.raises(Refusal, match=said):
         export.export(own.run, ANY, source="darker")
-    former = Run(own.run.directory, own.run.receipt | {"data_version": "0" * 64})
-    commit = own.run.receipt["code"]["commit"][:12]
-    remedy = f"git checkout {commit} -- 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
-    with pytest.raises(Refusal, match=f"data version 000000000000 when it was trained, .* now; {remedy}"):
-        export.export(former, ANY)
     with pytest.raises(Exception, match="Unexpected input data type"):
         own.artifact.predict((images.numpy() / 255).astype(np.float32))
+
+
+def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that_has_it(own: Own, home: Path) -> None:
+    def git(*words: str) -> str:
+        done = run(["git", *words], cwd=home, variables=GIT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    listing = home / "data/shapes.sha256"
+    then = {"data_version": "0" * 64, "listings": {"data/shapes.sha256": files.digest(listing)}}
+    former = Run(own.run.directory, own.run.receipt | then)
+    words = "data version 000000000000 when it was trained, .* now; "
+    git("init", "--quiet")
+    with pytest.raises(Refusal, match=f"{words}that of then is in no commit here: fetch the one it is in, or train"):
+        export.export(former, ANY)
+    git("add", "data/shapes.sha256")
+    git("commit", "--quiet", "--message", "after it was trained")
+    commit = git("rev-parse", "HEAD")[:12]
+    git("commit", "--quiet", "--message", "later", "--allow-empty")
+    remedy = f"git checkout {commit} -- 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
+    with pytest.raises(Refusal, match=words + remedy):
+        export.export(former, ANY)
 
 
 @pytest.mark.parametrize(("source", "said"), [("synthetic", "categories"), ("grey-shapes", "pictures")])
