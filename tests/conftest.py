@@ -9,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from samebench import determinism
 
+os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
 ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
