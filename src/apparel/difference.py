@@ -2,7 +2,7 @@
 
 python -m apparel.difference A [B] [--dataset NAME] [--json]    A and B are revisions of git; B is what lies in data/
 
-Without a name, of every set of data/ that is there.
+Without a name, of every set that one of the two has; of data/, of those of which something is there.
 An image is known by its content, whatever its place. What is left over is known by its name, or by its place in an idx
 file, and has changed if the other version has that too; the rest was added or removed.
 """
@@ -10,6 +10,7 @@ file, and has changed if the other version has that too; the rest was added or r
 import argparse
 import hashlib
 import json
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -22,7 +23,7 @@ from torch import Tensor
 from apparel import data, dataset
 from apparel.dataset import Dataset
 from samebench import command, delivery, versions
-from samebench.command import Refusal
+from samebench.command import Lacking, Refusal
 from samebench.table import aligned
 
 
@@ -186,12 +187,26 @@ def main(argv: Sequence[str]) -> None:
     asked = parser.parse_args(argv)
     if not asked.a:
         raise Refusal("A=: give a revision of git, such as A=HEAD~1 or A=main; B= is another, or what is in data/")
-    made = {name: compared(name, asked) for name in [asked.dataset] * bool(asked.dataset) or versions.there(data.ROOT)}
+    known = [set(versions.known_in(revision, root=data.ROOT)) for revision in (asked.a, asked.b) if revision]
+    if not asked.b:
+        known = [(known[0] - {*versions.known(data.ROOT)}) | {*versions.there(data.ROOT)}]
+    made, failures = {}, []
+    for name in [asked.dataset] if asked.dataset else sorted(set().union(*known)):
+        try:
+            made[name] = compared(name, asked)
+        except (Refusal, Lacking) as reason:  # the others are compared nevertheless
+            failures.append(reason)
+    if not made and not failures:
+        raise Refusal("data/: no set is there to compare; first make data, or give B=")
     if asked.json:
         told = {"a": asked.a, "b": asked.b or None, "sets": {name: _told(changes) for name, changes in made.items()}}
         print(json.dumps(told, indent=2))
-    else:
+    elif made:
         print("\n\n".join(shown(changes, name, asked) for name, changes in made.items()))
+    for each in failures[:-1]:
+        print(f"error: {each}", file=sys.stderr)
+    if failures:
+        raise failures[-1]
 
 
 def shown(changes: dict[str, Change], name: str, asked: argparse.Namespace) -> str:
@@ -204,13 +219,14 @@ def shown(changes: dict[str, Change], name: str, asked: argparse.Namespace) -> s
 
 def compared(name: str, asked: argparse.Namespace) -> dict[str, Change]:
     """What has changed in the set `name`, by category. One that is not asked for by name may be new, or gone."""
-    before, after = (
-        []
-        if revision and not asked.dataset and not versions.names(name, revision, root=data.ROOT)
-        else (of_revision(revision, name) if revision else images(data.ROOT / "data" / name))
-        for revision in (asked.a, asked.b)
-    )
-    return dict(sorted(difference(before, after).items()))
+
+    def of(revision: str) -> list[Image]:
+        known = versions.known_in(revision, root=data.ROOT) if revision else versions.known(data.ROOT)
+        if not asked.dataset and name not in known:
+            return []
+        return of_revision(revision, name) if revision else images(data.ROOT / "data" / name)
+
+    return dict(sorted(difference(of(asked.a), of(asked.b)).items()))
 
 
 def _told(changes: dict[str, Change]) -> dict[str, Any]:

@@ -58,9 +58,11 @@ def there(root: Path = ROOT) -> list[str]:
     return [name for name in known(root) if any((root / "data" / name).glob("*"))]
 
 
-def names(name: str, revision: str, *, root: Path = ROOT) -> bool:
-    """Whether a revision of git has a version of the set `name`. Raises Refusal where there is no such revision."""
-    return _text(f"data/{name}.sha256", revision, root) is not None
+def known_in(revision: str, *, root: Path = ROOT) -> list[str]:
+    """The sets of data/ that a revision of git has a version of. Raises Refusal where there is no such revision."""
+    _text("data", revision, root)
+    paths = (git("ls-tree", "--name-only", revision, "./data/", root=root) or "").split("\n")
+    return sorted(Path(path).stem for path in paths if path.endswith(".sha256"))
 
 
 def commit_of(name: str, sha256: str, *, root: Path = ROOT) -> str:
@@ -231,7 +233,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("verb", choices=["add", "push"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a set of data/")
     asked = parser.parse_args(argv)
-    for name in asked.names or there():
+    if not (names := asked.names or there()):
+        raise Refusal(f"data/: no set is there to {asked.verb}; first make data, or give DATASET=")
+    for name in names:
         if asked.verb == "push":
             print(f"data/{name}: on {push(name)}")
         elif add(name):

@@ -84,8 +84,16 @@ def test_every_set_comes_and_one_that_is_nowhere_keeps_none_of_the_others(checko
     git(checkout, "commit", "--quiet", "--message", "data")
     lines = make(checkout, "data-diff", "A=HEAD").splitlines()
     assert lines[::2] == [f"data/{name}: the same 10 images in HEAD and what is there now" for name in told["sets"]]
+    both = json.loads(make(checkout, "data-diff", "A=HEAD~1", "B=HEAD", "JSON=1"))["sets"]
+    assert {name: known["all"]["added"] for name, known in both.items()} == {"boots": 10, "fashion-mnist": 10}
+    git(checkout, "rm", "--quiet", "data/boots.sha256", "data/boots.dvc")
+    assert json.loads(make(checkout, "data-diff", "A=HEAD", "JSON=1"))["sets"]["boots"]["all"]["removed"] == 10
+    git(checkout, "reset", "--quiet", "--hard")
     for name in ("data/boots", "data/fashion-mnist", ".dvc/cache"):
         shutil.rmtree(checkout / name)
+    for verb in ("add", "push"):
+        assert "no set is there to" in make(checkout, f"data-{verb}", code=2)
+    assert "no set is there to compare" in make(checkout, "data-diff", "A=HEAD", code=2)
     said = make(checkout, "data", code=2)
     assert said.startswith("error: data/boots: this version is not in the cache")
     assert len(list((checkout / "data/fashion-mnist").iterdir())) == 4
