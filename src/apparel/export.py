@@ -7,7 +7,6 @@ import base64
 import hashlib
 import json
 import logging
-import math
 import statistics
 import sys
 import time
@@ -92,7 +91,9 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the data is of another version than
     the run's, or the artifact would not answer as torch does.
     """
-    model = Model.load(run.weights)
+    model, own = Model.load(run.weights), Source.of(run.settings().data)
+    if not source and not own.is_known():
+        raise Refusal(f"{run.directory}: its data, {own.name}, is not in this checkout; {as_then(run, source)}")
     known = asked(model, source or run.settings().data)
     trained_on = str(run.receipt.get("data_version", known.version))
     if known.version != trained_on:
@@ -130,10 +131,12 @@ def as_then(run: Run, source: str) -> str:
     own = Source.of(run.settings().data)
     if source and Source.of(source) != own:
         return f"that is another set than the run's, {own.name}: leave it out"
-    listing = run.receipt.get("listings", {}).get(f"data/{own.name}.sha256", "")
-    if commit := versions.commit_of(own.name, listing, root=own.listing.parents[1]):
-        return f"git checkout {commit[:12]} -- 'data/{own.name}.*' && make data{own.words()}"
-    return "that of then is in no commit here: fetch the one it is in"
+    listing, root = run.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
+    if not (commit := versions.commit_of(own.name, listing, root=root)):
+        return "no commit here has that of then"
+    changed = versions.git("status", "--porcelain", f"./data/{own.name}.*", root=root)
+    first = "commit that of now, then " if changed else ""
+    return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.words()}"
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -145,12 +148,12 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
     folder = run.directory / "artifact"
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
-    within(budgets.min_test_accuracy, right, "min_test_accuracy", least=True)
-    within(budgets.max_model_megabytes, megabytes, "max_model_megabytes")
+    within(budgets, right, "min_test_accuracy")
+    within(budgets, megabytes, "max_model_megabytes")
     artifact = Artifact.of(content, folder / MODEL)
     check(artifact, test, expected)
     latency = p99(artifact, test)
-    within(budgets.max_latency_ms_p99, latency, "max_latency_ms_p99")
+    within(budgets, latency, "max_latency_ms_p99")
     figures = artifact.facts["figures"]
     measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
@@ -179,12 +182,12 @@ class Exceeded(Exception):  # noqa: N818 - what the figure has
     """A budget that a figure does not keep."""
 
 
-def within(budget: float, figure: float, name: str, *, least: bool = False) -> None:
-    """Raise Exceeded, with the remedy, where the figure is over the budget, or under it if it is the least."""
+def within(budgets: Budgets, figure: float, name: str) -> None:
+    """Raise Exceeded, with the remedy, where the figure is over the budget `name`, or under one that is the least."""
+    budget, least = getattr(budgets, name), name.startswith("min_")
     if figure < budget if least else figure > budget:
-        relation = "under" if least else "over"
-        change = kept(figure) if least else f'ARGS="--{name.replace("_", "-")} {math.ceil(figure)}"'
-        raise Exceeded(f"{figure:.4g} is {relation} the budget {name}={budget:g}; train another network, or {change}")
+        said = f"{figure:.4g} is {'under' if least else 'over'} the budget {name}={budget:g}"
+        raise Exceeded(f"{said}; train another network, or {kept(budgets, name, figure)}")
 
 
 def write(folder: Path, content: bytes, card: str) -> None:
@@ -223,22 +226,17 @@ def p99(artifact: Artifact, test: Split) -> float:
 def keep(run: Run, budgets: Budgets) -> None:
     """Raise Exceeded where the artifact that is there does not keep the budgets that can be asked without measuring."""
     folder = run.directory / "artifact"
-    within(
-        budgets.min_test_accuracy,
-        Artifact.load(folder).facts["figures"]["test_accuracy"],
-        "min_test_accuracy",
-        least=True,
-    )
-    within(budgets.max_model_megabytes, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
+    within(budgets, Artifact.load(folder).facts["figures"]["test_accuracy"], "min_test_accuracy")
+    within(budgets, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
 
 
-def newest_good(home: Path, least: float, *, data: str = "") -> Run:
+def newest_good(home: Path, budgets: Budgets, *, data: str = "") -> Run:
     """The newest run in `home` that is done on this data and accurate enough. Raises Refusal where there is none."""
-    done = Run.done(home, data=data)
+    done, least = Run.done(home, data=data), budgets.min_test_accuracy
     good = [run for run in done if run.receipt.get("test_accuracy", 0) >= least]
     newest = f"{done[0].directory}, has test accuracy {done[0].receipt.get('test_accuracy', 0):.2%}, {least:.2%} asked"
     if not good:
-        remedy = kept(done[0].receipt.get("test_accuracy", 0))
+        remedy = kept(budgets, "min_test_accuracy", done[0].receipt.get("test_accuracy", 0))
         raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
     if good[0] is not done[0]:
         print(f"the newest run, {newest}: taking {good[0].directory}", file=sys.stderr)
@@ -264,8 +262,9 @@ def main(argv: Sequence[str]) -> int:
     """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
     question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
-    least = question.min_test_accuracy
-    run = Run.open(Path(question.run)) if question.run else newest_good(RUNS, least, data=question.data)
+    run = Run.open(Path(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
+    if (state := run.receipt.get("state")) != "done":
+        raise Refusal(f"{run.directory}: {state}; finish it first: make train RESUME={run.directory}")
     try:
         if question.if_needed and is_there(run):
             keep(run, question)

@@ -61,17 +61,21 @@ class Run:
         """On the test images, 0 to 1; 0 where it is not done."""
         return float(self.receipt.get("test_accuracy", 0))
 
+    def is_done(self) -> bool:
+        """Whether it has weights, and figures of them."""
+        return self.receipt.get("state") == "done"
+
     def good(self) -> bool:
-        """Whether that is enough."""
-        return self.accuracy >= Budgets().min_test_accuracy
+        """Whether that is enough; as long as it is not done nobody knows."""
+        return self.accuracy >= Budgets().min_test_accuracy or not self.is_done()
 
     def asked(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
         bad = served and not self.good()
         words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
         if self.again:
-            words = [f" DATA={SYNTHETIC}"] if self.settings.get("data") == SYNTHETIC else []
-        return "".join([*words, f" {kept(self.accuracy)}" if bad else ""])
+            words = [Source.of(str(self.settings.get("data"))).words() or f" DATASET={FASHION}" * self.named]
+        return "".join([*words, f" {kept(Budgets(), 'min_test_accuracy', self.accuracy)}" if bad else ""])
 
 
 def chosen(question: Question) -> Run | None:
@@ -120,6 +124,8 @@ def stored(source: Source) -> Step:
     state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes"
     if source.name == SYNTHETIC:
         why = "made, and not stored"
+    elif not source.is_known():
+        state, why = MISSING, "not in this checkout"
     elif gone:
         state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {few(gone)}"
     elif other:
@@ -173,6 +179,8 @@ def evaluated(run: Run | None) -> Step:
     state, why = UP, "confusion.png, of these weights"
     if not run or not path.is_file():
         state, why = MISSING, "not drawn yet"
+    elif not run.is_done():
+        state, why = MISSING, "once the run is done"
     elif _said("weights_sha256", path.read_bytes()) != run.weights:
         state, why = STALE, "confusion.png is of other weights"
     return Step("evaluation", state, why, "make evaluate" + (run.asked(served=False) if run else ""), ("training run",))
@@ -183,7 +191,9 @@ def exported(run: Run | None) -> Step:
     folder = run.directory / "artifact" if run else Path()
     model, seal = folder / "model.onnx", folder / "model.onnx.sha256"
     state, why = UP, "model.onnx, of these weights"
-    if not run or not (model.is_file() and seal.is_file()):
+    if run and not run.is_done():
+        state, why = MISSING, "once the run is done"
+    elif not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
         if run and not run.good():
             why = f"test accuracy {run.accuracy:.2%}, at least {Budgets().min_test_accuracy:.0%} asked"

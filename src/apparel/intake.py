@@ -23,7 +23,7 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
-from apparel.settings import Settings, batch_of, told
+from apparel.settings import Settings, small_steps, told
 from apparel.sources import KEPT, LEFT_OUT, Finding, Source, Unusable, found_in, legible
 from samebench import command, cores, determinism
 from samebench import settings as flags
@@ -31,6 +31,7 @@ from samebench.command import Refusal
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
+FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
 THREADS = 4  # a picture of 4096x4096 pixels takes 200 MB while it is worked on
 PNG_END = b"IEND\xaeB\x60\x82"
 MOVES = {"PNG", "WEBP"}  # formats in which further frames are a film
@@ -245,8 +246,8 @@ def main(argv: Sequence[str]) -> None:
     dataset.write(question.name, made, report(findings))
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
     train = f"make train DATASET={question.name}"
-    if (images := made.sizes["training"]) < Settings().batch_size:
-        train += f' ARGS="--batch-size {batch_of(images)}"'
+    if (images := made.sizes["training"]) < FEW * Settings().batch_size:
+        train += f" {small_steps(images)}"
     print(f"keep this version: make data-add DATASET={question.name}; train on it: {train}")
 
 

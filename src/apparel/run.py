@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from apparel.settings import Settings
-from apparel.source import SYNTHETIC, Source
-from samebench import files, hold, receipt, records
+from apparel.source import LISTINGS, SYNTHETIC, Source
+from samebench import files, hold, receipt, records, versions
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
 
@@ -118,8 +118,11 @@ class Run:
     def done(cls, home: Path, *, data: str) -> list[Self]:
         """The runs in `home` that are done on this data, the newest first; empty: on any but the synthetic set.
 
-        Raises Refusal where there is none.
+        Raises Refusal where there is none, or no such data.
         """
+        if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
+            sets = ", ".join([*versions.known(LISTINGS.parent), SYNTHETIC])
+            raise Refusal(f"data {data}: no set of that name, and no directory; there are {sets}")
         done = [cls(each.directory, dict(each.receipt)) for each in records.find(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
             return found

@@ -93,11 +93,14 @@ class Budgets:
         _require(self, 0 <= self.min_test_accuracy <= 1, "min_test_accuracy", "take a share, from 0 to 1")
 
 
-def batch_of(images: int) -> int:
-    """A batch size for so few training images: the largest power of two, so that shards divide it."""
-    return 1 << max(images.bit_length() - 1, 0)
+def small_steps(images: int) -> str:
+    """What a training on so few training images is told: a batch of a power of two, at most 32, and a rate for it."""
+    return f'ARGS="--batch-size {min(32, 1 << max(images.bit_length() - 1, 0))} --lr 0.02"'
 
 
-def kept(accuracy: float) -> str:
-    """What a command is told so that a model of this test accuracy, 0 to 1, is good enough: whole percents below it."""
-    return f'ARGS="--min-test-accuracy {math.floor(100 * accuracy) / 100:g}"'
+def kept(budgets: Budgets, name: str, figure: float) -> str:
+    """What a command is told so that a model with this figure keeps the budget `name`; the other `budgets` stay."""
+    usual, asked = Budgets(), {each.name: getattr(budgets, each.name) for each in fields(Budgets)}
+    asked[name] = math.floor(100 * figure) / 100 if name == "min_test_accuracy" else math.ceil(figure)
+    words = (f"--{each.replace('_', '-')} {value:g}" for each, value in asked.items() if value != getattr(usual, each))
+    return f'ARGS="{" ".join(words)}"'

@@ -22,13 +22,18 @@ class Source:
 
     @classmethod
     def of(cls, said: str) -> Self:
-        """What the setting `data` means: a name, or a folder with the files of Fashion-MNIST.
+        """What the setting `data` means: a name, here or in another commit, or a folder with Fashion-MNIST's files.
 
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
-        if said == SYNTHETIC or ("/" not in said and (LISTINGS / f"{said}.sha256").is_file()):
+        listed = said == SYNTHETIC or (LISTINGS / f"{said}.sha256").is_file()
+        if "/" not in said and (listed or not Path(said).is_dir()):
             return cls(said, LISTINGS / said)
         return cls(FASHION, Path(said) if Path(said).is_dir() else LISTINGS / FASHION)
+
+    def is_known(self) -> bool:
+        """Whether this checkout has such a set, its bytes here or not."""
+        return self.name in {SYNTHETIC, FASHION} or self.listing.is_file()
 
     @property
     def listing(self) -> Path:

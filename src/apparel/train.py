@@ -19,7 +19,7 @@ from apparel import checkpoint, data, initial
 from apparel.checkpoint import Checkpoint
 from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
-from apparel.settings import Asked, Settings, batch_of
+from apparel.settings import Asked, Settings, small_steps
 from apparel.shards import crew, workers
 from apparel.training import Training, precision
 from samebench import accelerator, command, cores, determinism, files, launch, receipt, records
@@ -114,7 +114,7 @@ def load(settings: Settings) -> data.Data:
     """The data that the settings name. Raises Refusal where it is too little for a batch."""
     known = data.load(settings.data)
     if (most := len(known.training)) < settings.batch_size:
-        remedy = f'there are {most} training images; take ARGS="--batch-size {batch_of(most)}"'
+        remedy = f"there are {most} training images; take {small_steps(most)}"
         raise Refusal(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
     return known
 

@@ -64,7 +64,9 @@ def _refuse_unsaved(version: Version, path: Path, expected: str, former: set[tup
         return
     got = files.digest(path)
     if got not in {sha256 for _, sha256 in former} and store.whole(cache.md5(path)) is None:
-        remedy = f"make data-add DATASET={version.name} makes a version of it; or {versions.again(path, version.name)}"
+        remedy = (
+            f"{versions.again(path, version.name)}; or, to make a version of it, make data-add DATASET={version.name}"
+        )
         raise Refusal(f"{path}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
 
 

@@ -180,7 +180,7 @@ def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_a
 def test_a_tampered_file_at_home_is_refused_and_not_overwritten(small: Path) -> None:
     shutil.copytree(small, data.HOME)
     (data.HOME / NAMES[3]).write_bytes(b"mine")
-    with pytest.raises(Refusal, match=f"{NAMES[3]}: expected sha256 .*, got .*no version has; .* or mv .*"):
+    with pytest.raises(Refusal, match=f"{NAMES[3]}: expected sha256 .*, got .*no version has; mv .*; or, to"):
         data.provide()
     assert (data.HOME / NAMES[3]).read_bytes() == b"mine"
 

@@ -166,7 +166,7 @@ def test_a_set_of_which_git_has_another_version_is_refused(home: Path) -> None:
     listing = (home / "noise.sha256").read_bytes()
     dataset.write("noise", small(1), b"")
     (home / "noise.sha256").write_bytes(listing)
-    with pytest.raises(Refusal, match="which no version has; make data-add DATASET=noise makes a version of it"):
+    with pytest.raises(Refusal, match=r"which no version has; mv .*; or, to make a version of it, make data-add"):
         data.load("noise")
 
 

@@ -1,5 +1,6 @@
 """`make flow`: data, workspace and training run say rightly what they are, why, and what brings them up."""
 
+import json
 import os
 import shutil
 from dataclasses import asdict
@@ -56,10 +57,22 @@ def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
     assert bench.flow(*named)["artifact"]["command"] == f'make export RUN={named[1]} ARGS="--min-test-accuracy 0.5"'
     bench.edit("src/apparel/training.py")
     steps = bench.flow(*named)
-    assert steps["evaluation"]["command"] == "make evaluate"
-    assert steps["artifact"]["command"] == 'make export ARGS="--min-test-accuracy 0.5"'
-    bench.record(settings={"data": "synthetic"})
-    assert bench.flow(*named)["evaluation"]["command"] == "make evaluate DATA=synthetic"
+    assert steps["evaluation"]["command"] == "make evaluate DATASET=fashion-mnist"
+    assert steps["artifact"]["command"] == 'make export DATASET=fashion-mnist ARGS="--min-test-accuracy 0.5"'
+    for data in ("synthetic", "boots"):
+        bench.record(settings={"data": data})
+        assert bench.flow(*named)["evaluation"]["command"] == f"make evaluate DATA{'SET' * (data == 'boots')}={data}"
+
+
+def test_of_a_run_that_is_not_done_nothing_is_known_that_its_weights_could_give(bench: Bench) -> None:
+    path = bench.run / "receipt.json"
+    known = json.loads(path.read_bytes()) | {"state": "interrupted"}
+    del known["weights_sha256"], known["test_accuracy"]
+    path.write_text(json.dumps(known))
+    steps = bench.flow("--run", f"runs/{bench.run.name}")
+    for name in ("evaluation", "artifact"):
+        assert (steps[name]["state"], steps[name]["why"]) == (MISSING, "once the run is done")
+    assert "--min-test-accuracy" not in steps["artifact"]["command"]
 
 
 def test_data_elsewhere_and_packed_is_the_same_data(bench: Bench, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_the_command_says_in_one_line_what_became_of_the_files(
     intake.main(words)
     out, nothing = capsys.readouterr()
     said, following = out.splitlines()
-    train = f'make train DATASET=shapes ARGS="--batch-size {32}"'
+    train = 'make train DATASET=shapes ARGS="--batch-size 32 --lr 0.02"'
     assert (following, nothing) == (f"keep this version: make data-add DATASET=shapes; train on it: {train}", "")
     assert said.startswith("data/shapes: 60 colour images of 28x28 in 3 categories (")
     assert "left out 3 (3 no PNG, JPEG or WebP picture)" in said

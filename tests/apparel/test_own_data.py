@@ -249,14 +249,19 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     former = Run(own.run.directory, own.run.receipt | then)
     words = "data version 000000000000 when it was trained, .* now; "
     git("init", "--quiet")
-    with pytest.raises(Refusal, match=f"{words}that of then is in no commit here: fetch the one it is in, or train"):
+    with pytest.raises(Refusal, match=f"{words}no commit here has that of then, or train again$"):
         export.export(former, ANY)
     git("add", "data/shapes.sha256")
     git("commit", "--quiet", "--message", "after it was trained")
     commit = git("rev-parse", "HEAD")[:12]
-    git("commit", "--quiet", "--message", "later", "--allow-empty")
-    remedy = f"git checkout {commit} -- 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
+    (home / ".gitignore").write_text("data/*/\n")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "later")
+    remedy = f"git restore --source={commit} 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
     with pytest.raises(Refusal, match=words + remedy):
+        export.export(former, ANY)
+    (home / "data/shapes.dvc").touch()
+    with pytest.raises(Refusal, match=f"{words}commit that of now, then git restore"):
         export.export(former, ANY)
 
 
@@ -298,8 +303,14 @@ def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Ow
         Run.done(home / "runs", data="fashion-mnist")
 
 
+def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -> None:
+    former = Run(own.run.directory, own.run.receipt | {"settings": own.run.receipt["settings"] | {"data": "boots"}})
+    with pytest.raises(Refusal, match="its data, boots, is not in this checkout; no commit here has that of then"):
+        export.export(former, ANY)
+
+
 def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthetic_set_only_so(tmp_path: Path) -> None:
-    for number, said in enumerate(["fashion-mnist", str(tmp_path), "synthetic"]):
+    for number, said in enumerate(["fashion-mnist", str(tmp_path), "synthetic", "boots"]):
         run = tmp_path / f"runs/2026110{number}-000000-abcd"
         run.mkdir(parents=True)
         (run / "receipt.json").write_text(json.dumps({"state": "done", "settings": {"data": said}}))
@@ -307,9 +318,13 @@ def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthet
     def days(asked: str) -> list[str]:
         return [run.name[7] for run in Run.done(tmp_path / "runs", data=asked)]
 
-    assert days("fashion-mnist") == days("") == ["1", "0"]
+    assert days("fashion-mnist") == ["1", "0"]
+    assert days("") == ["3", "1", "0"]
     assert days("synthetic") == ["2"]
-    for name in ("20261100-000000-abcd", "20261101-000000-abcd"):
+    for wrong in ("boots", "bots", str(tmp_path / "nowhere")):
+        with pytest.raises(Refusal, match=f"data {wrong}: no set of that name, and no directory; there are "):
+            Run.done(tmp_path / "runs", data=wrong)
+    for name in ("20261100-000000-abcd", "20261101-000000-abcd", "20261103-000000-abcd"):
         shutil.rmtree(tmp_path / "runs" / name)
     with pytest.raises(Refusal, match="no run in state done on other data than synthetic; train first, or name a run"):
         Run.done(tmp_path / "runs", data="")

@@ -210,7 +210,9 @@ def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
 
 
 def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"batch_size=1000 is impossible; .* 124 .*; take ARGS=.--batch-size 64"):
+    with pytest.raises(
+        Refusal, match=r"batch_size=1000 is impossible; .* 124 .*; take ARGS=.--batch-size 32 --lr 0.02"
+    ):
         train.train(dataclasses.replace(QUICK, batch_size=1000), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

@@ -103,7 +103,8 @@ def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: s
     before = {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()}
     with pytest.raises(Exceeded, match=said) as raised:
         export.export(copy, replace(ANY, **{name: value}))
-    assert str(raised.value).endswith(f' or ARGS="--{name.replace("_", "-")} {math.ceil(value)}"')
+    assert f"--{name.replace('_', '-')} {math.ceil(value)}" in str(raised.value)
+    assert "--min-test-accuracy 0" in str(raised.value), "the budgets that were given stay"
     assert {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()} == before
 
 
@@ -140,7 +141,7 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     monkeypatch.chdir(copy.directory.parents[1])
     monkeypatch.setattr(export, "accuracy", lambda _probabilities, _labels: 0.7796)
     (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.7796}))
-    words = 'ARGS="--min-test-accuracy 0.77"'
+    words = 'ARGS="--max-latency-ms-p99 10000 --min-test-accuracy 0.77"'
     short = f"0.7796 is under the budget min_test_accuracy=0.9; train another network, or {words}"
     named = ["--run", f"runs/{copy.name}", "--max-latency-ms-p99", "10000"]
     assert export.main(named) == 1
@@ -150,8 +151,19 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
     none = f"runs: no run is good enough, the newest, runs/{copy.name}, has test accuracy 77.96%, 90.00% asked; "
     with pytest.raises(Refusal) as refused:
-        export.newest_good(Path("runs"), 0.9, data="synthetic")
-    assert str(refused.value) == f"{none}train another network, or {words}"
+        export.newest_good(Path("runs"), Budgets(), data="synthetic")
+    assert str(refused.value) == f'{none}train another network, or ARGS="--min-test-accuracy 0.77"'
+
+
+def test_a_run_that_is_not_done_or_data_that_is_not_there_gives_no_artifact(
+    copy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.directory.parents[1])
+    with pytest.raises(Refusal, match="data synthetics: no set of that name"):
+        export.main(["--if-needed", "--data", "synthetics"])
+    (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"state": "interrupted"}))
+    with pytest.raises(Refusal, match=f"{copy.name}: interrupted; finish it first: make train RESUME=runs/{copy.name}"):
+        export.main(["--if-needed", "--run", f"runs/{copy.name}"])
 
 
 def test_a_budget_that_can_never_be_kept_is_refused() -> None:
