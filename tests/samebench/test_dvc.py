@@ -18,9 +18,9 @@ from tests import soak
 from tests.commands import environment
 
 from .tampered import write_wheel
-from .team import NAME, Member, found, remote, with_dvc
+from .team import NAME, Member, directory, found, remote, with_dvc
 
-__all__ = ["remote", "with_dvc"]  # fixtures
+__all__ = ["directory", "remote", "with_dvc"]  # fixtures
 
 NOWHERE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0", "UV_NO_CACHE": "1"}
 
@@ -150,15 +150,6 @@ def member(tmp_path: Path, with_dvc: Path) -> Member:
     member = found(tmp_path / "one of us")
     member.record(contents(0))
     return member
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A remote that is a directory."""
-    folder = tmp_path / "remote"
-    folder.mkdir()
-    monkeypatch.setenv("DATA_REMOTE", str(folder))
-    return folder
 
 
 def kill_after(number: int, *places: Path, program: str, root: Path) -> None:
