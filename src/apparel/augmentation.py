@@ -18,7 +18,7 @@ def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: in
 
     def draw(purpose: str, below: int) -> Tensor:
         drawn = integers(places, below=below, seed=seed, epoch=epoch, purpose=purpose)
-        return torch.from_numpy(drawn).to(device)[:, None]
+        return torch.from_numpy(drawn).to(device, non_blocking=True)[:, None]
 
     step = torch.arange(side, device=device)
     down = draw("rows", 2 * SHIFT + 1) + step

@@ -75,7 +75,9 @@ def _levels(values: Any) -> Levels:
 
 def _spread(levels: Levels, images: Tensor) -> float | Tensor:
     """Over the channels; a single one stays a number, as its rounding is that of all earlier models."""
-    return torch.tensor(levels, device=images.device)[:, None, None] if isinstance(levels, tuple) else levels
+    if not isinstance(levels, tuple):
+        return levels
+    return torch.tensor(levels).to(images.device, non_blocking=True)[:, None, None]
 
 
 def fresh(name: networks.Name, *, seed: int, labels: Sequence[str], preparation: Preparation) -> nn.Module:

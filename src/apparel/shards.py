@@ -36,8 +36,8 @@ class Gradients(ABC):
         self.mine = own(count, group)
 
     @abstractmethod
-    def __call__(self, loss: Loss, indices: Tensor) -> float:
-        """Put the gradient of the mean loss into the network's parameters; return that loss.
+    def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
+        """Put the gradient of the mean loss into the network's parameters; return that loss, a scalar on their device.
 
         `loss` takes a network and the indices of a part, which are an equal share of `indices` (N,).
         """
@@ -73,7 +73,7 @@ class Shards(Gradients):
         super().__init__(network, replicas, count=count, group=group)
         self.pool = pool
 
-    def __call__(self, loss: Loss, indices: Tensor) -> float:
+    def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
         """See Gradients."""
         parameters = list(self.network.parameters())
 
@@ -88,7 +88,7 @@ class Shards(Gradients):
         *gradients, value = torch.split(_sum(everyone) / self.count, sizes)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
-        return float(value)
+        return value[0].clone()  # a view would keep all gradients
 
 
 class Spread(Gradients):
@@ -99,13 +99,13 @@ class Spread(Gradients):
         super().__init__(network, [network], count=group.size, group=group)
         self.wrapped = DistributedDataParallel(network, forward_sync_buffers=False)
 
-    def __call__(self, loss: Loss, indices: Tensor) -> float:
+    def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
         """See Gradients."""
         self.network.zero_grad()
         (part,) = indices.chunk(self.count)[self.mine]
         value = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
         value.backward()  # type: ignore[no-untyped-call]
-        return float(self.group.gather(value.detach().reshape(1), [1] * self.count).mean())
+        return self.group.gather(value.detach().reshape(1), [1] * self.count).mean()
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, pictures
+from apparel import checkpoint, data, graph, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
@@ -71,6 +71,10 @@ class Training:
             # Of a GPU each part needs all: there are as many shards as devices.
             count = settings.shards if device.type == "cpu" else group.size
             self.gradients = Shards(network, count=count, pool=pool, group=group)
+            if settings.fast and device.type == "cuda":
+                images = self.model.preprocessing(self.training.images[: settings.batch_size])
+                for replica in self.gradients.replicas:
+                    graph.record(replica, images, self.precision())
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=settings.lr,
@@ -80,7 +84,8 @@ class Training:
         )
         self.steps = len(known.training) // settings.batch_size
         self.history: list[dict[str, float]] = []  # the figures of each epoch that is done
-        self.losses: list[float] = []  # of each step that this epoch has done
+        # Of each step that this epoch has done; on the device, so that no step waits for the one before.
+        self.losses: list[Tensor] = []
         self.best_weights: Mapping[str, Tensor] = {}
         self.seconds_before = 0.0
         self.began = self.saved = time.monotonic()
@@ -153,7 +158,7 @@ class Training:
             if self.group.leads:
                 self.model.save(self.run.weights)
         figures = {
-            "train_loss": sum(self.losses) / len(self.losses),
+            "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
             "validation_loss": validation_loss,
             "validation_accuracy": accuracy,
             "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
@@ -171,8 +176,8 @@ class Training:
         shuffled = order(len(self.data.training), seed=self.settings.seed, epoch=self.epoch, purpose="order")
         return list(torch.split(shuffled, self.settings.batch_size)[: self.steps])
 
-    def step(self, batch: Tensor) -> float:
-        """Learn from one batch of indices; return its loss."""
+    def step(self, batch: Tensor) -> Tensor:
+        """Learn from one batch of indices; return its loss, a scalar."""
         value = self.gradients(self.loss, batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * self.rate()
@@ -181,7 +186,7 @@ class Training:
 
     def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of `network` on the training images at `indices` (N,), augmented."""
-        split = self.training.take(indices.to(self.device))
+        split = self.training.take(indices.to(self.device, non_blocking=True))
         blank = self.data.preparation.blank
         images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch, blank=blank)
         with self.precision():
@@ -221,7 +226,8 @@ class Training:
     def precision(self) -> torch.autocast | nullcontext[None]:
         """Autocast to bf16 where that is the precision; otherwise as it is."""
         in_bf16 = precision(self.settings, self.device) == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16) if in_bf16 else nullcontext()
+        # Each weight is used once a step, so that there is nothing to cache; a CUDA graph must not.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if in_bf16 else nullcontext()
 
     def save(self) -> None:
         """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""
@@ -232,7 +238,7 @@ class Training:
 
     def state(self) -> Checkpoint:
         """Everything that `restore` needs to stand here again, in any process on any machine."""
-        tensors = {"losses": torch.tensor(self.losses, dtype=torch.float64)}
+        tensors = {"losses": torch.tensor([float(loss) for loss in self.losses], dtype=torch.float64)}
         tensors |= _below("network", self.model.network.state_dict())
         tensors |= _below("best", self.best_weights)
         for place, buffers in enumerate(self.gradients.buffers()):
@@ -279,7 +285,7 @@ class Training:
                 number, _, key = name.partition(".")
                 parameter = parameters[int(number)]
                 self.optimizer.state[parameter][key] = _like(parameter, tensor)
-            self.losses = kept.tensors["losses"].tolist()
+            self.losses = list(kept.tensors["losses"].float().to(self.device))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise Refusal(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from apparel import data, train
 from apparel.run import Run
@@ -34,7 +35,7 @@ def interrupt(
     """A run, new or resumed, that SIGTERM has stopped after step `at`."""
     learn = Training.step
 
-    def step(training: Training, batch: object) -> float:
+    def step(training: Training, batch: object) -> Tensor:
         if training.steps_done == at - 1:
             signal.raise_signal(signal.SIGTERM)
         return learn(training, batch)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def interrupt(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch, *
     """A run, alone in a folder of `home`, that SIGTERM has stopped after step `at`."""
     home, learn = home / "interrupted", Training.step
 
-    def step(training: Training, batch: torch.Tensor) -> float:
+    def step(training: Training, batch: torch.Tensor) -> torch.Tensor:
         if training.steps_done == at - 1:
             signal.raise_signal(signal.SIGTERM)
         return learn(training, batch)

@@ -17,6 +17,41 @@ pytestmark = pytest.mark.gpu
 
 GPU = Mapping[str, str | None]
 TRAIN = ("-m", "apparel.train", "--data", "synthetic")
+# A step after an epoch's first that waits for the GPU is an error.
+HURRIED = """
+import sys, torch
+from apparel import train
+from apparel.training import Training
+learn = Training.step
+def step(training, batch):
+    torch.cuda.set_sync_debug_mode("error" if training.losses else "default")
+    try:
+        return learn(training, batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+Training.step = step
+train.main(sys.argv[1:])
+"""
+# What a network gives, its gradients and its statistics after two batches, as a graph and as operations.
+GRAPHED = """
+import copy, torch
+from samebench import determinism
+determinism.pin(fast=True)
+from apparel import graph, networks
+in_bf16 = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
+for name in networks.NETWORKS:
+    plain = networks.make(name, seed=0).to("cuda").train()
+    recorded = copy.deepcopy(plain)
+    graph.record(recorded, torch.rand(64, 1, 28, 28, device="cuda"), in_bf16)
+    for _ in range(2):
+        images, told = torch.rand(64, 1, 28, 28, device="cuda"), []
+        for network in (plain, recorded):
+            with in_bf16:
+                logits = network(images)
+            gradients = torch.autograd.grad(logits.float().square().mean(), list(network.parameters()))
+            told.append([logits, *gradients, *network.buffers()])
+        torch.testing.assert_close(*told, rtol=0.02, atol=0.002, check_dtype=False)
+"""
 
 
 def trained(at: Path, gpu: GPU, *words: str) -> dict[str, Any]:
@@ -64,6 +99,17 @@ def test_a_fast_training_learns_in_bf16(gpu: GPU, tmp_path: Path) -> None:
     told = trained(tmp_path, gpu, "--fast", "--batch-size", "32")
     assert told["precision"] == "bf16"
     assert told["test_accuracy"] > 0.9
+
+
+def test_a_network_gives_the_same_as_a_graph(gpu: GPU, tmp_path: Path) -> None:
+    done = call("-c", GRAPHED, at=tmp_path, changes=gpu)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--fast",)])
+def test_no_step_waits_for_the_one_before(words: tuple[str, ...], gpu: GPU, tmp_path: Path) -> None:
+    done = call("-c", HURRIED, "--data", "synthetic", "--batch-size", "32", *words, at=tmp_path, changes=gpu)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_receipt_tells_what_nvidia_smi_tells(gpu: GPU, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_run_that_loses_the_gpu_names_its_checkpoint_and_resumes(
 ) -> None:
     learn = Training.step
 
-    def step(training: Training, batch: torch.Tensor) -> float:
+    def step(training: Training, batch: torch.Tensor) -> torch.Tensor:
         if training.steps_done == at - 1:
             raise error
         return learn(training, batch)
