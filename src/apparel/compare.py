@@ -16,8 +16,8 @@ from torch import Tensor
 from apparel import data, figures
 from apparel.chance import Discord
 from apparel.model import Model
-from apparel.run import RUNS, Run
-from samebench import accelerator, command, determinism, files, receipt
+from apparel.run import Run
+from samebench import accelerator, command, determinism, files, receipt, records
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.table import aligned, clean
@@ -79,7 +79,7 @@ class Tested:
 
 def find(words: str) -> list[Run]:
     """The runs that are named. Raises Refusal where there are not two, or one of them is none."""
-    paths = [Path(word) if "/" in word or Path(word).is_dir() else RUNS / word for word in words.split()]
+    paths = [records.folder(word) for word in words.split()]
     twice = [str(path) for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1]
     if len(paths) < 2 or twice:
         given = f"RUNS={words}: " + (f"{twice[0]} is there twice" if twice else "too few")
@@ -178,7 +178,7 @@ def answers(run: Run, *, source: str = "") -> Answers:
     known = load(source or run.settings().data)
     if known.version != (expected := str(run.receipt.get("data_version"))):
         said = f"trained on data {expected[:12]}, here are {known.version[:12]}"
-        raise Refusal(f"{run.directory}: {said}; say with DATA= where its own lie")
+        raise Refusal(f"{run.directory}: {said}; {run.as_then(source)}")
     model.network.to(accelerator.choose())
     test = known.test()
     return Answers(tuple(model.labels), model.predict(test.images).argmax(1) == test.labels)

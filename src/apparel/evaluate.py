@@ -6,7 +6,6 @@ python -m apparel.evaluate --run runs/20261123-201500-abcd
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from apparel import data
 from apparel.inspection import confusion
 from apparel.model import Model
 from apparel.run import RUNS, Run
-from samebench import accelerator, command, determinism, files
+from samebench import accelerator, command, determinism, files, records
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.table import aligned
@@ -125,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
-    run = Run.open(Path(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
+    run = Run.open(records.folder(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)

@@ -32,7 +32,7 @@ from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SE
 from apparel.settings import Budgets, kept, told
 from apparel.source import Source
 from apparel.temperature import FEWEST, calibrated
-from samebench import accelerator, command, determinism, files, versions
+from samebench import accelerator, command, determinism, files, records
 from samebench import settings as flags
 from samebench.command import Refusal
 
@@ -93,12 +93,12 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     """
     model, own = Model.load(run.weights), Source.of(run.settings().data)
     if not source and not own.is_known():
-        raise Refusal(f"{run.directory}: its data, {own.name}, is not in this checkout; {as_then(run, source)}")
+        raise Refusal(f"{run.directory}: its data, {own.name}, is not in this checkout; {run.as_then(source)}")
     known = asked(model, source or run.settings().data)
     trained_on = str(run.receipt.get("data_version", known.version))
     if known.version != trained_on:
         other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
-        raise Refusal(f"{run.directory}: {other}; {as_then(run, source)}, or train again")
+        raise Refusal(f"{run.directory}: {other}; {run.as_then(source)}, or train again")
     test = known.test()
     temperature, floor = calibrated(model.logits(known.validation.images), known.validation.labels)
     logits = model.logits(test.images)
@@ -124,19 +124,6 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     }
     content = graph(model, temperature, facts)
     return finish(content, run, budgets, test, expected)
-
-
-def as_then(run: Run, source: str) -> str:
-    """What brings back the data that a run was trained on."""
-    own = Source.of(run.settings().data)
-    if source and Source.of(source) != own:
-        return f"that is another set than the run's, {own.name}: leave it out"
-    listing, root = run.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
-    if not (commit := versions.commit_of(own.name, listing, root=root)):
-        return "no commit here has that of then"
-    changed = versions.git("status", "--porcelain", f"./data/{own.name}.*", root=root)
-    first = "commit that of now, then " if changed else ""
-    return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.words()}"
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -262,7 +249,7 @@ def main(argv: Sequence[str]) -> int:
     """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
     question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
-    run = Run.open(Path(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
+    run = Run.open(records.folder(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
     if (state := run.receipt.get("state")) != "done":
         raise Refusal(f"{run.directory}: {state}; finish it first: make train RESUME={run.directory}")
     try:

@@ -84,7 +84,7 @@ def chosen(question: Question) -> Run | None:
     Raises Refusal where the one asked for is none.
     """
     if question.run:
-        directory = Path(question.run)
+        directory = records.folder(question.run)
         if not (directory / "receipt.json").is_file():
             raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
         if damage := (known := records.read(directory)).damage:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from apparel.data import Data
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench import receipt
+from samebench import receipt, records
 from samebench.command import Refusal
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
@@ -30,7 +29,7 @@ class Initial:
 
         Raises Refusal for anything else, and for a model that is damaged, before anything in it is parsed.
         """
-        path = Path(source)
+        path = records.folder(source)
         if path.suffix == ".onnx" or (path / "model.onnx").is_file():
             remedy = "give the run that it was made of, or that run's model.safetensors"
             raise Refusal(f"{source}: an artifact, in whose graph weights and normalisation are one; {remedy}")

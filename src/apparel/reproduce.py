@@ -16,7 +16,7 @@ from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.source import SYNTHETIC, Source
 from apparel.train import PLACES, train
-from samebench import accelerator, command, determinism, receipt
+from samebench import accelerator, command, determinism, receipt, records
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 
@@ -85,7 +85,7 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
     if not name:
         own = dataset.is_own(source)  # the default's name is there unasked
         name = str((Run.done(RUNS, data=source)[0] if own else Run.newest(RUNS, state="done")).directory)
-    path = Path(name)
+    path = records.folder(name)
     path = path / "receipt.json" if path.is_dir() else path
     if not path.is_file():
         raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")

@@ -150,6 +150,18 @@ class Run:
         except (LookupError, TypeError) as error:
             raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
 
+    def as_then(self, source: str = "") -> str:
+        """What brings back the data that it was trained on, for a command that was told to take `source`."""
+        own = Source.of(self.settings().data)
+        if source and Source.of(source) != own:
+            return f"that is another set than the run's, {own.name}: leave it out"
+        listing, root = self.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
+        if not (commit := versions.commit_of(own.name, listing, root=root)):
+            return "no commit here has that of then"
+        changed = versions.git("status", "--porcelain", f"./data/{own.name}.*", root=root)
+        first = "commit that of now, then " if changed else ""
+        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.words()}"
+
     def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:
         """Record that it runs again; nothing of how it had ended stays.
 

@@ -233,7 +233,7 @@ def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:
     asked = parse()
     if not asked.resume:
         return parse(defaults={"network": Initial.load(asked.init).model.name}) if asked.init else asked, None
-    run = Run.newest(RUNS) if asked.resume == "latest" else Run.open(Path(asked.resume))
+    run = Run.newest(RUNS) if asked.resume == "latest" else Run.open(records.folder(asked.resume))
     return parse(defaults=asdict(run.settings())), run
 
 

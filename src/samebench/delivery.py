@@ -103,7 +103,7 @@ def _fetch(version: Version, known: dvc.Settings, store: Cache, work: Path) -> N
         store.whole(name)  # what is damaged here goes, so that all damage that is found then has come
     failure = None
     try:
-        dvc.carry("fetch", version.pointer, known, work)
+        dvc.carry("fetch", [version.pointer], known, work)
     except Lacking as reason:
         failure = reason
     damaged = [top] if _damaged(top, store) else []

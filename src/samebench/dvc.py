@@ -119,14 +119,20 @@ def add(folder: Path, names: Iterable[str], known: Settings, work: Path) -> str:
         return (place / f"{folder.name}.dvc").read_text()
 
 
-def carry(verb: str, pointer: str, known: Settings, work: Path) -> str:
-    """`fetch` what a pointer names from the remote into the cache, or `push` it from the cache; DVC's last word.
+def carry(verb: str, pointers: Iterable[str], known: Settings, work: Path) -> str:
+    """`fetch` what pointers name from the remote into the cache, or `push` it from the cache; DVC's last word.
 
     Raises Lacking, in one line, where the remote does not answer, is full or refuses.
     """
     with _repository(known, work) as place:
-        (place / "version.dvc").write_text(pointer)
-        return _call(verb, "version.dvc", at=place, where=known.url)
+        names = []
+        for number, pointer in enumerate(pointers):
+            names.append(f"version-{number}.dvc")
+            # DVC knows them apart by the folder that they are of.
+            (place / names[-1]).write_text(
+                re.sub(r"^( *path:).*", rf"\1 version-{number}", pointer, flags=re.MULTILINE)
+            )
+        return _call(verb, *names, at=place, where=known.url)
 
 
 @contextmanager

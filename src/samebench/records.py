@@ -89,6 +89,11 @@ def _rank(record: Record) -> tuple[float, float, str]:
     return record.value("test_accuracy"), -_loss(record), record.name
 
 
+def folder(name: str, home: Path = RUNS) -> Path:
+    """Where the run that a user names lies: a folder, or what it is called in `home`; as it is where there is none."""
+    return next((path for path in (Path(name), home / name) if _is_run(path)), Path(name))
+
+
 def pick(name: str, home: Path = RUNS) -> Record:
     """The run that `name`, a folder or what it is called in `home`, says; the newest where it says nothing.
 
@@ -98,9 +103,8 @@ def pick(name: str, home: Path = RUNS) -> Record:
         if not (found := find(home)):
             raise Refusal(f"{home}: no runs yet; make train")
         return found[0]
-    for path in (Path(name), home / name):
-        if _is_run(path):
-            return read(path)
+    if _is_run(path := folder(name, home)):
+        return read(path)
     near = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
     raise Refusal(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
 

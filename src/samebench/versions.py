@@ -1,7 +1,7 @@
 """Versions of sets of files: git keeps what they are, DVC carries their bytes.
 
 python -m samebench.versions add [NAME…]     records what is in data/NAME as its version
-python -m samebench.versions push [NAME…]    carries the recorded version to the team's remote
+python -m samebench.versions push [NAME…]    carries it to the team's remote, and what this branch had before
 
 Without a name, every set of data/ that is there. The listing data/NAME.sha256 says what a version is, the pointer
 data/NAME.dvc where DVC finds it.
@@ -197,7 +197,7 @@ def _versioned(path: Path, folder: Path) -> bool:
 
 
 def push(name: str, *, root: Path = ROOT) -> str:
-    """Carry the recorded version to the remote, whose address is returned.
+    """Carry the recorded version to the remote, whose address is returned, and those before it that only we may have.
 
     Raises Refusal where there is no remote or the version is not here; Lacking where the remote does not take it.
     """
@@ -210,8 +210,19 @@ def push(name: str, *, root: Path = ROOT) -> str:
         raise Refusal(f"{known.url}: no such directory; make it first, or give ssh://user@host/path")
     with dvc.work(root, known) as work:
         _have_in_cache(version, root / "data" / name, known, work)
-        dvc.carry("push", version.pointer, known, work)
+        store = Cache(known.cache, known.shared)
+        dvc.carry("push", [version.pointer, *_before(version, store, root)], known, work)
     return known.url
+
+
+def _before(version: Version, store: Cache, root: Path) -> list[str]:
+    """The pointers to the versions that this branch had before, as far as their bytes are in the cache."""
+    path = f"./data/{version.name}.dvc"
+    commits = (git("log", "--format=%H", "--", path, root=root) or "").split()
+    pointers = dict.fromkeys(git("show", f"{commit}:{path}", root=root) or "" for commit in commits)
+    trees = {pointer: store.tree(pointer) for pointer in pointers if pointer != version.pointer}
+    whole = {name for name in {each for tree in trees.values() for each in tree.values()} if store.whole(name)}
+    return [pointer for pointer, tree in trees.items() if tree and whole.issuperset(tree.values())]
 
 
 def _have_in_cache(version: Version, folder: Path, known: dvc.Settings, work: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from apparel import flow
+from apparel import flow, reproduce, train
+from apparel.initial import Initial
 from apparel.settings import Settings
 from samebench.flow import MISSING
+from tests.commands import call
 from tests.samebench.checkout import run
 
 from .benches import STEPS, Bench, bench, follows, made, states, store
@@ -171,6 +173,20 @@ def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Benc
     said = bench.said("--run", "runs/none")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr == "error: runs/none: no run with a receipt there; take one of runs/, or train first\n"
+
+
+def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = f"runs/{bench.run.name}"
+    assert bench.flow("--run", bench.run.name) == bench.flow("--run", done)
+    monkeypatch.chdir(bench.root)
+    asked, resumed = train.ask(["--resume", bench.run.name])
+    assert resumed
+    assert (str(resumed.directory), asked.seed) == (done, 3)
+    assert reproduce.find(bench.run.name)["run"] == bench.run.name
+    assert Initial.load(bench.run.name).run == bench.run.name
+    for words in (["apparel.evaluate"], ["apparel.export", "--if-needed"]):
+        said = call("-m", *words, "--run", bench.run.name, at=bench.root, changes={"PYTHONPATH": "src"})
+        assert said.returncode == 0, said.stderr
 
 
 def test_a_run_whose_weights_are_gone_is_stale(bench: Bench) -> None:

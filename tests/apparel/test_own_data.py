@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import data, dataset, evaluate, export, intake, train
+from apparel import compare, data, dataset, evaluate, export, intake, train
 from apparel.dataset import Dataset
 from apparel.model import Model
 from apparel.run import Run
@@ -260,6 +260,8 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     remedy = f"git restore --source={commit} 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
     with pytest.raises(Refusal, match=words + remedy):
         export.export(former, ANY)
+    with pytest.raises(Refusal, match=remedy.replace(", or train again", "")):
+        compare.answers(former)
     (home / "data/shapes.dvc").touch()
     with pytest.raises(Refusal, match=f"{words}commit that of now, then git restore"):
         export.export(former, ANY)

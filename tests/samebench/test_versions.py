@@ -103,6 +103,26 @@ def test_bytes_that_no_version_has_are_never_overwritten(member: Member) -> None
     assert member.contents()["images"] == b"an afternoon's work"
 
 
+def test_versions_that_were_never_pushed_go_along_with_the_next_push(
+    member: Member, remote: Path, tmp_path: Path
+) -> None:
+    first = member.record(FIRST)
+    member.git("switch", "--quiet", "--create", "elsewhere")
+    aside = member.record({"images": b"of a branch that nobody has asked for"})
+    member.git("switch", "--quiet", "main")
+    member.bring()
+    member.record(SECOND)
+    member.push()
+    teammate = member.clone(tmp_path / "teammate")
+    for commit, expected in (("main", SECOND), (first, FIRST)):
+        teammate.git("checkout", "--quiet", commit)
+        assert teammate.bring()
+        assert teammate.contents() == expected
+    teammate.git("checkout", "--quiet", aside)
+    with pytest.raises(Lacking, match="this version is not in the cache"):
+        teammate.bring()
+
+
 def test_what_is_said_of_them_puts_them_aside(member: Member) -> None:
     member.record(FIRST)
     member.write({"images": b"an afternoon's work"})
