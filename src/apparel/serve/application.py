@@ -5,8 +5,9 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,11 @@ class Application:
         """The answer on a picture, or a list of them for a form."""
         self.admit(request)
         async with Body(request) as body:
-            opened = [_look(content) for content in await body.pictures()]
+            opened = []
+            contents = await body.pictures()
+            for place, content in enumerate(contents, start=1):
+                with readable(place, of=len(contents)):
+                    opened.append(picture.look(content))
             answers = await self.work(opened, seen="seen" in request.query_params)
         request.state.images = len(answers)
         return Response(json.dumps(answers if body.is_form else answers[0]), media_type=JSON)
@@ -137,20 +142,15 @@ class Application:
 
     def answers(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
-        prepared, latest = [], time.monotonic() + WORK_SECONDS
+        prepared: list[Prepared] = []
+        count, latest = len(opened), time.monotonic() + WORK_SECONDS
         while opened:
             if time.monotonic() > latest or self.closed:
                 raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller pictures")
-            prepared.append(self.prepare(opened.pop(0)))  # one after the other: a whole picture may take 64 MB and more
+            with readable(len(prepared) + 1, of=count):  # one after the other: a whole picture may take 64 MB and more
+                prepared.append(self.artifact.preparation(opened.pop(0)))
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
-
-    def prepare(self, opened: Image.Image) -> Prepared:
-        """What the network sees of a picture, prepared as the artifact asks for."""
-        try:
-            return self.artifact.preparation(opened)
-        except Unreadable as reason:
-            raise Problem(_status(reason), str(reason)) from reason
 
     def answer(self, prepared: Prepared, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
         """Category, confidence, all probabilities, warnings, and what the network saw if asked for."""
@@ -169,12 +169,11 @@ class Application:
         return told | {"seen": address(prepared.pixels)} if seen else told
 
 
-def _look(content: bytes) -> Image.Image:
+@contextmanager
+def readable(place: int, *, of: int) -> Iterator[None]:
+    """Raise Problem for a picture that can't be read, with its place, from 1, where there are several."""
     try:
-        return picture.look(content)
+        yield
     except Unreadable as reason:
-        raise Problem(_status(reason), str(reason)) from reason
-
-
-def _status(reason: Unreadable) -> int:
-    return {Foreign: 415, TooLarge: 413}.get(type(reason), 422)
+        status = {Foreign: 415, TooLarge: 413}.get(type(reason), 422)
+        raise Problem(status, f"file {place} of {of}: {reason}" if of > 1 else str(reason)) from reason

@@ -52,6 +52,18 @@ def test_a_form_is_answered_by_a_list_in_its_order(server: Server, images: NDArr
     assert isinstance(server.predict(*form(encoded(images[0]))).json(), list)
 
 
+def test_of_several_pictures_the_one_that_cannot_be_read_is_named(server: Server, images: NDArray[np.uint8]) -> None:
+    good = encoded(images[0])
+    for bad, status in ((b"no picture", 415), (good[: len(good) // 2], 422), (good[:45] + b"x" + good[46:], 422)):
+        for place in (1, 3):
+            files = [good, good, good]
+            files[place - 1] = bad
+            answer = server.predict(*form(*files))
+            said = answer.json()["detail"]
+            assert (answer.status, said[:13]) == (status, f"file {place} of 3: ")
+            assert server.predict(*form(bad)).json()["detail"] == said[13:]
+
+
 def test_a_picture_in_a_form_needs_no_filename(server: Server, images: NDArray[np.uint8]) -> None:
     content, headers = form(encoded(images[0]))
     (answer,) = server.predict(content.replace(b'; filename="a.png"', b""), headers).json()
