@@ -19,7 +19,7 @@ from samebench.command import Refusal
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
 SOURCE = "src/**/*.py"
-LISTINGS = "data/*.sha256"
+LISTINGS, POINTERS = "data/*.sha256", "data/*.dvc"
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
 
 # Where a receipt keeps what decides the result, and what does not.
@@ -60,8 +60,12 @@ def listings() -> dict[str, str]:
 
 
 def uncommitted() -> bytes:
-    """What was changed since the commit, sources that git does not know yet included, as `git apply` takes it."""
-    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", "src", NOTEBOOKS) or b"")
+    """What was changed since the commit, as `git apply` takes it.
+
+    Sources that git does not know yet are in it, and the versions of data sets.
+    """
+    paths = ["src", LISTINGS, POINTERS, NOTEBOOKS]
+    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", *paths) or b"")
     added = [_git("diff", "--no-index", "--", "/dev/null", name) for name in unknown.split("\0") if name]
     return b"".join(part for part in [_git("diff", "--binary", "HEAD", "--", ".", NOTEBOOKS), *added] if part)
 

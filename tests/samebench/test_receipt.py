@@ -50,8 +50,9 @@ def test_what_decides_nothing_makes_no_tree_dirty_and_is_not_kept(tree: Path) ->
     assert receipt.uncommitted() == b""
 
 
-@pytest.mark.parametrize("name", ["src/apparel/added.py", "Makefile"])
+@pytest.mark.parametrize("name", ["src/apparel/added.py", "Makefile", "data/shoes.sha256", "data/shoes.dvc"])
 def test_a_dirty_tree_is_one_of_which_something_is_kept(name: str, tree: Path) -> None:
+    (tree / name).parent.mkdir(exist_ok=True)
     (tree / name).write_text("")
     assert receipt.code()["dirty"] is True
     assert name.encode() in receipt.uncommitted()
