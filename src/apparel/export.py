@@ -30,7 +30,7 @@ from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
 from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
 from apparel.settings import Budgets, kept, told
-from apparel.source import Source
+from apparel.source import Source, taken
 from apparel.temperature import FEWEST, calibrated
 from samebench import accelerator, command, determinism, files, records
 from samebench import settings as flags
@@ -225,9 +225,10 @@ def newest_good(home: Path, budgets: Budgets, *, data: str = "") -> Run:
     if not good:
         remedy = kept(budgets, "min_test_accuracy", done[0].receipt.get("test_accuracy", 0))
         raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
-    if good[0] is not done[0]:
-        print(f"the newest run, {newest}: taking {good[0].directory}", file=sys.stderr)
-    return good[0]
+    found = good[taken([run.receipt for run in good])]
+    if done[0] not in good:
+        print(f"the newest run, {newest}: taking {found.directory}", file=sys.stderr)
+    return found
 
 
 def _parts(images: Any) -> list[Any]:

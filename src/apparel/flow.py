@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from apparel.settings import Budgets, Settings, kept
-from apparel.source import FASHION, SYNTHETIC, Source
+from apparel.source import FASHION, SYNTHETIC, Source, taken
 from samebench import bundle, command, files, flow, receipt, records, sbom
 from samebench import settings as flags
 from samebench.command import Refusal
@@ -79,9 +79,9 @@ class Run:
 
 
 def chosen(question: Question) -> Run | None:
-    """The run asked for, or the newest that is done on this data set; empty: on any but the synthetic; or None.
+    """The run asked for, or the one that is taken of those done on this data; empty: any but the synthetic; or None.
 
-    Raises Refusal where the one asked for is none.
+    Raises Refusal where the one asked for is none, or on another set.
     """
     if question.run:
         directory = records.folder(question.run)
@@ -89,10 +89,14 @@ def chosen(question: Question) -> Run | None:
             raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
         if damage := (known := records.read(directory)).damage:
             raise Refusal(f"{directory / 'receipt.json'}: {damage}; take another")
+        if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
+            raise Refusal(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
         return Run(directory, {**known.receipt, "state": known.state}, named=True)
     done = [record for record in records.find(RUNS) if record.state == "done"]
     asked, unasked = (
-        next((each for each in done if Source.fits(str(each.settings.get("data")), data)), None)
+        found[taken([each.receipt for each in found])]
+        if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])
+        else None
         for data in (question.data, "")
     )
     return Run(asked.directory, asked.receipt, named=asked is not unasked) if asked else None

@@ -6,6 +6,7 @@ import platform
 import secrets
 import shutil
 import string
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from apparel.settings import Settings
-from apparel.source import LISTINGS, SYNTHETIC, Source
+from apparel.source import LISTINGS, SYNTHETIC, Source, taken
 from samebench import files, hold, receipt, records, versions
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
@@ -116,7 +117,9 @@ class Run:
 
     @classmethod
     def done(cls, home: Path, *, data: str) -> list[Self]:
-        """The runs in `home` that are done on this data, the newest first; empty: on any but the synthetic set.
+        """The runs in `home` that are done on this data, the one that is taken first, then the newest.
+
+        Empty is any data but the synthetic set. A newer one that is passed over for its data is told.
 
         Raises Refusal where there is none, or no such data.
         """
@@ -125,7 +128,10 @@ class Run:
             raise Refusal(f"data {data}: no set of that name, and no directory; there are {sets}")
         done = [cls(each.directory, dict(each.receipt)) for each in records.find(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
-            return found
+            if place := taken([run.receipt for run in found]):
+                other = f"{found[0].directory}, was trained on another version of its data"
+                print(f"the newest run, {other}: taking {found[place].directory}", file=sys.stderr)
+            return [found.pop(place), *found]
         on = f" on {data}" if data else f" on other data than {SYNTHETIC}" if done else ""
         raise Refusal(f"{home}: no run in state done{on}; train first, or name a run")
 

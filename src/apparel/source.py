@@ -3,9 +3,10 @@
 import gzip
 import hashlib
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from samebench import environment, files, versions
 
@@ -65,6 +66,11 @@ class Source:
         name = cls.of(said).name
         return name == cls.of(asked).name if asked else name != SYNTHETIC
 
+    def is_of_now(self, receipt: Mapping[str, Any]) -> bool:
+        """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
+        then = receipt.get("listings", {}).get(f"data/{self.name}.sha256")
+        return then is None or (self.listing.is_file() and files.digest(self.listing) == then)
+
     def words(self) -> str:
         """What `make` is told to take it."""
         if self.name == SYNTHETIC:
@@ -72,3 +78,15 @@ class Source:
         if self.folder != LISTINGS / self.name:
             return f" DATA={shlex.quote(str(self.folder))}"
         return "" if self.name == FASHION else f" DATASET={self.name}"
+
+
+def taken(receipts: Sequence[Mapping[str, Any]]) -> int:
+    """The place of the run that is taken where none is named, among `receipts`, those of the newest first.
+
+    Of the runs on the newest one's set it is the first on the version in this checkout, and else the newest.
+    """
+    sources = [Source.of(str(each.get("settings", {}).get("data"))) for each in receipts]
+    for place, (source, receipt) in enumerate(zip(sources, receipts, strict=True)):
+        if source.name == sources[0].name and source.is_of_now(receipt):
+            return place
+    return 0

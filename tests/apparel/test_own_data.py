@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -309,27 +308,6 @@ def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -
     former = Run(own.run.directory, own.run.receipt | {"settings": own.run.receipt["settings"] | {"data": "boots"}})
     with pytest.raises(Refusal, match="its data, boots, is not in this checkout; no commit here has that of then"):
         export.export(former, ANY)
-
-
-def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthetic_set_only_so(tmp_path: Path) -> None:
-    for number, said in enumerate(["fashion-mnist", str(tmp_path), "synthetic", "boots"]):
-        run = tmp_path / f"runs/2026110{number}-000000-abcd"
-        run.mkdir(parents=True)
-        (run / "receipt.json").write_text(json.dumps({"state": "done", "settings": {"data": said}}))
-
-    def days(asked: str) -> list[str]:
-        return [run.name[7] for run in Run.done(tmp_path / "runs", data=asked)]
-
-    assert days("fashion-mnist") == ["1", "0"]
-    assert days("") == ["3", "1", "0"]
-    assert days("synthetic") == ["2"]
-    for wrong in ("boots", "bots", str(tmp_path / "nowhere")):
-        with pytest.raises(Refusal, match=f"data {wrong}: no set of that name, and no directory; there are "):
-            Run.done(tmp_path / "runs", data=wrong)
-    for name in ("20261100-000000-abcd", "20261101-000000-abcd", "20261103-000000-abcd"):
-        shutil.rmtree(tmp_path / "runs" / name)
-    with pytest.raises(Refusal, match="no run in state done on other data than synthetic; train first, or name a run"):
-        Run.done(tmp_path / "runs", data="")
 
 
 def test_garments_are_prepared_as_ever() -> None:
