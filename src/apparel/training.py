@@ -32,7 +32,11 @@ WARM_UP = 0.2  # share of the steps
 
 def precision(settings: Settings, device: torch.device) -> str:
     """What is computed in: bf16 for --fast where the chip itself computes in it, otherwise float32."""
-    return "bf16" if settings.fast and (device.type == "cuda" or determinism.bf16_pays()) else "float32"
+    if not settings.fast:
+        return "float32"
+    on_gpu = device.type == "cuda"
+    pays = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else determinism.bf16_pays()
+    return "bf16" if pays else "float32"
 
 
 class Training:

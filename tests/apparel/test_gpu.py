@@ -95,9 +95,9 @@ def test_a_run_is_reproduced_evaluated_and_exported(gpu: GPU, tmp_path: Path) ->
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_fast_training_learns_in_bf16(gpu: GPU, tmp_path: Path) -> None:
+def test_a_fast_training_learns_in_bf16_where_the_gpu_has_it(gpu: GPU, tmp_path: Path) -> None:
     told = trained(tmp_path, gpu, "--fast", "--batch-size", "32")
-    assert told["precision"] == "bf16"
+    assert told["precision"] == ("bf16" if float(told["gpu"]["compute_capability"]) >= 8 else "float32")
     assert told["test_accuracy"] > 0.9
 
 

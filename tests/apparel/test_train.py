@@ -197,6 +197,18 @@ def test_the_receipt_tells_the_precision(
     assert train.train(settings, runs=tmp_path).receipt["precision"] == precision
 
 
+@pytest.mark.parametrize(("has_bf16", "told"), [(True, "bf16"), (False, "float32")])
+def test_a_fast_training_on_a_gpu_is_in_bf16_where_that_computes_in_it(
+    has_bf16: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bf16 or including_emulation
+    )
+    cuda = torch.device("cuda")
+    assert training.precision(Settings(fast=True), cuda) == told
+    assert training.precision(Settings(), cuda) == "float32"
+
+
 def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
     variables: dict[str, str | None] = dict(determinism.CPU_LEVEL)
     done = call("-m", "apparel.train", "--data", "synthetic", "--epochs", "1", "--fast", at=tmp_path, changes=variables)
