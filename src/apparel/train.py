@@ -221,7 +221,9 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     if epochs == done and run.receipt.get("state") == "done":
         left = [each for each in records.find(run.directory.parent) if each.state == "interrupted"]
         other = f"RESUME={left[0].directory}, which was interrupted" if left else "start a new run"
-        raise Refusal(f"{run.directory}: done, all {done} epochs; give more with --epochs, or {other}")
+        raise Refusal(
+            f'{run.directory}: done, all {done} epochs; give more, such as ARGS="--epochs {2 * done}", or {other}'
+        )
 
 
 def ask(argv: Sequence[str]) -> tuple[Asked, Run | None]:

@@ -71,13 +71,13 @@ def test_the_same_data_from_another_place_is_taken(
 
 def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train.train(QUICK, runs=tmp_path)
-    with pytest.raises(Refusal, match="done, all 2 epochs; give more with --epochs, or start a new run"):
+    with pytest.raises(Refusal, match='done, all 2 epochs; give more, such as ARGS="--epochs 4", or start a new run'):
         train.train(QUICK, run=run)
     with pytest.raises(Refusal, match="epochs=1 is impossible, 2 are done; give 2 or more"):
         train.train(dataclasses.replace(QUICK, epochs=1), run=run)
     interrupt(tmp_path, monkeypatch, at=4)
     (left,) = {path.parent for path in tmp_path.glob("*/receipt.json")} - {run.directory}
-    with pytest.raises(Refusal, match=f"with --epochs, or RESUME={left}, which was interrupted$"):
+    with pytest.raises(Refusal, match=f'ARGS="--epochs 4", or RESUME={left}, which was interrupted$'):
         train.train(QUICK, run=run)
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3
