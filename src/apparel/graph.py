@@ -16,6 +16,9 @@ def record(network: nn.Module, images: Tensor, precision: AbstractContextManager
     Its weights and buffers are as they were, and must stay where they are in memory. `precision` must cache nothing.
     """
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    # Else the first to ask the GPU in torch's thread for gradients is cuBLAS, which warns that nobody was before it.
+    one = torch.ones((), device=images.device, requires_grad=True)
+    torch.autograd.grad(one * 2, one)
     with precision:
         torch.cuda.make_graphed_callables(network.train(), (images,))
     for buffer, before in buffers:  # torch runs the network some times first

@@ -80,14 +80,14 @@ class Shards(Gradients):
         def work(replica: nn.Module, part: Tensor) -> Tensor:
             value = loss(replica.train(), part)
             gradients = torch.autograd.grad(value, parameters)
-            return torch.cat([*(gradient.flatten() for gradient in gradients), value.detach().reshape(1)])
+            return torch.cat([*(_inner(gradient).flatten() for gradient in gradients), value.detach().reshape(1)])
 
         done = torch.stack(list(self.pool.map(work, self.replicas, indices.chunk(self.count)[self.mine])))
         everyone = self.group.gather(done, share(self.count, size=self.group.size))
         sizes = [*(each.numel() for each in parameters), 1]
         *gradients, value = torch.split(_sum(everyone) / self.count, sizes)
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.view_as(parameter)
+            parameter.grad = _outer(gradient.view_as(_inner(parameter)))
         return value[0].clone()  # a view would keep all gradients
 
 
@@ -106,6 +106,16 @@ class Spread(Gradients):
         value = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
         value.backward()  # type: ignore[no-untyped-call]
         return self.group.gather(value.detach().reshape(1), [1] * self.count).mean()
+
+
+def _inner(tensor: Tensor) -> Tensor:
+    """With the channels last, as convolutions' weights lie in memory: the optimizer is quicker on equal ones."""
+    return tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
+
+
+def _outer(tensor: Tensor) -> Tensor:
+    """What `_inner` was given."""
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:

@@ -146,9 +146,7 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
         if reason := accelerator.lost(error):
             run.record(state="interrupted")
             kept = checkpoint.path(run) or "no checkpoint yet"
-            raise Lacking(
-                f"{run.directory}: the GPU is lost ({reason}); {kept}; resume with: {resuming(run)}"
-            ) from error
+            raise Lacking(f"{run.directory}: {reason}; {kept}; resume with: {resuming(run)}") from error
         run.fail()
         raise
 

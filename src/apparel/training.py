@@ -151,6 +151,7 @@ class Training:
             if stop:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
+        self.group.wait()  # gloo hears of who is gone; NCCL, which comes next on GPUs, would wait for them
         self.gradients.merge()
         validation_loss, accuracy, probabilities = self.measure(self.model, self.data.validation)
         if not math.isfinite(validation_loss):

@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import os
 import runpy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 DRIVER, MANAGEMENT = "libcuda.so.1", "libnvidia-ml.so.1"
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
-LOSSES = ("CUDA error", "CUDA driver error", "cuDNN error", "NCCL error")  # how torch begins to tell of them
+# How torch begins to tell of them.
+LOSSES = ("CUDA error", "CUDA driver error", "CUDA out of memory", "cuDNN error", "NCCL error")
+FULL = ("out of memory", "ALLOC_FAILED")  # in one that others cause, with whom the GPU is shared
 OURS = "device-side assert"  # a wrong index, say: the GPU is well, and the program is to be mended
 
 
@@ -104,9 +107,12 @@ def facts(device: "torch.device") -> dict[str, Any]:
 
 
 def lost(error: BaseException) -> str:
-    """Why the GPU is gone, in one line, where `error` is how torch tells of it; otherwise nothing."""
-    first = str(error).partition("\n")[0]
-    return first if isinstance(error, RuntimeError) and first.startswith(LOSSES) and OURS not in first else ""
+    """What has become of the GPU, in one line, where `error` is how torch tells of it; otherwise nothing."""
+    first = str(error).partition("\n")[0].partition(". GPU ")[0]
+    if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS in first:
+        return ""
+    full = any(each in first for each in FULL)
+    return f"{'its memory is full, nvidia-smi tells who has it' if full else 'the GPU is lost'} ({first})"
 
 
 def cuda() -> str | None:
@@ -158,12 +164,15 @@ def _start(number: int) -> None:
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
     try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other GPUs than the one that is taken
+            torch.cuda.init()  # type: ignore[no-untyped-call]
         if number and number >= (count := torch.cuda.device_count()):
             raise Lacking(f"process {number} has no GPU of its own, there are {count}; take PROCS={count}")
         if number:
             torch.cuda.set_device(number)
         has = torch.cuda.get_device_capability()
+        torch.cuda.synchronize()  # the first that needs room on it, and nobody else who keeps it to himself
     except RuntimeError as error:
         raise Lacking(f"torch can't use the GPU ({str(error).partition(chr(10))[0]}); run nvidia-smi") from error
     needed = min((_capability(each) for each in torch.cuda.get_arch_list()), default=(0, 0))

@@ -151,6 +151,8 @@ def appears(path: Path, *, patience: float = 30) -> bool:
 def _together(local_rank: int) -> Iterator[None]:
     try:
         yield
+    except torch.AcceleratorError:
+        raise  # our own GPU, of which this was the first to ask
     except RuntimeError as error:  # gloo, NCCL and the stores have no better one
         reason = re.sub(r"^\[.*?\] |\. .*", "", str(error).splitlines()[0])
         time.sleep(LINGER)

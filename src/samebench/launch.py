@@ -137,7 +137,8 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
     with tempfile.TemporaryDirectory(prefix="samebench-") as meeting:
         if asked.machines == 1:  # then nothing of it listens beyond loopback
             os.environ[group.MEETING] = meeting
-            os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+            for library in ("GLOO", "NCCL"):
+                os.environ[f"{library}_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
         return _run(asked, [*asked.words(meeting), "-m", module, *argv])
 
 

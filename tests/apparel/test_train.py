@@ -116,6 +116,21 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> N
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+@pytest.mark.parametrize("network", ["linear", "conv", "residual"])
+def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny: data.Data) -> None:
+    net = networks.make(network, seed=0)
+    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
+
+    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
+
+    with workers(2) as pool:
+        Shards(net, count=2, pool=pool)(loss, torch.arange(16))
+    for parameter in net.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
 def test_the_synthetic_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = data.synthetic(0, training=600, test=100)
     monkeypatch.setattr(data, "load", lambda _: known)

@@ -1,6 +1,7 @@
 import ctypes
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,6 +185,7 @@ def gpu_of_this_process(monkeypatch: pytest.MonkeyPatch, *, capability: tuple[in
     known = SimpleNamespace(name="NVIDIA H100 80GB HBM3", multi_processor_count=132, major=major, minor=minor)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: known)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: known.name)
@@ -196,6 +198,25 @@ def test_a_gpu_that_torch_has_no_code_for_is_lacking(monkeypatch: pytest.MonkeyP
     gpu_of_this_process(monkeypatch, capability=(7, 0))
     with pytest.raises(Lacking, match=r"HBM3: compute capability 7\.0, torch needs 7\.5; take a newer GPU"):
         accelerator.choose()
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_gpu_that_another_program_keeps_to_itself_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_of_this_process(monkeypatch)
+
+    def synchronize() -> None:
+        raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    with pytest.raises(Lacking, match=r"^torch can't use the GPU \(CUDA error: .* unavailable\); run nvidia-smi$"):
+        accelerator.choose()
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_torch_warns_of_other_gpus_is_left_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_of_this_process(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "init", lambda: warnings.warn("GPU1 is too old", stacklevel=1))
+    assert accelerator.choose().type == "cuda"
 
 
 @pytest.mark.usefixtures("machine")
@@ -228,9 +249,15 @@ def test_another_gpu_is_a_changed_input() -> None:
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (OSError("CUDA error: not torch's"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"), True),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
     ],
 )
 def test_a_lost_gpu_is_told_from_a_bug(error: BaseException, is_lost: bool) -> None:
     told = accelerator.lost(error)
     assert bool(told) is is_lost
     assert "\n" not in told
+    assert "total capacity" not in told
+    full = "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
+    assert told.startswith("its memory is full, nvidia-smi" if full else "the GPU is lost (" if is_lost else "")

@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from samebench import command, group
-from samebench.group import Group
+from samebench.group import Group, Parted
 from tests import commands
 from tests.samebench.checkout import ROOT
 
@@ -34,6 +35,25 @@ def test_three_processes_hear_and_give_the_same(tmp_path: Path) -> None:
     assert done.stdout == str(
         {"any": [True, False], "gathered": [0, 1, 2, 3, 4], "told": {"by": 0}, "size": [3, 3, 1, True]}
     ) + "\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("Connection closed by peer"), Parted),
+        (torch.AcceleratorError("CUDA error: launch failure"), torch.AcceleratorError),
+    ],
+)
+def test_a_gpu_that_is_lost_is_not_taken_for_the_others(
+    error: RuntimeError, told: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_reduce(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(group, "LINGER", 0)
+    with pytest.raises(told):
+        Group(0, 2, 0, 2).any(False)
 
 
 def test_alone_the_same_words_work_without_torchrun(tmp_path: Path) -> None:

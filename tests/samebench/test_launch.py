@@ -1,5 +1,8 @@
+import os
+
 import pytest
 
+from samebench import launch
 from samebench.command import Refusal
 from samebench.launch import Launch, verdict
 
@@ -33,6 +36,23 @@ def test_the_processes_of_one_machine_open_no_port() -> None:
     asked = Launch.of({"PROCS": "2"})
     assert asked
     assert {"--rdzv-endpoint=/somewhere/machines", "--rdzv-conf=store_type=file"} <= set(asked.words("/somewhere"))
+
+
+@pytest.mark.parametrize(("machines", "card"), [("1", "lo"), ("2", None)])
+def test_what_listens_on_one_machine_listens_on_loopback(
+    machines: str, card: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+
+    def run(*_: object) -> int:
+        seen.extend(os.environ.get(f"{library}_SOCKET_IFNAME") for library in ("GLOO", "NCCL"))
+        return 0
+
+    wish = {"PROCS": "2", "NNODES": machines, "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    monkeypatch.setattr(os, "environ", {**wish, "PATH": os.environ["PATH"]})
+    monkeypatch.setattr(launch, "_run", run)
+    assert launch.torchrun("apparel.train", []) == 0
+    assert seen == [card, card]
 
 
 @pytest.mark.parametrize(
