@@ -69,9 +69,10 @@ def train(
     resumed = run is not None
     run, kept = take_up(run, facts, group) if run else (begin(runs, facts, group), None)
     with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
-        training = Training(
-            settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds, group=group
-        )
+        with recorded(run, group):  # on a GPU it needs room
+            training = Training(
+                settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds, group=group
+            )
         if kept:
             training.restore(kept)
         elif told:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import train
+from apparel import train, training
 from apparel.run import OUTCOME, Run, sweep
 from apparel.training import Training
 from samebench.command import Lacking, Refusal
@@ -62,6 +62,23 @@ def test_a_run_that_loses_the_gpu_names_its_checkpoint_and_resumes(
     kept = kept if kept.startswith("no ") else f"{run.directory}/{kept}"
     resume = f"resume with: make train RESUME={run.directory}"
     assert str(lacking.value) == f"{run.directory}: the GPU is lost ({reason}); {kept}; {resume}"
+    assert run.receipt["state"] == "interrupted"
+    assert train.train(QUICK, run=run).receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
+
+
+def test_a_gpu_without_room_for_the_network_is_told_and_the_run_resumes(
+    undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shards(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "Shards", shards)
+        with pytest.raises(
+            Lacking, match=r"its memory is full, .* \(CUDA out of memory. Tried to allocate 2.00 GiB\); no"
+        ):
+            train.train(QUICK, runs=tmp_path)
+    run = Run.newest(tmp_path)
     assert run.receipt["state"] == "interrupted"
     assert train.train(QUICK, run=run).receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
 
