@@ -125,6 +125,7 @@ def main(argv: Sequence[str]) -> None:
     about = "Per-category figures and the confusion matrix of a run."
     question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
     run = Run.open(records.folder(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
+    run.refuse_undone()
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)

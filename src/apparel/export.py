@@ -251,8 +251,7 @@ def main(argv: Sequence[str]) -> int:
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
     question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
     run = Run.open(records.folder(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
-    if (state := run.receipt.get("state")) != "done":
-        raise Refusal(f"{run.directory}: {state}; finish it first: make train RESUME={run.directory}")
+    run.refuse_undone()
     try:
         if question.if_needed and is_there(run):
             keep(run, question)

@@ -156,6 +156,11 @@ class Run:
         except (LookupError, TypeError) as error:
             raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
 
+    def refuse_undone(self) -> None:
+        """Raise Refusal, with what finishes it, where it is not done."""
+        if (state := self.receipt.get("state")) != "done":
+            raise Refusal(f"{self.directory}: {state}; finish it first: make train RESUME={self.directory}")
+
     def as_then(self, source: str = "") -> str:
         """What brings back the data that it was trained on, for a command that was told to take `source`."""
         own = Source.of(self.settings().data)

@@ -41,6 +41,8 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
     axes = [(name, values.split(",")) for name, _, values in (part.partition("=") for part in grid.split())]
     if not axes or not all(name and all(values) for name, values in axes):
         raise Refusal(f"GRID={grid}: {EXAMPLE}")
+    if twice := next((name for place, (name, _) in enumerate(axes) if name in dict(axes[:place])), ""):
+        raise Refusal(f"GRID={grid}: {twice} is there twice; give its values once, as {twice}=1,2")
     found: list[Point] = []
     for values in itertools.product(*(values for _, values in axes)):
         chosen = list(zip([name for name, _ in axes], values, strict=True))

@@ -11,6 +11,7 @@ ship() {
     [ -n "${KEY:-}" ] || fail 2 "make ship: signed with which key? Give KEY=/a/folder/outside/samebench.key; it is made the first time"
     command -v openssl >/dev/null || fail 3 "make ship: no openssl on this machine, which signs; install it"
     choose_runtime
+    [ "$RUNTIME" != local ] || [ "$reason" != "asked for" ] || fail 2 "make ship: RUNTIME=local makes no images, and a bundle holds one; leave RUNTIME out, or give docker or podman"
     [ "$RUNTIME" != local ] || fail 3 "make ship: no engine answers, and a bundle holds an image; install docker or podman"
     check_key
     make_artifact "$@"

@@ -44,6 +44,15 @@ def test_a_run_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
     assert done.stderr == "error: runs/none: no run with a receipt there; take one of runs/, or train first\n"
 
 
+def test_a_run_that_was_interrupted_is_to_be_finished_first(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "runs", settings={})
+    run.record(state="interrupted")
+    run.release()
+    done = call("-m", "apparel.evaluate", "--run", f"runs/{run.name}", at=tmp_path)
+    remedy = f"interrupted; finish it first: make train RESUME=runs/{run.name}"
+    assert (done.returncode, done.stderr) == (2, f"error: runs/{run.name}: {remedy}\n")
+
+
 def test_no_run_that_is_done_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no run in state done"):
         Run.newest(tmp_path, state="done")

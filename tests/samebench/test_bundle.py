@@ -64,12 +64,14 @@ def test_the_list_of_contents_has_each_part_once_and_no_clock() -> None:
 # ---- the key ----
 
 
-def ship(checkout: Path, programs: Path, **variables: str) -> tuple[int, str]:
+ENGINE = 'case $1 in info) echo 26.1.5 ;; image) ;; run) echo "no artifact"; exit 7 ;; esac'
+
+
+def ship(checkout: Path, programs: Path, *, engine: str = ENGINE, **variables: str) -> tuple[int, str]:
     """Code and last line of a ship that gets no further than its artifact."""
     programs.mkdir(exist_ok=True)
-    write_program(
-        programs / "docker", 'case $1 in info) echo 26.1.5 ;; image) ;; run) echo "no artifact"; exit 7 ;; esac'
-    )
+    write_program(programs / "docker", engine)
+    write_program(programs / "podman", "exit 1")
     words = ["sh", "src/samebench/runtime.sh", "--ship", "tiny", "tiny-serve", "true"]
     done = run(words, cwd=checkout, path=programs, variables=variables)
     return done.returncode, done.stderr.splitlines()[-1].removeprefix("samebench: ")
@@ -130,6 +132,9 @@ def test_wrong_keys_are_refused(checkout: Path, tmp_path: Path, public: Path) ->
 
 def test_without_an_engine_nothing_is_shipped(checkout: Path, tmp_path: Path) -> None:
     code, said = ship(checkout, tmp_path / "bin", KEY=str(tmp_path / "a.key"), RUNTIME="local")
+    remedy = "leave RUNTIME out, or give docker or podman"
+    assert (code, said) == (2, f"make ship: RUNTIME=local makes no images, and a bundle holds one; {remedy}")
+    code, said = ship(checkout, tmp_path / "bin", engine="exit 1", KEY=str(tmp_path / "a.key"), RUNTIME="auto")
     assert (code, said) == (3, "make ship: no engine answers, and a bundle holds an image; install docker or podman")
     assert not (tmp_path / "a.key").exists()
     code, said = ship(checkout, tmp_path / "bin", KEY=str(tmp_path / "a.key"), SAMEBENCH="1")

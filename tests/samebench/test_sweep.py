@@ -231,6 +231,7 @@ def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_
         (["--grid", "lr=0.1,fast"], "argument --lr: invalid float value: 'fast'"),
         (["--grid", "network=conv,lstm"], "argument --network: invalid choice: 'lstm'"),
         (["--grid", "fast=yes"], "ignored explicit argument 'yes'"),
+        (["--grid", "lr=0.1 lr=0.2"], "GRID=lr=0.1 lr=0.2: lr is there twice; give its values once, as lr=1,2"),
         (["--grid", "lr=0.1,0.10"], "GRID=lr=0.1,0.10: lr=0.1 and lr=0.10 are the same training; leave one out"),
         (["--grid", "lr=0.1", "--jobs", "0"], "JOBS=0: give 1 or more"),
         (["--grid", "lr=0.1", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),

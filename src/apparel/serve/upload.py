@@ -119,6 +119,8 @@ async def files(request: Request, body: bytes) -> list[bytes]:
         form = await parser.parse()
         contents = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
     except (MultiPartException, MultipartParseError, LookupError, ValueError) as error:
+        if "Maximum number of" in str(getattr(error, "message", "")):
+            raise Problem(400, f"more than {IMAGES} files or fields; send the others in another request") from error
         reason = getattr(error, "message", "") or f"not what {FORM} is"
         raise Problem(400, f"the form can't be read: {reason}") from error
     finally:
