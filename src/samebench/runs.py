@@ -14,6 +14,7 @@ from samebench.records import Record
 
 NUMBERS = {"validation_loss", "test_accuracy", "seconds"}
 TEXTS = ("changed", "note")
+ON_THE_WAY = "more on the way"  # it was resumed with other inputs than it had begun with
 SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
 BEST = "*"
 
@@ -61,6 +62,9 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
     """The cells of one run, of which none can steer a terminal."""
     other = changed(record, usual)
     other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
+    told = [" ".join(f"{name}={value}" for name, value in other.items())]
+    if any(each.get("changed") for each in record.receipt.get("resumed", [])):
+        told.append(ON_THE_WAY)
     accuracy, loss, seconds = (record.value(name) for name in ("test_accuracy", "validation_loss", "seconds"))
     cells = {
         "run": record.name,
@@ -70,7 +74,7 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
         "seconds": "-" if seconds is None else f"{seconds:.1f}",
         "commit": _commit(record),
         "data_version": (record.value("data_version") or "-")[:8],
-        "changed": " ".join(f"{name}={value}" for name, value in other.items()) or "-",
+        "changed": ", ".join(filter(None, told)) or "-",
         "note": "; ".join(part for part in (record.damage, _note(record)) if part),
     }
     return {name: table.clean(text) for name, text in cells.items()}

@@ -66,6 +66,15 @@ def test_a_dirty_commit_bears_a_plus(home: Path) -> None:
     assert "fffffff+" in table(home.parent)[2]
 
 
+def test_a_run_that_was_resumed_with_other_inputs_says_so(home: Path) -> None:
+    write_run(home, 4, settings={"epochs": 2}, resumed=[{"changed": ["settings.epochs: 1 then, 2 now"]}])
+    write_run(home, 5, resumed=[{"changed": []}, {"changed": ["code.commit: a then, b now"]}])
+    write_run(home, 6, settings={"epochs": 2}, resumed=[{"changed": []}])
+    told = "\n".join(table(home.parent))
+    assert told.count("more on the way") == 2
+    assert told.count("epochs=2, more on the way") == 1
+
+
 def test_defaults_here_are_those_of_the_project() -> None:
     from samebench.settings import kind  # noqa: PLC0415 - of this test alone
 
