@@ -109,7 +109,7 @@ class Spread(Gradients):
 
 
 def _inner(tensor: Tensor) -> Tensor:
-    """With the channels last, as convolutions' weights lie in memory: the optimizer is quicker on equal ones."""
+    """With the channels last, as a convolution's weights lie: the optimizer is quicker where its gradient does, too."""
     return tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
 
 

@@ -15,7 +15,7 @@ import torch
 from apparel import data, networks, train, training
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Shards, crew, workers
+from apparel.shards import Loss, Shards, crew, workers
 from apparel.training import Training
 from samebench import determinism
 from samebench.command import Interrupted, Lacking, Refusal
@@ -85,14 +85,16 @@ def test_training_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def mean_loss(known: data.Data) -> Loss:
+    """That of a network on some of the first sixteen images, as they are."""
+    images, labels = known.training.images[:16].float() / 255, known.training.labels[:16]
+    return lambda network, part: torch.nn.functional.cross_entropy(network(images[part]), labels[part])
+
+
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
 def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: data.Data) -> None:
     net = networks.make(network, seed=0)
-    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
-
-    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
-
+    loss = mean_loss(tiny)
     with workers(2) as pool:
         shards = Shards(net, count=2, pool=pool)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
@@ -104,11 +106,7 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: dat
 
 def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> None:
     net = networks.make("linear", seed=0)
-    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
-
-    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
-
+    loss = mean_loss(tiny)
     whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
     with workers(2) as pool:
         Shards(net, count=4, pool=pool)(loss, torch.arange(16))
@@ -119,11 +117,7 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> N
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
 def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny: data.Data) -> None:
     net = networks.make(network, seed=0)
-    images, labels = tiny.training.images[:16].float() / 255, tiny.training.labels[:16]
-
-    def loss(replica: torch.nn.Module, part: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(replica(images[part]), labels[part])
-
+    loss = mean_loss(tiny)
     with workers(2) as pool:
         Shards(net, count=2, pool=pool)(loss, torch.arange(16))
     for parameter in net.parameters():
