@@ -20,7 +20,8 @@ from apparel.run import Run
 from samebench import accelerator, command, determinism, files, receipt, records
 from samebench import settings as flags
 from samebench.command import Refusal
-from samebench.table import aligned, clean
+from samebench.table import aligned
+from samebench.text import printable
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {
@@ -136,7 +137,7 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
         group for group in ("settings", "data", "code", "environment", "machine", "weights") if group not in groups
     ]
     common = [group for group in common if group != "code" or not changed]
-    return "\n".join(map(clean, [*lines, f"the same: {', '.join(common) or 'nothing'}"]))
+    return "\n".join(map(printable, [*lines, f"the same: {', '.join(common) or 'nothing'}"]))
 
 
 def _look(name: str, value: object) -> str:
@@ -231,7 +232,7 @@ def compare(runs: Sequence[Run], *, source: str = "", as_json: bool = False) -> 
         }
         return json.dumps(told, indent=2)
     curves = f"curves drawn in {picture}" if picture else "no curves: no run has come to the end of an epoch"
-    return "\n\n".join([table(runs, groups, changed), "\n".join(clean(str(each)) for each in found), curves])
+    return "\n\n".join([table(runs, groups, changed), "\n".join(printable(each) for each in found), curves])
 
 
 def main(argv: Sequence[str]) -> None:

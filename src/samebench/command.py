@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from samebench import files
+from samebench.text import clean_stdout, printable
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
@@ -44,6 +45,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
     `main` takes the arguments after the program's name and returns None for 0.
     """
+    clean_stdout()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the package has left it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.keys() >= WORKER:
@@ -96,7 +98,8 @@ def _unheard() -> bool:
 def _say(message: object, code: int) -> int:
     if not str(message):
         return code  # another process speaks for us
-    print(f"error: {message}" if code != INTERRUPTED else message, file=sys.stderr, flush=True)
+    line = printable(message)
+    print(f"error: {line}" if code != INTERRUPTED else line, file=sys.stderr, flush=True)
     return code
 
 

@@ -17,7 +17,8 @@ from typing import Any, Self, TextIO
 
 from samebench import chart, command, environment, files
 from samebench.command import Refusal
-from samebench.table import aligned, clean
+from samebench.table import aligned
+from samebench.text import printable
 
 ROOT = environment.ROOT
 PICTURE = Path(".samebench/flow.svg")
@@ -164,7 +165,7 @@ def table(steps: Sequence[Step]) -> str:
 
 def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:
     """Print them, and draw them into the file `to`; nothing that a receipt says can steer a terminal."""
-    steps = [replace(step, why=clean(step.why), command=clean(step.command)) for step in steps]
+    steps = [replace(step, why=printable(step.why), command=printable(step.command)) for step in steps]
     if as_json:
         print(json.dumps({"steps": [step.told() for step in steps], "picture": str(to)}, indent=1))
     else:

@@ -19,6 +19,7 @@ from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.hold import Busy
 from samebench.records import Record
+from samebench.text import printable
 
 GRAVE = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
 GIVE = "give best, last, a number of the newest or names of runs, such as KEEP=best,5"
@@ -156,7 +157,7 @@ def bury(going: Sequence[Record]) -> int:
             except PermissionError:
                 left.append(f"{record.directory}: another user's; ask them to delete it")
     for line in left:
-        print(table.clean(f"left: {line}"), file=sys.stderr)
+        print(printable(f"left: {line}"), file=sys.stderr)
     print(f"{len(going) - len(left)} deleted")
     return command.NO if left else command.DONE
 

@@ -11,6 +11,7 @@ from typing import Any
 from samebench import command, notes, records, selection, table
 from samebench import settings as flags
 from samebench.records import Record
+from samebench.text import printable
 
 NUMBERS = {"validation_loss", "test_accuracy", "seconds"}
 TEXTS = ("changed", "note")
@@ -77,7 +78,7 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
         "changed": ", ".join(filter(None, told)) or "-",
         "note": "; ".join(part for part in (record.damage, _note(record)) if part),
     }
-    return {name: table.clean(text) for name, text in cells.items()}
+    return {name: printable(text) for name, text in cells.items()}
 
 
 def _commit(record: Record) -> str:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from samebench import command, cores, grid, records, runs, table
+from samebench import command, cores, grid, records, runs
 from samebench import settings as flags
 from samebench.command import Interrupted, Refusal
 from samebench.grid import Point
 from samebench.records import Record
+from samebench.text import printable
 
 JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")}  # one name, so one run: not for many
 
@@ -74,7 +75,7 @@ class Job:
     def _pass_on(self) -> None:
         assert self._process.stdout
         with self._process.stdout as lines:
-            for line in map(table.clean, lines):
+            for line in map(printable, lines):
                 self.last = line.strip() or self.last
                 say(f"{self.point.name} | {line.rstrip()}")
 

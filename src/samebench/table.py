@@ -12,11 +12,6 @@ GAP = "  "
 LEAST = 28  # columns that a text keeps when the terminal is narrow
 
 
-def clean(text: str) -> str:
-    """The text in one line, without what would steer a terminal or turn its direction."""
-    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.splitlines()))
-
-
 def width(text: str) -> int:
     """Columns of a terminal that it takes."""
     return sum(_columns(letter) for letter in text)

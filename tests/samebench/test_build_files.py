@@ -66,7 +66,8 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     assert lines[0] == "*"
     allowed = {line.removeprefix("!") for line in lines[1:-1]}
     server = {
-        f"src/samebench/{name}.py" for name in ("__init__", "command", "cores", "environment", "files", "service")
+        f"src/samebench/{name}.py"
+        for name in ("__init__", "command", "cores", "environment", "files", "service", "text")
     }
     server |= {"src/apparel/__init__.py", "src/apparel/serve"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}

@@ -1,6 +1,7 @@
 """Tables of text: what a letter takes, and what goes first where there is little room."""
 
-from samebench.table import clean, render, width
+from samebench.table import render, width
+from samebench.text import printable
 
 ROWS = [{"run": "one", "test_accuracy": "93.00%", "note": "a long thought about all of it, and more"}]
 
@@ -30,4 +31,4 @@ def test_texts_are_cut_before_a_column_goes_and_lines_at_last() -> None:
 
 
 def test_what_steers_a_terminal_is_replaced_and_lines_become_one() -> None:
-    assert clean("a\x1b[31m\x07\u202e\u200b\ud800b\nc\td") == "a�[31m����b c�d"
+    assert printable("a\x1b[31m\x07\u202e\u200b\ud800b\nc\td") == "a�[31m����b c�d"

@@ -1,0 +1,39 @@
+"""Text that other people wrote, made safe to print."""
+
+import io
+import sys
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: object, *, longest: int | None = None) -> str:
+    """`text` in one line; each control, bidirectional or unassigned character becomes U+FFFD.
+
+    A text of more than `longest` characters ends in an ellipsis.
+    """
+    line = " ".join(str(text).splitlines())
+    if longest is not None and len(line) > longest:
+        line = f"{line[: longest - 1]}…"
+    return "".join(letter if letter.isprintable() else REPLACEMENT for letter in line)
+
+
+class PrintableOutput(io.TextIOWrapper):
+    """A text stream that lets only printable characters, tabs and line ends through."""
+
+    def write(self, text: str, /) -> int:
+        """Write `text`; a character that steers a terminal becomes U+FFFD."""
+        super().write("".join(each if each.isprintable() or each in "\n\t" else REPLACEMENT for each in text))
+        return len(text)
+
+
+def clean_stdout() -> None:
+    """Let no control character through to standard output, whoever prints it.
+
+    A stream that is not the interpreter's own, such as a test's, stays as it is.
+    """
+    if type(sys.stdout) is io.TextIOWrapper:
+        encoding, at_line_ends = sys.stdout.encoding, sys.stdout.line_buffering
+        stream = PrintableOutput(
+            sys.stdout.detach(), encoding, errors="backslashreplace", newline="\n", line_buffering=at_line_ends
+        )
+        sys.stdout = stream
