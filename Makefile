@@ -34,22 +34,21 @@
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
 
-A ?=
-ARGS ?=
-B ?=
-DATA ?=
-DATASET ?=
-FILTER ?=
-FROM ?=
-GRID ?=
-INIT ?=
-JOBS ?=
-KEEP ?=
-NAME ?=
-PKG ?=
-RUN ?=
-RUNS ?=
-SORT ?=
+# What decides an action counts from this command line only, whatever the shell exports. What describes the machine
+# (RUNTIME, GPU, DATA, DATA_REMOTE, BASE_IMAGE, CA_CERT, WHEELHOUSE, indexes, proxies) and what a cluster tells the
+# processes of a training (src/samebench/launch.py) count from the environment, too.
+SWITCHES := CHECK ELSEWHERE FAST JSON OPEN QUICK YES
+ACTIONS := $(SWITCHES) A ARGS B DATASET EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
+	RESUME RUN RUNS SORT TEXT TOKEN WITH
+DROP = $(eval override $1 :=)$(eval unexport $1)
+$(foreach each,$(ACTIONS),$(if $(filter environment,$(firstword $(origin $(each)))),$(call DROP,$(each))))
+
+# A switch: no other word counts, as what is meant by YES=no must not be done.
+ON = $(if $(filter-out 0,$($1)),$(if $(filter-out 1,$($1)),$(error $1=$($1): give $1=1, or leave it out),$1))
+$(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
+
+# A make that is called in `make shell` begins anew.
+unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
 .PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-push data-diff shell hooks lint format lock add clean
@@ -65,9 +64,7 @@ SETTINGS := apparel.settings:Settings
 
 SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
-# A switch: no other word counts, as what is meant by YES=no must not be done.
-ON = $(if $(filter-out 0,$($1)),$(if $(filter-out 1,$($1)),$(error $1=$($1): give $1=1, or leave it out),$1))
-FLAGS = $(if $(call ON,FAST),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
+FLAGS = $(if $(FAST),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
@@ -91,7 +88,7 @@ sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
 	@$(BENCH) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
-	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(call ON,JSON),--json)
+	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
 
 # As it was given: neither make nor a shell looks into it.
 unexport TEXT
@@ -100,10 +97,10 @@ note: ## a thought kept with a run: make note TEXT="why"
 	@$(BENCH) python -m samebench.notes $(if $(RUN),--run "$(RUN)")
 
 prune: ## delete runs: make prune KEEP=best,last,5
-	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" $(if $(call ON,YES),--yes)
+	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" $(if $(YES),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
-	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(call ON,QUICK),--quick) $(FLAGS)
+	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
 
 export: ## a run's model as an artifact: model.onnx, its hash, a model card
 	@$(BENCH) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
@@ -118,7 +115,7 @@ evaluate: ## per-class figures and confusion matrix of a run
 	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 compare: ## runs side by side: what differs, their curves, and what is more than chance
-	@$(BENCH) python -m apparel.compare --runs "$(RUNS)" $(if $(call ON,JSON),--json) $(ASKED)
+	@$(BENCH) python -m apparel.compare --runs "$(RUNS)" $(if $(JSON),--json) $(ASKED)
 
 # As many processes as cores, at most four; one where some tests are asked for, or JOBS= says so.
 LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
@@ -154,7 +151,7 @@ data-push: ## carry this version of the data to the team's remote
 	@$(BENCH) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")
 
 data-diff: ## what has changed between two versions: make data-diff A=HEAD~1
-	@$(BENCH) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(call ON,JSON),--json) "$(A)" $(if $(B),"$(B)")
+	@$(BENCH) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

@@ -355,7 +355,7 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    for variable in FAST NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    for variable in NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
@@ -479,9 +479,12 @@ serve() {
     # dash leaves EXIT out where a signal ends it, so each signal gets a word; a closed terminal sends HUP, and again.
     trap 'trap "" HUP; container=$(cat "$work/id" 2>/dev/null) || :; exit 4' HUP INT TERM
     port=$PORT
-    # A token that the user has set goes along to be refused.
+    # A chosen token is refused in there, by its name.
+    for variable in JUPYTER_TOKEN TOKEN; do
+        eval "[ -z \"\${$variable+set}\" ]" || set -- --env "$variable=" "$@"
+    done
     until container=$("$RUNTIME" run --detach --cidfile "$work/id" --publish "127.0.0.1:$port:$service" \
-        --env "SAMEBENCH_PUBLISHED=$port" --env JUPYTER_TOKEN --env TOKEN "$@" 2>"$work/error"); do
+        --env "SAMEBENCH_PUBLISHED=$port" "$@" 2>"$work/error"); do
         container=$(cat "$work/id" 2>/dev/null) || container=
         [ -z "$container" ] || "$RUNTIME" rm --force "$container" >/dev/null 2>&1
         rm -f "$work/id"

@@ -195,7 +195,7 @@ def test_a_taken_port_is_stepped_over_and_named(image: str, checkout: Path) -> N
 
 @pytest.mark.parametrize("name", ["TOKEN", "JUPYTER_TOKEN"])
 def test_a_chosen_token_is_refused_in_the_container_too(image: str, checkout: Path, name: str) -> None:
-    done = run(["make", "notebook", "RUNTIME=docker"], cwd=checkout, variables={name: "mine"})
+    done = run(["make", "notebook", "RUNTIME=docker", f"{name}=mine"], cwd=checkout)
     assert "the token can't be chosen or left out" in done.stdout + done.stderr
     assert done.returncode == 2
 

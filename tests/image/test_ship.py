@@ -49,8 +49,9 @@ class Sender:
     checkout: Path
     keys: Path
 
-    def ship(self, **variables: str) -> subprocess.CompletedProcess[str]:
+    def ship(self, *given: str, **variables: str) -> subprocess.CompletedProcess[str]:
         words = [*as_user(1234), "make", "ship", "DATA=synthetic", "RUNTIME=docker", f"KEY={self.keys}/samebench.key"]
+        words += given
         return checkouts.run(words, cwd=self.checkout, timeout=1100, variables={"HOME": "/nonexistent", **variables})
 
 
@@ -287,7 +288,7 @@ def test_podman_loads_and_runs_it_too(shipped: Shipped) -> None:
 def test_a_bundle_for_arm64_is_made_and_answers(sender: Sender, engine: docker.DockerClient) -> None:
     if "linux/arm64" not in checkouts.run(["docker", "buildx", "ls"], cwd=checkouts.ROOT).stdout:
         pytest.skip("the engine cannot run arm64 here: register qemu-aarch64 10.0 or later with binfmt_misc")
-    done = sender.ship(PLATFORM="linux/arm64", BASE_IMAGE=base_for_both())
+    done = sender.ship("PLATFORM=linux/arm64", BASE_IMAGE=base_for_both())
     assert done.returncode == 0, done.stderr[-2000:]
     assert "answers right" in done.stderr
     shipped = Shipped(sender.checkout / f"dist/apparel-{VERSION}-arm64", sender.keys / "samebench.pub", "")

@@ -86,6 +86,9 @@ def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
     """The server that the command `words` starts in the checkout `at`; ended as Ctrl-C would."""
     environment = {k: v for k, v in os.environ.items() if k not in {*INHERITED, "OPEN", "SAMEBENCH_PUBLISHED"}}
     environment |= {"PORT": str(free_port())} | variables
+    if "make" in words:  # which takes this from its command line only
+        given = [name for name in ("OPEN", "PLATFORM", "PORT") if name in environment]
+        words = (*words, *(f"{name}={environment.pop(name)}" for name in given))
     with (
         tempfile.NamedTemporaryFile() as said,
         subprocess.Popen(

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from .checkout import ROOT, run
+from .fakes import ENGINE, SERVER, checkout, fake_engines, programs
+
+__all__ = ["checkout", "programs"]  # fixtures
 
 SWITCHES = {"YES": "prune", "FAST": "train", "QUICK": "reproduce", "JSON": "runs"}
 
@@ -26,3 +29,83 @@ def test_a_switch_is_on_off_or_refused(switch: str, target: str, tmp_path: Path)
         done = run(["make", "--dry-run", target, f"{switch}={wrong}"], cwd=tmp_path)
         assert done.returncode == 2
         assert f"{switch}={wrong}: give {switch}=1, or leave it out." in done.stderr
+
+
+# A value for each variable that decides an action, as a shell may export it for something else.
+EXPORTED = {
+    **dict.fromkeys(("CHECK", "ELSEWHERE", "FAST", "JSON", "OPEN", "QUICK", "YES"), "1"),
+    **dict.fromkeys(("A", "ARGS", "B", "DATASET", "EXPECT", "FILTER", "FROM", "GRID", "INIT", "JOBS", "KEEP"), "other"),
+    **dict.fromkeys(("KEY", "NAME", "NOTE", "PKG", "PLATFORM", "PORT", "RESUME", "RUN", "RUNS", "SORT"), "other"),
+    **dict.fromkeys(("TEXT", "TOKEN", "JUPYTER_TOKEN", "WITH"), "other"),
+}
+
+
+def targets() -> list[str]:
+    listed = run(["make"], cwd=ROOT).stdout
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+@pytest.mark.parametrize("flag", [[], ["-e"]])
+@pytest.mark.parametrize("inside", ["", "1"])
+def test_what_the_shell_exports_changes_no_command(inside: str, flag: list[str], tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+
+    def commands(**exported: str) -> str:
+        done = run(["make", *flag, "--dry-run", *targets()], cwd=tmp_path, variables={"SAMEBENCH": inside, **exported})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert commands(**EXPORTED) == commands()
+
+
+@pytest.mark.parametrize("flag", [[], ["-e"]])
+def test_what_the_shell_exports_does_not_reach_the_command(flag: list[str], checkout: Path) -> None:
+    shown = checkout / "src/samebench/runtime.sh"
+    shown.write_text("env\n")
+    done = run(["make", *flag, "train"], cwd=checkout, variables={**EXPORTED, "RUNTIME": "local", "PROCS": "2"})
+    names = {line.split("=")[0] for line in done.stdout.splitlines()}
+    assert not names & EXPORTED.keys()
+    assert names >= {"RUNTIME", "PROCS"}
+
+
+def test_what_make_is_given_does_not_reach_a_make_in_its_shell(checkout: Path) -> None:
+    (checkout / "src/samebench/runtime.sh").write_text(
+        "exec make --no-print-directory --dry-run prune KEEP=last SAMEBENCH=1\n"
+    )
+    done = run(["make", "shell", "YES=1", "PORT=9000"], cwd=checkout)
+    assert done.stdout == 'python -m samebench.prune --keep="last" \n'
+
+
+def test_one_build_and_no_second_where_the_shell_exports_check(checkout: Path, programs: Path) -> None:
+    engine = 'case $1 in info) echo 28.5 ;; buildx) echo "$@" >>built ;; image) echo 1 ;; esac'
+    fake_engines(programs, docker=engine)
+    for exported, given in (({"CHECK": "1"}, []), ({}, ["CHECK=0"])):
+        done = run(["make", "build", *given], cwd=checkout, path=programs, variables=exported)
+        assert done.returncode == 0, done.stderr
+        assert "--no-cache" not in (checkout / "built").read_text()
+
+
+def test_no_token_of_the_shell_goes_into_a_container(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    done = run(["make", "notebook"], cwd=checkout, path=programs, variables={"TOKEN": "a", "JUPYTER_TOKEN": "b"})
+    assert done.returncode == 0, done.stderr
+    assert "TOKEN" not in (checkout / "asked").read_text()
+
+
+def test_a_chosen_token_is_refused_in_the_container_which_never_gets_it(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    for name in ("TOKEN", "JUPYTER_TOKEN"):
+        run(["make", "notebook", f"{name}=mine"], cwd=checkout, path=programs)
+        asked = (checkout / "asked").read_text().splitlines()
+        assert asked[asked.index(f"{name}=") - 1] == "--env"
+        assert f"{name}=mine" not in asked
+        assert name not in asked
+
+
+def test_a_file_of_the_host_is_seen_only_where_make_was_given_it(
+    checkout: Path, programs: Path, tmp_path: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    for words, seen in (([], False), ([f"WITH={tmp_path}/bin"], True)):
+        done = run(["make", "runs", *words], cwd=checkout, path=programs, variables={"WITH": f"{tmp_path}/bin"})
+        assert (f"target={tmp_path}/bin" in done.stdout.replace('"', "")) == seen
