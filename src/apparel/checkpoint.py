@@ -40,6 +40,7 @@ def save(run: Run, checkpoint: Checkpoint) -> None:
 
     Raises OSError naming the file and the bytes needed; what was there before is then untouched.
     """
+    run.check_hold()
     run.checkpoints.mkdir(exist_ok=True)
     facts = {"run": run.name, **checkpoint.facts()}
     path = run.checkpoints / f"step-{checkpoint.step:08}.safetensors"

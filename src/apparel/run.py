@@ -18,6 +18,7 @@ from apparel.source import LISTINGS, SYNTHETIC, Source, taken
 from samebench import files, hold, receipt, records, versions
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
+from samebench.heartbeat import Heartbeat
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -34,6 +35,7 @@ class Run:
         self.receipt = receipt
         self.leads = leads
         self._lock: int | None = None
+        self._heartbeat: Heartbeat | None = None
 
     @property
     def weights(self) -> Path:
@@ -135,16 +137,33 @@ class Run:
         on = f" on {data}" if data else f" on other data than {SYNTHETIC}" if done else ""
         raise Refusal(f"{home}: no run in state done{on}; train first, or name a run")
 
-    def hold(self, *, patience: float = PATIENCE) -> bool:
-        """Keep other processes out until `release`; False on a file system without locks, where nobody can be.
+    def hold(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
+        """Keep other processes out until `release`; False on a file system without locks.
 
-        Raises Refusal where one is at work on it.
+        Other machines see it by a heartbeat, unless `beat` is false. Raises Refusal where one is at work on it.
         """
         self._lock, alone = hold.take(self.directory, patience=patience)
+        if beat:
+            try:
+                self._heartbeat = Heartbeat(self.directory)
+            except BaseException:
+                self.release()
+                raise
         return alone
+
+    def check_hold(self) -> None:
+        """Raise Refusal where another process has taken the run over, or deleted it, since `hold`.
+
+        That can be after this process, or its machine, had stood still for minutes.
+        """
+        if self._heartbeat and not self._heartbeat.is_ours():
+            raise Refusal(f"{self.directory}: deleted, or taken over by another process; nothing more is written here")
 
     def release(self) -> None:
         """Let others work on it."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -206,6 +225,7 @@ class Run:
     def _write(self) -> None:
         if not self.leads:
             return
+        self.check_hold()
         content = json.dumps(self.receipt, indent=2) + "\n"
         files.write(self.directory / "receipt.json", content.encode())
 
@@ -220,7 +240,7 @@ def sweep(home: Path) -> None:
     for lock in home.glob("*/.lock"):
         run = Run(lock.parent, {})
         try:
-            alone = run.hold(patience=0)
+            alone = run.hold(patience=0, beat=False)
         except (Refusal, OSError):
             continue  # at work, or not ours to touch
         if alone:

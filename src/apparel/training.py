@@ -161,6 +161,7 @@ class Training:
         if validation_loss < self.best:
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
             if self.group.leads:
+                self.run.check_hold()
                 self.model.save(self.run.weights)
         figures = {
             "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
