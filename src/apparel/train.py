@@ -6,6 +6,7 @@ python -m apparel.train --resume latest
 
 import math
 import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -66,6 +67,8 @@ def train(
         **receipt.inputs(),
     }
     alike(facts, group)
+    for line in receipt.notices() if group.leads else []:
+        print(line, file=sys.stderr, flush=True)
     resumed = run is not None
     run, kept = take_up(run, facts, group) if run else (begin(runs, facts, group), None)
     with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:

@@ -26,9 +26,10 @@ class NoRepositoryError(GitError):
 def run_git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
     """The standard output of `git WORDS` in the folder `root`; `codes` are the exit codes that are no failure.
 
-    It is for commands that read. `git diff` takes the user's settings into its output: use `patch`. Raises NoRepositoryError
-    where there is no git or no repository, GitError for each other failure: a repository of another user, a damaged
-    index, a worktree whose repository is not there, a revision that does not exist.
+    It is for commands that read; `git diff` takes the user's settings into its output: use `patch`.
+
+    Raises NoRepositoryError where there is no git or no repository, GitError for each other failure: a repository of
+    another user, a damaged index, a worktree whose repository is not there, a revision that does not exist.
     """
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
     try:

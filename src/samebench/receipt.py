@@ -7,20 +7,19 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from samebench import cores, determinism, files
+from samebench import cores, determinism, files, source_tree
 from samebench.command import Refusal
+from samebench.git import GitError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
-SOURCE = "src/**/*.py"
-LISTINGS, POINTERS = "data/*.sha256", "data/*.dvc"
-NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first, and none decides a result
+LISTINGS = "data/*.sha256"
 
 # Where a receipt keeps what decides the result, and what does not.
 COMPARED = ("settings", "data_version", "init", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
@@ -40,18 +39,17 @@ def inputs() -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """The commit, whether anything is uncommitted (both None without git), and the SHA-256 of each source."""
-    commit = _git("rev-parse", "HEAD")
-    return {
-        "commit": commit and commit.decode().strip(),
-        "dirty": None if commit is None else bool(uncommitted()),
-        "source": sources(),
-    }
+    """The commit, whether anything is uncommitted (each None where git can't tell), and the SHA-256 of each source."""
+    commit = dirty = None
+    with suppress(GitError):
+        commit = source_tree.commit(ROOT)
+        dirty = source_tree.is_dirty(ROOT) if commit else None
+    return {"commit": commit, "dirty": dirty, "source": sources()}
 
 
 def sources() -> dict[str, str]:
-    """The SHA-256 of each source."""
-    return _digests(SOURCE)
+    """The SHA-256 of each file beside the code. Raises Refusal for what can't be read."""
+    return source_tree.digests(ROOT)
 
 
 def listings() -> dict[str, str]:
@@ -60,14 +58,18 @@ def listings() -> dict[str, str]:
 
 
 def uncommitted() -> bytes:
-    """What was changed since the commit, as `git apply` takes it.
+    """What was changed since the commit, as `git apply` takes it; empty where git can't tell, as `notices` says."""
+    with suppress(GitError):
+        return source_tree.uncommitted(ROOT)
+    return b""
 
-    Sources that git does not know yet are in it, and the versions of data sets.
-    """
-    paths = ["src", LISTINGS, POINTERS, NOTEBOOKS]
-    unknown = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z", "--", *paths) or b"")
-    added = [_git("diff", "--no-index", "--", "/dev/null", name) for name in unknown.split("\0") if name]
-    return b"".join(part for part in [_git("diff", "--binary", "HEAD", "--", ".", NOTEBOOKS), *added] if part)
+
+def notices() -> list[str]:
+    """Lines to print when a training starts: what a receipt and `uncommitted` do not hold of the checkout, and why."""
+    try:
+        return source_tree.notices(ROOT)
+    except GitError as error:
+        return [f"{error}; until then receipts have no commit, or not what was changed since"]
 
 
 def locks() -> dict[str, str]:
@@ -168,15 +170,6 @@ def check(receipt: Mapping[str, Any], path: Path) -> None:
 def _digests(*patterns: str) -> dict[str, str]:
     paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return {str(path.relative_to(ROOT)): files.digest(path) for path in paths}
-
-
-def _git(*words: str) -> bytes | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True)
-    except FileNotFoundError:
-        return None
-    # `diff --no-index` says by 1 that there is a difference.
-    return done.stdout if done.returncode == 0 or "--no-index" in words else None
 
 
 def _lines(text: str) -> list[str]:
