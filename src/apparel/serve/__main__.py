@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line."""
     environment = Environment.read()
     if arguments == ["--health"]:
-        well = service.answer(f"http://{service.LOOPBACK}:{environment.port}/health", seconds=4) == 200
+        well = service.answer(f"{environment.url(environment.port)}/health", seconds=4) == 200
         return command.DONE if well else command.NO
     if arguments == ["verify"]:
         return verify(environment)
@@ -56,8 +56,8 @@ def serve(environment: Environment) -> int:
 
     from apparel.serve.application import Application  # noqa: PLC0415
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
-    from apparel.serve.protocol import Protocol  # noqa: PLC0415
-    from apparel.serve.server import GRACE_SECONDS, Server  # noqa: PLC0415
+    from apparel.serve.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
+    from apparel.serve.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
     from apparel.serve.watch import Lines, Watch  # noqa: PLC0415
 
     logging.basicConfig(handlers=[Lines()], level=logging.ERROR)  # what strangers send is told by Watch
@@ -65,11 +65,13 @@ def serve(environment: Environment) -> int:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key, image=environment.image)
     address, port, published = environment.listen()
+    connections, listening = connection_limit(CONNECTIONS), listener(address, port)
     config = uvicorn.Config(
         Watch(answering, answering.metrics),
-        host=address,
-        port=port,
         http=Protocol,
+        backlog=ACCEPTS,
+        limit_concurrency=connections,
+        timeout_keep_alive=environment.keep_alive,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -78,7 +80,7 @@ def serve(environment: Environment) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config, link=f"Page: http://{service.LOOPBACK}:{published}/   (Ctrl-C ends it)").run()
+    Server(config, link=f"Page: {environment.url(published)}/   (Ctrl-C ends it)").run([listening])
     answering.close()
     return command.DONE
 

@@ -83,7 +83,11 @@ class Application:
         if not method:
             raise TooMuch(404, f"no such address; there are {', '.join(self.routes)}")
         if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-            raise TooMuch(405, f"{scope['method']} is not for this address, {method} is", allow=method)
+            raise TooMuch(
+                405,
+                f"{scope['method']} is not for this address, {method} is",
+                allow="GET, HEAD" if method == "GET" else method,
+            )
         return answer
 
     async def get_page(self, _request: Request) -> Response:

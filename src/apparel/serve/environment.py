@@ -11,6 +11,8 @@ from samebench.command import Refusal
 PORT = 8000
 LOOPBACK = {service.LOOPBACK, "localhost"}
 WORDS = "without-a-key"
+KEEP_ALIVE = 620  # seconds: longer than proxies keep an idle connection, of which Google Cloud's have the longest, 600
+LONGEST_KEEP_ALIVE = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,13 @@ class Environment:
     port: int
     api_key: str
     without_key: bool  # others than this machine may ask without a key: said in words, not by leaving something out
+    keep_alive: int  # seconds after which a connection between two requests is closed
     published: bool  # by an engine, on its host's loopback alone
     image: str | None  # the engine's id of the image that we run in, where whoever started it has told us
 
     @classmethod
     def read(cls) -> Self:
-        """Read ARTIFACT, HOST, PORT, API_KEY and SERVE. Raises Refusal for an impossible one."""
+        """Read ARTIFACT, HOST, PORT, API_KEY, SERVE and KEEP_ALIVE. Raises Refusal for an impossible one."""
         key, serve = os.environ.get("API_KEY", ""), os.environ.get("SERVE", "")
         if serve not in {"", WORDS}:
             raise Refusal(f"SERVE={serve}: give {WORDS}, or nothing")
@@ -39,6 +42,7 @@ class Environment:
             port=service.wanted_port(PORT),
             api_key=key,
             without_key=serve == WORDS,
+            keep_alive=_keep_alive(os.environ.get("KEEP_ALIVE") or str(KEEP_ALIVE)),
             published=bool(os.environ.get("SAMEBENCH_PUBLISHED")),
             image=os.environ.get("SAMEBENCH_IMAGE") or None,
         )
@@ -53,3 +57,16 @@ class Environment:
         if not (self.api_key or self.without_key):
             raise Refusal(f"HOST={self.host}: others could ask without a key; set API_KEY, or SERVE={WORDS}")
         return self.host, self.port, self.port
+
+    def url(self, port: int) -> str:
+        """The address at which this machine reaches the server."""
+        if self.published or self.host in {*LOOPBACK, service.EVERYWHERE}:
+            return f"http://{service.LOOPBACK}:{port}"
+        host = "::1" if self.host == "::" else self.host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _keep_alive(value: str) -> int:
+    if not (value.isdecimal() and 1 <= int(value[:9]) <= LONGEST_KEEP_ALIVE):
+        raise Refusal(f"KEEP_ALIVE={value}: give seconds from 1 to {LONGEST_KEEP_ALIVE}")
+    return int(value)

@@ -1,8 +1,9 @@
-"""HTTP on uvicorn with what it lacks: deadlines for each part, a limit for the head, one request at a time."""
+"""HTTP on uvicorn with what it lacks: deadlines, limits of heads and connections, one request at a time."""
 
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from apparel.serve.problem import raw
@@ -13,35 +14,42 @@ ANSWER_SECONDS = 30.0  # from the whole request to the last byte of the answer t
 LEAVING_SECONDS = 0.5  # for a request that was sent before its client could hear that we are going
 CLOSING_SECONDS = 5.0  # for a client to take what it was told last
 HEAD_BYTES = 32_768  # of a head, or of what follows a body
-CONNECTIONS = 1_000
+CONNECTIONS = 1_000  # or fewer: uvicorn's `limit_concurrency`, from the limit of open files
+REFUSED = 8  # connections beyond it whose clients may end their request and hear that they are refused
+REFUSED_SECONDS = 1.0
+SILENT_SECONDS = 2.0  # after which a connection without a whole head makes room for others at that limit
 
 
 class Protocol(HttpToolsProtocol):
     """A connection that is closed when its client is late, and does not listen to the next request before its turn."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        """Wait for a head; `_part` is what of a request we wait for."""
+        """Wait for a head; `part` is what of a request we wait for, "idle" between two requests."""
         super().__init__(*arguments, **named)
-        self._part = "head"
+        self.part, self.since = "head", self.loop.time()
+        self._most_connections = min(CONNECTIONS, self.limit_concurrency or CONNECTIONS)
+        self.limit_concurrency = None  # uvicorn's own refusal comes too late and is no problem+json
         self._unread = 0  # bytes since the last head or the last piece of a body
         self._leaving = self._deaf = False
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def _answering(self) -> bool:
-        return self._part == "answer" and self.cycle is not None and not self.cycle.response_complete
+        return self.part == "answer" and self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Turn away who comes when the house is full."""
+        """Make room at the limit of connections, or refuse this one."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
-            self._refuse(503, "too many connections; try again in a second", retry_after=1)
+        beyond = len(self.connections) - self._most_connections
+        if beyond > 0 and not self._make_room():
+            self._refuse(503, "too many connections; try again in a second", retry_after=1, linger=beyond <= REFUSED)
         else:
             self._wait("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait("nothing", None)
+        self._unset_keepalive_if_required()  # uvicorn leaves the timer of a reset connection
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -51,12 +59,36 @@ class Protocol(HttpToolsProtocol):
         if self._answering:
             self._stop_listening()
             return
-        if self._part == "answer":
+        if self.part in {"answer", "idle"}:
             self._wait("head", HEAD_SECONDS)
         self._unread += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(400, "not a valid HTTP request")
         if self._unread > HEAD_BYTES:
             self._refuse(431, f"a head of more than {HEAD_BYTES} bytes; send fewer or shorter headers")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if self.parser.get_method() != b"CONNECT":
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.feed_data(head + data[offer.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head once more, without the offer of another protocol, which a server may ignore (RFC 9110, 7.8).
+
+        httptools takes no body after such an offer; it would take the body for the next request.
+        """
+        target = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%s: %s" % header for header in self.headers if header[0] not in {b"connection", b"upgrade"}]
+        options = b",".join(value for name, value in self.headers if name == b"connection").split(b",")
+        others = [option.strip() for option in options if option.strip().lower() != b"upgrade"]
+        return b"\r\n".join([target, *lines, b"connection: " + b", ".join(others), b"", b""])
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that only listens any more still gets its answer."""
@@ -64,23 +96,24 @@ class Protocol(HttpToolsProtocol):
             self._stop_listening()
         return self._answering
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn names it so
-        """Answer what is no HTTP."""
-        self._refuse(400, "not a valid HTTP request")
-
     def on_message_begin(self) -> None:
         """Begin a request, unless the one before it has no answer yet."""
         if self._answering:
-            raise ValueError("the next request came before the answer")  # ends in send_400_response
+            raise ValueError("the next request came before the answer")  # ends as an HttpParserError
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header without the spaces around it; a trailer, which comes after the body, is no header."""
+        if self.part == "head":
+            super().on_header(name, value.strip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """From here on the body is due."""
         self._unread = 0
-        if self.parser.should_upgrade() and self.parser.get_method() == b"POST":
-            # The parser would take the body for the next request.
-            self._refuse(400, "only HTTP/1.1 is spoken here; leave out the header Upgrade")
-            return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # the head comes once more without the offer: see _parse
+        if not self.url.startswith(b"/") and (absolute := httptools.parse_url(self.url)).path is None:
+            self.url = b"/?" + (absolute.query or b"")  # http://host is http://host/
         self._wait("body", BODY_SECONDS)
         super().on_headers_complete()
         if self._leaving:
@@ -93,14 +126,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """From here on it is our turn, and then the client's to take the answer."""
+        if self.part == "head":
+            return  # an offer of another protocol: see _parse
         self._wait("answer", ANSWER_SECONDS)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An idle connection is uvicorn's affair, unless the client has not taken all that we said."""
-        if self._part == "answer" and not self.transport.get_write_buffer_size():
-            self._wait("answer", None)
+        """From here on the connection is idle, unless the client has not taken all that we said."""
+        if self.part == "answer" and not self.transport.get_write_buffer_size():
+            self._wait("idle", self.timeout_keep_alive)
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # `_late` ends it
 
     def shutdown(self) -> None:
         """Answer what is under way, or on its way, and then go."""
@@ -114,6 +150,23 @@ class Protocol(HttpToolsProtocol):
         if not self._unread and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
+    def closable(self, late: float) -> bool:
+        """Whether it is idle between two requests, or waits for a whole head since before the loop's time `late`."""
+        waits = self.part == "idle" or (self.part == "head" and self.since < late)
+        return waits and not self.transport.is_closing()
+
+    def _make_room(self) -> bool:
+        """Close the connection that is idle for longest, else one that is late with its head; whether there was one."""
+        late = self.loop.time() - SILENT_SECONDS
+        closable = (each for each in self.connections if isinstance(each, Protocol) and each.closable(late))
+        oldest = min(closable, key=lambda each: (each.part != "idle", each.since), default=None)
+        if oldest is None:
+            return False
+        watch: Any = self.config.app
+        watch.at_limit(f"{self._most_connections} connections, the limit: those that are idle for longest are closed")
+        oldest.transport.close()
+        return True
+
     def _stop_listening(self) -> None:
         self._deaf = True
         self.cycle.keep_alive = False
@@ -121,17 +174,21 @@ class Protocol(HttpToolsProtocol):
     def _wait(self, part: str, seconds: float | None) -> None:
         if self._deadline:
             self._deadline.cancel()
-        self._part = part
+        self.part, self.since = part, self.loop.time()
         self._deadline = self.loop.call_later(seconds, self._late) if seconds else None
 
     def _late(self) -> None:
-        if self._part == "answer" or (self.cycle and self.cycle.response_started and not self.cycle.response_complete):
+        if self.part == "answer" and self.cycle.response_complete and not self.transport.get_write_buffer_size():
+            self._wait("idle", self.timeout_keep_alive)  # the client has taken the answer meanwhile
+        elif self.part == "idle":
+            self.transport.close()
+        elif self.part == "answer" or (self.cycle and self.cycle.response_started and not self.cycle.response_complete):
             self.transport.abort()
         else:
-            seconds = HEAD_SECONDS if self._part == "head" else BODY_SECONDS
-            self._refuse(408, f"the {self._part} was not here after {seconds:g} s")
+            seconds = HEAD_SECONDS if self.part == "head" else BODY_SECONDS
+            self._refuse(408, f"the {self.part} was not here after {seconds:g} s")
 
-    def _refuse(self, status: int, detail: str, *, retry_after: int = 0) -> None:
+    def _refuse(self, status: int, detail: str, *, retry_after: int = 0, linger: bool = False) -> None:
         if self._deaf or self.transport.is_closing():
             return
         if self._answering:
@@ -142,5 +199,9 @@ class Protocol(HttpToolsProtocol):
         self._deaf = True
         self._wait("nothing", None)
         self.transport.write(raw(status, detail, retry_after=retry_after))
-        self.transport.close()
+        if linger:  # closed before its client has sent all, it would be reset and the answer lost
+            self.transport.write_eof()
+            self.loop.call_later(REFUSED_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
         self.loop.call_later(CLOSING_SECONDS, self.transport.abort)

@@ -2,6 +2,9 @@
 
 import asyncio
 import ctypes
+import errno
+import os
+import resource
 import signal
 import socket
 import sys
@@ -11,10 +14,16 @@ from typing import Any
 import uvicorn
 
 from samebench import service
+from samebench.command import Lacking
 
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE = 1 << 20  # bytes
+QUEUE = 2048  # connections that the system takes for us until we accept them
+ACCEPTS = 4  # connections in one turn of the loop, which counts them two turns later
+RESERVED_FILES = 32  # of the limit: for connections that are accepted and not counted yet, and for our own
+FEWEST_CONNECTIONS = 4
+OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # where asyncio pauses accepting for 1 s
 IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of Linux' in.h and in6.h
 
 
@@ -36,10 +45,23 @@ class Server(uvicorn.Server):
             super().run(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Listen, then say so, unless we were told to stop meanwhile."""
+        asyncio.get_running_loop().set_exception_handler(self.note)
         await super().startup(sockets)
+        for each in sockets or []:
+            each.listen(QUEUE)  # asyncio gives the system's queue the length `ACCEPTS`
         self.should_exit |= bool(self.told)
-        service.tell(self.link)
+        if not self.should_exit:
+            service.tell(self.link)
+
+    def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what went wrong in the loop; of connections that can't be accepted one line a second."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
+            watch: Any = self.config.app
+            watch.at_limit(f"no connection can be accepted: {error.strerror}")
+        else:
+            loop.default_exception_handler(context)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in any more, see to those who are at the door, then finish what is under way."""
@@ -49,6 +71,35 @@ class Server(uvicorn.Server):
         for connection in self.server_state.connections:  # who came in between has inherited it
             ask_for_hops(connection.transport.get_extra_info("socket"), 0)
         await super().shutdown(sockets)
+
+
+def listener(address: str, port: int) -> socket.socket:
+    """The socket that listens at `address` and `port`. Raises Lacking where the system does not allow it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=QUEUE)
+    except OSError as error:
+        raise Lacking(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
+
+
+def connection_limit(most: int) -> int:
+    """How many connections can be open at once, at most `most`: as many as the limit of open files allows.
+
+    The limit is raised first, as far as the system lets us. Raises Lacking where it is too low.
+    """
+    used = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
+    os.close(used)
+    needed = used + RESERVED_FILES + most
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        highest = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with suppress(ValueError, OSError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+            soft = highest
+    allowed = most if soft == resource.RLIM_INFINITY else min(most, soft - used - RESERVED_FILES)
+    if allowed < FEWEST_CONNECTIONS:
+        raise Lacking(f"at most {soft} open files are allowed, too few for a server; first: ulimit -n {needed}")
+    return allowed
 
 
 def ask_for_hops(found: Any, hops: int) -> None:

@@ -18,6 +18,7 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 ]
+LIMIT_SECONDS = 1.0  # between two lines about a limit
 GONE = 499  # in log and counts: the client left before its answer
 
 
@@ -27,6 +28,7 @@ class Watch:
     def __init__(self, inner: ASGIApp, metrics: Metrics) -> None:
         """Take what answers, and where to count."""
         self.inner, self.metrics = inner, metrics
+        self.times, self.next_line = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. It finds its id in its state, and may put `images` there, how many it had."""
@@ -47,14 +49,28 @@ class Watch:
         finally:
             seconds = time.perf_counter() - begun
             self.metrics.request(scope["path"], status, seconds)
-            asked = {"method": scope["method"], "path": scope["path"][:200]}
-            images = scope["state"]["images"]
-            log(**asked, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
+            if (scope["path"], status) != (
+                "/health",
+                200,
+            ):  # the image asks it every few seconds
+                asked = {"method": scope["method"], "path": scope["path"][:200]}
+                images = scope["state"]["images"]
+                log(**asked, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
 
     def refused(self, status: int, detail: str) -> None:
         """Note an answer to what never became a request, or not in time."""
         self.metrics.refused(status)
-        log(request="", status=status, detail=detail)
+        if status == 503:
+            self.at_limit(detail)
+        else:
+            log(request="", status=status, detail=detail)
+
+    def at_limit(self, detail: str) -> None:
+        """Log that a limit of connections or files is reached: one line a second, with the count since the last."""
+        self.times += 1
+        if time.monotonic() >= self.next_line:
+            log(request="", detail=detail, times=self.times)
+            self.times, self.next_line = 0, time.monotonic() + LIMIT_SECONDS
 
 
 def request_id(scope: Scope) -> str:

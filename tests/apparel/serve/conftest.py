@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,14 @@ class Reply:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def reply_on(client: socket.socket) -> int:
+    """The status of the next answer, which is read to its end."""
+    with http.client.HTTPResponse(client) as reply:
+        reply.begin()
+        reply.read()
+        return reply.status
 
 
 @dataclass

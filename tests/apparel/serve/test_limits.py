@@ -1,6 +1,5 @@
 """Deadlines and queues, made short: the server in a thread of these tests, so that its limits can be set."""
 
-import http.client
 import json
 import logging
 import socket
@@ -22,7 +21,7 @@ from apparel.serve.watch import Lines, Watch
 from samebench import cores
 from tests.samebench.server import free_port
 
-from .conftest import PNG, Server, encoded, form
+from .conftest import PNG, Server, encoded, form, reply_on
 
 STATES: list[application.Application] = []  # the last is that of the server which runs
 SERVERS: list[uvicorn.Server] = []  # and that server
@@ -77,14 +76,6 @@ def until_closed(client: socket.socket, every: float = 0.1, sending: bytes = b""
         if not chunk:
             break
     return time.monotonic() - begun, said
-
-
-def reply_on(client: socket.socket) -> int:
-    """The status of the next answer, which is read to its end."""
-    with http.client.HTTPResponse(client) as reply:
-        reply.begin()
-        reply.read()
-        return reply.status
 
 
 @pytest.mark.parametrize(
@@ -282,17 +273,62 @@ def test_trailers_without_end_are_cut_off(server: Server) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_picture_that_comes_with_an_upgrade_is_refused_and_never_taken_for_a_request(
-    server: Server, images: NDArray[np.uint8]
-) -> None:
-    upgrade = PNG | {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c"}
-    reply = server.predict(encoded(images[0]), upgrade)
-    assert (reply.status, "leave out the header Upgrade" in reply.json()["detail"]) == (400, True)
+def test_a_body_that_comes_with_an_upgrade_is_never_taken_for_a_request(server: Server) -> None:
+    body = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+    head = HEAD.replace(
+        b"content-length: 1000", b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: %d" % len(body)
+    )
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(HEAD.replace(b"content-length", b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length"))
+        client.sendall(head + body)
+        assert reply_on(client) == 415, "it is no picture"
+        client.sendall(b"GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert reply_on(client) == 404, "and the next request is the next"
+
+
+def test_a_client_that_took_its_answer_late_keeps_its_connection(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "ANSWER_SECONDS", 0.5)
+    with running(artifact) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert become(lambda: any(each.cycle for each in SERVERS[-1].server_state.connections))  # type: ignore[union-attr]
+        assert reply_on(client) == 200
+        time.sleep(1)
         client.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
-        _, said = until_closed(client)
-    assert (said.count(b"HTTP/1.1 400 "), said.count(b"HTTP/1.1 200 ")) == (1, 0)
+        assert reply_on(client) == 200
+
+
+def test_at_the_limit_of_connections_the_one_idle_for_longest_is_closed(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS", 3)
+    health = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+    with running(artifact) as server:
+        crowd = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
+        for client in (crowd[1], crowd[0], crowd[2], crowd[1]):  # so that the first is idle for longest
+            client.sendall(health)
+            assert reply_on(client) == 200
+        assert server.ask("GET", "/health").status == 200
+        assert crowd[0].recv(1) == b"", "closed to make room"
+        for client in crowd[1:]:
+            client.sendall(health)
+            assert reply_on(client) == 200
+        for client in crowd:
+            client.close()
+
+
+def test_at_the_limit_of_connections_a_silent_one_makes_room_after_a_moment(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS", 3)
+    monkeypatch.setattr(protocol, "SILENT_SECONDS", 0.3)
+    with running(artifact) as server:
+        crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        assert become(lambda: server.ask("GET", "/health").status == 200), "long before their heads are late"
+        for client in crowd:
+            client.close()
 
 
 def test_a_client_that_has_said_all_and_only_listens_gets_its_answer(server: Server) -> None:
