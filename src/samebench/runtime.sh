@@ -467,6 +467,7 @@ serve_artifact() {
     set -- --env "SAMEBENCH_IMAGE=$(digest)" "$image"
     [ -z "$platform" ] || set -- --platform "$platform" "$@"
     [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
+    [ -z "${KEEP_ALIVE:-}" ] || set -- --env KEEP_ALIVE "$@"
     # shellcheck disable=SC2046 # gives words without spaces
     serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --read-only "$@"
 }
