@@ -1,52 +1,18 @@
-"""What a commit must not carry, and the filter that keeps outputs out of notebooks.
+"""What a commit must not carry.
 
-python -m samebench.checks FILE…      a line for each thing that is wrong, with its remedy; exit code 1 if there is one
-python -m samebench.checks --strip    a notebook from stdin to stdout, without its outputs
+python -m samebench.checks FILE…    a line for each thing that is wrong, with its remedy; exit code 1 if there is one
 """
 
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from samebench import command
-from samebench.command import Refusal
+from samebench.notebook_outputs import strip_outputs
 
 LIMIT = 1_000_000  # bytes; the largest file that belongs here, requirements.lock, has a fifth of it
 CONFLICT = ("<" * 7 + " ", ">" * 7 + " ")
-
-# What an editor writes into a notebook and what differs from one reader's machine to the next.
-METADATA = (
-    "metadata.language_info",
-    "metadata.signature",
-    "metadata.widgets",
-    "cell.metadata.ExecuteTime",
-    "cell.metadata.collapsed",
-    "cell.metadata.execution",
-    "cell.metadata.heading_collapsed",
-    "cell.metadata.hidden",
-    "cell.metadata.scrolled",
-)
-
-
-def stripped(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook without outputs, counts and machine's metadata; the cells keep their ids."""
-    from nbformat import from_dict  # noqa: PLC0415 - it takes as long to load as all other checks
-    from nbstripout import strip_output  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    known = from_dict(notebook)  # type: ignore[no-untyped-call]
-    return dict(strip_output(known, keep_output=False, keep_count=False, keep_id=True, extra_keys=list(METADATA)))
-
-
-def strip(content: bytes) -> bytes:
-    """The same for a file's content, as JupyterLab would write it; whatever is no notebook comes back as it was."""
-    try:
-        notebook = stripped(json.loads(content))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return content
-    return (json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
 def too_large(path: Path) -> Iterator[str]:
@@ -62,12 +28,13 @@ def with_outputs(path: Path) -> Iterator[str]:
     """A notebook that the filter has not seen."""
     if path.suffix != ".ipynb":
         return
+    content = path.read_bytes()
     try:
-        notebook = json.loads(path.read_bytes())
-    except ValueError as error:
+        stripped = strip_outputs(json.loads(content))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         yield f"{path}: no notebook ({error}); save it again in JupyterLab"
         return
-    if notebook != stripped(notebook):
+    if json.dumps(json.loads(content)) != json.dumps(stripped):  # as text, where NaN equals NaN
         yield f"{path}: carries outputs or counts; strip them: make hooks && git add --renormalize '{path}'"
 
 
@@ -80,7 +47,7 @@ def conflicts(path: Path) -> Iterator[str]:
 
 def secrets(path: Path) -> Iterator[str]:
     """Private keys, tokens and passwords, by detect-secrets' patterns and entropy; nothing is sent anywhere."""
-    from detect_secrets.core.secrets_collection import SecretsCollection  # noqa: PLC0415 - see `stripped`
+    from detect_secrets.core.secrets_collection import SecretsCollection  # noqa: PLC0415 - slow to load
     from detect_secrets.settings import default_settings  # noqa: PLC0415
 
     if path.stat().st_size > LIMIT:
@@ -117,11 +84,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     warnings.simplefilter("ignore")  # what libraries think of a notebook is no business of a commit
-    if argv == ["--strip"]:
-        if not (content := sys.stdin.buffer.read()):
-            raise Refusal("stdin: empty, so the file goes in as it is; pipe a notebook in")  # rather than empty it
-        sys.stdout.buffer.write(strip(content))
-        return command.DONE
     found = list(wrongs(Path(name) for name in argv))
     for line in found:
         print(line)

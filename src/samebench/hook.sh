@@ -1,78 +1,209 @@
 #!/bin/sh
 # What git calls: before a commit, and for each notebook on its way into the index. Nothing but git and sh is needed.
 #
-#   sh src/samebench/hook.sh install    sets both up in this clone (`make hooks`), and says what it did
-#   sh src/samebench/hook.sh commit     checks what is about to be committed
-#   sh src/samebench/hook.sh strip      a notebook from stdin to stdout, without outputs
+#   sh src/samebench/hook.sh install    copies the checks into .git/samebench and has git call the copy (`make hooks`)
+#   hook.sh commit                      checks what is about to be committed
+#   hook.sh strip                       a notebook from stdin to stdout, without outputs
+#
+# Git runs nothing of a checkout: a branch of a stranger may hold any file. So both run from the copy, which has the
+# folders of a checkout.
 set -eu
 
 say() { printf 'samebench: %s\n' "$*" >&2; }
-bench() { if [ -n "${SAMEBENCH:-}" ]; then "$@"; else sh src/samebench/runtime.sh --ready "$@"; fi; }
 
-# Both names are relative, so they mean the same on the host and in the container; a branch without us is left alone.
-filter='if [ -e src/samebench/hook.sh ]; then sh src/samebench/hook.sh strip; else cat; fi'
+home=$(cd "$(dirname "$0")/../.." && pwd -P) # the copy, or the checkout
+
+# Both are relative, so they mean the same on the host and in the container.
+# shellcheck disable=SC2016 # for the shell that git starts
+filter='set -- "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh"; if [ -f "$1" ]; then sh "$1" strip; else cat; fi'
+# shellcheck disable=SC2016
+call='sh "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh" commit'
 hook='#!/bin/sh
+# Written by make hooks; delete this file, and commits are no longer checked.
+exec '$call
+# As an earlier edition wrote it: it ran the script of whatever branch was checked out.
+earlier='#!/bin/sh
 # Written by make hooks; delete this file, and commits are no longer checked.
 [ ! -e src/samebench/hook.sh ] || exec sh src/samebench/hook.sh commit'
 
+# ---- make hooks ----
+
 install() {
+    cd "$home"
     if [ "$(git rev-parse --show-cdup 2>/dev/null || echo none)" != '' ]; then
         say "hooks: no git clone here, so there is nothing to set up"
         return
     fi
+    install_copy
     install_filter
     install_hook
-    bench true || say "hooks: no runtime is ready (see above); until one is, commits are refused"
+    if [ -z "${SAMEBENCH:-}" ]; then
+        sh src/samebench/runtime.sh --ready true || say "hooks: no runtime is ready (see above); until one is, commits are refused"
+    fi
+}
+
+install_copy() {
+    copy=$(git rev-parse --git-common-dir)/samebench
+    new=$copy.new
+    rm -rf "$new"
+    mkdir -p "$new/src/samebench"
+    cp .pre-commit-config.yaml pyproject.toml "$new"
+    cp src/samebench/*.py src/samebench/hook.sh "$new/src/samebench"
+    names_of_sources >"$new/names"
+    if diff -r "$new/src" "$copy/src" >/dev/null 2>&1 && diff "$new/names" "$copy/names" >/dev/null 2>&1 &&
+        diff "$new/pyproject.toml" "$copy/pyproject.toml" >/dev/null && diff "$new/.pre-commit-config.yaml" "$copy/.pre-commit-config.yaml" >/dev/null; then
+        rm -rf "$new"
+        say "hooks: the checks in $copy are those of this checkout"
+        return
+    fi
+    rm -rf "$copy"
+    mv "$new" "$copy"
+    say "hooks: copied the checks of this checkout to $copy: git runs these, and nothing of a branch"
 }
 
 install_filter() {
-    if [ "$(git config --local filter.nbstripout.clean || true)" = "$filter" ]; then
+    case $(git config --local filter.nbstripout.clean || true) in
+    "$filter")
         say "hooks: the notebook filter is already there"
         return
-    fi
+        ;;
+    *src/samebench/hook.sh*) say "hooks: replaced the notebook filter, which ran a script of the branch" ;;
+    *) say "hooks: set the notebook filter: git add leaves outputs out, and your files keep them" ;;
+    esac
     git config --local filter.nbstripout.clean "$filter"
     git config --local filter.nbstripout.smudge cat
-    say "hooks: set the notebook filter: git add leaves outputs out, and your files keep them"
 }
 
 install_hook() {
     path=$(git rev-parse --git-path hooks)/pre-commit
     if [ -n "$(git config core.hooksPath || true)" ]; then
-        say "hooks: core.hooksPath is set to $(git config core.hooksPath), so no hook was written; call this from your own: sh src/samebench/hook.sh commit"
+        say "hooks: core.hooksPath is set to $(git config core.hooksPath), so no hook was written; call this from your own: $call"
     elif [ ! -e "$path" ]; then
-        mkdir -p "$(dirname "$path")"
-        printf '%s\n' "$hook" >"$path"
-        chmod +x "$path"
+        write_hook
         say "hooks: wrote $path: every commit is checked"
+    elif [ "$(cat "$path")" = "$earlier" ]; then
+        write_hook
+        say "hooks: replaced $path, which ran a script of the branch"
     elif [ "$(cat "$path")" = "$hook" ]; then
         say "hooks: $path is already there"
+    elif grep -qF "$call" "$path"; then
+        say "hooks: $path is your own and calls the checks"
     else
-        say "hooks: $path is your own and was kept; add this line to it: sh src/samebench/hook.sh commit"
+        say "hooks: $path is your own and was kept; add this line to it: $call"
     fi
 }
 
+write_hook() {
+    mkdir -p "$(dirname "$path")"
+    printf '%s\n' "$hook" >"$path"
+    chmod +x "$path"
+}
+
+# The environments have src/ on Python's path: a new name in there could stand in for a package that is missing.
+# shellcheck disable=SC2012 # any name that differs is enough
+names_of_sources() { LC_ALL=C ls -A src 2>/dev/null | sed '/^__pycache__$/d'; }
+
+# ---- a notebook ----
+
+# By a Python that can't be the branch's. Without one the file goes in as it is, and the commit is checked anyway.
+strip() {
+    python=$(find_python)
+    [ -z "$python" ] || exec "$python" -I -S "$home/src/samebench/notebook_outputs.py"
+    exec cat
+}
+
+find_python() {
+    top=$(pwd -P)
+    set -f
+    IFS=:
+    for folder in /usr/bin $PATH; do
+        [ -x "$folder/python3" ] || continue
+        case $folder in /*) ;; *) continue ;; esac
+        case $(cd "$folder" && pwd -P)/ in "$top"/*) continue ;; esac
+        printf '%s' "$folder/python3"
+        return
+    done
+}
+
+# ---- a commit ----
+
 # A copy of the index is checked, not the working tree, which may hold more than is committed, and outputs.
 commit() {
-    rm -rf .samebench/staged
-    mkdir -p .samebench/staged
-    git diff --cached --name-only --diff-filter=d --no-renames -z >.samebench/staged.names
-    [ -s .samebench/staged.names ] || return 0
-    git checkout-index --all --prefix=.samebench/staged/
+    [ -e src/samebench/hook.sh ] || return 0 # a branch without us
+    [ "$home" != "$(pwd -P)" ] || say "this clone's hook runs the scripts of the branch: make hooks, once, mends that"
+    staged=$(git rev-parse --git-path samebench/staged)
+    case $staged in /*) ;; *) staged=$(pwd -P)/$staged ;; esac
+    rm -rf "$staged"
+    mkdir -p "$staged/tree"
+    git diff --cached --name-only --diff-filter=d --no-renames -z >"$staged/names"
+    [ -s "$staged/names" ] || return 0
+    git checkout-index --all --prefix="$staged/tree/"
     code=0
-    bench python -m samebench.lint .samebench/staged .samebench/staged.names >.samebench/staged.said || code=$?
+    lint >"$staged/said" 2>&1 || code=$?
     case $code in
     0) return ;;
-    1) grep -v -E '(Passed|Skipped)$' .samebench/staged.said >&2 && say "not committed: mend the above, git add, and commit again" ;;
-    *) cat .samebench/staged.said >&2 && say "not committed, because it could not be checked (see above): mend that, or commit unchecked with --no-verify" ;;
+    1) grep -v -E '(Passed|Skipped)$' "$staged/said" >&2 && say "not committed: mend the above, git add, and commit again" ;;
+    *) cat "$staged/said" >&2 && say "not committed, because it could not be checked (see above): mend that, or commit unchecked with --no-verify" ;;
     esac
     exit 1
 }
 
-cd "$(dirname "$0")/../.."
+# In the environment that is there: this one, the local one, or an engine's image. Nothing is built, nothing set up.
+lint() {
+    if [ -n "${SAMEBENCH:-}" ]; then
+        lint_with "$(command -v python)"
+        return
+    fi
+    for python in .venv/bin/python .venv-gpu/bin/python; do
+        if [ -x $python ]; then
+            lint_with "$(pwd -P)/$python"
+            return
+        fi
+    done
+    for engine in docker podman; do
+        for image in samebench:cpu samebench:gpu; do
+            if "$engine" image inspect $image >/dev/null 2>&1; then
+                lint_in_image
+                return
+            fi
+        done
+    done
+    say "no environment yet; make shell sets it up"
+    return 3
+}
+
+lint_with() {
+    if [ -n "$(git ls-files -- .venv .venv-gpu)" ]; then
+        say "this branch has files in .venv or .venv-gpu, where the programs are that check; git rm -r --cached them, then run make clean and make shell"
+        return 2
+    fi
+    if [ "$home" != "$(pwd -P)" ] && [ "$(names_of_sources)" != "$(cat "$home/names")" ]; then
+        say "src/ has other names in it than when make hooks was run; if you trust this branch, run make hooks"
+        return 2
+    fi
+    PATH=$(dirname "$1"):$PATH PYTHONPATH=$home/src PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
+        "$1" -m samebench.lint "$staged/tree" "$staged/names"
+}
+
+# The container sees the copy of the checks and what is staged, and nothing else of the machine.
+lint_in_image() {
+    set -- --user "$(id -u):$(id -g)"
+    if [ "$engine" = podman ]; then
+        [ "$(id -u)" = 0 ] || set -- --userns keep-id
+    else
+        case $(docker info --format '{{.SecurityOptions}}') in *name=rootless*) set -- --user 0:0 ;; esac
+    fi
+    "$engine" run --rm --init "$@" --network none --cap-drop ALL --security-opt no-new-privileges \
+        --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
+        --mount "type=bind,\"source=$home\",target=/bench" --mount "type=bind,\"source=$staged\",target=/staged" \
+        --env PYTHONPATH=/bench/src --env PYTHONSAFEPATH=1 --env PYTHONDONTWRITEBYTECODE=1 --workdir /bench \
+        $image python -m samebench.lint /staged/tree /staged/names
+}
+
 case ${1:-} in
 install) install ;;
 commit) commit ;;
-strip) bench python -m samebench.checks --strip ;;
+strip) strip ;;
 *)
     say "usage: sh src/samebench/hook.sh install, commit or strip"
     exit 2

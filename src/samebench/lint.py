@@ -4,6 +4,9 @@ python -m samebench.lint [TREE [NAMES]]    NAMES: a file with the only names to 
 
 `make lint` checks the working tree; a commit checks a copy of what is staged (src/samebench/hook.sh), so that nobody's
 unfinished work is looked at, put aside or lost. pre-commit wants a repository: it gets an empty one beside the tree.
+
+A commit runs the copy of this module that `make hooks` has made. The checks are then those of that copy, and a tree
+that names other programs is refused.
 """
 
 import os
@@ -11,11 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from samebench import command
-from samebench.command import Lacking
+from samebench.command import Lacking, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ".pre-commit-config.yaml"
@@ -36,8 +41,9 @@ def environment(tree: Path, repository: Path) -> dict[str, str]:
 def lint(tree: Path, names: Sequence[str] | None = None) -> int:
     """Exit code 0 if every hook passes for the files `names` of `tree`, or for all that .gitignore leaves; else 1.
 
-    Raises Lacking where there is no git program.
+    Raises Lacking where there is no git program, Refusal where the tree has other checks than this copy of the bench.
     """
+    check_same_checks(tree)
     if not shutil.which("git"):
         raise Lacking("no git here, so nothing was checked; install git, then run the same command again")
     with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
@@ -48,8 +54,32 @@ def lint(tree: Path, names: Sequence[str] | None = None) -> int:
             names = [name for name in listed.split("\0") if name]
         if not names:
             return command.DONE
-        words = [sys.executable, "-m", "pre_commit", "run", "--config", CONFIG, "--color", _colour(), "--files", *names]
+        words = [
+            sys.executable,
+            "-m",
+            "pre_commit",
+            "run",
+            "--config",
+            str(ROOT / CONFIG),
+            "--color",
+            _colour(),
+            "--files",
+            *names,
+        ]
         return command.NO if subprocess.run(words, cwd=tree, env=known).returncode else command.DONE
+
+
+def check_same_checks(tree: Path) -> None:
+    """Raise Refusal where `tree` names other programs to run than we do: in its list of checks, or for mypy."""
+    remedy = "differs from what make hooks has installed; if you trust this branch, run make hooks"
+    if (tree / CONFIG).read_bytes() != (ROOT / CONFIG).read_bytes():
+        raise Refusal(f"{CONFIG}: {remedy}")
+    if _mypy_settings(tree) != _mypy_settings(ROOT):
+        raise Refusal(f"pyproject.toml: [tool.mypy] {remedy}")
+
+
+def _mypy_settings(tree: Path) -> Any:
+    return tomllib.loads((tree / "pyproject.toml").read_text()).get("tool", {}).get("mypy")
 
 
 def _git(*words: str, known: dict[str, str], tree: Path) -> str:

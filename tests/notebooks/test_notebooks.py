@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from samebench import checks, starter
+from samebench import notebook_outputs, starter
 from tests import soak
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
@@ -91,7 +91,7 @@ def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / starter.TEMPLATE], ids=lambda path: path.name)
 def test_notebook_is_as_the_filter_would_leave_it(path: Path) -> None:
-    assert checks.strip(path.read_bytes()) == path.read_bytes()
+    assert notebook_outputs.clean(path.read_bytes()) == path.read_bytes()
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
 
 

@@ -1,16 +1,21 @@
 """What git does in a clone where `make hooks` was run: real commits, each stopped or not."""
 
 import json
+import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nbformat import from_dict
+from nbstripout import strip_output  # type: ignore[import-untyped]
 
-from samebench import checks
+from samebench import checks, notebook_outputs
 
-from .checkout import copy_checkout, run
+from .checkout import ROOT, copy_checkout, run
+from .fakes import write_program
 
 HOOK = ".git/hooks/pre-commit"
 NOTEBOOK = "notebooks/01-look-at-the-data.ipynb"
@@ -20,7 +25,7 @@ IDENTITY = {
 INSIDE = {**IDENTITY, "GIT_CONFIG_GLOBAL": "/dev/null", "SAMEBENCH": "1"}  # the tests run inside the runtime
 
 
-def git(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def git(*words: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return run(["git", *words], cwd=cwd, variables=INSIDE | variables)
 
 
@@ -182,23 +187,35 @@ def test_hooks_are_set_up_once_however_often_they_are_asked_for(bare_clone: Path
     first = make_hooks(bare_clone)
     config, hook = (bare_clone / ".git/config").read_text(), (bare_clone / HOOK).read_text()
     second = make_hooks(bare_clone)
-    assert [line.split(":")[0] for line in first] == ["set the notebook filter", f"wrote {HOOK}"]
-    assert second == ["the notebook filter is already there", f"{HOOK} is already there"]
+    assert [line.split(":")[0] for line in first] == [
+        "copied the checks of this checkout to .git/samebench",
+        "set the notebook filter",
+        f"wrote {HOOK}",
+    ]
+    assert second == [
+        "the checks in .git/samebench are those of this checkout",
+        "the notebook filter is already there",
+        f"{HOOK} is already there",
+    ]
     assert ((bare_clone / ".git/config").read_text(), (bare_clone / HOOK).read_text()) == (config, hook)
     assert str(bare_clone) not in config + hook, "nothing absolute: host and container read the same"
 
 
 def test_hook_of_ones_own_is_kept(bare_clone: Path) -> None:
     (bare_clone / HOOK).write_text("#!/bin/sh\necho mine\n")
-    assert make_hooks(bare_clone)[1] == (
-        f"{HOOK} is your own and was kept; add this line to it: sh src/samebench/hook.sh commit"
-    )
+    said = make_hooks(bare_clone)[2]
+    line = said.removeprefix(f"{HOOK} is your own and was kept; add this line to it: ")
     assert (bare_clone / HOOK).read_text() == "#!/bin/sh\necho mine\n"
+    (bare_clone / HOOK).write_text(f"#!/bin/sh\n{line}\n")
+    (bare_clone / HOOK).chmod(0o755)
+    assert make_hooks(bare_clone)[2] == f"{HOOK} is your own and calls the checks"
+    (bare_clone / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
+    assert_stopped(bare_clone, "looks like a secret")
 
 
 def test_hooks_folder_of_ones_own_is_left_alone(bare_clone: Path) -> None:
     git("config", "core.hooksPath", "elsewhere", cwd=bare_clone)
-    assert make_hooks(bare_clone)[1].startswith("core.hooksPath is set to elsewhere, so no hook was written")
+    assert make_hooks(bare_clone)[2].startswith("core.hooksPath is set to elsewhere, so no hook was written")
     assert not (bare_clone / HOOK).exists()
     assert not (bare_clone / "elsewhere").exists()
 
@@ -225,13 +242,15 @@ def test_tree_without_git_has_nothing_to_set_up(tmp_path: Path) -> None:
     )
 
 
-def test_commit_that_cannot_be_checked_is_refused_with_the_remedy(clone: Path) -> None:
+def test_commit_that_cannot_be_checked_is_refused_with_the_remedy(clone: Path, tmp_path: Path) -> None:
     (clone / "notes.md").write_text("one\n")
-    done = commit(clone, SAMEBENCH="", RUNTIME="vagrant")
+    for engine in ("docker", "podman"):
+        write_program(tmp_path / engine, "exit 1")
+    git("add", "--all", cwd=clone)
+    done = run(["git", "commit", "--message", "Second"], cwd=clone, path=tmp_path, variables=IDENTITY)
     assert done.returncode == 1
-    said = done.stderr.splitlines()
-    assert said[-2:] == [
-        "samebench: RUNTIME=vagrant: give auto, docker, podman or local",
+    assert done.stderr.splitlines() == [
+        "samebench: no environment yet; make shell sets it up",
         (
             "samebench: not committed, because it could not be checked (see above): mend that, "
             "or commit unchecked with --no-verify"
@@ -239,14 +258,77 @@ def test_commit_that_cannot_be_checked_is_refused_with_the_remedy(clone: Path) -
     ]
 
 
-def test_filter_that_gets_nothing_fails_so_that_git_keeps_the_file(clone: Path) -> None:
-    done = run(["sh", "src/samebench/hook.sh", "strip"], cwd=clone, variables=INSIDE)
-    assert (done.returncode, done.stdout) == (2, "")
-
-
 def test_what_is_no_notebook_passes_the_filter_unchanged() -> None:
-    for content in (b"", b"not json\n", b"[1, 2]\n", b'{"cells": 3}\n', b"\xff\xfe"):
-        assert checks.strip(content) == content
+    for content in (b"", b"not json\n", b"[1, 2]\n", b'{"cells": 3}\n', b"\xff\xfe", b"[" * 10**6):
+        assert notebook_outputs.clean(content) == content
+
+
+def by_nbstripout(content: bytes) -> bytes:
+    keys = [f"metadata.{name}" for name in notebook_outputs.METADATA]
+    keys += [f"cell.metadata.{name}" for name in notebook_outputs.CELL_METADATA]
+    notebook = from_dict(json.loads(content))  # type: ignore[no-untyped-call]
+    stripped = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True, extra_keys=keys)
+    return (json.dumps(stripped, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def random_notebook(chance: random.Random) -> bytes:
+    """A notebook with whatever cells, outputs and metadata there can be, from format 3 to 4.5."""
+
+    def some(values: Sequence[Any]) -> Any:
+        return chance.choice(values)
+
+    def metadata() -> dict[str, Any]:
+        every = {
+            **{name: some([True, {}, "x", None]) for name in notebook_outputs.CELL_METADATA},
+            "init_cell": some([True, False]),
+            "keep_output": True,
+            "tags": some([[], ["keep_output"], ["a", "b"]]),
+            "jupyter": {"source_hidden": True},
+            "größe": 1.5,
+        }
+        return {name: value for name, value in every.items() if chance.random() < 0.3}
+
+    def output() -> dict[str, Any]:
+        every: list[dict[str, Any]] = [
+            {},
+            {"output_type": "", "text": []},
+            {"output_type": "stream", "name": "stdout", "text": ["hello\n", "服\n"]},
+            {"output_type": "execute_result", "execution_count": 7, "data": {"text/plain": "1"}, "metadata": {}},
+        ]
+        return chance.choice(every)
+
+    def cell() -> dict[str, Any]:
+        whole = {
+            "cell_type": some(["code", "markdown", "raw"]),
+            "id": f"{chance.random()}",
+            "metadata": metadata(),
+            "source": some(["", "x = 1", ["a\n", "b"]]),
+            "outputs": [output() for _ in range(chance.randrange(3))],
+            "execution_count": some([None, 3]),
+            "prompt_number": 4,
+        }
+        return {name: value for name, value in whole.items() if chance.random() < 0.8}
+
+    kinds = {"language_info": {"version": "3.11"}, "signature": "x", "widgets": {}, "kernelspec": {"name": "python3"}}
+    top: dict[str, Any] = {"metadata": {name: value for name, value in kinds.items() if chance.random() < 0.5}}
+    cells = [cell() for _ in range(chance.randrange(5))]
+    top |= some([{"nbformat": 3, "worksheets": [{"cells": cells}]}, {"nbformat": 4, "cells": cells}, {"cells": cells}])
+    return json.dumps(top, ensure_ascii=some([True, False]), indent=some([None, 1, 4])).encode()
+
+
+def test_the_filter_gives_the_bytes_that_nbstripout_gives() -> None:
+    notebooks = [path.read_bytes() for path in (ROOT / "notebooks").glob("*.ipynb")]
+    chance = random.Random(1)
+    notebooks += [random_notebook(chance) for _ in range(2000)]
+    for content in notebooks:
+        assert notebook_outputs.clean(content) == by_nbstripout(content)
+
+
+def test_half_of_a_surrogate_pair_stays_in_its_notebook() -> None:
+    content = rb'{"cells": [{"cell_type": "markdown", "metadata": {}, "source": "\ud83d"}], "metadata": {}}'
+    cleaned = notebook_outputs.clean(content)
+    assert rb"\ud83d" in cleaned
+    assert json.loads(cleaned) == json.loads(content)
 
 
 @pytest.mark.parametrize("line", ["=======\n", "a <<<<<<< b\n", "<<<<<<<\n"])
@@ -268,3 +350,137 @@ def test_token_of_a_cloud_or_a_model_hub_is_found(tmp_path: Path, secret: str) -
     (line,) = checks.wrongs([tmp_path / "settings.py"])
     assert line.startswith(f"{tmp_path}/settings.py:1: looks like a secret (")
     assert secret not in line
+
+
+# ---- a branch of a stranger ----
+
+
+def canaried(clone: Path, canary: Path) -> None:
+    """Make every script, module and setting of the working tree one that leaves a trace if it runs."""
+    python = f"open({str(canary)!r}, 'a').write(__file__)\n"
+    shell = f"#!/bin/sh\necho ran >>'{canary}'\n"
+    for path in (clone / "src").rglob("*"):
+        if path.suffix in {".py", ".sh"}:
+            path.write_text(python if path.suffix == ".py" else shell)
+    for name in ("sitecustomize", "usercustomize", "json", "pre_commit", "gibberish_detector"):
+        (clone / f"{name}.py").write_text(python)
+        (clone / f"src/{name}.py").write_text(python)
+    for name in (".venv/bin/python", ".venv/bin/python3", ".venv/bin/ruff", "python3", "sh", "cat", "git"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text(shell)
+        (clone / name).chmod(0o755)
+    (clone / "mypy.ini").write_text("[mypy]\nplugins = evil.py\n")
+    (clone / "evil.py").write_text(python)
+    (clone / "docker/cpu.Dockerfile").write_text(f"FROM scratch\nENV LD_PRELOAD={clone}/evil.so\n")
+    (clone / ".pre-commit-config.yaml").write_text(
+        f"repos: [{{repo: local, hooks: [{{id: x, name: x, entry: touch '{canary}', language: system}}]}}]\n"
+    )
+    (clone / ".gitattributes").write_text("* filter=nbstripout diff=evil merge=evil\n*.ipynb filter=nbstripout\n")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A clone with hooks, on the branch of a stranger; what runs of it leaves `canary` beside it."""
+    clone = make_clone(tmp_path / "clone")
+    make_hooks(clone)
+    git("checkout", "--quiet", "-b", "stranger", cwd=clone)
+    canaried(clone, tmp_path / "canary")
+    git("-c", "core.hooksPath=/dev/null", "add", "--all", "--force", cwd=clone)
+    git("commit", "--quiet", "--no-verify", "--message", "Theirs", cwd=clone)
+    git("checkout", "--quiet", "-", cwd=clone)
+    assert git("checkout", "--quiet", "stranger", cwd=clone).returncode == 0
+    return clone
+
+
+@pytest.mark.parametrize("inside", ["", "1"])
+def test_git_runs_nothing_of_a_branch(hostile: Path, inside: str) -> None:
+    with (hostile / NOTEBOOK).open("a") as notebook:
+        notebook.write("\n")
+    (hostile / "notes.md").write_text("mine\n")
+    for words in (
+        ["status"],
+        ["diff"],
+        ["add", "--all"],
+        ["stash"],
+        ["stash", "pop"],
+        ["commit", "--message", "Mine"],
+        ["commit", "--quiet", "--no-verify", "--message", "Mine"],
+        ["checkout", "--quiet", "-"],
+        ["merge", "--quiet", "stranger"],
+        ["rebase", "--quiet", "HEAD~1"],
+        ["log", "--patch", "--max-count", "1"],
+    ):
+        git(*words, cwd=hostile, SAMEBENCH=inside)
+        assert not (hostile.parent / "canary").exists(), words
+
+
+def test_a_branch_with_other_checks_is_not_committed_to_unchecked(hostile: Path) -> None:
+    git("rm", "--quiet", "-r", "--cached", ".venv", cwd=hostile)
+    (hostile / "notes.md").write_text("mine\n")
+    for left in ("src/json.py", None):
+        assert_stopped(hostile, "if you trust this branch, run make hooks")
+        if left:
+            for name in ("sitecustomize", "usercustomize", "json", "pre_commit", "gibberish_detector"):
+                (hostile / f"src/{name}.py").unlink()
+
+
+def test_a_commit_is_checked_by_what_make_hooks_has_installed(clone: Path) -> None:
+    (clone / "src/samebench/checks.py").write_text('"""Nothing."""\n')
+    (clone / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
+    assert_stopped(clone, "looks like a secret")
+
+
+def test_make_hooks_replaces_what_an_earlier_edition_installed(bare_clone: Path) -> None:
+    filter_ = "if [ -e src/samebench/hook.sh ]; then sh src/samebench/hook.sh strip; else cat; fi"
+    git("config", "filter.nbstripout.clean", filter_, cwd=bare_clone)
+    (bare_clone / HOOK).write_text(
+        "#!/bin/sh\n# Written by make hooks; delete this file, and commits are no longer checked.\n"
+        "[ ! -e src/samebench/hook.sh ] || exec sh src/samebench/hook.sh commit\n"
+    )
+    (bare_clone / HOOK).chmod(0o755)
+    assert "make hooks, once, mends that" in commit(bare_clone, "--allow-empty").stderr
+    assert make_hooks(bare_clone)[1:] == [
+        "replaced the notebook filter, which ran a script of the branch",
+        f"replaced {HOOK}, which ran a script of the branch",
+    ]
+    assert make_hooks(bare_clone)[1:] == ["the notebook filter is already there", f"{HOOK} is already there"]
+
+
+def test_the_filter_does_nothing_where_there_is_no_python(clone: Path, tmp_path: Path) -> None:
+    for program in ("sh", "git", "cat", "dirname"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    script = clone / ".git/samebench/src/samebench/hook.sh"
+    text = script.read_text()
+    script.write_text(text.replace("/usr/bin $PATH", "$PATH"))
+    done = run(["sh", script, "strip"], cwd=clone, variables={"PATH": str(tmp_path)})
+    script.write_text(text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_git_status_in_a_clone_without_an_environment_sets_nothing_up(bare_clone: Path, tmp_path: Path) -> None:
+    make_hooks(bare_clone)
+    for engine in ("docker", "podman"):
+        write_program(tmp_path / engine, f"echo $1 >>{tmp_path}/asked")
+    run_cells(bare_clone / NOTEBOOK)
+    for words, said in (
+        (["status", "--short"], f" M {NOTEBOOK}\n"),
+        (["add", "--all"], ""),
+        (["status", "--short"], ""),
+    ):
+        done = run(["git", *words], cwd=bare_clone, path=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_worktree_and_a_submodule_have_filter_and_hook(bare_clone: Path, tmp_path: Path) -> None:
+    make_hooks(bare_clone)
+    git("worktree", "add", "--quiet", tmp_path / "tree", cwd=bare_clone)
+    git("init", "--quiet", tmp_path / "outer", cwd=tmp_path)
+    add = ["-c", "protocol.file.allow=always", "submodule", "add", "--quiet"]
+    assert git(*add, bare_clone, "inner", cwd=tmp_path / "outer").returncode == 0
+    make_hooks(tmp_path / "outer/inner")
+    for place in (tmp_path / "tree", tmp_path / "outer/inner"):
+        run_cells(place / NOTEBOOK)
+        assert git("diff", cwd=place).stdout == ""
+        (place / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
+        assert_stopped(place, "looks like a secret")
