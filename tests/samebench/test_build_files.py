@@ -1,7 +1,9 @@
 """The Makefile, the Dockerfiles and what reaches a build: what stands once, and what must not stand there."""
 
+import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,33 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image
     assert allowed == {*locks, *told, "src/samebench/install.sh", *server}
     assert lines[-1] == "**/__pycache__"
+
+
+# What editors, shells and git act on when a folder is opened or entered.
+OPENED = [".vscode", ".idea", "*.code-workspace", ".envrc", ".env", ".mise*", ".tool-versions", ".python-version"]
+OPENED += [
+    ".gitmodules",
+    ".githooks",
+    "GNUmakefile",
+    "makefile",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "*.pth",
+    ".venv*",
+]
+
+
+def test_nothing_is_there_that_runs_when_the_folder_is_opened() -> None:
+    listed = run(["git", "ls-files", "-z"], cwd=ROOT)
+    if listed.returncode:
+        pytest.skip(f"no git history here: {listed.stderr.strip()}")
+    parts = {part for name in listed.stdout.split("\0") for part in Path(name).parts}
+    assert not [part for part in parts if any(fnmatch(part, pattern) for pattern in OPENED)]
+
+
+def test_help_and_a_dry_run_start_no_program_of_the_checkout(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)  # nothing else is there that could be started
+    for words in (["make"], ["make", "help"], ["make", "-n", "train", "notebook", "test", "GPU=1"]):
+        done = run(words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
