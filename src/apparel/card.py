@@ -98,6 +98,7 @@ Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["se
 `{MODEL}` takes `{IMAGES}`, uint8 (N, {shape}), {words["pixels"]}, and gives `{PROBABILITIES}`, float (N, {count});
 normalisation, temperature and softmax are inside. Check it before it is loaded: `sha256sum --check {SEAL}`.
 
+- model: {artifact.sha256}
 - weights: {facts["weights_sha256"]}
 - data: {facts["data_version"]}
 """

@@ -14,11 +14,13 @@
 set -eu
 LC_ALL=C
 export LC_ALL
+unset CDPATH
 
+# One line; a byte that could steer a terminal becomes a question mark.
 end() {
     code=$1
     shift
-    printf '%s\n' "$*" >&2
+    { printf '%s' "$*" | tr -c ' -~' '?' && echo; } >&2
     exit "$code"
 }
 refuse() { end 1 "refused: $*; nothing is loaded, ask the sender for it anew"; }
@@ -46,6 +48,7 @@ check_use() {
 check_file() {
     [ ! -L "$bundle/$1" ] || refuse "$1: a link"
     [ -f "$bundle/$1" ] || refuse "$1: missing, or not a plain file"
+    [ -r "$bundle/$1" ] || refuse "$1: you may not read it"
 }
 
 check_signature() {
@@ -57,25 +60,58 @@ check_signature() {
         refuse "SHA256SUMS.sig: not the signature of this SHA256SUMS by $key"
 }
 
+lower_case() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
+
 # Every file that is listed is there and as it was; nothing else is.
 check_files() {
-    listed=' SHA256SUMS SHA256SUMS.sig '
+    [ "$(tr -d '\n -~' <"$bundle/SHA256SUMS" | wc -c)" -eq 0 ] || refuse "SHA256SUMS: not plain text"
+    listed=' SHA256SUMS SHA256SUMS.sig ' lowered=' sha256sums sha256sums.sig '
     while read -r hash file || [ -n "$hash" ]; do
         case $file in '' | .* | -* | *[!A-Za-z0-9._-]*) refuse "SHA256SUMS: a name that no bundle has: $file" ;; esac
+        # A file system that knows no capitals would have one file for two names.
+        case $lowered in *" $(lower_case "$file") "*) refuse "SHA256SUMS: has twice: $file" ;; esac
         check_file "$file"
         found=$(sha256 <"$bundle/$file")
         [ "$found" = "$hash" ] || refuse "$file: changed, its sha256 is $found, signed was $hash"
-        listed="$listed$file "
+        listed="$listed$file " lowered="$lowered$(lower_case "$file") "
     done <"$bundle/SHA256SUMS"
-    case $listed in *' image.tar '*) ;; *) refuse "image.tar: not in SHA256SUMS" ;; esac
+    for file in image.tar receipt.json card.md sbom.cdx.json; do
+        case $listed in *" $file "*) ;; *) refuse "$file: not in SHA256SUMS" ;; esac
+    done
     for path in "$bundle"/* "$bundle"/.*; do
+        [ -e "$path" ] || [ -L "$path" ] || continue # a pattern that matches nothing
         file=${path##*/}
         case $file in
-        . | .. | '.*') ;;
-        *' '*) refuse "$file: not in SHA256SUMS" ;;
+        . | ..) ;;
+        *[!A-Za-z0-9._-]*) refuse "$file: not in SHA256SUMS" ;;
         *) case $listed in *" $file "*) ;; *) refuse "$file: not in SHA256SUMS" ;; esac ;;
         esac
     done
+}
+
+HASH='\([0-9a-f]\{64\}\)'
+
+# in_file FILE PATTERN: what the pattern's group matches in the lines of FILE that it matches as a whole.
+in_file() { sed -n "s|^$2\$|\\1|p" "$bundle/$1"; }
+
+# check_same FILE WHAT FOUND SAID: FOUND, read from FILE, is what the receipt SAID.
+check_same() { [ "$3" = "$4" ] || refuse "$1: $2 ${3:-not told}, and receipt.json says ${4:-nothing}"; }
+
+# Receipt, card and list of contents tell of the same run, weights, data and model.
+check_parts() {
+    run=$(in_file receipt.json '  "run": "\([A-Za-z0-9._-]*\)",')
+    weights=$(in_file receipt.json "  \"weights_sha256\": \"$HASH\",\{0,1\}")
+    data=$(in_file receipt.json "  \"data_version\": \"$HASH\",\{0,1\}")
+    model=$(in_file receipt.json "  \"artifact_sha256\": \"$HASH\",\{0,1\}")
+    case ${run:+r}${weights:+w}${data:+d} in rwd) ;; *) refuse "receipt.json: does not say which run, weights and data it is of" ;; esac
+    check_same card.md "is of run" "$(in_file card.md '# .*, run \([A-Za-z0-9._-]*\)')" "$run"
+    check_same card.md "is of weights" "$(in_file card.md "- weights: $HASH")" "$weights"
+    check_same card.md "is of data" "$(in_file card.md "- data: $HASH")" "$data"
+    inside=$(awk '/"bom-ref": ".*\/model\.onnx"/ { here = 1 } here && /"content": "/ { print; here = 0 }' "$bundle/sbom.cdx.json" | sed "s|^ *\"content\": \"$HASH\"\$|\\1|")
+    # Runs that were exported by older versions do not say their model.
+    [ -z "$model" ] || check_same sbom.cdx.json "has the model" "$inside" "$model"
+    told=$(in_file card.md "- model: $HASH")
+    [ -z "$told" ] || check_same card.md "is of the model" "$told" "${model:-$inside}"
 }
 
 # An image archive has these names and no others, all of plain files and folders. busybox shows a hard link as a plain file,
@@ -100,6 +136,8 @@ read_archive() {
     config=$(of '"Config":"blobs/sha256/\([0-9a-f]\{64\}\)"' manifest.json)
     manifest=$(of '"digest":"sha256:\([0-9a-f]\{64\}\)"' index.json)
     case ${name:+n}${config:+c}${manifest:+m} in ncm) ;; *) refuse "image.tar: does not say which image it is" ;; esac
+    [ "$(in_file sbom.cdx.json " *\"value\": \"sha256:$HASH\"")" = "$config" ] || refuse "sbom.cdx.json: of another image than image.tar, which has config $config"
+    [ "$(in_file sbom.cdx.json "   \"purl\": \"pkg:oci/.*@sha256%3A$HASH?.*")" = "$manifest" ] || refuse "sbom.cdx.json: of another image than image.tar, which has manifest $manifest"
 }
 
 choose_engine() {
@@ -116,7 +154,7 @@ loaded() { "$engine" image inspect --format '{{.Id}}' "$name" 2>/dev/null | sed 
 
 load() {
     before=$(loaded)
-    "$engine" load --quiet --input "$bundle/image.tar" >/dev/null || end 3 "the bundle is right, and $engine could not load it (see above)"
+    told=$("$engine" load --quiet --input "$bundle/image.tar" 2>&1 >/dev/null) || end 3 "the bundle is right, and $engine could not load it: $told"
     id=$(loaded)
     case $id in
     "$config" | "$manifest") ;;
@@ -129,9 +167,13 @@ load() {
 
 key=${1:-}
 bundle=${2:-$(dirname "$0")}
+# Neither is an option.
+case $key in -*) key=./$key ;; esac
+case $bundle in -*) bundle=./$bundle ;; esac
 check_use
 check_signature
 check_files
+check_parts
 check_archive
 read_archive
 signer=$(openssl pkey -pubin -in "$key" -outform DER | sha256)

@@ -28,6 +28,14 @@ INSIDE = {
     "artifact": [{"path": "/srv/artifact/model.onnx", "sha256": "0" * 64}],
 }
 
+RECEIPT = {
+    "run": "20261126-120000-abcd",
+    "data_version": "d" * 64,
+    "init": {"run": "20261125-120000-abcd", "weights_sha256": "1" * 64},
+    "weights_sha256": "2" * 64,
+    "artifact_sha256": "0" * 64,
+}
+
 # An engine that notes in `calls` what it is asked, and says of what it has loaded that it is `id`.
 ENGINE = """
 cd "$(dirname "$0")"
@@ -123,11 +131,18 @@ def make(folder: Path, public: Path, *, text: str = "hello", name: str = "tiny")
     saved(folder / bundle.SAVED, text=text)
     (folder / bundle.INSIDE).write_text(json.dumps(INSIDE))
     (folder / bundle.RUN).write_text("docker run IMAGE\n")
-    (folder / "card.md").write_text("# A model\n")
-    (folder / "receipt.json").write_text("{}\n")
+    (folder / "card.md").write_text(card())
+    (folder / "receipt.json").write_text(json.dumps(RECEIPT, indent=2) + "\n")
     bundle.make(folder, name, name)
     sign(folder, public)
     return folder
+
+
+def card(**changes: str) -> str:
+    """A card that goes with RECEIPT."""
+    facts = {"run": "20261126-120000-abcd", "model": "0" * 64, "weights": "2" * 64, "data": "d" * 64} | changes
+    lines = [f"- {name}: {facts[name]}\n" for name in ("model", "weights", "data")]
+    return "".join([f"# A model, run {facts['run']}\n\n", *lines])
 
 
 def identities(folder: Path) -> tuple[str, str]:

@@ -1,5 +1,7 @@
 """`verify.sh`: what it refuses before anything is loaded. The engine is a fake that notes what it is asked."""
 
+import json
+import random
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -45,9 +47,11 @@ def calls(original: Path, tmp_path: Path) -> Path:
 
 
 def check_refused(folder: Path, public: Path, calls: Path, said: str) -> None:
-    """It ends with 1 and one line, and the engine has not been asked for anything."""
+    """It ends with 1 and one line of plain text, and the engine has not been asked for anything."""
     done = bundles.verify(public, folder, path=calls.parent)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert done.stderr[:-1].isascii()
+    assert done.stderr[:-1].isprintable()
     assert done.stderr.startswith("refused: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -130,6 +134,142 @@ def test_a_missing_file_is_found(folder: Path, public: Path, calls: Path) -> Non
 def test_a_file_more_is_found(folder: Path, public: Path, calls: Path, name: str) -> None:
     (folder / name).write_text("more")
     check_refused(folder, public, calls, f"{name}: not in SHA256SUMS")
+
+
+GREEN = "\x1b[2K\r\x1b[32mok: tiny, signed by"
+HOSTILE = {
+    GREEN: "?[2K??[32mok: tiny, signed by",
+    f"{GREEN}\n": "?[2K??[32mok: tiny, signed by?",
+    "more\nok: tiny:1": "more?ok: tiny:1",
+    "\x9b2Kok": "??2Kok",
+    "\u202egnp.kcart": "???gnp.kcart",
+    ".*": ".*",
+    "*": "*",
+    "..more": "..more",
+    "--help": "--help",
+    "readme.md": "readme.md",
+    "m" * 255: "m" * 255,
+    "\\": "\\",
+    "$(touch more)": "$(touch more)",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_name_that_could_steer_a_terminal_or_a_shell_is_refused_and_cleaned(
+    folder: Path, public: Path, calls: Path, name: str, kind: str
+) -> None:
+    path = folder / name
+    if kind == "file":
+        path.write_text("more")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    check_refused(folder, public, calls, f"refused: {HOSTILE[name]}: not in SHA256SUMS")
+
+
+@pytest.mark.parametrize("name", ["card.md", "CARD.md", "sha256sums"])
+def test_a_name_that_is_listed_twice_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path, name: str
+) -> None:
+    if not (folder / name).exists():
+        shutil.copy(folder / "card.md", folder / name)
+    with (folder / "SHA256SUMS").open("a") as listed:
+        listed.write(f"{files.digest(folder / name)}  {name}\n")
+    bundles.sign(folder, public)
+    check_refused(folder, public, calls, f"SHA256SUMS: has twice: {name}")
+
+
+@pytest.mark.parametrize("line", [b"\0", b"\x1b[2K", b"\xff", b"\r\n"])
+def test_a_list_with_other_than_plain_text_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path, line: bytes
+) -> None:
+    with (folder / "SHA256SUMS").open("ab") as listed:
+        listed.write(line)
+    bundles.sign(folder, public)
+    check_refused(folder, public, calls, "SHA256SUMS: not plain text")
+
+
+# ---- parts that don't belong together ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"run": "20261126-130000-abcd"}, "card.md: is of run 20261126-130000-abcd, and receipt.json says 20261126"),
+        ({"run": GREEN}, "card.md: is of run not told, and receipt.json says 20261126-120000-abcd"),
+        ({"weights": "3" * 64}, f"card.md: is of weights {'3' * 64}, and receipt.json says {'2' * 64}"),
+        ({"data": "3" * 64}, f"card.md: is of data {'3' * 64}, and receipt.json says {'d' * 64}"),
+        ({"model": "3" * 64}, f"card.md: is of the model {'3' * 64}, and receipt.json says {'0' * 64}"),
+    ],
+    ids=["run", "an escape", "weights", "data", "model"],
+)
+def test_a_card_of_another_run_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path, changes: dict[str, str], said: str
+) -> None:
+    (folder / "card.md").write_text(bundles.card(**changes))
+    bundles.sums(folder, public)
+    check_refused(folder, public, calls, said)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", "\x1b[2K", '{"run": "a", "weights_sha256": "b"}'])
+def test_a_receipt_that_says_nothing_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path, content: str
+) -> None:
+    (folder / "receipt.json").write_text(content)
+    bundles.sums(folder, public)
+    check_refused(folder, public, calls, "receipt.json: does not say which run, weights and data it is of")
+
+
+def test_a_model_that_is_not_the_one_of_the_receipt_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path
+) -> None:
+    listed = folder / "sbom.cdx.json"
+    listed.write_text(listed.read_text().replace("0" * 64, "4" * 64))
+    bundles.sums(folder, public)
+    check_refused(folder, public, calls, f"has the model {'4' * 64}, and receipt.json says {'0' * 64}")
+
+
+def test_an_image_that_is_not_the_one_of_the_list_of_contents_is_refused_though_signed(
+    folder: Path, public: Path, calls: Path, tmp_path: Path
+) -> None:
+    other = bundles.make(tmp_path / "other", public, text="another")
+    shutil.copy(other / "image.tar", folder)
+    bundles.sums(folder, public)
+    check_refused(folder, public, calls, "sbom.cdx.json: of another image than image.tar, which has config")
+
+
+def test_a_receipt_of_an_older_version_that_does_not_name_the_model_is_taken(
+    folder: Path, public: Path, calls: Path
+) -> None:
+    told = {name: fact for name, fact in bundles.RECEIPT.items() if name != "artifact_sha256"}
+    (folder / "receipt.json").write_text(json.dumps(told, indent=2))
+    card = bundles.card().replace(f"- model: {'0' * 64}\n", "")
+    (folder / "card.md").write_text(card)
+    bundles.sums(folder, public)
+    assert bundles.verify(public, folder, path=calls.parent, variables={"LOAD": "0"}).returncode == 0
+
+
+@pytest.mark.soak
+def test_two_hundred_hostile_bundles_are_refused_in_one_plain_line(
+    original: Path, public: Path, calls: Path, tmp_path: Path
+) -> None:
+    numbers = random.Random(44)
+    letters = "\x1b\r\n\t\a\b\x7f\x9b\u202e\u2066é*?[]$`'\"\\-. ~;|&<>(){}!#%aA0"
+    for place in range(200):
+        folder = Path(shutil.copytree(original, tmp_path / f"bundle {place}"))
+        name = "".join(numbers.choice(letters) for _ in range(numbers.randint(1, 60)))
+        if name in {".", ".."}:
+            name = "..."
+        if place % 2:
+            (folder / name).write_text("more")
+        else:
+            with (folder / "SHA256SUMS").open("a") as listed:
+                listed.write(f"{'0' * 64}  {name}\n")
+            bundles.sign(folder, public)
+        check_refused(folder, public, calls, "")
+        shutil.rmtree(folder)
 
 
 def test_a_folder_more_is_found(folder: Path, public: Path, calls: Path) -> None:
@@ -272,7 +412,7 @@ def test_wrong_use_gets_one_line(
 
 
 def test_without_openssl_nothing_is_believed(folder: Path, public: Path, calls: Path) -> None:
-    for name in ("sh", "dirname", "tar", "grep", "sha256sum", "cut"):
+    for name in ("sh", "dirname", "tar", "grep", "sha256sum", "cut", "tr"):
         (calls.parent / name).symlink_to(shutil.which(name) or "")
     done = bundles.verify(public, folder, variables={"PATH": str(calls.parent)})
     assert (done.returncode, done.stderr) == (3, "no openssl on this machine; install it\n")
