@@ -33,7 +33,18 @@ GROUPS = {
     "figures": ("state", "test_accuracy", "validation_loss", "epochs_done", "seconds", "peak_memory_bytes"),
     "weights": ("weights_sha256",),
 }
-APART = {"run", "started", "ended", "history", "resumed", "job", "code", "machine"}  # no two runs have them in common
+APART = {
+    "run",
+    "started",
+    "ended",
+    "history",
+    "resumed",
+    "job",
+    "code",
+    "machine",
+    "model",
+    "artifact_sha256",
+}  # no two runs have them in common
 LOOKS: dict[str, Callable[[float], str]] = {
     "test_accuracy": lambda share: f"{share:.2%}",
     "validation_loss": lambda loss: f"{loss:.4f}",
@@ -172,10 +183,7 @@ def answers(run: Run, *, source: str = "") -> Answers:
 
     Raises Refusal where weights or data are not those that its receipt names.
     """
-    model = Model.load(run.weights)
-    if (digest := model.digest()) != (expected := str(run.receipt.get("weights_sha256"))):
-        said = f"these weights are {digest[:12]}, its receipt says {expected[:12]}"
-        raise Refusal(f"{run.weights}: {said}; take the run from where it was trained")
+    model = Model.of_run(run)
     known = load(source or run.settings().data)
     if known.version != (expected := str(run.receipt.get("data_version"))):
         said = f"trained on data {expected[:12]}, here are {known.version[:12]}"

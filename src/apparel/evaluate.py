@@ -104,7 +104,7 @@ def evaluate(run: Run, *, source: str = "") -> str:
     Of another version of the data than the run's nothing is drawn: what stands in a run tells of its own.
     """
     device = accelerator.choose()
-    model = Model.load(run.weights)
+    model = Model.of_run(run)
     model.network.to(device)
     known = asked(model, source or run.settings().data)
     test = known.test()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apparel import data
+from apparel import data, parts
 from apparel.card import AGREEMENT, LATENCIES, card
 from apparel.data import Split
 from apparel.evaluate import asked
@@ -91,7 +91,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the data is of another version than
     the run's, or the artifact would not answer as torch does.
     """
-    model, own = Model.load(run.weights), Source.of(run.settings().data)
+    model, own = Model.of_run(run), Source.of(run.settings().data)
     if not source and not own.is_known():
         raise Refusal(f"{run.directory}: its data, {own.name}, is not in this checkout; {run.as_then(source)}")
     known = asked(model, source or run.settings().data)
@@ -145,6 +145,7 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
     write(folder, content, card(artifact, run.receipt, measured, matrix))
+    record(run, artifact.sha256)
     before, after = figures["calibration_error_before"], figures["calibration_error"]
     calibration = f"calibration error {before:.2%} before and {after:.2%} after"
     if few := figures.get("not_calibrated"):
@@ -183,6 +184,22 @@ def write(folder: Path, content: bytes, card: str) -> None:
     files.write(folder / CARD, card.encode())
     files.write(folder / MODEL, content)
     files.write(folder / SEAL, f"{hashlib.sha256(content).hexdigest()}  {MODEL}\n".encode())
+
+
+def record(run: Run, sha256: str) -> None:
+    """Put the model's SHA-256 into the receipt, so that another artifact in its place is recognised.
+
+    Raises Refusal where another process works on the run, or has changed its weights.
+    """
+    run.hold()
+    try:
+        now = Run.open(run.directory)
+        if now.receipt.get("weights_sha256") != run.receipt.get("weights_sha256"):
+            raise Refusal(f"{run.directory}: its weights have changed while they were exported; make export again")
+        now.record(artifact_sha256=sha256)
+        run.receipt = now.receipt
+    finally:
+        run.release()
 
 
 def check(artifact: Artifact, test: Split, expected: Tensor) -> float:
@@ -238,12 +255,16 @@ def _parts(images: Any) -> list[Any]:
 def is_there(run: Run) -> bool:
     """Whether the run has a whole artifact of its weights and its data."""
     try:
-        artifact = Artifact.load(run.directory / "artifact")
+        Artifact.load(run.directory / "artifact")
     except Refusal:
         return False
-    facts, told = artifact.facts, run.receipt
-    ours = facts["weights_sha256"], facts["data_version"]
-    return ours == (told.get("weights_sha256"), told.get("data_version", facts["data_version"]))
+    return not parts.artifact_problem(run.directory, run.receipt)
+
+
+def refuse_foreign_weights(run: Run) -> None:
+    """Raise Refusal where the run has weights that are not those of its receipt; an artifact may have outlived them."""
+    if run.weights.exists() and (problem := parts.weights_problem(run.directory, run.receipt)):
+        raise Refusal(f"{run.weights}: {problem}; take the run from where it was trained")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -253,6 +274,9 @@ def main(argv: Sequence[str]) -> int:
     run = Run.open(records.folder(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
     run.refuse_undone()
     try:
+        refuse_foreign_weights(run)
+        if question.if_needed and (problem := parts.artifact_problem(run.directory, run.receipt)):
+            print(f"{run.directory / 'artifact'}: {problem}; it is exported anew", file=sys.stderr, flush=True)
         if question.if_needed and is_there(run):
             keep(run, question)
             print(f"{run.directory / 'artifact'}: there already")

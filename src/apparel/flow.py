@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from apparel import parts
 from apparel.settings import Budgets, Settings, kept
 from apparel.source import FASHION, SYNTHETIC, Source, taken
 from samebench import bundle, command, files, flow, receipt, records, sbom
@@ -25,7 +26,7 @@ from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
 RUNS, BUNDLES = Path("runs"), Path("dist")
 SERVER = "apparel-serve"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-SAID = '%s(?:": "|\0)([0-9a-f]{64})'  # as an artifact's facts say it, and the text of a PNG
+SAID = rb"weights_sha256\0([0-9a-f]{64})"  # as the text of a PNG says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +148,11 @@ def trained(run: Run | None, source: Source) -> Step:
         resume = f"make train RESUME={shlex.quote(str(run.directory))}"
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
-    if not (run.directory / "model.safetensors").is_file():
-        changed = ["model.safetensors, which is gone"]
+    problem = parts.weights_problem(run.directory, run.receipt)
     state, why = UP, f"{run.directory.name}, test accuracy {run.accuracy:.2%}"
-    if changed:
+    if problem:
+        state, why = STALE, problem
+    elif changed:
         state, why = STALE, f"changed: {few(changed)}"
     return Step("training run", state, why, again(run), after)
 
@@ -185,7 +187,7 @@ def evaluated(run: Run | None) -> Step:
         state, why = MISSING, "not drawn yet"
     elif not run.is_done():
         state, why = MISSING, "once the run is done"
-    elif _said("weights_sha256", path.read_bytes()) != run.weights:
+    elif _said(path.read_bytes()) != run.weights:
         state, why = STALE, "confusion.png is of other weights"
     return Step("evaluation", state, why, "make evaluate" + (run.asked(served=False) if run else ""), ("training run",))
 
@@ -201,17 +203,13 @@ def exported(run: Run | None) -> Step:
         state, why = MISSING, "not exported yet"
         if run and not run.good():
             why = f"test accuracy {run.accuracy:.2%}, at least {Budgets().min_test_accuracy:.0%} asked"
-    elif files.digest(model) != seal.read_text().split(" ")[0]:
-        state, why = STALE, "model.onnx is not what its seal says"
-    elif _said("weights_sha256", model.read_bytes()) != run.weights:
-        state, why = STALE, "model.onnx is of other weights"
-    elif run.receipt.get("data_version", known := _said("data_version", model.read_bytes())) != known:
-        state, why = STALE, "model.onnx tells of other data"
+    elif problem := parts.artifact_problem(run.directory, run.receipt):
+        state, why = STALE, problem
     return Step("artifact", state, why, "make export" + (run.asked() if run else ""), ("training run",))
 
 
-def _said(name: str, content: bytes) -> str | None:
-    found = re.search((SAID % name).encode(), content)
+def _said(content: bytes) -> str | None:
+    found = re.search(SAID, content)
     return found[1].decode() if found else None
 
 

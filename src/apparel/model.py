@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apparel import networks
+from apparel import networks, parts
+from apparel.run import Run
 from apparel.serve.picture import GARMENTS, Preparation
-from samebench import files, sealed
+from samebench import files, receipt, sealed
 from samebench.command import Refusal
 
 BATCH = 1000
@@ -132,6 +133,19 @@ class Model:
             return cls(facts["network"], network, labels, preprocessing, preparation)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
+
+    @classmethod
+    def of_run(cls, run: Run) -> Self:
+        """The model of `run`. Raises Refusal where it is not the one that the receipt of a run that is done names."""
+        model = cls.load(run.weights)
+        if run.receipt.get("state") != "done":
+            return model
+        problem = parts.difference(model.digest(), run.receipt)
+        if not problem and (recorded := run.receipt.get("model", model.facts())) != model.facts():
+            problem = "; ".join(receipt.changes({"model": recorded}, {"model": model.facts()}, among=["model"])[:3])
+        if problem:
+            raise Refusal(f"{run.weights}: {problem}; take the run from where it was trained")
+        return model
 
     def facts(self) -> dict[str, Any]:
         """All but the weights, as JSON tells it."""

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, initial, trial
+from apparel import data, dataset, initial, parts, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.source import SYNTHETIC, Source
@@ -91,6 +91,10 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
         raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
     found = receipt.read(path)
     receipt.check(found, path)
+    if (path.parent / parts.WEIGHTS).is_file() and (problem := parts.weights_problem(path.parent, found)):
+        raise Refusal(
+            f"{path.parent / parts.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
+        )
     if found["state"] != "done":
         raise Refusal(
             f"{path}: {found['state']}, so there are no weights to compare; finish it with make train RESUME="

@@ -22,7 +22,10 @@ from samebench.heartbeat import Heartbeat
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
-OUTCOME = {"ended", "weights_sha256", "validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"}
+OUTCOME = {
+    *("ended", "weights_sha256", "model", "artifact_sha256"),
+    *("validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"),
+}
 PATIENCE = 5.0  # seconds that another process may take to sweep
 
 

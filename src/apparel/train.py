@@ -217,6 +217,9 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     if contradictions := receipt.changes(before, asked, among=asked, but=LENGTH | PLACES):
         remedy = "leave them as they were" if contradictions[1:] else "leave it as it was"
         raise Refusal(f"{run.directory}: {'; '.join(contradictions)}; {remedy}, or start a new run")
+    if kept and not all(then == now for then, now in zip(kept.history, run.receipt.get("history", []), strict=False)):
+        said = "its newest checkpoint has other figures than its receipt"
+        raise Refusal(f"{run.directory}: {said}; take the run from where it was trained")
     epochs, done = facts["settings"]["epochs"], len(kept.history) if kept else 0
     if epochs < done:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")

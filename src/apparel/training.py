@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, graph, pictures
+from apparel import checkpoint, data, graph, parts, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
@@ -129,6 +129,7 @@ class Training:
         _, accuracy, _ = self.measure(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
+            model=best.facts(),
             validation_loss=self.best,
             test_accuracy=accuracy,
             seconds=round(self.seconds, 3),
@@ -278,10 +279,10 @@ class Training:
         """
         network = self.model.network
         parameters = list(network.parameters())
-        parts = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
-        if parts and len(parts) != self.gradients.count:
+        shards = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
+        if shards and len(shards) != self.gradients.count:
             remedy = "resume with as many processes as it had"
-            said = f"{self.run.directory}: {len(parts)} parts a batch, here {self.gradients.count}; {remedy}"
+            said = f"{self.run.directory}: {len(shards)} parts a batch, here {self.gradients.count}; {remedy}"
             raise Refusal(said if self.group.leads else "")
         try:
             network.load_state_dict(_of("network", kept.tensors))
@@ -296,9 +297,19 @@ class Training:
             reason = str(error).splitlines()[0]
             raise Refusal(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
         self.history, self.seconds_before = kept.history, kept.seconds
+        self._refuse_foreign_weights()
         if self.best_weights and self.group.leads:
             # Written anew: a kill may have come between the model and the checkpoint that knows of it.
             self.best_model().save(self.run.weights)
+
+    def _refuse_foreign_weights(self) -> None:
+        """Raise Refusal where the run is done and its receipt names other weights than this, its last epoch, has."""
+        receipt, place = self.run.receipt, f"{self.run.directory}: of its newest checkpoint"
+        if receipt.get("state") != "done" or len(receipt.get("history", [])) != len(self.history):
+            return
+        if problem := parts.difference(self.best_model().digest(), receipt):
+            said = f"{place} {problem}; take the run from where it was trained"
+            raise Refusal(said if self.group.leads else "")
 
     def _bar(self) -> dict[str, Any]:
         return {

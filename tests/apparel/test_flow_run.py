@@ -191,4 +191,4 @@ def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: py
 
 def test_a_run_whose_weights_are_gone_is_stale(bench: Bench) -> None:
     (bench.run / "model.safetensors").unlink()
-    assert bench.flow()["training run"]["why"] == "changed: model.safetensors, which is gone"
+    assert bench.flow()["training run"]["why"] == "model.safetensors is gone"

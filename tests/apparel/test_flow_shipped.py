@@ -19,7 +19,8 @@ __all__ = ["bench", "made"]  # fixtures
 def test_a_picture_and_an_artifact_of_other_weights_are_stale(bench: Bench) -> None:
     bench.record(weights_sha256="0" * 64)
     steps = bench.flow()
-    assert states(steps) == follows("evaluation", "artifact", "server image", "bundle")
+    assert states(steps) == follows("training run", "evaluation", "artifact", "server image", "bundle")
+    assert steps["training run"]["why"].endswith("its receipt says 000000000000")
     assert steps["evaluation"]["why"] == "confusion.png is of other weights"
     assert steps["artifact"]["why"] == "model.onnx is of other weights"
     assert (steps["evaluation"]["command"], steps["artifact"]["command"]) == ("make evaluate", "make export")

@@ -57,7 +57,7 @@ def kept(first: Run, _at: Path) -> str:
         (artifact, "an artifact, in whose graph weights and normalisation are one; give the run that it was made of"),
         (lambda first, at: artifact(first, at) + "/model.onnx", "give the run that it was made of"),
         (running, "interrupted, and its weights may still change; finish it: make train RESUME="),
-        (swapped, r"weights \w{12}, and its receipt tells of \w{12}; take another run"),
+        (swapped, r"these weights are \w{12}, its receipt says \w{12}; take the run from where it was trained"),
         (damaged, r"model\.safetensors: damaged, expected sha256 \w+, got \w+; nothing in it was read"),
         (kept, r"\.safetensors: a checkpoint, expected a model; take another"),
         (lambda _, at: str(at), "not there; take another, or train first"),

@@ -1,0 +1,219 @@
+"""A run whose parts don't belong together is refused by whatever takes it, before anything is done with it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from apparel import checkpoint, compare, evaluate, export, flow, parts, reproduce, train
+from apparel.model import Model
+from apparel.run import Run
+from apparel.serve.artifact import CARD, MODEL, SEAL
+from apparel.settings import Budgets, Settings
+from apparel.source import Source
+from samebench import determinism, files
+from samebench.command import Refusal
+from samebench.flow import STALE
+
+ANY = Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000)
+LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
+MAINS: dict[str, Callable[[list[str]], int | None]] = {
+    "evaluate": evaluate.main,
+    "export": export.main,
+    "reproduce": reproduce.main,
+}
+SETTINGS = Settings(data="synthetic", network="linear", epochs=1, batch_size=100, shards=2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two exported runs of different seeds, the older one first."""
+    home = tmp_path_factory.mktemp("parts") / "runs"
+    made = [train.train(replace(SETTINGS, seed=seed), runs=home) for seed in (0, 1)]
+    for place, run in enumerate(made):
+        export.export(run, ANY)
+        run.directory = run.directory.rename(home / f"20261126-12000{place}-abcd")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that starts itself again would start pytest again."""
+    monkeypatch.setattr(determinism, "reexecute", lambda **_: None)
+
+
+@pytest.fixture
+def pair(runs: list[Run], tmp_path: Path) -> tuple[Path, Path]:
+    """The folders of a copy of both, in tmp_path/runs."""
+    shutil.copytree(runs[0].directory.parent, tmp_path / "runs")
+    one, other = (tmp_path / "runs" / run.directory.name for run in runs)
+    return one, other
+
+
+def swap_weights(ours: Path, theirs: Path) -> None:
+    shutil.copy(theirs / "model.safetensors", ours)
+
+
+def refused_weights(ours: Path, theirs: Path) -> str:
+    """What is said of the weights of `theirs` in `ours`."""
+    then, now = (json.loads((run / "receipt.json").read_bytes())["weights_sha256"] for run in (ours, theirs))
+    return f"/model.safetensors: these weights are {now[:12]}, its receipt says {then[:12]}; take the run"
+
+
+def content(folder: Path) -> dict[str, str]:
+    """The hash of each file of it."""
+    return {str(path.relative_to(folder)): files.digest(path) for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- weights ----
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate"],
+        ["export", *LEAST],
+        ["export", "--if-needed", *LEAST],  # what make serve and make ship begin with
+        ["reproduce"],
+    ],
+    ids=["evaluate", "export", "serve and ship", "reproduce"],
+)
+def test_the_weights_of_another_run_are_refused_and_nothing_is_written(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    swap_weights(*pair)
+    before = content(tmp_path)
+    with pytest.raises(Refusal, match=refused_weights(*pair)):
+        MAINS[words[0]]([*words[1:], "--run", pair[0].name])
+    assert capsys.readouterr() == ("", "")
+    assert content(tmp_path) == before
+
+
+def test_a_training_does_not_start_from_the_weights_of_another_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    swap_weights(*pair)
+    for init in (pair[0], pair[0] / "model.safetensors"):
+        with pytest.raises(Refusal, match=r"these weights are .*, its receipt says"):
+            train.train(replace(SETTINGS, init=str(init)), runs=tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+
+
+def test_runs_with_the_weights_of_another_are_not_tested_against_each_other(
+    pair: tuple[Path, Path],
+) -> None:
+    swap_weights(*pair)
+    (tested,) = compare.verdicts([Run.open(folder) for folder in pair])
+    assert refused_weights(*pair) in str(tested)
+    assert "no test: " in str(tested)
+
+
+def test_make_flow_shows_a_run_with_the_weights_of_another_as_stale(pair: tuple[Path, Path]) -> None:
+    swap_weights(*pair)
+    run = flow.Run(pair[0], Run.open(pair[0]).receipt)
+    step = flow.trained(run, Source.of("synthetic"))
+    assert step.state == STALE
+    assert step.why in refused_weights(*pair)
+
+
+def test_other_labels_beside_the_right_weights_are_refused(pair: tuple[Path, Path]) -> None:
+    run = Run.open(pair[0])
+    model = Model.load(run.weights)
+    replace(model, labels=tuple(reversed(model.labels))).save(run.weights)
+    with pytest.raises(Refusal, match=r"model.labels.0: T-shirt/top then, Ankle boot now"):
+        Model.of_run(run)
+
+
+def test_the_digest_of_a_file_is_that_of_its_model(runs: list[Run]) -> None:
+    for run in runs:
+        assert parts.weights_digest(run.weights) == run.receipt["weights_sha256"] == Model.load(run.weights).digest()
+
+
+# ---- checkpoints ----
+
+
+def test_a_checkpoint_of_other_epochs_than_the_receipt_is_not_resumed(pair: tuple[Path, Path]) -> None:
+    run, other = map(Run.open, pair)
+    shutil.rmtree(run.checkpoints)
+    found = checkpoint.newest(other)
+    assert found
+    checkpoint.save(run, replace(found, settings=run.receipt["settings"]))
+    with pytest.raises(Refusal, match="its newest checkpoint has other figures than its receipt"):
+        train.train(replace(SETTINGS, epochs=2), run=run)
+    assert Run.open(pair[0]).receipt == run.receipt
+
+
+def test_a_checkpoint_of_other_weights_than_the_receipt_is_not_resumed(pair: tuple[Path, Path]) -> None:
+    run, other = map(Run.open, pair)
+    found, theirs = checkpoint.newest(run), checkpoint.newest(other)
+    assert found
+    assert theirs
+    checkpoint.save(run, replace(found, tensors=theirs.tensors))
+    with pytest.raises(Refusal, match="of its newest checkpoint these weights are"):
+        train.train(replace(SETTINGS, epochs=2), run=run)
+    assert Run.open(pair[0]).receipt == run.receipt
+
+
+# ---- artifact ----
+
+
+def of_another_run(ours: Path, theirs: Path) -> None:
+    shutil.copytree(theirs / "artifact", ours / "artifact", dirs_exist_ok=True)
+
+
+def of_another_graph(ours: Path, _theirs: Path) -> None:
+    """Another graph with the facts of this run and a right seal."""
+    model = ours / "artifact" / MODEL
+    model.write_bytes(model.read_bytes() + b"\x82\x01\x00")
+    (ours / "artifact" / SEAL).write_text(f"{files.digest(model)}  {MODEL}\n")
+
+
+def card_of_another_run(ours: Path, theirs: Path) -> None:
+    shutil.copy(theirs / "artifact" / CARD, ours / "artifact")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (of_another_run, "model.onnx is of other weights"),
+        (of_another_graph, "model.onnx is not the one that was exported"),
+        (card_of_another_run, "card.md is of other weights"),
+    ],
+    ids=["artifact", "graph", "card"],
+)
+def test_an_artifact_that_is_not_the_exported_one_is_made_anew_before_it_is_served(
+    pair: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path, Path], None],
+    problem: str,
+) -> None:
+    ours, theirs = pair
+    monkeypatch.chdir(ours.parents[1])
+    before = content(ours)
+    change(ours, theirs)
+    assert problem == parts.artifact_problem(ours, Run.open(ours).receipt)
+    assert export.main(["--if-needed", *LEAST, "--run", ours.name]) == 0
+    assert capsys.readouterr().err == f"runs/{ours.name}/artifact: {problem}; it is exported anew\n"
+    assert content(ours) == before
+    assert export.main(["--if-needed", *LEAST, "--run", ours.name]) == 0
+    assert capsys.readouterr() == (f"runs/{ours.name}/artifact: there already\n", "")
+
+
+def test_the_artifact_of_a_run_without_its_hash_in_the_receipt_is_still_taken(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, _ = pair
+    monkeypatch.chdir(ours.parents[1])
+    receipt = json.loads((ours / "receipt.json").read_bytes())
+    del receipt["artifact_sha256"], receipt["model"]
+    (ours / "receipt.json").write_text(json.dumps(receipt))
+    (ours / "model.safetensors").unlink()
+    assert export.main(["--if-needed", *LEAST, "--run", ours.name]) == 0
+    assert capsys.readouterr().out == f"runs/{ours.name}/artifact: there already\n"
