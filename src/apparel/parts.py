@@ -20,8 +20,16 @@ LARGEST_HEADER = 16 << 20  # bytes; a hundred tensors take ten thousand
 
 # What torch calls the types of a safetensors file.
 TYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "BOOL": "bool",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
 }
 # How a fact stands in the JSON inside a model.onnx, whose characters beyond ASCII are escaped.
 FACT = r'"%s": ("(?:[^"\\\x00-\x1f]|\\.){0,1000}")'

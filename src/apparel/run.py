@@ -22,10 +22,8 @@ from samebench.heartbeat import Heartbeat
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
-OUTCOME = {
-    *("ended", "weights_sha256", "model", "artifact_sha256"),
-    *("validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"),
-}
+OUTCOME = {"ended", "weights_sha256", "model", "validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"}
+EXPORTED = {"artifact_sha256"}
 PATIENCE = 5.0  # seconds that another process may take to sweep
 
 
@@ -203,7 +201,7 @@ class Run:
         resumed = [*self.receipt.get("resumed", []), entry]
         if uncommitted:
             files.write(self.directory / f"uncommitted-{len(resumed)}.diff", uncommitted)
-        self.receipt = {name: fact for name, fact in self.receipt.items() if name not in OUTCOME}
+        self.receipt = {name: fact for name, fact in self.receipt.items() if name not in OUTCOME | EXPORTED}
         self.record(state="running", resumed=resumed, **facts)
 
     def end(self, **facts: Any) -> None:

@@ -107,6 +107,7 @@ SAME_IMAGES = "a test takes the same images"
 def test_other_labels_have_no_test(runs: list[Run]) -> None:
     model = Model.load(runs[1].weights)
     dataclasses.replace(model, labels=[*model.labels[:-1], "Boot"]).save(runs[1].weights)
+    del runs[1].receipt["model"]  # as in a receipt of an older version
     (found,) = compare.verdicts(runs)
     assert found.refused == "other labels; a test takes the same categories"
 
