@@ -57,6 +57,7 @@ unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 RUNTIME_SH := sh src/samebench/runtime.sh
 HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
 BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
+CARRY := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --carry)# and data is fetched if it is not there, or pushed
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 
 # The class whose fields are the project's settings.
@@ -82,10 +83,10 @@ tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVICE,6006) python -m samebench.tensorboard
 
 train: ## train; prints where the run is
-	@$(BENCH) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
+	@$(CARRY) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
-	@$(BENCH) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
+	@$(CARRY) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
 	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
@@ -100,10 +101,10 @@ prune: ## delete runs: make prune KEEP=best,last,5
 	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" $(if $(YES),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
-	@$(BENCH) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
+	@$(CARRY) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
 
 export: ## a run's model as an artifact: model.onnx, its hash, a model card
-	@$(BENCH) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(CARRY) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 serve: ## the page and POST /predict, of the newest good run
 	@$(RUNTIME_SH) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
@@ -112,10 +113,10 @@ ship: ## what a partner gets: image, SBOM, card, signature, in dist/
 	@$(RUNTIME_SH) --ship apparel apparel-serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 evaluate: ## per-class figures and confusion matrix of a run
-	@$(BENCH) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(CARRY) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 compare: ## runs side by side: what differs, their curves, and what is more than chance
-	@$(BENCH) python -m apparel.compare --runs "$(RUNS)" $(if $(JSON),--json) $(ASKED)
+	@$(CARRY) python -m apparel.compare --runs "$(RUNS)" $(if $(JSON),--json) $(ASKED)
 
 # As many processes as cores, at most four; one where some tests are asked for, or JOBS= says so.
 LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
@@ -139,7 +140,7 @@ fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment
 
 data: ## have the data in the version of this checkout, or verify DATA=
-	@$(BENCH) python -m apparel.data $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
+	@$(CARRY) python -m apparel.data $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
 
 data-import: ## your own pictures as a data set: make data-import FROM=photos NAME=shoes
 	@$(BENCH) python -m apparel.intake --source "$(FROM)" --name "$(NAME)" $(ARGS)
@@ -148,10 +149,10 @@ data-add: ## make what is in data/ the version of this checkout
 	@$(BENCH) python -m samebench.versions add $(if $(DATASET),"$(DATASET)")
 
 data-push: ## carry this version of the data to the team's remote
-	@$(BENCH) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")
+	@$(CARRY) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")
 
 data-diff: ## what has changed between two versions: make data-diff A=HEAD~1
-	@$(BENCH) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
+	@$(CARRY) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

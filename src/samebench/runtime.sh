@@ -2,6 +2,9 @@
 # Runs a command in the runtime: docker, podman, or the local virtual environment. Nothing but sh is needed to start.
 #
 #   sh src/samebench/runtime.sh COMMAND…    prepares the runtime if need be, then becomes COMMAND in it
+#   sh src/samebench/runtime.sh --carry COMMAND…
+#                                           the same for a command that carries data: it may use the SSH agent, where a
+#                                           remote of .dvc/config or DATA_REMOTE= is reached over SSH
 #   sh src/samebench/runtime.sh --build     builds the image and says what it is; with CHECK=1 twice from nothing, and
 #                                           compares; with EXPECT= a digest, or a fingerprint of a teammate's, too
 #   sh src/samebench/runtime.sh --check     only checks that the runtime has what GPU= asks for
@@ -42,6 +45,7 @@ fail() {
 
 LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTARTS JOIN_TIMEOUT' # see launch.py
 service= # the port of the server that is asked for
+carry= # the command brings data from the team's remote, or takes it there
 as_is= # nothing is built and nothing set up
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
@@ -369,8 +373,8 @@ run_in_image() {
     done <<END
 $(kept_at $remote)
 END
-    # A server has no business there. The agent rather than the keys: what is in there can use it, and can't carry it away.
-    if [ -z "$service" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END; then
+    # The agent rather than the keys: what is in there can use it, and can't carry it away.
+    if [ -n "$carry" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END; then
 ${DATA_REMOTE:-}
 END
         [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"
@@ -442,7 +446,7 @@ make_artifact() {
     trap 'rm -rf "$work"' EXIT
     if [ -z "${SAMEBENCH:-}" ]; then
         [ "$RUNTIME" != local ] || [ -z "$platform" ] || fail 2 "PLATFORM=$platform: the local runtime has only this machine's; use docker or podman"
-        set -- env SAMEBENCH_QUIET=1 CHECK= RUNTIME="$RUNTIME" sh src/samebench/runtime.sh "$@"
+        set -- env SAMEBENCH_QUIET=1 CHECK= RUNTIME="$RUNTIME" sh src/samebench/runtime.sh --carry "$@"
     fi
     "$@" >"$work/said" || exit $?
     tail -n 1 "$work/said" >&2
@@ -693,6 +697,9 @@ case ${1:-} in
         shift
         quiet=1 gpus= # git needs none
         [ "${RUNTIME:-auto}" != auto ] || take_ready
+    elif [ "$1" = --carry ]; then
+        shift
+        carry=1
     elif [ "$1" = --as-is ]; then
         shift
         as_is=1 quiet=1 gpus=

@@ -88,26 +88,40 @@ def test_a_folder_that_the_container_has_itself_is_refused(checkout: Path, progr
             assert "all of it, in the place of the container's own" in done.stderr.splitlines()[-1]
 
 
-def test_a_command_reaches_the_agent_for_a_remote_over_ssh_and_nothing_else_does(
-    checkout: Path, programs: Path, tmp_path: Path
-) -> None:
+CARRIED = ("data", "data-push", "data-diff", "train", "sweep", "evaluate", "reproduce", "export", "compare")
+OTHERS = ("shell", "test", "lint", "format", "runs", "note", "prune", "new-notebook", "fingerprint", "lock", "data-add")
+
+
+def test_only_a_target_that_carries_data_reaches_the_agent(checkout: Path, programs: Path, tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/known_hosts").touch()
     (tmp_path / ".ssh/id_ed25519").touch()
+    (checkout / ".dvc").mkdir(exist_ok=True)
+    config = checkout / ".dvc/config"
+    config.write_text("['remote \"team\"']\n    url = ssh://data@host/srv/data\n")
     agent = tmp_path / "agent"
+    mount = f'type=bind,"source={agent}",target=/tmp/agent'
+    variables = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": str(agent)}
+    fake_engines(programs, docker=ENGINE)
+
+    def asked_by(target: str, **more: str) -> list[str]:
+        done = run(["make", target], cwd=checkout, path=programs, variables={**variables, **more})
+        return done.stdout.splitlines()
+
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(agent))
-        variables = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": str(agent)}
-        words = asked(checkout, programs, DATA_REMOTE="ssh://me@host/data", **variables)
-        assert f'type=bind,"source={agent}",target=/tmp/agent' in words
-        assert f'type=bind,"source={tmp_path}/.ssh/known_hosts",target=/tmp/.ssh/known_hosts,readonly' in words
-        assert not [word for word in words if "id_ed25519" in word]
-        (checkout / ".dvc").mkdir(exist_ok=True)
-        (checkout / ".dvc/config").write_text("#     url = ssh://data@host/srv/data\n")
-        assert not [word for word in asked(checkout, programs, **variables) if "agent" in word]
+        for target in CARRIED:
+            words = asked_by(target)
+            assert mount in words, target
+            assert f'type=bind,"source={tmp_path}/.ssh/known_hosts",target=/tmp/.ssh/known_hosts,readonly' in words
+            assert not [word for word in words if "id_ed25519" in word]
+        for target in OTHERS:
+            assert not [word for word in asked_by(target) if "agent" in word], target
+        config.write_text("#     url = ssh://data@host/srv/data\n")
+        assert mount not in asked_by("data")
+        assert mount in asked_by("data", DATA_REMOTE="ssh://me@host/data")
         fake_engines(programs, docker=SERVER)
-        serve = [*SCRIPT, "--serve", "8888", "true"]
-        run(serve, cwd=checkout, path=programs, variables={**variables, "DATA_REMOTE": "ssh://me@host/data"})
+        asked_by("notebook", DATA_REMOTE="ssh://me@host/data")
         assert "SSH_AUTH_SOCK=" not in (checkout / "asked").read_text()
 
 
