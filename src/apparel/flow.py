@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +168,14 @@ def changes(run: Run, source: Source) -> list[str]:
 
 def again(run: Run) -> str:
     """The command that trains once more with the same settings."""
-    usual = asdict(Settings())
+    usual = flags.defaults(Settings)
     other = {name: value for name, value in run.settings.items() if name in usual and value != usual[name]}
     words = Source.of(str(other.pop("data", usual["data"]))).words()
     if run.receipt.get("device") == "cuda":
         other.pop("device", None)
         words += " GPU=1"
     words += " FAST=1" if other.pop("fast", False) else ""
-    given = " ".join(f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in other.items())
+    given = " ".join(shlex.join(flag.split("=", 1)) for flag in flags.to_flags(Settings, other))
     return f"make train{words}" + (f' ARGS="{given}"' if given else "")
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from apparel.settings import Settings
 from apparel.source import LISTINGS, SYNTHETIC, Source, taken
 from samebench import files, hold, receipt, records, versions
+from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
 from samebench.heartbeat import Heartbeat
@@ -172,8 +173,8 @@ class Run:
     def settings(self) -> Settings:
         """What it was trained with. Raises Refusal where this code knows no such settings."""
         try:
-            return Settings(**self.receipt["settings"])
-        except (LookupError, TypeError) as error:
+            return flags.from_dict(Settings, self.receipt["settings"])
+        except (LookupError, TypeError, AttributeError) as error:
             raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
 
     def refuse_undone(self) -> None:

@@ -55,7 +55,7 @@ def train(
         start, told = initial.given(settings, begun, known)
     count, each = crew(settings, cores=threads or max(1, cores.allowed() // group.local_size), group=group)
     facts = {
-        "settings": asdict(settings),
+        "settings": flags.to_dict(settings),
         "data_version": known.version,
         "device": device.type,
         "precision": precision(settings, device),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Gradients, Shards, Spread, in_order
 from samebench import determinism
+from samebench import settings as flags
 from samebench.command import Interrupted, Refusal
 from samebench.group import ALONE, Group, own, share
 
@@ -255,7 +256,7 @@ class Training:
         return Checkpoint(
             tensors=tensors,
             step=self.steps_done,
-            settings=asdict(self.settings),
+            settings=flags.to_dict(self.settings),
             data_version=self.data.version,
             device=self.device.type,
             history=self.history,

@@ -1,7 +1,7 @@
 """A training on part of the data that leaves no run behind: what a notebook can wait for."""
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from apparel.settings import Settings
 from apparel.shards import crew, workers
 from apparel.training import Training
 from samebench import accelerator, command, cores
+from samebench import settings as flags
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def train(settings: Settings, known: Data) -> Trial:
         workers(count, cores=each) as pool,
     ):
         start, told = initial.given(settings, {}, known)
-        run = Run.start(Path(home), settings=asdict(settings), init=told)
+        run = Run.start(Path(home), settings=flags.to_dict(settings), init=told)
         try:
             training = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
             if start:

@@ -1,9 +1,8 @@
 """A grid of settings, and which of its points a run has been made of."""
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -38,23 +37,36 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
 
     Raises Refusal for a grid that is none, an unknown setting, an impossible value or a training that is there twice.
     """
-    axes = [(name, values.split(",")) for name, _, values in (part.partition("=") for part in grid.split())]
+    axes = [(name, split_values(values)) for name, _, values in (part.partition("=") for part in grid.split())]
     if not axes or not all(name and all(values) for name, values in axes):
         raise Refusal(f"GRID={grid}: {EXAMPLE}")
     if twice := next((name for place, (name, _) in enumerate(axes) if name in dict(axes[:place])), ""):
         raise Refusal(f"GRID={grid}: {twice} is there twice; give its values once, as {twice}=1,2")
     found: list[Point] = []
+    hints = get_type_hints(kind)
     for values in itertools.product(*(values for _, values in axes)):
         chosen = list(zip([name for name, _ in axes], values, strict=True))
-        own = [_flag(kind, name, value) for name, value in chosen]
+        own = [flags.to_flag(name, value, hint=hints.get(name)) for name, value in chosen]
         settings = flags.parse(kind, [*words, *own], program="make sweep", about="Settings of the training.")
-        told = json.loads(json.dumps(asdict(settings)))
-        every = [_flag(kind, name, str(value)) for name, value in told.items()]  # so that no default is another there
+        told = flags.to_dict(settings)
+        every = flags.to_flags(kind, told)  # so that no default is another there
         point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told)
         if twin := next((each for each in found if each.settings == told), None):
             raise Refusal(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
         found.append(point)
     return found
+
+
+def split_values(text: str) -> list[str]:
+    """The values that commas separate; commas in square brackets separate the parts of one value."""
+    values, depth = [""], 0
+    for letter in text:
+        depth += {"[": 1, "]": -1}.get(letter, 0)
+        if letter == "," and depth <= 0:
+            values.append("")
+        else:
+            values[-1] += letter
+    return values
 
 
 def taken(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
@@ -94,11 +106,3 @@ def _begins_alike(record: Record) -> bool:
 def _digest(name: str) -> str:
     path = receipt.ROOT / name
     return files.digest(path) if path.is_file() else ""
-
-
-def _flag(kind: type[Any], name: str, value: str) -> str:
-    """The flag that sets it; what is no setting is refused when it is parsed."""
-    flag = name.replace("_", "-")
-    if get_type_hints(kind).get(name) is bool and value.lower() in {"true", "false"}:
-        return f"--{flag}" if value.lower() == "true" else f"--no-{flag}"
-    return f"--{flag}={value}"

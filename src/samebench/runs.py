@@ -5,7 +5,7 @@ python -m samebench.runs --settings project.settings:Settings --sort test_accura
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from samebench import command, notes, records, selection, table
@@ -32,7 +32,7 @@ class Asked:
 
 def defaults(kind: type[Any]) -> dict[str, Any]:
     """The settings of a project and their defaults."""
-    return {each.name: None if each.default is MISSING else each.default for each in fields(kind)}
+    return flags.defaults(kind)
 
 
 def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:

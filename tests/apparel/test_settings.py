@@ -1,10 +1,14 @@
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from apparel.run import Run
 from apparel.settings import Settings
 from samebench.command import Refusal
+from samebench.settings import to_dict
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,13 @@ def test_an_impossible_value_is_refused_by_name(field: str, value: Any) -> None:
         dataclasses.replace(Settings(), **{field: value})
 
 
-def test_settings_survive_the_receipt() -> None:
+def test_settings_survive_the_receipt(tmp_path: Path) -> None:
     settings = Settings(seed=3, network="linear")
-    assert Settings(**dataclasses.asdict(settings)) == settings
+    receipt = json.loads(json.dumps({"settings": to_dict(settings)}))
+    assert Run(tmp_path, receipt).settings() == settings
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": "6"}, {"lr": None}, {"fast": 1}, {"unknown": 1}, [], None])
+def test_a_receipt_with_settings_of_other_types_is_refused(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(Refusal, match="settings of other code"):
+        Run(tmp_path, {"settings": wrong}).settings()

@@ -300,7 +300,7 @@ def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.S
         (["--epoch", "3"], "unknown setting --epoch; did you mean --epochs?"),
         (["--epochs", "many"], "invalid int value: 'many'"),
         (["--epochs", "0"], "setting epochs=0 is impossible; take 1 or more"),
-        (["--lr", "nan"], "setting lr=nan is impossible"),
+        (["--lr", "nan"], "argument --lr: invalid float value: 'nan': give a finite number"),
         (["--batch-size", "30"], "setting batch_size=30 is impossible; take a multiple of shards="),
         (["--network", "transformer"], "invalid choice: 'transformer'"),
         (["--data", "nowhere"], "no set of that name, and no directory; there are fashion-mnist, synthetic; or"),
