@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, one_hot
+from torch.nn.functional import avg_pool2d
 
 from apparel.data import Split
 from apparel.randomness import order
@@ -52,7 +52,7 @@ def _difference(images: Tensor, pairs: Tensor) -> Tensor:
 
 
 def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tensor:
-    """How many (N, labels) of each image's nearest neighbours carry each label; an image is no neighbour of its own.
+    """The labels (N, neighbours) of each image's nearest neighbours, nearest first; an image is no neighbour of itself.
 
     Neighbours are sought among `references` images, at half the resolution (at most some 14 pixels a side) and along
     its 32 main directions.
@@ -68,14 +68,14 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
         apart = squares - 2 * points[places] @ points[chosen].T
         apart.masked_fill_(places[:, None] == chosen, float("inf"))
         found.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
-    return one_hot(torch.cat(found), int(split.labels.max()) + 1).sum(1)
+    return torch.cat(found)
 
 
 def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:
-    """The images (M,) whose neighbours all agree on one label that is not theirs, and that label (M,)."""
-    most, label = votes.max(1)
-    places = ((most == votes.sum(1)) & (label != split.labels)).nonzero().squeeze(1)
-    return places, label[places]
+    """The images (M,) whose neighbours' labels (N, neighbours) are all one that is not theirs, and that label (M,)."""
+    first = votes[:, 0]
+    places = ((votes == votes[:, :1]).all(1) & (first != split.labels)).nonzero().squeeze(1)
+    return places, first[places]
 
 
 @dataclass(frozen=True)

@@ -191,10 +191,12 @@ def missing(made: Dataset, sources: Sequence[Source]) -> Iterator[Finding]:
     """The classes of which nothing is left, or nothing in one of the parts."""
     for label in sorted({each.label for each in sources} - set(made.categories)):
         yield Finding("", label, "no picture of this class can be used", "the class is left out")
-    for number, label in enumerate(made.categories):
-        for place, name in enumerate(dataset.PARTS):
-            if not bool(((made.labels == number) & (made.parts == place)).any()):
-                yield Finding("", label, f"no {name} images: {made.balance[label]} in all", KEPT)
+    parts = len(dataset.PARTS)
+    counts = torch.bincount(made.labels * parts + made.parts, minlength=len(made.categories) * parts).view(-1, parts)
+    for label, row in zip(made.categories, counts.tolist(), strict=True):
+        for name, count in zip(dataset.PARTS, row, strict=True):
+            if not count:
+                yield Finding("", label, f"no {name} images: {sum(row)} in all", KEPT)
 
 
 def suspicious(made: Dataset) -> Iterator[Finding]:
@@ -204,7 +206,7 @@ def suspicious(made: Dataset) -> Iterator[Finding]:
     places, others = inspection.suspects(split, votes)
     for place, other in zip(places.tolist(), others.tolist(), strict=True):
         label = made.categories[int(made.labels[place])]
-        what = f"looks like another class: {made.categories[other]}, as {int(votes[place].sum())} of its neighbours are"
+        what = f"looks like another class: {made.categories[other]}, as {votes.shape[1]} of its neighbours are"
         yield Finding(made.names[place], label, what, KEPT)
 
 

@@ -51,7 +51,7 @@ def test_wrong_labels_are_suspects_and_right_ones_are_not(split: data.Split) -> 
 def test_image_does_not_vote_for_itself() -> None:
     images = torch.stack([torch.full((1, 28, 28), value) for value in (0, 100, 200)]).to(torch.uint8)
     votes = inspection.votes(data.Split(images, torch.tensor([0, 1, 2])), neighbours=2)
-    assert votes[:, :3].tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    assert votes.sort(1).values.tolist() == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_calibration_is_measured_in_the_bin_of_each_confidence() -> None:
