@@ -24,8 +24,8 @@ from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
 from apparel.settings import Settings, small_steps, told
-from apparel.sources import KEPT, LEFT_OUT, Finding, Source, Unusable, found_in, legible
-from samebench import command, cores, determinism
+from apparel.sources import ALIKE, KEPT, LEFT_OUT, REFUSED, Finding, Source, Unusable, found_in, legible
+from samebench import command, cores, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
 
@@ -33,6 +33,7 @@ from samebench.command import Refusal
 TEST, VALIDATION = 1 / 6, 1 / 12
 FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
 THREADS = 4  # a picture of 4096x4096 pixels takes 200 MB while it is worked on
+FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet calculates
 PNG_END = b"IEND\xaeB\x60\x82"
 MOVES = {"PNG", "WEBP"}  # formats in which further frames are a film
 
@@ -72,6 +73,15 @@ class Taken:
         return hashlib.sha256(self.pixels.tobytes()).digest()
 
 
+class ImportRefusal(Refusal):
+    """An import that is refused, and what was found until then."""
+
+    def __init__(self, message: str, findings: Sequence[Finding]) -> None:
+        """Take the message and the findings."""
+        super().__init__(message)
+        self.findings = findings
+
+
 def part(digest: bytes) -> int:
     """The number of the part that a picture of this hash belongs to, whatever others there are."""
     share = int.from_bytes(digest[:8], "big") / 2**64
@@ -81,9 +91,11 @@ def part(digest: bytes) -> int:
 def make(question: Question) -> tuple[Dataset, list[Finding]]:
     """The data set, and what was found on the way, in the order of the paths.
 
-    Raises Refusal where the source is none, or has too few pictures that can be used.
+    Raises Refusal where the source is none, and ImportRefusal where it has too few pictures that can be used.
     """
     sources, findings = found_in(Path(question.source))
+    if refused := [each for each in findings if each.done == REFUSED]:
+        raise ImportRefusal(_first_of(refused, question.source), findings)
     taken: dict[bytes, list[Taken]] = defaultdict(list)
     for each in read_all(sources, Preparation("plain", question.side, 3)):
         if isinstance(each, Finding):
@@ -92,7 +104,10 @@ def make(question: Question) -> tuple[Dataset, list[Finding]]:
             taken[each.digest].append(each)
     findings += [finding for same in taken.values() for finding in alike(same)]
     kept = {digest: same[0] for digest, same in sorted(taken.items()) if len(labels_of(same)) == 1}
-    made = assemble(kept, question)
+    try:
+        made = assemble(kept, question)
+    except Refusal as refusal:
+        raise ImportRefusal(f"{refusal}{_why(findings)}", findings) from refusal
     return made, sorted([*findings, *missing(made, sources), *suspicious(made)])
 
 
@@ -118,13 +133,13 @@ def read(source: Source, preparation: Preparation) -> Taken | Finding:
         film = opened.format in MOVES and getattr(opened, "n_frames", 1) > 1
         pixels = preparation(opened).pixels
     except Foreign:
-        return Finding(source.path, source.label, "no PNG, JPEG or WebP picture")
+        return source.finding("no PNG, JPEG or WebP picture")
     except TooLarge as reason:
-        return Finding(source.path, source.label, f"too large: {reason}".partition(";")[0])
+        return source.finding(f"too large: {reason}".partition(";")[0])
     except Unreadable as reason:
-        return Finding(source.path, source.label, f"{reason}".partition(";")[0])
+        return source.finding(f"{reason}".partition(";")[0])
     except Unusable as reason:
-        return Finding(source.path, source.label, f"{reason}")
+        return source.finding(f"{reason}")
     grey = bool((pixels == pixels[:1]).all())
     return Taken(source, pixels[:1].copy() if grey else pixels, film)
 
@@ -151,12 +166,12 @@ def alike(same: Sequence[Taken]) -> Iterator[Finding]:
     if labels[1:]:
         others = [first, *others]
     elif first.film:
-        yield Finding(first.source.path, first.source.label, "a film: its first picture was taken", KEPT)
+        yield first.source.finding("a film: its first picture was taken", KEPT)
     for each in others:
         what = f"the same pixels as: {first.source.path}"
         if labels[1:]:
             what = f"the same pixels under labels: {', '.join(labels)}"
-        yield Finding(each.source.path, each.source.label, what)
+        yield each.source.finding(what)
 
 
 def assemble(kept: dict[bytes, Taken], question: Question) -> Dataset:
@@ -211,12 +226,16 @@ def suspicious(made: Dataset) -> Iterator[Finding]:
 
 
 def report(findings: Sequence[Finding]) -> bytes:
-    """The findings as a table."""
+    """The findings as a table, in which a spreadsheet calculates nothing."""
     content = io.StringIO()
     table = csv.writer(content, lineterminator="\n")
     table.writerow(Finding._fields)
-    table.writerows([legible(each) for each in finding] for finding in findings)
+    table.writerows([_cell(each) for each in finding] for finding in findings)
     return content.getvalue().encode()
+
+
+def _cell(text: str) -> str:
+    return f"'{legible(text)}" if text.startswith(FORMULA) else legible(text)
 
 
 def summary(made: Dataset, findings: Sequence[Finding]) -> str:
@@ -235,6 +254,19 @@ def summary(made: Dataset, findings: Sequence[Finding]) -> str:
     )
 
 
+def _first_of(refused: Sequence[Finding], source: str) -> str:
+    """The first finding that an import is refused for, and how many more there are."""
+    first, more = refused[0], len(refused) - 1
+    line = f", line {first.line}" if first.line else ""
+    return f"FROM={source}{line}: {first.found}" + (f"; and {more:,} more" if more else "")
+
+
+def _why(findings: Sequence[Finding]) -> str:
+    """How many files were left out, and why; empty without one."""
+    counts = Counter(each.found.partition(":")[0] for each in findings if each.done == LEFT_OUT)
+    return f"; {LEFT_OUT} are {counts.total():,} ({_counted(counts)})" if counts else ""
+
+
 def _counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
 
@@ -244,9 +276,20 @@ def main(argv: Sequence[str]) -> None:
     question = flags.parse(Question, argv, program="python -m apparel.intake", about="Make a data set out of pictures.")
     determinism.reexecute(fast=False)
     determinism.pin()
-    made, findings = make(question)
+    refused = dataset.HOME / f"{question.name}.refused.csv"
+    try:
+        made, findings = make(question)
+    except Refusal as refusal:
+        findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
+        refused.parent.mkdir(parents=True, exist_ok=True)
+        files.write(refused, report(sorted(findings)))
+        raise Refusal(f"{refusal}; see data/{refused.name}") from refusal
     dataset.write(question.name, made, report(findings))
+    refused.unlink(missing_ok=True)
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
+    for each in findings:
+        if each.found.startswith(ALIKE):
+            print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")
     train = f"make train DATASET={question.name}"
     if (images := made.sizes["training"]) < FEW * Settings().batch_size:
         train += f" {small_steps(images)}"

@@ -1,32 +1,37 @@
 """Where the pictures of a data set come from: a folder with one sub-folder a class, or a CSV of paths and labels.
 
-What is none is found, never followed: a finding says what it is, and what was done about it.
+Every entry and every row becomes a `Source`, which is read, or a `Finding`, which says why it is not.
 """
 
-import csv
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from apparel import picture_table
+from samebench import untrusted
 from samebench.command import Refusal
+from samebench.text import printable
 
 MOST_BYTES = 128 << 20  # of a file: a picture of 4096x4096 pixels with four channels takes half of it unpacked
 LABEL_LENGTH = 100
 JOINERS = "\u200c\u200d"  # no letters, and Persian, Hindi and others can't be written without them
-LEFT_OUT, KEPT = "left out", "kept"
+LEFT_OUT, KEPT, REFUSED = "left out", "kept", "refused"  # REFUSED: nothing is imported because of it
+LEADS_OUT = "leads out of the folder"
+ALIKE = "a label almost like"
 
 
 class Finding(NamedTuple):
-    """What is wrong with a file, or looks so, as `kind` or `kind: detail`, and what was done."""
+    """What is wrong with a file, or looks so, as `kind` or `kind: detail`, what was done, and the line of a CSV."""
 
     path: str
     label: str
     found: str
     done: str = LEFT_OUT
+    line: str = ""
 
 
 class Unusable(Exception):  # noqa: N818 - what the file is
@@ -35,61 +40,107 @@ class Unusable(Exception):  # noqa: N818 - what the file is
 
 @dataclass(frozen=True)
 class Source:
-    """A file that should be a picture: its path below the folder, POSIX, its class, and the folder."""
+    """A file that should be a picture: its path below `root`, POSIX, its class, and its line in a CSV, if any.
+
+    It may lie in `folder` alone: `root`, or where the link to its class's folder leads.
+    """
 
     path: str
     label: str
     root: Path
+    folder: Path
+    line: str = ""
+
+    def finding(self, found: str, done: str = LEFT_OUT) -> Finding:
+        """What was found of it."""
+        return Finding(self.path, self.label, found, done, self.line)
 
     def read(self) -> bytes:
         """Its content. Raises Unusable where it is no file in the folder, or one that can't be read."""
         path = self.root / self.path
         try:
-            inside = path.resolve(strict=True).is_relative_to(self.root.resolve())
-            status = path.stat()
-            if not inside or Path(self.path).is_absolute():
-                raise Unusable("leads out of the folder")
+            resolved = path.resolve(strict=True)
+            if not resolved.is_relative_to(self.folder):
+                raise Unusable(LEADS_OUT)
+            status = resolved.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise Unusable("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
             if status.st_size > MOST_BYTES:
                 raise Unusable(f"too large: {status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
-            return path.read_bytes()
+            return untrusted.read_bytes(resolved, max_bytes=MOST_BYTES)
         except FileNotFoundError:
             raise Unusable("a link to nothing" if path.is_symlink() else "not there") from None
         except (OSError, RuntimeError, ValueError) as error:
-            raise Unusable(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
+            raise Unusable(f"can't be read: {_reason(error)}") from error
 
 
 def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
     """The files that should be pictures, in the order of their paths, and what else there was.
 
-    Raises Refusal for a source that is neither a folder nor a CSV, and for a label that can't be one.
+    Raises Refusal for a source that is neither a folder nor a CSV, or that can't be read.
     """
-    if source.is_dir():
-        found = list(_in_folder(source))
-    elif source.is_file() and source.suffix.lower() == ".csv":
-        found = list(_in_csv(source))
-    else:
-        what = "neither of them" if source.exists() else "not there"
-        raise Refusal(
-            f"FROM={source}: {what}; give a folder with one sub-folder a class, or a .csv with the columns path,label"
-        )
+    try:
+        if source.is_dir():
+            found = list(_in_folder(source))
+        elif source.is_file() and source.suffix.lower() == ".csv":
+            found = list(_in_csv(source))
+        else:
+            what = "neither of them" if source.exists() else "not there"
+            give = "a folder with one sub-folder a class, or a .csv with the columns path,label"
+            raise Refusal(f"FROM={source}: {what}; give {give}")
+    except OSError as error:
+        raise Refusal(f"FROM={source}: can't be read ({_reason(error)}); make it readable") from error
     sources = sorted((each for each in found if isinstance(each, Source)), key=lambda each: (each.path, each.label))
-    return sources, [each for each in found if isinstance(each, Finding)]
+    findings = [each for each in found if isinstance(each, Finding)]
+    return sources, [*findings, *_like_each_other(each.label for each in sources)]
 
 
 def _in_folder(root: Path) -> Iterator[Source | Finding]:
-    for entry in _entries(root):
-        if entry.name.startswith("."):
-            yield Finding(entry.name, "", "hidden")
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _in_class(Path(entry), _label(entry.name, f"FROM={root}"), root)
+    entries, home = _entries(root), root.resolve(strict=True)
+    places = {(home / entry.name): entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+    labels: dict[str, str] = {}
+    for entry in entries:
+        label = unicodedata.normalize("NFC", entry.name)
+        if problem := _entry_problem(entry, home, places):
+            yield Finding(entry.name, "", problem)
+        elif problem := label_problem(label):
+            yield Finding(entry.name, label, problem, REFUSED)
         else:
-            yield Finding(entry.name, "", "outside of every class's folder")
+            if (first := labels.setdefault(label, entry.name)) != entry.name:
+                yield Finding(entry.name, label, f"a folder of the same class as: {first}", KEPT)
+            yield from _in_class(Path(entry), label, root)
+
+
+def _entry_problem(entry: os.DirEntry[str], home: Path, places: dict[Path, str]) -> str:
+    """Why an entry of the folder is no class; empty if it is one. Puts the folder behind a link into `places`."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if not entry.is_symlink():
+        return "" if entry.is_dir() else "outside of every class's folder"
+    try:
+        target = Path(entry).resolve(strict=True)
+    except FileNotFoundError:
+        return "a link to nothing"
+    except (OSError, RuntimeError) as error:
+        return f"can't be read: {_reason(error)}"
+    if not target.is_dir():
+        return "outside of every class's folder"
+    if home.is_relative_to(target):
+        return "a link to a folder that this one lies in"
+    if (first := places.setdefault(target, entry.name)) != entry.name:
+        return f"a link to the same folder as: {first}"
+    return ""
 
 
 def _in_class(folder: Path, label: str, root: Path) -> Iterator[Source | Finding]:
-    entries = _entries(folder)
+    try:
+        entries, is_link = _entries(folder), folder.is_symlink()
+        home = (folder if is_link else root).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        yield Finding(folder.name, label, f"can't be read: {_reason(error)}")
+        return
+    if is_link:
+        yield Finding(folder.name, label, "a link to a folder: its pictures were read", KEPT)
     if not entries:
         yield Finding(folder.name, label, "an empty folder")
     for entry in entries:
@@ -97,42 +148,63 @@ def _in_class(folder: Path, label: str, root: Path) -> Iterator[Source | Finding
         if entry.name.startswith("."):
             yield Finding(path, label, "hidden")
         else:
-            yield Source(path, label, root)
+            yield Source(path, label, root, home)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda each: each.name)
-    except PermissionError as error:
-        raise Refusal(f"FROM: {folder} can't be read ({error.strerror}); make it readable") from error
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda each: each.name)
 
 
-def _in_csv(path: Path) -> Iterator[Source]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+def _in_csv(table: Path) -> Iterator[Source | Finding]:
+    """Each row; a path and label that were in a row before are there once."""
+    folder = table.parent.resolve()
+    lookup, lines = picture_table.Lookup(table.parent), dict[tuple[str, str], str]()
+    for row in picture_table.read(table):
+        line, label = str(row.line), unicodedata.normalize("NFC", row.label)
+        if problem := row.problem or label_problem(label):
+            yield Finding(row.path, label, problem, REFUSED, line)
+            continue
         try:
-            table = csv.DictReader(file, strict=True)
-            if not {"path", "label"} <= set(table.fieldnames or []):
-                raise Refusal(f"FROM={path}: its first line is {table.fieldnames}; give the columns path,label")
-            for row in table:
-                where = f"FROM={path}, line {table.line_num}"
-                if not row["path"] or row["label"] is None:
-                    raise Refusal(f"{where}: no path or no label; give both, or take the line out")
-                yield Source(row["path"], _label(row["label"], where), path.parent)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise Refusal(f"FROM={path}: no CSV in UTF-8 ({error}); save it as one") from error
+            path = lookup.find(row.path)
+        except picture_table.Outside as reason:
+            yield Finding(row.path, label, f"{reason}", LEFT_OUT, line)
+            continue
+        if (first := lines.setdefault((path, label), line)) != line:
+            yield Finding(row.path, label, f"in the table before: line {first}", LEFT_OUT, line)
+        else:
+            yield Source(path, label, folder, folder, line)
 
 
-def _label(name: str, where: str) -> str:
-    """The label as people read it, whichever way its accents were written. Raises Refusal for an unreadable one."""
-    label = unicodedata.normalize("NFC", name)
+def label_problem(label: str) -> str:
+    """Why people can't read this label; empty if they can."""
     legible = label == label.strip() and all(each.isprintable() or each in JOINERS for each in label)
-    if not (legible and 0 < len(label) <= LABEL_LENGTH):
-        rule = f"printable characters, at most {LABEL_LENGTH}, no spaces around them"
-        raise Refusal(f"{where}: label {ascii(name)[:80]}: take {rule}")
-    return label
+    if legible and 0 < len(label) <= LABEL_LENGTH:
+        return ""
+    rule = f"printable characters, at most {LABEL_LENGTH}, no spaces around them"
+    return f"label {ascii(label)[:80]}: take {rule}"
+
+
+def _like_each_other(labels: Iterable[str]) -> Iterator[Finding]:
+    """The labels that a file system, or a reader, may take for one."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold()).rstrip(". ")
+        groups.setdefault(key, []).append(label)
+    for group in groups.values():
+        for label in group:
+            if others := [other for other in group if other != label]:
+                yield Finding("", label, f"{ALIKE}: {', '.join(others)}", KEPT)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, in one line."""
+    return printable(getattr(error.__cause__ or error, "strerror", None) or error, longest=120)
 
 
 def legible(path: str) -> str:
-    """A path as a file of text can have it: what is no character is told as its bytes."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A path as a file of text can have it: a byte that is no character, and a control character, as its number."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        each if each.isprintable() or each in JOINERS else each.encode("unicode_escape").decode() for each in text
+    )

@@ -109,7 +109,7 @@ def test_what_is_in_no_class_or_makes_none_is_named(copy: Path) -> None:
     assert told(findings) == {
         "loose.png": "outside of every class's folder",
         ".git": "hidden",
-        "elsewhere": "outside of every class's folder",
+        "elsewhere": "a link to the same folder as: circle",
         "hollow": "an empty folder",
         "broken/only.png": "no PNG, JPEG or WebP picture",
     }
