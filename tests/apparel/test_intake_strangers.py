@@ -100,9 +100,8 @@ def strange(copy: Path) -> Path:
 
 def test_no_path_of_10000_in_a_table_leads_to_anything_outside(copy: Path, tmp_path: Path) -> None:
     outside = strange(copy)
-    rng = random.Random(0)
     rows = [f"{path.relative_to(copy)},{path.parent.name}" for path in copy.glob("*/*") if path.parent.name in CLASSES]
-    rows += [f'"{name}",{rng.choice(CLASSES)}' for name in names(rng, outside)]
+    rows += [f'"{name}",circle' for name in names(random.Random(0), outside)]
     (copy / "all.csv").write_text("\n".join(["path,label", *rows, ""]), encoding="utf-8")
     assert watched(copy / "all.csv", tmp_path).startswith("data/shapes: 60 colour images"), "and no secret"
 
