@@ -147,12 +147,23 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
         run.record(state="interrupted")
         raise
     except BaseException as error:
+        if reason := accelerator.exceeded(error):
+            run.fail()
+            raise Lacking(f"{run.directory}: {reason}; {smaller_batch(run)}") from error
         if reason := accelerator.lost(error):
             run.record(state="interrupted")
             kept = checkpoint.path(run) or "no checkpoint yet"
             raise Lacking(f"{run.directory}: {reason}; {kept}; resume with: {resuming(run)}") from error
         run.fail()
         raise
+
+
+def smaller_batch(run: Run) -> str:
+    """The remedy for a batch that is too large for the GPU; a resume with a smaller one is refused."""
+    settings = run.settings()
+    half = settings.batch_size // 2 // settings.shards * settings.shards
+    smaller = f'start a new run with ARGS="--batch-size {half}", or ' if half >= 2 * settings.shards else ""
+    return f"batch_size={settings.batch_size} is too large for it; {smaller}resume on a larger GPU: {resuming(run)}"
 
 
 def resuming(run: Run) -> str:

@@ -8,6 +8,7 @@ Without `GPU=` nothing touches CUDA, even where there is one; with it nothing fa
 import ctypes
 import importlib.util
 import os
+import re
 import runpy
 import warnings
 from collections.abc import Sequence
@@ -25,7 +26,11 @@ NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 # How torch begins to tell of them.
 LOSSES = ("CUDA error", "CUDA driver error", "CUDA out of memory", "cuDNN error", "NCCL error")
 FULL = ("out of memory", "ALLOC_FAILED")  # in one that others cause, with whom the GPU is shared
-OURS = "device-side assert"  # a wrong index, say: the GPU is well, and the program is to be mended
+# A wrong index or argument, say: the GPU is well, and the program is to be mended.
+OURS = re.compile("device-side assert|illegal memory|misaligned|(?i:invalid)|BAD_PARAM|NOT_SUPPORTED|not permitted")
+SIZE = r"([\d.]+ [KMGT]?i?B|\d+ bytes)"
+OUT_OF_MEMORY = re.compile(rf"(?s)Tried to allocate {SIZE}.* capacity of {SIZE}.* this process has {SIZE} memory")
+OTHERS = 1 << 30  # bytes; less than this is no training of somebody else's
 
 
 def wanted() -> bool:
@@ -108,11 +113,28 @@ def facts(device: "torch.device") -> dict[str, Any]:
 
 def lost(error: BaseException) -> str:
     """What has become of the GPU, in one line, where `error` is how torch tells of it; otherwise nothing."""
-    first = str(error).partition("\n")[0].partition(". GPU ")[0]
-    if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS in first:
+    first = _first(error)
+    if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS.search(first):
         return ""
     full = any(each in first for each in FULL)
-    return f"{'its memory is full, nvidia-smi tells who has it' if full else 'the GPU is lost'} ({first})"
+    said = "its memory is full, nvidia-smi tells who has it; where nobody else does, it is too little for this"
+    return f"{said if full else 'the GPU is lost'} ({first})"
+
+
+def exceeded(error: BaseException) -> str:
+    """How much more memory than the GPU has this process alone asks for, in one line; otherwise nothing.
+
+    Torch tells the sizes; where it does not, nobody knows whose memory it is.
+    """
+    sizes = OUT_OF_MEMORY.search(str(error)) if isinstance(error, RuntimeError) else None
+    if not sizes:
+        return ""
+    more, capacity, own = map(_bytes, sizes.groups())
+    free = re.search(rf"of which {SIZE} is free", str(error))
+    others = capacity - own - (_bytes(free[1]) if free else 0)
+    if more + own <= capacity and others > OTHERS:
+        return ""
+    return f"the GPU has {sizes[2]}, this process has {sizes[3]} of it and asks for {sizes[1]} more"
 
 
 def cuda() -> str | None:
@@ -180,6 +202,16 @@ def _start(number: int) -> None:
         name = torch.cuda.get_device_name()
         least = "{}.{}".format(*needed)
         raise Lacking(f"{name}: compute capability {has[0]}.{has[1]}, torch needs {least}; take a newer GPU")
+
+
+def _first(error: BaseException) -> str:
+    return str(error).partition("\n")[0].partition(". GPU ")[0]
+
+
+def _bytes(size: str) -> float:
+    """The bytes of such as 1.50 GiB, as torch prints them."""
+    number, _, unit = size.partition(" ")
+    return float(number) * 1024.0 ** max(0, "bKMGT".find(unit[0]))
 
 
 def _capability(architecture: str) -> tuple[int, int]:

@@ -19,6 +19,12 @@ from samebench.command import WORKER, Interrupted
 MEETING = "SAMEBENCH_MEETING"  # the folder where the processes of one machine find each other, in place of a port
 LINGER = 1.0  # seconds that the one who ended first has to be heard first
 PATIENCE = timedelta(minutes=10)  # for the others to come to the same point
+# How gloo, NCCL and the stores tell of a process or machine that can't be reached; else it is a mistake of ours.
+PEER_LOST = re.compile(
+    r"connection (closed|reset|refused|was likely closed)|timed out|time-?out|broken pipe|socket closed"
+    r"|no route to host|network is unreachable|remote process exited|exit of a remote peer|communicator was aborted",
+    re.IGNORECASE,
+)
 
 
 class Parted(Interrupted):
@@ -153,7 +159,15 @@ def _together(local_rank: int) -> Iterator[None]:
         yield
     except torch.AcceleratorError:
         raise  # our own GPU, of which this was the first to ask
-    except RuntimeError as error:  # gloo, NCCL and the stores have no better one
+    except RuntimeError as error:
+        if not is_peer_lost(error):
+            raise
         reason = re.sub(r"^\[.*?\] |\. .*", "", str(error).splitlines()[0])
         time.sleep(LINGER)
         raise Parted("" if local_rank else f"lost the other processes ({reason})") from error
+
+
+def is_peer_lost(error: RuntimeError) -> bool:
+    """Whether a collective failed because of another process or the network, not by what it was given."""
+    network = (torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
+    return isinstance(error, network) or bool(PEER_LOST.search(str(error)))

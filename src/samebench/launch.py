@@ -27,6 +27,7 @@ from samebench.command import Interrupted, Lacking, Refusal
 
 PORT = 29500
 JOIN_TIMEOUT = 300
+CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 SIZES = ("gpu", "auto", "cpu")  # words of torchrun's for how many processes
 
 
@@ -177,10 +178,15 @@ def _run(asked: Launch, words: list[str]) -> int:
 def verdict(codes: Sequence[int]) -> int:
     """The exit code for those of the processes that failed: of the one that failed first, as the others only follow it.
 
-    They follow with 4, and a killed one leaves what can be resumed, too.
+    They follow with 4, and one that somebody has killed leaves what can be resumed, too. One that has crashed would
+    crash again.
     """
     own = [code for code in codes if code > 0 and code != command.INTERRUPTED]
-    return own[0] if own else command.INTERRUPTED
+    crashed = [code for code in codes if -code in CRASHES]
+    killed = [code for code in codes if code < 0 and -code not in CRASHES | {signal.SIGTERM}]
+    if own:
+        return own[0]
+    return command.NO if crashed and not killed else command.INTERRUPTED
 
 
 def _number(name: str, value: str, *, lowest: int, highest: int | None = None) -> int:

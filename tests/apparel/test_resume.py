@@ -12,6 +12,7 @@ from apparel import train, training
 from apparel.run import OUTCOME, Run, sweep
 from apparel.training import Training
 from samebench.command import Lacking, Refusal
+from tests.samebench.test_accelerator import out_of_memory
 
 from .interrupts import QUICK, interrupt, tiny, undisturbed
 
@@ -81,6 +82,24 @@ def test_a_gpu_without_room_for_the_network_is_told_and_the_run_resumes(
     run = Run.newest(tmp_path)
     assert run.receipt["state"] == "interrupted"
     assert train.train(QUICK, run=run).receipt["weights_sha256"] == undisturbed.receipt["weights_sha256"]
+
+
+def test_a_batch_too_large_for_the_gpu_is_no_interruption_and_the_remedy_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise out_of_memory(tried="2.00 GiB", capacity="79.11 GiB", free="1.03 GiB", own="78.07 GiB")
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(Lacking) as lacking:
+        train.train(QUICK, runs=tmp_path)
+    run = Run.newest(tmp_path)
+    size = QUICK.batch_size
+    assert str(lacking.value).startswith(
+        f"{run.directory}: the GPU has 79.11 GiB, this process has 78.07 GiB of it and asks for 2.00 GiB more; "
+        f'batch_size={size} is too large for it; start a new run with ARGS="--batch-size {size // 2}", or resume'
+    )
+    assert run.receipt["state"] == "failed"
 
 
 def test_a_run_on_the_gpu_resumes_on_it(tmp_path: Path) -> None:

@@ -247,6 +247,11 @@ def test_another_gpu_is_a_changed_input() -> None:
         (RuntimeError("CUDA error: the GPU has fallen off the bus"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), False),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
+        (torch.AcceleratorError("CUDA error: invalid configuration argument"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm`"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"), False),
+        (torch.distributed.DistBackendError("NCCL error in: a.cpp:1, invalid argument"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (OSError("CUDA error: not torch's"), False),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"), True),
@@ -261,3 +266,34 @@ def test_a_lost_gpu_is_told_from_a_bug(error: BaseException, is_lost: bool) -> N
     assert "total capacity" not in told
     full = "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
     assert told.startswith("its memory is full, nvidia-smi" if full else "the GPU is lost (" if is_lost else "")
+
+
+def out_of_memory(*, tried: str, capacity: str, free: str, own: str) -> torch.OutOfMemoryError:
+    """As torch 2.13 says it (c10/cuda/CUDACachingAllocator.cpp)."""
+    return torch.OutOfMemoryError(
+        f"CUDA out of memory. Tried to allocate {tried}. GPU 0 has a total capacity of {capacity} of which {free} is "
+        f"free. Process 4242 has 9.00 GiB memory in use. Including non-PyTorch memory, this process has {own} memory "
+        "in use. Of the allocated memory 1.00 GiB is allocated by PyTorch, and 10.00 MiB is reserved by PyTorch but "
+        "unallocated. If reserved but unallocated memory is large try setting PYTORCH_ALLOC_CONF"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (out_of_memory(tried="2.00 GiB", capacity="79.11 GiB", free="1.03 GiB", own="78.07 GiB"), True),
+        (out_of_memory(tried="64.00 GiB", capacity="79.11 GiB", free="9.03 GiB", own="20.00 GiB"), True),
+        (out_of_memory(tried="512.00 MiB", capacity="79.11 GiB", free="100.00 MiB", own="20.00 GiB"), False),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"),
+            False,
+        ),
+        (torch.AcceleratorError("CUDA error: out of memory"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_gpu_that_is_too_small_is_told_from_one_that_others_use(error: RuntimeError, is_ours: bool) -> None:
+    said = accelerator.exceeded(error)
+    assert bool(said) is is_ours
+    assert "\n" not in said
+    assert said.startswith("the GPU has 79.11 GiB, this process has " if is_ours else "")

@@ -41,19 +41,31 @@ def test_three_processes_hear_and_give_the_same(tmp_path: Path) -> None:
     ("error", "told"),
     [
         (RuntimeError("Connection closed by peer"), Parted),
+        (RuntimeError("[/pair.cc:537] Read error [127.0.0.1]:1: Connection reset by peer. This is typically"), Parted),
+        (RuntimeError("[/buffer.cc:74] Timed out waiting 3000ms for recv operation to complete"), Parted),
+        (torch.distributed.DistNetworkError("failed to recv, got 0 bytes"), Parted),
+        (torch.distributed.DistStoreError("wait timeout after 1000ms, keys: /0"), Parted),
+        (torch.distributed.DistBackendError("NCCL error in: a.cpp:1, remote process exited or there was"), Parted),
+        (
+            torch.distributed.DistBackendError("NCCL error in: a.cpp:1, invalid usage"),
+            torch.distributed.DistBackendError,
+        ),
+        (RuntimeError("Invalid scalar type"), RuntimeError),
+        (ValueError("a mistake of ours"), ValueError),
         (torch.AcceleratorError("CUDA error: launch failure"), torch.AcceleratorError),
     ],
 )
-def test_a_gpu_that_is_lost_is_not_taken_for_the_others(
-    error: RuntimeError, told: type[Exception], monkeypatch: pytest.MonkeyPatch
+def test_only_a_lost_peer_is_taken_for_one(
+    error: Exception, told: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def all_reduce(_: object) -> None:
         raise error
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
     monkeypatch.setattr(group, "LINGER", 0)
-    with pytest.raises(told):
+    with pytest.raises(told) as raised:
         Group(0, 2, 0, 2).any(False)
+    assert type(raised.value) is told
 
 
 def test_alone_the_same_words_work_without_torchrun(tmp_path: Path) -> None:
@@ -67,6 +79,12 @@ def test_the_traceback_of_one_comes_first_and_the_others_end_at_once(tmp_path: P
     assert "RuntimeError: a mistake of ours" in done.stderr
     assert done.stderr.count("Traceback") == 1
     assert "killed" not in done.stderr
+
+
+@pytest.mark.parametrize("way", ["kind", "shape"])
+def test_a_mistake_in_what_they_do_together_is_not_a_lost_process(way: str, tmp_path: Path) -> None:
+    done = together(way, "1", at=tmp_path, PROCS="2")
+    assert done.returncode == 1, done.stderr
 
 
 def test_the_exit_code_is_that_of_the_one_that_ended_first(tmp_path: Path) -> None:

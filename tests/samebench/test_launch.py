@@ -74,7 +74,19 @@ def test_an_impossible_wish_is_refused_by_its_name(wish: dict[str, str], said: s
 
 
 @pytest.mark.parametrize(
-    ("codes", "ours"), [([4, 1, 4], 1), ([4, 3], 3), ([-9, 4], 4), ([4, 4], 4), ([-11], 4), ([2, 4], 2)]
+    ("codes", "ours"),
+    [
+        ([4, 1, 4], 1),
+        ([4, 3], 3),
+        ([-9, 4], 4),
+        ([-9, -15], 4),
+        ([-6, -15], 1),
+        ([4, 4], 4),
+        ([2, 4], 2),
+        ([-11], 1),
+        ([-6, 4], 1),
+        ([-6, -9], 4),
+    ],
 )
 def test_the_exit_code_is_that_of_the_cause(codes: list[int], ours: int) -> None:
     assert verdict(codes) == ours

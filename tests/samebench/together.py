@@ -1,6 +1,6 @@
 """What each of several processes does in test_group.py: everything that a group can, and one way to end.
 
-python -m tests.samebench.together [fail RANK | refuse RANK]
+python -m tests.samebench.together [fail RANK | refuse RANK | kind RANK | shape RANK]
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,10 @@ def main(argv: Sequence[str]) -> int | None:
             raise RuntimeError("a mistake of ours")
         if [str(group.rank)] == rank and way == "refuse":
             raise Refusal("not this one")
+        if way == "kind":  # a kind of number that gloo does not know
+            group.gather(torch.ones(2, dtype=torch.uint16), [2, 2])
+        if way == "shape":  # one of them has more rows than the others
+            group.gather(torch.ones(2, 2 + 9 * ([str(group.rank)] == rank)), [2, 2])
         told = {
             "any": group.any(group.rank == 1, False),
             "gathered": group.gather(mine, counts).tolist(),
