@@ -214,10 +214,10 @@ class Run:
         self.receipt |= facts
         self._write()
 
-    def fail(self) -> None:
-        """Record the state `failed`, on a full disk in the room that the curves took."""
+    def fail(self, state: str = "failed") -> None:
+        """Record that it ended before its last epoch, on a full disk in the room that the curves took."""
         try:
-            self.record(state="failed")
+            self.record(state=state)
         except OSError:
             for curves in self.directory.glob("events.*"):
                 curves.unlink()

@@ -154,6 +154,9 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
             run.record(state="interrupted")
             kept = checkpoint.path(run) or "no checkpoint yet"
             raise Lacking(f"{run.directory}: {reason}; {kept}; resume with: {resuming(run)}") from error
+        if reason := command.refused_by_machine(error):
+            run.fail(state="interrupted")
+            raise Lacking(f"{reason}; resume with: {resuming(run)}") from error
         run.fail()
         raise
 

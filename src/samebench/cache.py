@@ -6,7 +6,6 @@ its content is what its name says; a damaged one is removed, so that it can be b
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -74,14 +73,12 @@ def copy(source: Path, path: Path, *, mode: int | None = None) -> None:
         shutil.copyfile(source, temporary)
         if mode is not None:
             temporary.chmod(mode)
-        with temporary.open("rb") as file:
-            os.fsync(file)
+        files.sync(temporary)
         temporary.replace(path)
         files.sync_directory(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno in files.FULL:
-            error.filename, error.filename2 = str(path), None
-            error.strerror = f"{error.strerror}, {source.stat().st_size:,} bytes needed"
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            files.name_error(error, path, size=source.stat().st_size)
         raise

@@ -21,8 +21,23 @@ DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
 WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}  # torchrun gives them to what it starts
 
-# What the machine refuses by errno: no space, over quota, read-only, not permitted.
-REFUSED_BY_MACHINE = files.FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
+ROOM = "free some room, or work in another directory"
+WRITABLE = "make it writable, or work in another directory"
+STORAGE = "see that the disk, or the file server, works (dmesg says more), then once more"
+# What the machine refuses by errno, with the remedy. ESTALE: the file server has lost the file; ENOTCONN: the program
+# behind a mounted folder has ended; EUCLEAN and EREMOTEIO are Linux's own.
+REFUSED_BY_MACHINE = {
+    **dict.fromkeys(files.FULL, ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), WRITABLE),
+    **{getattr(errno, name): STORAGE for name in ("EIO", "ESTALE", "EUCLEAN", "EREMOTEIO") if hasattr(errno, name)},
+    errno.EFBIG: "raise the limit for a file's size (ulimit -f), or work on another file system",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "end programs with many open files: the machine's limit is reached",
+    errno.ENOMEM: "free some memory",
+}
+# Those that sockets know, too: here they are of the machine only where they name a file.
+REFUSED_FOR_FILES = dict.fromkeys((errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), STORAGE)
+WRONG_NAMES = dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another name")
 
 
 class Refusal(ValueError):  # noqa: N818 - what we do, not what broke
@@ -79,10 +94,23 @@ def _outcome(main: Callable[[Sequence[str]], int | None]) -> int:
             raise
         return NO
     except OSError as error:
-        if error.errno not in REFUSED_BY_MACHINE:
+        if error.errno in WRONG_NAMES and error.filename is not None:
+            return _say(f"{error.filename}: {error.strerror}; {WRONG_NAMES[error.errno]}", WRONG_USE)
+        if not (reason := refused_by_machine(error)):
             raise
-        return _say(_one_line(error), LACKING)
+        return _say(reason, LACKING)
     return code
+
+
+def refused_by_machine(error: BaseException) -> str:
+    """What the machine refuses, where and the remedy, in one line; empty for each other error."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return ""
+    remedies = REFUSED_BY_MACHINE | (REFUSED_FOR_FILES if error.filename is not None else {})
+    if error.errno not in remedies:
+        return ""
+    where = "a file" if error.filename is None else error.filename
+    return f"{where}: {error.strerror}; {remedies[error.errno]}"
 
 
 def _unheard() -> bool:
@@ -101,12 +129,6 @@ def _say(message: object, code: int) -> int:
     line = printable(message)
     print(f"error: {line}" if code != INTERRUPTED else line, file=sys.stderr, flush=True)
     return code
-
-
-def _one_line(error: OSError) -> str:
-    where = error.filename if error.filename is not None else "a file"
-    remedy = "free some room" if error.errno in files.FULL else "make it writable"
-    return f"{where}: {error.strerror}; {remedy}, or work in another directory"
 
 
 @contextmanager

@@ -220,8 +220,9 @@ def test_a_training_that_may_not_save_any_more_stops_in_one_line(
     (directory,) = disk.place.glob("runs/*")
     place = re.escape(str(directory.relative_to(disk.place) / "checkpoints"))
     remedy = "make it writable, or work in another directory"
-    assert re.fullmatch(rf"error: {place}/step-\d+\.\w+: {said}; {remedy}\n", err), err
+    resume = f"resume with: make train RESUME=runs/{directory.name}"
+    assert re.fullmatch(rf"error: {place}/step-\d+\.\w+: {said}; {remedy}; {resume}\n", err), err
     run = Run.open(directory)
-    assert run.receipt["state"] == "failed"
+    assert run.receipt["state"] == "interrupted"
     assert [path.name for path in run.checkpoints.glob(".*")] == []
     assert checkpoint.newest(run)

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,13 @@ from tests.commands import SOURCE, call, start
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 3),
         (OSError(errno.EROFS, "Read-only file system", "runs/x"), 3),
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 3),
+        (OSError(errno.EIO, "Input/output error", "runs/x"), 3),
+        (OSError(errno.EIO, "Input/output error"), 3),  # as a read that fails says it
+        (OSError(errno.ESTALE, "Stale file handle", "runs/x"), 3),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected", "runs/x"), 3),
+        (OSError(errno.EMFILE, "Too many open files", "runs/x"), 3),
+        (OSError(errno.EFBIG, "File too large", "runs/x"), 3),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "runs/x"), 2),
     ],
 )
 def test_each_way_to_stop_has_its_code_and_one_line(
@@ -37,9 +45,10 @@ def test_each_way_to_stop_has_its_code_and_one_line(
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert not stop.args or str(stop.args[-1]) in err or "runs/x" in err
+    assert not isinstance(stop, OSError) or re.search(r"; \S", err), "a remedy"
 
 
-@pytest.mark.parametrize("bug", [ValueError("shapes differ"), KeyError("x"), OSError(errno.EIO, "I/O error")])
+@pytest.mark.parametrize("bug", [ValueError("shapes differ"), KeyError("x"), OSError(errno.ENOTCONN, "not connected")])
 def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     def main(_: Sequence[str]) -> None:
         raise bug

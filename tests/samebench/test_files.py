@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,41 @@ def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, mon
         files.write(tmp_path / "a", b"new")
     assert failed.value.filename == str(tmp_path / "a")
     assert failed.value.strerror == "No space left on device, 3 bytes needed"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])
+def test_a_file_system_that_can_not_sync_folders_is_written_to_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def refuse(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(files, "_warned", set())
+    for content in (b"old", b"new"):
+        files.write(tmp_path / "a", content)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    reason = os.strerror(number)
+    warning = (
+        f"warning: {tmp_path}: its file system can't sync folders ({reason}); a power cut may lose the last files\n"
+    )
+    assert capsys.readouterr().err == warning
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADF])
+def test_a_file_that_can_not_be_synced_is_no_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    files.write(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=os.strerror(number)) as failed:
+        files.write(tmp_path / "a", b"new")
+    assert failed.value.filename == str(tmp_path / "a")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
 
 
