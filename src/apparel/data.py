@@ -58,6 +58,7 @@ LABELS = (
 )
 VALIDATION_SHARE = 1 / 12  # 5,000 of the 60,000 training images
 SIDE = 28
+LARGEST = 16 + 60_000 * SIDE * SIDE  # bytes of the largest of the four files: the training images
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,12 @@ def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
     if not path.is_file():
         raise Refusal(f"{path}: not there; give the directory with the four files")
     try:
-        content = gzip.decompress(path.read_bytes()) if path is packed else path.read_bytes()
+        with gzip.open(path) if path is packed else path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise Refusal(f"{path}: damaged, expected sha256 {sha256}, got no whole gzip file; fetch it again") from error
-    if (got := hashlib.sha256(content).hexdigest()) != sha256:
+    got = hashlib.sha256(content).hexdigest() if len(content) <= LARGEST else f"more than {LARGEST:,} bytes"
+    if got != sha256:
         raise Refusal(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
     return content
 
@@ -258,7 +261,7 @@ def published(folder: Path, missing: Mapping[str, str]) -> None:
     ours = {name: sha256 for name, sha256 in missing.items() if sha256 in PUBLISHED}
     try:
         for name, sha256 in ours.items():
-            download.fetch(folder / name, sha256=sha256, sources=[f"{UPSTREAM}/{name}.gz"])
+            download.fetch(folder / name, sha256=sha256, sources=[f"{UPSTREAM}/{name}.gz"], max_bytes=LARGEST)
     except (download.Unreachable, Refusal) as reason:
         print(f"{reason}\ntaking Debian's package {PACKAGE} instead", flush=True)
         _from_debian(folder, {name: sha256 for name, sha256 in ours.items() if not (folder / name).exists()})
@@ -269,7 +272,7 @@ def _from_debian(folder: Path, missing: dict[str, str]) -> None:
         root = debian.extract(PACKAGE, into=Path(temporary))
         for name, sha256 in missing.items():
             packed = next(root.rglob(f"{name}.gz"), root / f"{name}.gz")
-            download.fetch(folder / name, sha256=sha256, sources=[packed.as_uri()])
+            download.fetch(folder / name, sha256=sha256, sources=[packed.as_uri()], max_bytes=LARGEST)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import data
+from apparel import data, source
 from apparel.randomness import order
+from apparel.source import Source
 from samebench import debian, download
 from samebench.command import Lacking, Refusal
 from tests.commands import call
@@ -84,6 +85,22 @@ def test_a_truncated_packed_file_is_refused_by_name(small: Path) -> None:
         data.load(str(small))
 
 
+def test_of_a_file_that_is_larger_than_the_set_has_any_no_more_is_read(small: Path) -> None:
+    (small / NAMES[0]).unlink()
+    (small / f"{NAMES[0]}.gz").write_bytes(gzip.compress(bytes(60_000_000)))
+    with pytest.raises(Refusal, match="got more than 47,040,016 bytes"):
+        data.load(str(small))
+
+
+def test_a_packed_file_of_more_than_is_allowed_is_not_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(5_000_000)
+    (tmp_path / "file.gz").write_bytes(gzip.compress(content))
+    asked = (Source("set", tmp_path), "file", hashlib.sha256(content).hexdigest())
+    assert Source.is_right(*asked)
+    monkeypatch.setattr(source, "MAX_BYTES", 1_000_000)
+    assert not Source.is_right(*asked)
+
+
 def test_a_missing_file_is_refused_by_name(small: Path) -> None:
     (small / NAMES[1]).unlink()
     with pytest.raises(Refusal, match=f"{NAMES[1]}: not there"):
@@ -148,9 +165,9 @@ class Offline:
     def __init__(self) -> None:
         self.asked = 0
 
-    def __call__(self, path: Path, *, sha256: str, sources: list[str]) -> bool:
+    def __call__(self, path: Path, *, sha256: str, sources: list[str], max_bytes: int) -> bool:
         if sources[0].startswith("file:"):
-            return real_fetch(path, sha256=sha256, sources=sources)
+            return real_fetch(path, sha256=sha256, sources=sources, max_bytes=max_bytes)
         self.asked += 1
         raise download.Unreachable("no network")
 

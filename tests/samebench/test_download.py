@@ -1,8 +1,11 @@
 import gzip
 import hashlib
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -179,3 +182,108 @@ def test_what_several_fetch_at_the_same_time_is_fetched_once(source: Source, tmp
         started = [pool.submit(fetch, tmp_path / "file", source) for _ in range(4)]
     assert sorted(each.result() for each in started) == [False, False, False, True]
     assert source.asked == [None]
+
+
+def test_a_gzip_file_that_unpacks_to_more_than_is_allowed_is_refused(source: Source, tmp_path: Path) -> None:
+    source.content = gzip.compress(bytes(50_000_000))
+    with pytest.raises(Refusal, match="got a gzip file of more than 1,000,000 bytes"):
+        download.fetch(
+            tmp_path / "file", sha256=SHA256, sources=[source.address + ".gz"], pauses=(), max_bytes=1_000_000
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_announced_as_too_large_is_refused_before_it_is_sent(source: Source, tmp_path: Path) -> None:
+    source.content = bytes(2_000_000)
+    with pytest.raises(Refusal, match="sends more than the 1,000,000 bytes allowed; nothing was kept"):
+        download.fetch(tmp_path / "file", sha256=SHA256, sources=[source.address], pauses=(), max_bytes=1_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The address of a server that answers each request with `answer`."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    answer(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/file"
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+
+def test_a_body_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while True:
+            connection.sendall(bytes(65536))
+
+    with server(answer) as address, pytest.raises(Refusal, match="sends more than the 1,000,000 bytes allowed"):
+        download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=(), max_bytes=1_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_only_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "WINDOW", 0.2)
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+    with server(answer) as address, pytest.raises(download.Unreachable, match=r"only \d+ bytes in"):
+        download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=())
+
+
+def test_a_redirect_that_leads_to_itself_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n")
+
+    with server(answer) as address, pytest.raises(download.Unreachable, match="infinite loop"):
+        download.fetch(tmp_path / "file", sha256=SHA256, sources=[address])
+
+
+def test_a_length_that_is_no_number_and_a_body_longer_than_announced_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for length in (b"many", b"-1", b"%d" % len(CONTENT)):
+
+        def answer(connection: socket.socket, length: bytes = length) -> None:
+            more = b"and more" if length.isdigit() else b""
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + CONTENT + more)
+
+        with server(answer) as address:
+            download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=())
+        assert (tmp_path / "file").read_bytes() == CONTENT
+        (tmp_path / "file").unlink()
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_network(source: Source) -> None:
+    (part := Path("/dev/full")).stat()
+    with pytest.raises(OSError, match="No space left") as failed:
+        download._transfer(part, source.address, pauses=(0.0,), max_bytes=1 << 30)
+    assert failed.value.filename == str(part)
+
+
+def test_no_part_is_written_through_a_link(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"")
+    (tmp_path / "file.part").symlink_to("mine")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        fetch(tmp_path / "file", source)
+    assert (tmp_path / "mine").read_bytes() == b""
