@@ -380,6 +380,10 @@ END
         [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"
         [ ! -f "${HOME:-}/.ssh/known_hosts" ] || set -- --mount "type=bind,\"source=$HOME/.ssh/known_hosts\",target=/tmp/.ssh/known_hosts,readonly" "$@"
     fi
+    find_repository
+    [ -z "$repository" ] || set -- --mount "type=bind,\"source=$repository\",\"target=$repository\",readonly" \
+        --mount "type=bind,\"source=$PWD/.samebench/git/file\",target=/workspace/.git,readonly" \
+        --mount "type=bind,\"source=$PWD/.samebench/git/config\",\"target=$repository/config\",readonly" "$@"
     for variable in DATA FROM INIT RESUME RUN WITH; do
         eval "value=\${$variable:-}"
         # A table names files that lie beside it.
@@ -409,6 +413,28 @@ END
     [ -z "$service" ] || serve "$@"
     [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
     stay_with "$RUNTIME" run --rm --interactive "$@"
+}
+
+# The repository of a worktree or a submodule, which lies out of the checkout: "" where it lies in .git, or there is none.
+# The container reads it, by paths that are right in there, and can't change what is other checkouts', too.
+find_repository() {
+    repository=
+    [ ! -d .git ] || return 0
+    if ! folder=$(unset GIT_DIR GIT_COMMON_DIR GIT_WORK_TREE && git rev-parse --absolute-git-dir 2>/dev/null); then
+        [ ! -e .git ] || say "git: the repository that $PWD/.git names is not there or not yours, so no commit is recorded; git status says more"
+        return 0
+    fi
+    if [ ! -e .git ]; then
+        say "git: $PWD is a folder in a repository, which the container does not see, so no commit is recorded; use RUNTIME=local, or a clone or submodule of its own"
+        return 0
+    fi
+    writable .samebench
+    mkdir -p .samebench/git
+    repository=$(unset GIT_DIR GIT_COMMON_DIR GIT_WORK_TREE && cd "$(git rev-parse --git-common-dir)" && pwd -P)
+    printf 'gitdir: %s\n' "$folder" >.samebench/git/file
+    cp "$repository/config" .samebench/git/config
+    # A submodule's repository names the checkout, by a path out here.
+    ! git config --file .samebench/git/config core.worktree >/dev/null || git config --file .samebench/git/config --unset core.worktree
 }
 
 # The folders in which versions of the data are kept, by absolute paths: a cache, and a remote with these rights.

@@ -140,3 +140,37 @@ def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, p
     fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; run) cat ;; esac")
     piped = ["sh", "-c", "printf one | sh src/samebench/runtime.sh true"]
     assert run(piped, cwd=checkout, path=programs).stdout == "one"
+
+
+def in_git(*words: str | Path, cwd: Path) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always"]
+    assert run(["git", *identity, *words], cwd=cwd).returncode == 0
+
+
+@pytest.fixture
+def worktree(checkout: Path, tmp_path: Path) -> Path:
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "First"]):
+        in_git(*words, cwd=checkout)
+    in_git("worktree", "add", "--quiet", "-b", "other", tmp_path / "a tree", cwd=checkout)
+    return tmp_path / "a tree"
+
+
+def test_the_repository_of_a_worktree_can_not_be_written_in_a_container(
+    worktree: Path, checkout: Path, programs: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    words = run(["make", "runs"], cwd=worktree, path=programs).stdout.splitlines()
+    assert f'type=bind,"source={checkout}/.git","target={checkout}/.git",readonly' in words
+    assert not [word for word in words if f"{checkout}/.git" in word and "readonly" not in word]
+
+
+def test_a_repository_that_no_container_sees_is_told_before_any_work(
+    worktree: Path, checkout: Path, programs: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    checkout.rename(checkout.with_name("elsewhere"))
+    done = run(["make", "runs"], cwd=worktree, path=programs)
+    assert done.stderr.splitlines()[1] == (
+        f"samebench: git: the repository that {worktree}/.git names is not there or not yours, "
+        "so no commit is recorded; git status says more"
+    )
