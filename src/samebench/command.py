@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from samebench import files
-from samebench.text import clean_stdout, printable
+from samebench.text import clean_stdout, printable, without_credentials
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
@@ -126,7 +126,7 @@ def _unheard() -> bool:
 def _say(message: object, code: int) -> int:
     if not str(message):
         return code  # another process speaks for us
-    line = printable(message)
+    line = without_credentials(printable(message))
     print(f"error: {line}" if code != INTERRUPTED else line, file=sys.stderr, flush=True)
     return code
 

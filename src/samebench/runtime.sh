@@ -76,6 +76,28 @@ CA_CERT=${CA_CERT:-${SSL_CERT_FILE:-}}
 [ -d "$WHEELHOUSE" ] || WHEELHOUSE='' # pip also takes addresses there; they are pip's business
 [ -z "$CA_CERT" ] || [ -r "$CA_CERT" ] || fail 2 "CA_CERT=$CA_CERT: no such file"
 
+# Whether an index or a proxy is given with a password or a token, which must not be shown.
+has_credentials() {
+    case "${PIP_INDEX_URL:-} ${TORCH_INDEX:-} ${UV_DEFAULT_INDEX:-} ${http_proxy:-} ${https_proxy:-} ${HTTP_PROXY:-} ${HTTPS_PROXY:-}" in
+    *@*) ;;
+    *) return 1 ;;
+    esac
+}
+without_credentials() { sed 's|\(https*://\)[^/@[:space:]]*@|\1****@|g'; }
+
+# hide COMMAND…: what it says goes to stderr, without credentials; its exit code.
+hide() {
+    if ! has_credentials; then
+        "$@" >&2
+        return
+    fi
+    ended=$(mktemp)
+    { "$@" 2>&1 || echo $? >"$ended"; } | without_credentials >&2
+    code=$(cat "$ended")
+    rm -f "$ended"
+    return "${code:-0}"
+}
+
 sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c "1-$1"; }
 
 docker_answers() { docker info --format '{{.ServerVersion}}' 2>&1; }
@@ -242,9 +264,10 @@ build_image() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     # Secrets, not build arguments: they leave no trace in the image or its history.
+    # The step that reads them shows its commands, so they are switched off for these lines.
     for variable in PIP_INDEX_URL TORCH_INDEX; do
         eval "value=\${$variable:-}"
-        [ -z "$value" ] || printf "export %s='%s'\n" $variable "$value" >>"$work/indexes"
+        [ -z "$value" ] || printf "{ set +x; } 2>/dev/null\nexport %s='%s'\nset -x\n" $variable "$(printf '%s' "$value" | sed "s/'/'\\\\''/g")" >>"$work/indexes"
     done
     set -- --file docker/$flavour.Dockerfile --tag "$latest" --tag "$image"
     [ ! -e "$work/indexes" ] || set -- "$@" --secret "id=indexes,src=$work/indexes"
@@ -255,7 +278,7 @@ build_image() {
     [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
     for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "value=\${$variable:-}"
-        [ -z "$value" ] || set -- "$@" --build-arg "$variable=$value"
+        [ -z "$value" ] || set -- "$@" --build-arg "$variable" # the engine takes the value from its own environment
     done
     set -- "$@" --build-arg "SOURCE_DATE_EPOCH=$(epoch)" ${fresh:+"$fresh"}
     say "building $image: minutes the first time, then seconds"
@@ -270,7 +293,7 @@ build_image() {
     else
         set -- podman build --timestamp "$(epoch)" "$@"
     fi
-    "$@" . >&2 || fail 3 "the $flavour image could not be built (see above)"
+    hide "$@" . || fail 3 "the $flavour image could not be built (see above)"
     rm -rf "$work"
     [ -z "$artifact" ] || say "$image: $(unpacked) MB unpacked"
 }
@@ -359,7 +382,8 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    for variable in NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    [ -n "$service" ] && indexes='' || indexes='TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX' # with their tokens
+    for variable in NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME $indexes http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
@@ -617,7 +641,7 @@ ensure_venv() {
     say "setting up $venv from the locks: about a minute the first time"
     rm -f $venv/samebench.stamp
     [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
-    WHEELHOUSE=$WHEELHOUSE sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" requirements.lock docker/$flavour.lock
+    hide env "WHEELHOUSE=$WHEELHOUSE" sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" requirements.lock docker/$flavour.lock
     stamp >$venv/samebench.stamp
 }
 

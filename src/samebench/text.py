@@ -1,6 +1,7 @@
 """Text that other people wrote, made safe to print."""
 
 import io
+import re
 import sys
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -15,6 +16,11 @@ def printable(text: object, *, longest: int | None = None) -> str:
     if longest is not None and len(line) > longest:
         line = f"{line[: longest - 1]}…"
     return "".join(letter if letter.isprintable() else REPLACEMENT for letter in line)
+
+
+def without_credentials(text: str) -> str:
+    """`text` with `****` for what stands before the host in each http address: a user, a password, a token."""
+    return re.sub(r"(https?://)[^/@\s]*@", r"\1****@", text)
 
 
 class PrintableOutput(io.TextIOWrapper):

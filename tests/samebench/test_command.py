@@ -48,6 +48,16 @@ def test_each_way_to_stop_has_its_code_and_one_line(
     assert not isinstance(stop, OSError) or re.search(r"; \S", err), "a remedy"
 
 
+def test_no_message_shows_what_opens_an_address(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(_: Sequence[str]) -> None:
+        raise Lacking(f"https://me:{'s3cr'}@host/a and http://tok3n@host; ssh://me@host is no secret")
+
+    with pytest.raises(SystemExit):
+        command.run(main)
+    said = "error: https://****@host/a and http://****@host; ssh://me@host is no secret\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("bug", [ValueError("shapes differ"), KeyError("x"), OSError(errno.ENOTCONN, "not connected")])
 def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     def main(_: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from .checkout import run
-from .fakes import SCRIPT, checkout, fake_engines, programs
+from .fakes import SCRIPT, SERVER, checkout, fake_engines, programs
 
 __all__ = ["checkout", "programs"]  # fixtures
 
@@ -50,3 +50,52 @@ def test_another_moment_is_another_image(checkout: Path, programs: Path) -> None
     said = [run([*SCRIPT, "true"], cwd=dated(checkout, each), path=programs).stderr for each in moments]
     names = [re.findall(r"building (\S+):", each) for each in said]
     assert names[0] != names[1]
+
+
+HARD = "s3cr%27t'x"  # a quote, as it is and as an address writes it
+ADDRESS = f"http://reader:{HARD}@127.0.0.1:9/simple"
+PROXY = f"http://me:{'p4ss'}@proxy.example:3128"
+
+# Reads the secret as the Dockerfile's step does, and says what a failed installation says.
+INSTALLS = """
+case $1 in
+info) echo 28.5 ;;
+buildx)
+    echo "$@" >>words
+    for word; do case $word in id=indexes,src=*) file=${word#*src=} ;; esac; done
+    [ -n "${file:-}" ] || exit 0
+    sh -euxc '. "$0"; env | grep ^PIP_INDEX >read; env | sed -n "s/^PIP.*=/no answer from /p"; exit 7' "$file"
+    ;;
+image) exit 1 ;;
+esac
+"""
+
+
+def test_an_index_with_a_token_is_used_and_not_shown(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=INSTALLS)
+    variables = {"PIP_INDEX_URL": ADDRESS, "TORCH_INDEX": ADDRESS, "https_proxy": PROXY}
+    done = run(["make", "build"], cwd=checkout, path=programs, variables=variables)
+    assert done.returncode == 2, "the engine's refusal is ours"
+    assert (checkout / "read").read_text() == f"PIP_INDEX_URL={ADDRESS}\n"
+    assert "no answer from http://****@127.0.0.1:9/simple" in done.stderr
+    words = (checkout / "words").read_text()
+    for secret in ("s3cr", "p4ss"):
+        assert secret not in done.stdout + done.stderr
+        assert secret not in words, "seen by everybody who lists the processes"
+    assert "--build-arg https_proxy " in words
+
+
+def test_an_index_with_a_token_is_not_shown_when_the_local_environment_is_made(checkout: Path) -> None:
+    (checkout / "src/samebench/install.sh").write_text('echo "no answer from $PIP_INDEX_URL" >&2; exit 3\n')
+    variables = {"RUNTIME": "local", "PIP_INDEX_URL": ADDRESS}
+    done = run(["make", "shell"], cwd=checkout, variables=variables)
+    assert "no answer from http://****@127.0.0.1:9/simple" in done.stderr
+    assert "Error 3" in done.stderr
+    assert "s3cr" not in done.stdout + done.stderr
+
+
+def test_no_server_gets_the_address_of_an_index(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=SERVER)
+    done = run(["make", "notebook"], cwd=checkout, path=programs, variables={"PIP_INDEX_URL": ADDRESS})
+    assert done.returncode == 0, done.stderr
+    assert "PIP_INDEX_URL" not in (checkout / "asked").read_text()
