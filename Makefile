@@ -15,7 +15,8 @@
 #   make sweep GRID="lr=0.1,0.3 seed=0,1" JOBS=2   a training for each combination; again: what is not done yet
 #   make runs SORT=-validation_loss FILTER="epochs>=5"   the lowest first, of some; JSON=1 for machines
 #   make note TEXT="why" RUN=runs/<id>        a thought kept with a run (default: the newest)
-#   make prune KEEP=best,last,5 YES=1         deletes all other runs; without YES=1 it asks
+#   make prune KEEP=best,last,5 YES=1         deletes all other runs that can be read; without YES=1 it asks
+#   make prune DELETE=<id>                    deletes that run, damaged ones too; several with commas
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make compare RUNS="<id> <id>"             two or more runs side by side; JSON=1 for machines
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
@@ -38,7 +39,7 @@
 # (RUNTIME, GPU, DATA, DATA_REMOTE, BASE_IMAGE, CA_CERT, WHEELHOUSE, indexes, proxies) and what a cluster tells the
 # processes of a training (src/samebench/launch.py) count from the environment, too.
 SWITCHES := CHECK ELSEWHERE FAST JSON OPEN QUICK YES
-ACTIONS := $(SWITCHES) A ARGS B DATASET EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
+ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
 	RESUME RUN RUNS SORT TEXT TOKEN WITH
 DROP = $(eval override $1 :=)$(eval unexport $1)
 $(foreach each,$(ACTIONS),$(if $(filter environment,$(firstword $(origin $(each)))),$(call DROP,$(each))))
@@ -97,8 +98,8 @@ note: export NOTE := $(value TEXT)
 note: ## a thought kept with a run: make note TEXT="why"
 	@$(BENCH) python -m samebench.notes $(if $(RUN),--run "$(RUN)")
 
-prune: ## delete runs: make prune KEEP=best,last,5
-	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" $(if $(YES),--yes)
+prune: ## delete runs: make prune KEEP=best,last,5 (or DELETE=<id>)
+	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" --delete="$(DELETE)" $(if $(YES),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
 	@$(CARRY) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)

@@ -75,6 +75,7 @@ Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["se
 ## What it can
 | figure | value |
 |---|---|
+| accuracy on the validation images, by which runs are chosen | {measured["validation_accuracy"]:.2%} |
 | accuracy on the test images | {measured["test_accuracy"]:.2%} |
 | expected calibration error before calibration | {measured["calibration_error_before"]:.2%} |
 | and after | {measured["calibration_error"]:.2%} |

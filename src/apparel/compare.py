@@ -5,7 +5,6 @@ python -m apparel.compare --runs "20261123-201500-abcd runs/20261123-212935-cgzz
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -30,7 +29,7 @@ GROUPS = {
     "code": ("code.commit", "code.dirty"),
     "environment": ("locks", "environment", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
     "machine": tuple(f"machine.{name}" for name in ("cpu", "cores", "memory_bytes", "kernel", "libc")),
-    "figures": ("state", "test_accuracy", "validation_loss", "epochs_done", "seconds", "peak_memory_bytes"),
+    "figures": ("state", *records.FIGURES, "epochs_done", "peak_memory_bytes"),
     "weights": ("weights_sha256",),
 }
 APART = {
@@ -44,9 +43,12 @@ APART = {
     "machine",
     "model",
     "artifact_sha256",
+    "sequence",
+    "checkout",
 }  # no two runs have them in common
 LOOKS: dict[str, Callable[[float], str]] = {
     "test_accuracy": lambda share: f"{share:.2%}",
+    "validation_accuracy": lambda share: f"{share:.2%}",
     "validation_loss": lambda loss: f"{loss:.4f}",
     "seconds": lambda seconds: f"{seconds:.1f} s",
     "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
@@ -101,12 +103,11 @@ def find(words: str) -> list[Run]:
 
 def newest(home: Path, *, version: str, count: int = 2) -> list[Run]:
     """The newest done runs in `home` on data of this version, the oldest of them first; none where there are fewer."""
-    found: list[Run] = []
-    for path in sorted(home.glob("*/receipt.json"), reverse=True):
-        with suppress(Refusal):
-            run = Run.open(path.parent)
-            if run.receipt.get("state") == "done" and run.receipt.get("data_version") == version:
-                found.append(run)
+    found = [
+        Run(record.directory, dict(record.receipt))
+        for record in records.candidates(home)
+        if record.state == "done" and record.receipt.get("data_version") == version
+    ]
     return found[:count][::-1] if len(found) >= count else []
 
 
@@ -165,7 +166,7 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
             histories[f"{name}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
     if not histories:
         return None
-    path = runs[0].directory / "compare.png"
+    path = runs[0].path("compare.png")
     files.write(path, figures.png(figures.together(histories, title="Loss and accuracy after each epoch")))
     return path
 

@@ -84,7 +84,7 @@ def read(directory: Path) -> Iterator[tuple[int, dict[str, float], dict[str, byt
 
     A file that is cut off, or damaged, ends where it is no longer whole.
     """
-    for path in sorted(directory.glob(NAMES)):
+    for path in sorted(path for path in directory.glob(NAMES) if path.is_file() and not path.is_symlink()):
         for event in LegacyEventFileLoader(str(path)).Load():
             values = event.summary.value
             if values:

@@ -115,7 +115,7 @@ def evaluate(run: Run, *, source: str = "") -> str:
     said = f"{table(matrix, model.labels)}\n\n{title}"
     if known.version != (own := str(run.receipt.get("data_version", known.version))):
         return f"{said}\nof data version {known.version[:12]}, trained on {own[:12]}: not drawn"
-    path = run.directory / "confusion.png"
+    path = run.path("confusion.png")
     files.write(path, draw(matrix, model.labels, title=title, weights=model.digest()))
     return f"{said}\ndrawn in {path}"
 

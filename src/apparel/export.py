@@ -41,7 +41,7 @@ from samebench.command import Refusal
 class Question(Budgets):
     """Which run to export, within which budgets."""
 
-    run: str = told("", "a run's directory; empty: the newest that is done and accurate enough")
+    run: str = told("", "a run's directory; empty: the newest that is done with enough validation images right")
     data: str = told("", "empty: what the run was trained with")
     if_needed: bool = told(False, "leave an artifact of these weights as it is")
 
@@ -100,10 +100,12 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
         raise Refusal(f"{run.directory}: {other}; {run.as_then(source)}, or train again")
     test = known.test()
-    temperature, floor = calibrated(model.logits(known.validation.images), known.validation.labels)
+    seen = model.logits(known.validation.images)
+    temperature, floor = calibrated(seen, known.validation.labels)
     logits = model.logits(test.images)
     expected = (logits / temperature).softmax(1)
     figures: dict[str, Any] = {
+        "validation_accuracy": accuracy(seen, known.validation.labels),
         "test_accuracy": round(accuracy(expected, test.labels), 4),
         "calibration_error_before": round(calibration(logits.softmax(1), test.labels).error, 4),
         "calibration_error": round(calibration(expected, test.labels).error, 4),
@@ -127,21 +129,23 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """The share of `labels` (N,) that have the highest of `probabilities` (N, 10)."""
+    """The share of `labels` (N,) that have the highest of `probabilities`, or logits, (N, 10)."""
     return float((probabilities.argmax(1) == labels).double().mean())
 
 
 def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
-    folder = run.directory / "artifact"
+    folder = run.artifact
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
+    artifact = Artifact.of(content, folder / MODEL)
+    within(budgets, artifact.facts["figures"]["validation_accuracy"], "min_validation_accuracy")
     within(budgets, right, "min_test_accuracy")
     within(budgets, megabytes, "max_model_megabytes")
-    artifact = Artifact.of(content, folder / MODEL)
     check(artifact, test, expected)
     latency = p99(artifact, test)
     within(budgets, latency, "max_latency_ms_p99")
     figures = artifact.facts["figures"]
+    validated = figures["validation_accuracy"]
     measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
     write(folder, content, card(artifact, run.receipt, measured, matrix))
@@ -151,8 +155,8 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     if few := figures.get("not_calibrated"):
         calibration = f"calibration error {after:.2%}, not calibrated: {few}"
     return (
-        f"{folder}: exported, {megabytes:.2f} MB, test accuracy {right:.2%}, p99 {latency:.2f} ms an image, "
-        f"{calibration}"
+        f"{folder}: exported, {megabytes:.2f} MB, validation accuracy {validated:.2%}, test accuracy {right:.2%}, "
+        f"p99 {latency:.2f} ms an image, {calibration}"
     )
 
 
@@ -229,18 +233,25 @@ def p99(artifact: Artifact, test: Split) -> float:
 
 def keep(run: Run, budgets: Budgets) -> None:
     """Raise Exceeded where the artifact that is there does not keep the budgets that can be asked without measuring."""
-    folder = run.directory / "artifact"
-    within(budgets, Artifact.load(folder).facts["figures"]["test_accuracy"], "min_test_accuracy")
+    folder = run.artifact
+    figures = Artifact.load(folder).facts["figures"]
+    in_receipt = records.validation_accuracy(run.receipt) or 0  # older artifacts have the test figure only
+    within(budgets, figures.get("validation_accuracy", in_receipt), "min_validation_accuracy")
+    within(budgets, figures["test_accuracy"], "min_test_accuracy")
     within(budgets, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
 
 
 def newest_good(home: Path, budgets: Budgets, *, data: str = "") -> Run:
-    """The newest run in `home` that is done on this data and accurate enough. Raises Refusal where there is none."""
-    done, least = Run.done(home, data=data), budgets.min_test_accuracy
-    good = [run for run in done if run.receipt.get("test_accuracy", 0) >= least]
-    newest = f"{done[0].directory}, has test accuracy {done[0].receipt.get('test_accuracy', 0):.2%}, {least:.2%} asked"
+    """The newest run in `home` that is done on this data and right on enough of the validation images.
+
+    Raises Refusal where there is none.
+    """
+    done, least = Run.done(home, data=data), budgets.min_validation_accuracy
+    shares = [records.validation_accuracy(run.receipt) or 0 for run in done]
+    good = [run for run, share in zip(done, shares, strict=True) if share >= least]
+    newest = f"{done[0].directory}, has validation accuracy {shares[0]:.2%}, {least:.2%} asked"
     if not good:
-        remedy = kept(budgets, "min_test_accuracy", done[0].receipt.get("test_accuracy", 0))
+        remedy = kept(budgets, "min_validation_accuracy", shares[0])
         raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
     found = good[taken([run.receipt for run in good])]
     if done[0] not in good:
@@ -255,7 +266,7 @@ def _parts(images: Any) -> list[Any]:
 def is_there(run: Run) -> bool:
     """Whether the run has a whole artifact of its weights and its data."""
     try:
-        Artifact.load(run.directory / "artifact")
+        Artifact.load(run.artifact)
     except Refusal:
         return False
     return not parts.artifact_problem(run.directory, run.receipt)
@@ -276,10 +287,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         refuse_foreign_weights(run)
         if question.if_needed and (problem := parts.artifact_problem(run.directory, run.receipt)):
-            print(f"{run.directory / 'artifact'}: {problem}; it is exported anew", file=sys.stderr, flush=True)
+            print(f"{run.artifact}: {problem}; it is exported anew", file=sys.stderr, flush=True)
         if question.if_needed and is_there(run):
             keep(run, question)
-            print(f"{run.directory / 'artifact'}: there already")
+            print(f"{run.artifact}: there already")
             return command.DONE
         fast = run.settings().fast
         determinism.reexecute(fast=fast)

@@ -59,8 +59,8 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """On the test images, 0 to 1; 0 where it is not done."""
-        return float(self.receipt.get("test_accuracy", 0))
+        """On the validation images, 0 to 1; 0 where nothing tells it."""
+        return records.validation_accuracy(self.receipt) or 0
 
     def is_done(self) -> bool:
         """Whether it has weights, and figures of them."""
@@ -68,7 +68,7 @@ class Run:
 
     def good(self) -> bool:
         """Whether that is enough; as long as it is not done nobody knows."""
-        return self.accuracy >= Budgets().min_test_accuracy or not self.is_done()
+        return self.accuracy >= Budgets().min_validation_accuracy or not self.is_done()
 
     def asked(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
@@ -76,7 +76,7 @@ class Run:
         words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
         if self.again:
             words = [Source.of(str(self.settings.get("data"))).words() or f" DATASET={FASHION}" * self.named]
-        return "".join([*words, f" {kept(Budgets(), 'min_test_accuracy', self.accuracy)}" if bad else ""])
+        return "".join([*words, f" {kept(Budgets(), 'min_validation_accuracy', self.accuracy)}" if bad else ""])
 
 
 def chosen(question: Question) -> Run | None:
@@ -93,7 +93,7 @@ def chosen(question: Question) -> Run | None:
         if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
             raise Refusal(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
         return Run(directory, {**known.receipt, "state": known.state}, named=True)
-    done = [record for record in records.find(RUNS) if record.state == "done"]
+    done = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
         found[taken([each.receipt for each in found])]
         if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])
@@ -149,7 +149,7 @@ def trained(run: Run | None, source: Source) -> Step:
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
     problem = parts.weights_problem(run.directory, run.receipt)
-    state, why = UP, f"{run.directory.name}, test accuracy {run.accuracy:.2%}"
+    state, why = UP, f"{run.directory.name}, validation accuracy {run.accuracy:.2%}"
     if problem:
         state, why = STALE, problem
     elif changed:
@@ -202,7 +202,7 @@ def exported(run: Run | None) -> Step:
     elif not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
         if run and not run.good():
-            why = f"test accuracy {run.accuracy:.2%}, at least {Budgets().min_test_accuracy:.0%} asked"
+            why = f"validation accuracy {run.accuracy:.2%}, at least {Budgets().min_validation_accuracy:.0%} asked"
     elif problem := parts.artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
     return Step("artifact", state, why, "make export" + (run.asked() if run else ""), ("training run",))

@@ -120,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
         now = {"listings": receipt.listings() if "listings" in then else None}
         for line in receipt.changes(then, now, among=[listing]):
             print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
-        code, said = verdict(then, train(question.alone()).receipt)
+        code, said = verdict(then, train(question.alone(), reproduces=then["run"]).receipt)
     print(said)
     return code
 

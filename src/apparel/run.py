@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from apparel.settings import Settings
 from apparel.source import LISTINGS, SYNTHETIC, Source, taken
-from samebench import files, hold, receipt, records, versions
+from samebench import files, hold, receipt, records, untrusted, versions
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
@@ -23,7 +23,8 @@ from samebench.heartbeat import Heartbeat
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
-OUTCOME = {"ended", "weights_sha256", "model", "validation_loss", "test_accuracy", "seconds", "peak_memory_bytes"}
+FIGURES = {"validation_loss", "validation_accuracy", "test_accuracy"}
+OUTCOME = {"ended", "weights_sha256", "model", "seconds", "peak_memory_bytes", *FIGURES}
 EXPORTED = {"artifact_sha256"}
 PATIENCE = 5.0  # seconds that another process may take to sweep
 
@@ -46,8 +47,17 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
-        return self.directory / "checkpoints"
+        """The folder of its checkpoints. Raises Refusal if it is a link."""
+        return self.path("checkpoints")
+
+    @property
+    def artifact(self) -> Path:
+        """The folder of its artifact. Raises Refusal if it is a link."""
+        return self.path("artifact")
+
+    def path(self, name: str) -> Path:
+        """A file or folder in its directory to write to. Raises Refusal if it or the directory is a link."""
+        return untrusted.path_inside(self.directory, name, where=self.directory)
 
     @property
     def name(self) -> str:
@@ -76,7 +86,8 @@ class Run:
             run.hold()
             if uncommitted:
                 files.write(directory / "uncommitted.diff", uncommitted)
-            run.record(run=directory.name, state="running", started=now(), **facts)
+            with records.next_in_sequence(home) as place:
+                run.record(run=directory.name, state="running", started=now(), **place, **facts)
         except BaseException:
             run.release()
             shutil.rmtree(directory)
@@ -85,11 +96,14 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """The run in `directory`. Raises Refusal where there is none or its receipt can't be read."""
+        """The run in `directory`. Raises Refusal where there is none, its receipt can't be read, or it is a link."""
+        records.check_is_no_link(directory)
         path = directory / "receipt.json"
-        if not path.is_file():
+        if not path.exists():
             raise Refusal(f"{directory}: no run with a receipt there; take one of runs/, or train first")
-        return cls(directory, receipt.read(path))
+        if (record := records.read(directory)).damage:
+            raise Refusal(f"{directory}: {record.damage}; take another run")
+        return cls(directory, dict(record.receipt))
 
     @classmethod
     def follow(cls, directory: Path) -> Self:
@@ -103,20 +117,18 @@ class Run:
 
     @classmethod
     def of_job(cls, home: Path, job: str) -> Self | None:
-        """The newest run in `home` that a job of this name has worked on, if there is one."""
-        for path in sorted(home.glob("*/receipt.json"), reverse=True):
-            with suppress(Refusal):
-                if (run := cls.open(path.parent)).receipt.get("job") == job:
-                    return run
+        """The run made last in `home` that a job of this name has worked on, if there is one."""
+        for record in records.candidates(home):
+            if record.receipt.get("job") == job:
+                return cls(record.directory, dict(record.receipt))
         return None
 
     @classmethod
     def newest(cls, home: Path, *, state: str = "") -> Self:
-        """The newest run in `home`, in this state, if given. Raises Refusal where there is none."""
-        for path in sorted(home.glob("*/receipt.json"), reverse=True):
-            run = cls.open(path.parent)
-            if state in {"", run.receipt.get("state")}:
-                return run
+        """The run made last in `home`, in this state, if given. Raises Refusal where there is none."""
+        for record in records.candidates(home):
+            if state in {"", record.receipt["state"]}:
+                return cls(record.directory, dict(record.receipt))
         raise Refusal(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
 
     @classmethod
@@ -130,7 +142,7 @@ class Run:
         if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
             sets = ", ".join([*versions.known(LISTINGS.parent), SYNTHETIC])
             raise Refusal(f"data {data}: no set of that name, and no directory; there are {sets}")
-        done = [cls(each.directory, dict(each.receipt)) for each in records.find(home) if each.state == "done"]
+        done = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
             if place := taken([run.receipt for run in found]):
                 other = f"{found[0].directory}, was trained on another version of its data"
@@ -142,8 +154,10 @@ class Run:
     def hold(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
         """Keep other processes out until `release`; False on a file system without locks.
 
-        Other machines see it by a heartbeat, unless `beat` is false. Raises Refusal where one is at work on it.
+        Other machines see it by a heartbeat, unless `beat` is false. Raises Refusal where one is at work on it, or it
+        is a link.
         """
+        records.check_is_no_link(self.directory)
         self._lock, alone = hold.take(self.directory, patience=patience)
         if beat:
             try:
@@ -241,6 +255,8 @@ def sweep(home: Path) -> None:
     """Clear up after killed trainings: temporary files go, and a run without a process is not `running`."""
     for lock in home.glob("*/.lock"):
         run = Run(lock.parent, {})
+        if lock.parent.name.startswith("."):
+            continue
         try:
             alone = run.hold(patience=0, beat=False)
         except (Refusal, OSError):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from apparel.source import SYNTHETIC, Source
 from samebench.command import Refusal
 
 Network = Literal["linear", "conv", "residual"]
@@ -60,6 +61,11 @@ class Settings:
             self, bool(self.data), "data", "give fashion-mnist, synthetic, the name of one of your own, or a directory"
         )
 
+    def listings(self) -> list[str]:
+        """The files in git that name the version of its data: a sweep compares no others."""
+        name = Source.of(self.data).name
+        return [] if name == SYNTHETIC else [f"data/{name}.sha256"]
+
     def alone(self) -> "Settings":
         """The settings without what a command adds to them."""
         return Settings(**{each.name: getattr(self, each.name) for each in fields(Settings)})
@@ -84,13 +90,15 @@ class Budgets:
 
     max_model_megabytes: float = told(5.0, "the artifact's size in units of 10**6 bytes")
     max_latency_ms_p99: float = told(20.0, "what 99 of 100 single images take at most, on the machine that exports")
-    min_test_accuracy: float = told(0.9, "share of the test images that must be right, 0 to 1")
+    min_validation_accuracy: float = told(0.9, "share of the validation images that must be right, 0 to 1")
+    min_test_accuracy: float = told(0.0, "the same of the test images; refuses an artifact, chooses no run")
 
     def __post_init__(self) -> None:
         """Raise Refusal for the first one that can't be."""
         for name in ("max_model_megabytes", "max_latency_ms_p99"):
             _require(self, getattr(self, name) > 0, name, "take a number above 0")
-        _require(self, 0 <= self.min_test_accuracy <= 1, "min_test_accuracy", "take a share, from 0 to 1")
+        for name in ("min_validation_accuracy", "min_test_accuracy"):
+            _require(self, 0 <= getattr(self, name) <= 1, name, "take a share, from 0 to 1")
 
 
 def small_steps(images: int) -> str:
@@ -101,6 +109,6 @@ def small_steps(images: int) -> str:
 def kept(budgets: Budgets, name: str, figure: float) -> str:
     """What a command is told so that a model with this figure keeps the budget `name`; the other `budgets` stay."""
     usual, asked = Budgets(), {each.name: getattr(budgets, each.name) for each in fields(Budgets)}
-    asked[name] = math.floor(100 * figure) / 100 if name == "min_test_accuracy" else math.ceil(figure)
+    asked[name] = math.floor(100 * figure) / 100 if name.startswith("min_") else math.ceil(figure)
     words = (f"--{each.replace('_', '-')} {value:g}" for each, value in asked.items() if value != getattr(usual, each))
     return f'ARGS="{" ".join(words)}"'

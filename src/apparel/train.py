@@ -40,9 +40,11 @@ def train(
     threads: int | None = None,
     checkpoint_seconds: float = math.inf,
     group: Group = ALONE,
+    reproduces: str = "",
 ) -> Run:
     """Train as `settings` say and leave a run in `runs`, or resume `run` from its newest whole checkpoint.
 
+    A new run that `reproduces` another one, by its name, has that in its receipt: no command takes it unasked.
     Neither the number of threads, nor on a CPU that of processes, nor checkpoints and interruptions change what comes
     out. Raises Refusal or Lacking before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
@@ -66,11 +68,12 @@ def train(
         **({"init": told} if told else {}),
         **receipt.inputs(),
     }
+    mark = {"reproduces": reproduces} if reproduces else {}
     alike(facts, group)
     for line in receipt.notices() if group.leads else []:
         print(line, file=sys.stderr, flush=True)
     resumed = run is not None
-    run, kept = take_up(run, facts, group) if run else (begin(runs, facts, group), None)
+    run, kept = take_up(run, facts, group) if run else (begin(runs, facts | mark, group), None)
     with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
         with recorded(run, group):  # on a GPU it needs room
             training = Training(
@@ -238,7 +241,7 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     if epochs < done:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
     if epochs == done and run.receipt.get("state") == "done":
-        left = [each for each in records.find(run.directory.parent) if each.state == "interrupted"]
+        left = [each for each in records.ordinary(records.find(run.directory.parent)) if each.state == "interrupted"]
         other = f"RESUME={left[0].directory}, which was interrupted" if left else "start a new run"
         raise Refusal(
             f'{run.directory}: done, all {done} epochs; give more, such as ARGS="--epochs {2 * done}", or {other}'

@@ -111,6 +111,12 @@ class Training:
         return min((figures["validation_loss"] for figures in self.history), default=math.inf)
 
     @property
+    def best_figures(self) -> dict[str, float]:
+        """The validation figures of the epoch whose weights are kept: by them runs are chosen."""
+        epoch = min(self.history, key=lambda figures: figures["validation_loss"])
+        return {name: epoch[name] for name in ("validation_loss", "validation_accuracy") if name in epoch}
+
+    @property
     def seconds(self) -> float:
         """Spent on this run, in all processes that worked on it."""
         return self.seconds_before + time.monotonic() - self.began
@@ -131,7 +137,7 @@ class Training:
         self.run.end(
             weights_sha256=best.digest(),
             model=best.facts(),
-            validation_loss=self.best,
+            **self.best_figures,
             test_accuracy=accuracy,
             seconds=round(self.seconds, 3),
         )
@@ -176,7 +182,7 @@ class Training:
         self.history.append(figures)
         self.losses = []
         self.save()
-        self.run.record(history=self.history, validation_loss=self.best)
+        self.run.record(history=self.history, **self.best_figures)
         return probabilities
 
     def batches(self) -> list[Tensor]:

@@ -7,6 +7,7 @@ The text comes from the environment, where no shell and no make has a look at it
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ class Note:
 class Asked:
     """Which run."""
 
-    run: str = field(default="", metadata={"help": "a run's directory or name; empty: the newest"})
+    run: str = field(default="", metadata={"help": "a run's directory or name; empty: the one made last"})
 
 
 def read(directory: Path) -> list[Note]:
@@ -50,7 +51,8 @@ def read(directory: Path) -> list[Note]:
 
 
 def add(directory: Path, text: str) -> Note:
-    """Put a note at the end. Raises Refusal for an empty one, OSError where it can't be written."""
+    """Put a note at the end. Raises Refusal for an empty one or a linked folder, OSError where it can't be written."""
+    records.check_is_no_link(directory)
     if not text.strip():
         raise Refusal("TEXT=: empty; give what is to be kept, such as TEXT='why I tried this'")
     if (directory / FILE).is_dir():
@@ -67,10 +69,12 @@ def add(directory: Path, text: str) -> Note:
 def _content(directory: Path, *, most: int | None = MOST) -> bytes:
     """The end of what is there, of so many bytes at most; a link or a folder in its place is nothing of ours."""
     path = directory / FILE
-    if path.is_symlink() or not path.is_file():
+    if directory.is_symlink() or path.is_symlink() or not path.is_file():
         return b""
     try:
-        return path.read_bytes()[-(most or 0) :]
+        with path.open("rb") as file:
+            file.seek(-min(most or sys.maxsize, path.stat().st_size), os.SEEK_END)
+            return file.read()
     except PermissionError:
         if most is None:
             raise

@@ -1,11 +1,13 @@
-"""Deletes the runs that are not to be kept, after it has told which and asked.
+"""Deletes the runs that are not to be kept, or those that are named, after it has told which and asked.
 
 python -m samebench.prune --keep best,last,5
+python -m samebench.prune --delete 20261123-201500-abcd
 """
 
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,23 +25,26 @@ from samebench.text import printable
 
 GRAVE = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
 GIVE = "give best, last, a number of the newest or names of runs, such as KEEP=best,5"
+ONLY_NAMED = "those there are can't be read or reproduce others, and must be named"
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a name that make and a shell leave as it is
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What to keep."""
+    """What to keep, or what to delete."""
 
     keep: str = field(default="", metadata={"help": "best, last, how many of the newest, names of runs; with commas"})
+    delete: str = field(default="", metadata={"help": "names of runs, with commas; a damaged run goes only so"})
     yes: bool = field(default=False, metadata={"help": "don't ask"})
 
 
 def kept(found: Sequence[Record], asked: str) -> set[str]:
     """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
 
-    Raises Refusal for a word that names nothing.
+    What is damaged stays too: nobody knows what is in it. Raises Refusal for a word that names nothing.
     """
     stay = {name for word in asked.split(",") for name in _named(word.strip(), found, asked)}
-    stay |= {record.name for record in found if record.state == "running" or record.directory.is_symlink()}
+    stay |= {record.name for record in found if record.state in {"running", "damaged"}}
     called = {record.receipt.get("run", record.name): record.name for record in found}  # a folder can be renamed
     while more := {called.get(_origin(record), "") for record in found if record.name in stay} - stay - {""}:
         stay |= more
@@ -63,6 +68,9 @@ def delete(record: Record) -> None:
     another user's.
     """
     directory = record.directory
+    if directory.is_symlink():
+        directory.unlink()  # what it leads to is not ours
+        return
     if not all(os.access(folder, os.W_OK | os.X_OK) for folder, _, _ in os.walk(directory)):
         raise PermissionError(errno.EACCES, "Permission denied", str(directory))
     handle, _ = hold.take(directory)
@@ -88,13 +96,33 @@ def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
         if not (top := records.best(found)):
             raise Refusal(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
         return [record.name for record in top]
-    if word == "last":
-        return names[:1]
-    if word.isdecimal() and int(word):
-        return names[: int(word)]
+    if word == "last" or (word.isdecimal() and int(word)):
+        if not (newest := [record.name for record in records.ordinary(found)]):
+            raise Refusal(f"KEEP={asked}: no run is the last, {ONLY_NAMED}; {GIVE}")
+        return newest[: 1 if word == "last" else int(word)]
     if word.removeprefix("runs/") in names:
         return [word.removeprefix("runs/")]
     raise Refusal(f"KEEP={asked}: {word or 'nothing'} is no run; {GIVE}")
+
+
+def named(found: Sequence[Record], asked: str) -> list[Record]:
+    """The runs, of those `found`, whose names are asked for. Raises Refusal for a word that names none."""
+    by_name = {record.name: record for record in found}
+    words = [word.strip().removeprefix("runs/") for word in asked.split(",")]
+    for word in words:
+        if word not in by_name:
+            raise Refusal(f"DELETE={asked}: {word or 'nothing'} is no run; make runs lists those there are")
+    return [by_name[word] for word in dict.fromkeys(words)]
+
+
+def explain_damaged(found: Iterable[Record]) -> None:
+    """Say on standard error of each damaged run why it stays, and what deletes it."""
+    for record in found:
+        if record.state == "damaged":
+            plain = PLAIN.fullmatch(record.name)
+            remedy = f"make prune DELETE={record.name}" if plain else "rename it to letters and digits first"
+            said = f"stays: {record.directory}: {record.damage}; a damaged run is deleted by its name only: {remedy}"
+            print(printable(said), file=sys.stderr)
 
 
 def _origin(record: Record) -> str:
@@ -109,9 +137,9 @@ def listing(going: Sequence[Record], sizes: Sequence[int]) -> str:
     rows = []
     for record, each in zip(going, sizes, strict=True):
         cells = runs.row(record, {})
-        rows.append({name: cells[name] for name in ("run", "state", "test_accuracy")} | {"MB": f"{each / 1e6:.1f}"})
-        rows[-1]["note"] = cells["note"]
-    return table.render(rows, columns=table.room(), numbers={"test_accuracy", "MB"}, texts=["note"])
+        row = {name: cells[name] for name in ("run", "state", "validation_accuracy")}
+        rows.append(row | {"MB": f"{each / 1e6:.1f}", "note": cells["note"]})
+    return table.render(rows, columns=table.room(), numbers={"validation_accuracy", "MB"}, texts=["note"])
 
 
 def agreed(question: str) -> bool:
@@ -127,11 +155,18 @@ def agreed(question: str) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Tell, ask, delete; 1 if that is not wanted, or a run had to stay."""
     asked = flags.parse(Asked, argv, program="python -m samebench.prune", about="Delete runs that are not kept.")
-    if not asked.keep.strip():
-        raise Refusal(f"KEEP=: {GIVE}")
+    if asked.keep.strip() and asked.delete.strip():
+        raise Refusal(f"KEEP={asked.keep} and DELETE={asked.delete}: give one of them")
+    if not (asked.keep.strip() or asked.delete.strip()):
+        raise Refusal(f"KEEP=: {GIVE}; or DELETE= and names of runs")
     found = records.find()
-    stay = kept(found, asked.keep)
-    if not (going := [record for record in found if record.name not in stay]):
+    if asked.delete.strip():
+        going = named(found, asked.delete)
+    else:
+        stay = kept(found, asked.keep)
+        going = [record for record in found if record.name not in stay]
+        explain_damaged(found)
+    if not going:
         print(f"nothing to delete, all {len(found)} runs are kept")
         return command.DONE
     sizes = [size(record.directory) for record in going]

@@ -1,9 +1,10 @@
-"""A table of the runs in runs/, the newest first: what each changed, and what came out.
+"""A table of the runs in runs/, the one made last first: what each changed, and what came out.
 
-python -m samebench.runs --settings project.settings:Settings --sort test_accuracy --filter "epochs>=5"
+python -m samebench.runs --settings project.settings:Settings --sort validation_accuracy --filter "epochs>=5"
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from samebench import settings as flags
 from samebench.records import Record
 from samebench.text import printable
 
-NUMBERS = {"validation_loss", "test_accuracy", "seconds"}
+NUMBERS = {"validation_accuracy", "validation_loss", "test_accuracy", "seconds"}
 TEXTS = ("changed", "note")
 ON_THE_WAY = "more on the way"  # it was resumed with other inputs than it had begun with
 SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
@@ -42,7 +43,10 @@ def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
-    """The table of some runs, at least one; the best on each data is marked, and the `first` settings stand first."""
+    """The table of some runs, at least one.
+
+    The best validation figure on each data is marked, and the `first` settings stand first.
+    """
     top = records.best(found)
     return table.render(
         [row(record, usual, mark=BEST if record in top else " ", first=first) for record in found],
@@ -56,7 +60,7 @@ def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[
 def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
     """The same as JSON: a list of objects, with the figures and hashes unshortened and every note."""
     top = records.best(found)
-    return json.dumps([_entry(record, usual, best=record in top) for record in found], indent=2)
+    return json.dumps([_finite(_entry(record, usual, best=record in top)) for record in found], indent=2)
 
 
 def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
@@ -66,12 +70,16 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
     told = [" ".join(f"{name}={value}" for name, value in other.items())]
     if any(each.get("changed") for each in record.receipt.get("resumed", [])):
         told.append(ON_THE_WAY)
-    accuracy, loss, seconds = (record.value(name) for name in ("test_accuracy", "validation_loss", "seconds"))
+    if record.reproduces:
+        told.append(f"reproduces {record.reproduces}")
+    names = ("validation_accuracy", "validation_loss", "test_accuracy", "seconds")
+    accuracy, loss, test, seconds = (record.value(name) for name in names)
     cells = {
         "run": record.name,
         "state": record.state,
-        "test_accuracy": "-" if accuracy is None else f"{accuracy:.2%}{mark}",
-        "validation_loss": "-" if loss is None else f"{loss:.4f}",
+        "validation_accuracy": "-" if accuracy is None else f"{accuracy:.2%}{mark}",
+        "validation_loss": "-" if loss is None else f"{loss:.4f}{mark if accuracy is None else ''}",
+        "test_accuracy": "-" if test is None else f"{test:.2%}",
         "seconds": "-" if seconds is None else f"{seconds:.1f}",
         "commit": _commit(record),
         "data_version": (record.value("data_version") or "-")[:8],
@@ -93,9 +101,18 @@ def _note(record: Record) -> str:
     return f"{first} …" if more else first
 
 
+def _finite(value: Any) -> Any:
+    """The same, with None for each number that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str, Any]:
     return {
-        **{name: value if selection.is_told(value := record.value(name)) else None for name in records.COLUMNS},
+        **{name: record.value(name) for name in records.COLUMNS},
         "dirty": record.receipt.get("code", {}).get("dirty"),
         "best": best,
         "directory": str(record.directory),
@@ -114,6 +131,8 @@ def main(argv: Sequence[str]) -> None:
     known = selection.names(found, usual)
     chosen = selection.matching(found, selection.comparisons(asked.filter, known))
     chosen = selection.ordered(chosen, asked.sort, known)
+    for record in found:
+        records.warn_of_clock(record)
     if asked.json:
         print(document(chosen, usual))
     elif chosen:

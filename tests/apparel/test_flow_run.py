@@ -53,14 +53,15 @@ def test_another_version_of_the_data_makes_the_run_stale(bench: Bench) -> None:
 
 def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
     named = ["--run", f"runs/{bench.run.name}"]
-    bench.record(test_accuracy=0.5)
+    bench.record(validation_accuracy=0.5)
     (bench.run / "confusion.png").unlink()
     shutil.rmtree(bench.run / "artifact")
-    assert bench.flow(*named)["artifact"]["command"] == f'make export RUN={named[1]} ARGS="--min-test-accuracy 0.5"'
+    least = 'ARGS="--min-validation-accuracy 0.5"'
+    assert bench.flow(*named)["artifact"]["command"] == f"make export RUN={named[1]} {least}"
     bench.edit("src/apparel/training.py")
     steps = bench.flow(*named)
     assert steps["evaluation"]["command"] == "make evaluate DATASET=fashion-mnist"
-    assert steps["artifact"]["command"] == 'make export DATASET=fashion-mnist ARGS="--min-test-accuracy 0.5"'
+    assert steps["artifact"]["command"] == f"make export DATASET=fashion-mnist {least}"
     for data in ("synthetic", "boots"):
         bench.record(settings={"data": data})
         assert bench.flow(*named)["evaluation"]["command"] == f"make evaluate DATA{'SET' * (data == 'boots')}={data}"
@@ -69,12 +70,12 @@ def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
 def test_of_a_run_that_is_not_done_nothing_is_known_that_its_weights_could_give(bench: Bench) -> None:
     path = bench.run / "receipt.json"
     known = json.loads(path.read_bytes()) | {"state": "interrupted"}
-    del known["weights_sha256"], known["test_accuracy"]
+    del known["weights_sha256"], known["validation_accuracy"], known["test_accuracy"]
     path.write_text(json.dumps(known))
     steps = bench.flow("--run", f"runs/{bench.run.name}")
     for name in ("evaluation", "artifact"):
         assert (steps[name]["state"], steps[name]["why"]) == (MISSING, "once the run is done")
-    assert "--min-test-accuracy" not in steps["artifact"]["command"]
+    assert "--min-validation-accuracy" not in steps["artifact"]["command"]
 
 
 def test_data_elsewhere_and_packed_is_the_same_data(bench: Bench, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_run_is_reproduced_evaluated_and_exported(gpu: GPU, tmp_path: Path) ->
     trained(tmp_path, gpu, "--batch-size", "32")
     for words in (
         ("apparel.evaluate", "--data", "synthetic"),
-        ("apparel.export", "--data", "synthetic", "--min-test-accuracy", "0", "--max-latency-ms-p99", "1000"),
+        ("apparel.export", "--data", "synthetic", "--min-validation-accuracy", "0", "--max-latency-ms-p99", "1000"),
         ("apparel.reproduce",),
     ):
         done = call("-m", *words, at=tmp_path, changes=gpu)

@@ -30,7 +30,7 @@ def write(day: int, name: str, *, now: bool, accuracy: float = 0.95) -> str:
     directory.mkdir(parents=True)
     sha256 = files.digest(Path(f"data/{name}.sha256")) if now else "0" * 64
     listings = {f"data/{name}.sha256": sha256}
-    told = {"state": "done", "settings": {"data": name}, "test_accuracy": accuracy, "listings": listings}
+    told = {"state": "done", "settings": {"data": name}, "validation_accuracy": accuracy, "listings": listings}
     (directory / "receipt.json").write_text(json.dumps(told))
     return str(directory)
 
@@ -80,7 +80,7 @@ def test_one_that_is_accurate_enough_is_on_the_data_of_this_checkout_if_one_is(
     newest = write(3, "shoes", now=True, accuracy=0.5)
     assert str(export.newest_good(Path("runs"), Budgets()).directory) == expected
     said = capsys.readouterr().err
-    assert said == f"the newest run, {newest}, has test accuracy 50.00%, 90.00% asked: taking {expected}\n"
+    assert said == f"the newest run, {newest}, has validation accuracy 50.00%, 90.00% asked: taking {expected}\n"
 
 
 def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthetic_set_only_so(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ DEFAULTS = {
 
 
 def name(number: int) -> str:
-    """That of the run which is newer than all with a lower number, up to 99."""
+    """That of the run which is newer than all with a lower number, up to 99, where no receipt has a sequence."""
     return f"202611{number // 24 + 1:02}-{number % 24:02}0000-abcd"
 
 
@@ -39,7 +39,12 @@ def write_run(
     """A run of `home`; of those that are done with figures that are the worse the higher the number."""
     directory = home / name(number)
     directory.mkdir(parents=True)
-    figures = {"validation_loss": 0.4 + number / 100, "test_accuracy": 0.93 - number / 1000, "seconds": 140.0}
+    figures = {
+        "validation_loss": 0.4 + number / 100,
+        "validation_accuracy": 0.94 - number / 1000,
+        "test_accuracy": 0.93 - number / 1000,
+        "seconds": 140.0,
+    }
     sources = {f"src/apparel/{each}.py": "e" * 64 for each in range(80)}
     receipt = {
         "run": directory.name,

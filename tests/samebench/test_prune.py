@@ -11,6 +11,7 @@ import pytest
 from apparel.run import Run
 from samebench import command, hold, prune, records
 from samebench.command import Refusal
+from samebench.untrusted import MAX_BYTES
 from tests.commands import call
 from tests.samebench.recorded import name, on_terminal, write_run
 
@@ -51,8 +52,8 @@ def test_only_what_is_named_stays(home: Path, keep: str, numbers: list[int]) -> 
 
 
 def test_an_easier_data_set_has_a_best_of_its_own(home: Path) -> None:
-    write_run(home, 6, test_accuracy=1.0, data_version="e" * 64)
-    write_run(home, 7, test_accuracy=0.99, data_version="e" * 64)
+    write_run(home, 6, validation_accuracy=1.0, data_version="e" * 64)
+    write_run(home, 7, validation_accuracy=0.99, data_version="e" * 64)
     assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
     assert left(home) == [0, 6]
 
@@ -186,12 +187,85 @@ def test_links_lead_nowhere(home: Path) -> None:
     assert (outside / "receipt.json").is_file()
 
 
-def test_damaged_runs_go_and_other_folders_stay(home: Path) -> None:
-    (home / name(4) / "receipt.json").write_text("{")
+def damage(home: Path) -> list[int]:
+    """Four runs whose receipts are cut, too large, missing and a link; their numbers."""
+    write_run(home, 6)
+    (home / name(6) / "receipt.json").rename(home.parent / "receipt.json")
+    (home / name(6) / "receipt.json").symlink_to(home.parent / "receipt.json")
+    (home / name(5) / "receipt.json").write_text("{")
+    (home / name(4) / "receipt.json").write_bytes(b" " * (MAX_BYTES + 1))
     (home / name(3) / "receipt.json").unlink()
+    return [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("keep", "numbers"), [("best", [0]), ("last", [2]), ("2", [1, 2])])
+def test_a_run_whose_receipt_is_cut_linked_too_large_or_missing_stays_and_what_deletes_it_is_said(
+    home: Path, keep: str, numbers: list[int]
+) -> None:
+    damaged = damage(home)
     (home / "pictures").mkdir()
-    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
+    done = call(*WORDS, "--yes", "--keep", keep, at=home.parent)
+    assert done.returncode == 0
     (home / "pictures").rmdir()
+    assert left(home) == [*numbers, *damaged], "a damaged one is neither the last nor one of the newest"
+    lines = done.stderr.splitlines()
+    assert [line.startswith("stays: runs/") for line in lines] == [True] * 4
+    for line in lines:
+        command = line.partition("by its name only: ")[2].split()
+        assert command[:2] == ["make", "prune"]
+        words = f"--delete={command[2].removeprefix('DELETE=')}"
+        assert call(*WORDS, "--yes", words, at=home.parent).returncode == 0
+    assert left(home) == numbers
+    assert (home.parent / "receipt.json").is_file()
+
+
+def test_a_damaged_run_that_is_named_to_stay_stays_beside_the_others(home: Path) -> None:
+    (home / name(4) / "receipt.json").write_text("{")
+    assert call(*WORDS, "--yes", "--keep", f"{name(4)},last", at=home.parent).returncode == 0
+    assert left(home) == [4, 5]
+
+
+def test_where_only_damaged_runs_are_left_none_is_the_last(home: Path) -> None:
+    for number in range(6):
+        (home / name(number) / "receipt.json").unlink()
+    done = call(*WORDS, "--yes", "--keep", "last", at=home.parent)
+    assert (done.returncode, left(home)) == (2, [0, 1, 2, 3, 4, 5])
+    assert "KEEP=last: no run is the last" in done.stderr
+
+
+def test_only_what_is_named_is_deleted(home: Path) -> None:
+    done = call(*WORDS, "--yes", "--delete", f"{name(1)}, runs/{name(2)},{name(1)}", at=home.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(home) == [0, 3, 4, 5]
+    for words in (["--delete", name(1)], ["--delete", f"{name(0)},"], ["--delete", name(0), "--keep", "best"]):
+        done = call(*WORDS, "--yes", *words, at=home.parent)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert left(home) == [0, 3, 4, 5]
+
+
+def test_of_a_link_that_is_named_the_link_alone_is_deleted(home: Path) -> None:
+    outside = write_run(home.parent / "elsewhere", 9).directory
+    (outside / ".lock").unlink()
+    (home / name(9)).symlink_to(outside)
+    before = sorted(path.name for path in outside.iterdir())
+    assert call(*WORDS, "--yes", "--delete", name(9), at=home.parent).returncode == 0
+    assert left(home) == [0, 1, 2, 3, 4, 5]
+    assert sorted(path.name for path in outside.iterdir()) == before
+
+
+def test_a_reproduction_is_neither_the_last_nor_the_best_and_stays_if_it_is_named(home: Path) -> None:
+    write_run(home, 6, reproduces=name(0), validation_accuracy=1.0)
+    assert prune.kept(records.find(home), "last") == {name(5)}
+    assert prune.kept(records.find(home), "2") == {name(5), name(4)}
+    assert prune.kept(records.find(home), "best") == {name(0)}
+    assert prune.kept(records.find(home), name(6)) == {name(6)}
+
+
+def test_the_test_figure_decides_about_nothing(home: Path) -> None:
+    for number, share in enumerate((0.1, 0.99)):
+        path = home / name(number) / "receipt.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": share}))
+    assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
     assert left(home) == [0]
 
 

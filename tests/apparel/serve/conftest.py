@@ -26,7 +26,7 @@ from apparel.settings import Budgets, Settings
 from tests.commands import environment
 from tests.samebench.server import free_port
 
-ANY = Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000)
+ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
 PNG = {"content-type": "image/png"}
 
 

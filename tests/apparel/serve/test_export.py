@@ -104,7 +104,7 @@ def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: s
     with pytest.raises(Exceeded, match=said) as raised:
         export.export(copy, replace(ANY, **{name: value}))
     assert f"--{name.replace('_', '-')} {math.ceil(value)}" in str(raised.value)
-    assert "--min-test-accuracy 0" in str(raised.value), "the budgets that were given stay"
+    assert "--min-validation-accuracy 0" in str(raised.value), "the budgets that were given stay"
     assert {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()} == before
 
 
@@ -115,15 +115,15 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     shutil.rmtree(copy.directory / "artifact")
     bad = copy.directory.with_name("29990101-000000-zzzz")
     shutil.copytree(copy.directory, bad)
-    (bad / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.1}))
-    words = ["--if-needed", "--data", "synthetic", "--max-latency-ms-p99", "10000", "--min-test-accuracy", "0.5"]
+    (bad / "receipt.json").write_text(json.dumps(copy.receipt | {"validation_accuracy": 0.1, "test_accuracy": 1.0}))
+    words = ["--if-needed", "--data", "synthetic", "--max-latency-ms-p99", "10000", "--min-validation-accuracy", "0.5"]
     assert export.main(words) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"runs/{copy.name}/artifact: exported, 0.0")
     assert said.out.endswith(", not calibrated: 100 validation images, 200 needed\n")
     assert (
         said.err
-        == f"the newest run, runs/{bad.name}, has test accuracy 10.00%, 50.00% asked: taking runs/{copy.name}\n"
+        == f"the newest run, runs/{bad.name}, has validation accuracy 10.00%, 50.00% asked: taking runs/{copy.name}\n"
     )
     assert export.main(words) == 0
     assert capsys.readouterr().out == f"runs/{copy.name}/artifact: there already\n"
@@ -140,19 +140,19 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
 ) -> None:
     monkeypatch.chdir(copy.directory.parents[1])
     monkeypatch.setattr(export, "accuracy", lambda _probabilities, _labels: 0.7796)
-    (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"test_accuracy": 0.7796}))
-    words = 'ARGS="--max-latency-ms-p99 10000 --min-test-accuracy 0.77"'
-    short = f"0.7796 is under the budget min_test_accuracy=0.9; train another network, or {words}"
+    (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"validation_accuracy": 0.7796}))
+    words = 'ARGS="--max-latency-ms-p99 10000 --min-validation-accuracy 0.77"'
+    short = f"0.7796 is under the budget min_validation_accuracy=0.9; train another network, or {words}"
     named = ["--run", f"runs/{copy.name}", "--max-latency-ms-p99", "10000"]
     assert export.main(named) == 1
     assert capsys.readouterr().err == f"error: runs/{copy.name}: not exported, {short}\n"
-    assert export.main([*named, "--min-test-accuracy", "0.77"]) == 0
+    assert export.main([*named, "--min-validation-accuracy", "0.77"]) == 0
     assert export.main([*named, "--if-needed"]) == 1
     assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
-    none = f"runs: no run is good enough, the newest, runs/{copy.name}, has test accuracy 77.96%, 90.00% asked; "
+    none = f"runs: no run is good enough, the newest, runs/{copy.name}, has validation accuracy 77.96%, 90.00% asked; "
     with pytest.raises(Refusal) as refused:
         export.newest_good(Path("runs"), Budgets(), data="synthetic")
-    assert str(refused.value) == f'{none}train another network, or ARGS="--min-test-accuracy 0.77"'
+    assert str(refused.value) == f'{none}train another network, or ARGS="--min-validation-accuracy 0.77"'
 
 
 def test_a_run_that_is_not_done_or_data_that_is_not_there_gives_no_artifact(
@@ -167,7 +167,8 @@ def test_a_run_that_is_not_done_or_data_that_is_not_there_gives_no_artifact(
 
 
 def test_a_budget_that_can_never_be_kept_is_refused() -> None:
-    for name, value in (("min_test_accuracy", 2), ("max_model_megabytes", 0), ("max_latency_ms_p99", math.nan)):
+    shares = (("min_validation_accuracy", 2), ("min_test_accuracy", 2))
+    for name, value in (*shares, ("max_model_megabytes", 0), ("max_latency_ms_p99", math.nan)):
         with pytest.raises(Refusal, match=f"setting {name}={value} is impossible; take a "):
             Budgets(**{name: value})
 
