@@ -1,6 +1,8 @@
 """A grid of settings, and which of its points a run has been made of."""
 
+import hashlib
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +11,12 @@ from typing import Any, get_type_hints
 from samebench import accelerator, files, receipt
 from samebench import settings as flags
 from samebench.command import Refusal
-from samebench.records import Record, read
+from samebench.records import Record, ordinary, read
 
-# Where all of these are as in a receipt, its run is that of a point; the listings tell which data the names stood for.
-COMPARED = ("settings", "code.source", "locks", "listings", "device")
+# A run is that of a point if all of these are the same in its receipt. In addition the listings of the point are
+# compared, which tell the version of its data: another data set decides nothing.
+COMPARED = ("settings", "code.source", "locks", "device")
+LISTINGS = ("listings",)  # all of them, for a project whose settings have no method `listings`
 STATES = ("done", "running", "interrupted")  # of several runs of a point the first of these counts
 EXAMPLE = 'give settings with their values, such as GRID="lr=0.05,0.1 network=conv,linear"'
 
@@ -24,7 +28,14 @@ class Point:
     name: str
     words: list[str]
     settings: Mapping[str, Any]  # as a receipt holds them
+    listings: Sequence[str] = LISTINGS  # what is compared of a receipt's listings
     run: Record | None = None
+
+    @property
+    def key(self) -> str:
+        """A short name that all sweeps give to a point with these settings."""
+        content = json.dumps([self.settings, accelerator.wanted()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def state(self) -> str:
@@ -50,7 +61,7 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
         settings = flags.parse(kind, [*words, *own], program="make sweep", about="Settings of the training.")
         told = flags.to_dict(settings)
         every = flags.to_flags(kind, told)  # so that no default is another there
-        point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told)
+        point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told, _listings(settings))
         if twin := next((each for each in found if each.settings == told), None):
             raise Refusal(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
         found.append(point)
@@ -69,8 +80,18 @@ def split_values(text: str) -> list[str]:
     return values
 
 
+def _listings(settings: Any) -> Sequence[str]:
+    if not hasattr(settings, "listings"):
+        return LISTINGS
+    return [f"listings.{name}" for name in settings.listings()]
+
+
 def taken(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
-    """The points, each with the run that was made of it, if any: a done one before one that is not."""
+    """The points, each with the run that was made of it, if any: a done one before one that is not.
+
+    A reproduction of a run is that of no point.
+    """
+    found = ordinary(found)
     inputs = {"code": {"source": receipt.sources()}, "listings": receipt.listings()}
     return [replace(point, run=_run(point, found, inputs)) for point in planned]
 
@@ -91,7 +112,8 @@ def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
         "device": "cuda" if on_gpu else "cpu",
     }
     as_it_was = not any(each.get("changed") for each in resumed)
-    return as_it_was and _begins_alike(record) and not receipt.changes(record.receipt, now, among=COMPARED)
+    compared = [*COMPARED, *point.listings]
+    return as_it_was and _begins_alike(record) and not receipt.changes(record.receipt, now, among=compared)
 
 
 def _begins_alike(record: Record) -> bool:

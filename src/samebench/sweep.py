@@ -14,13 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from samebench import command, cores, grid, records, runs
+from samebench import command, cores, grid, hold, records, runs
 from samebench import settings as flags
 from samebench.command import Interrupted, Refusal
 from samebench.grid import Point
+from samebench.hold import Busy
 from samebench.records import Record
 from samebench.text import printable
 
+POINTS = ".points"  # in runs/: a folder for each point that a sweep trains, which is locked meanwhile
 JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")}  # one name, so one run: not for many
 
 
@@ -42,9 +44,9 @@ class Asked:
 class Job:
     """A training in a process of its own, whose lines are passed on under its point's name."""
 
-    def __init__(self, point: Point, training: str, *, share: int) -> None:
-        """Start it on so many cores."""
-        self.point = point
+    def __init__(self, point: Point, training: str, *, share: int, lock: int) -> None:
+        """Start it on so many cores. It has the `lock` of its point too, in case that we are killed before it ends."""
+        self.point, self._lock = point, lock
         self.last = ""
         own = {name: value for name, value in os.environ.items() if name not in JOB}
         resume = ["--resume", str(point.run.directory)] if point.run else []
@@ -58,6 +60,7 @@ class Job:
             text=True,
             errors="replace",
             process_group=0,
+            pass_fds=(lock,),
         )
         self._reader = threading.Thread(target=self._pass_on, daemon=True)
         self._reader.start()
@@ -66,7 +69,13 @@ class Job:
         """Its exit code, None while it runs."""
         if self._process.poll() is not None:
             self._reader.join(timeout=5)
+            self._release()
         return self._process.returncode
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            release(self.point, self._lock)
+        self._lock = -1
 
     def stop(self) -> None:
         """Have it keep what it has, and end."""
@@ -87,6 +96,36 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
+def claim(point: Point) -> int | None:
+    """A handle that keeps other sweeps from this point until `release`; None while another sweep trains it."""
+    folder = records.RUNS / POINTS / point.key
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return hold.take(folder)[0]
+    except (Busy, FileNotFoundError):  # the other sweep trains it, or has just removed the folder at its end
+        return None
+
+
+def release(point: Point, handle: int) -> None:
+    """Let other sweeps train this point."""
+    folder = records.RUNS / POINTS / point.key
+    with suppress(OSError):
+        (folder / hold.LOCK).unlink()
+        folder.rmdir()
+    os.close(handle)
+
+
+def start(point: Point, training: str, *, share: int) -> Job | None:
+    """Train a point that no other sweep trains, or has trained since it was planned."""
+    if (handle := claim(point)) is None:
+        return None
+    (now,) = grid.taken([point], records.find())
+    if now.state in {"done", "running"}:
+        release(point, handle)
+        return None
+    return Job(now, training, share=share, lock=handle)
+
+
 def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[str, str], bool]:
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
@@ -98,7 +137,8 @@ def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[st
                 if job.code():
                     failed[job.point.name] = f"exit code {job.code()}: {job.last}"
             while waiting and len(active) < jobs:
-                active.append(Job(waiting.pop(0), training, share=share))
+                begun = start(waiting.pop(0), training, share=share)
+                active.extend([begun] if begun else [])
             time.sleep(0.05)
     return failed, bool(waiting or active)
 
@@ -134,6 +174,26 @@ def plan(asked: Asked, words: Sequence[str], found: Sequence[Record]) -> list[Po
     return planned
 
 
+def in_progress(points: Sequence[Point], found: Sequence[Record]) -> dict[str, str]:
+    """Why each of the points that is not done at the end is left: another process is at work on it."""
+    left = [point for point in grid.taken(points, found) if point.state != "done" and is_elsewhere(point)]
+    return {point.name: f"{_where(point)} is in progress in another process" for point in left}
+
+
+def is_elsewhere(point: Point) -> bool:
+    """Whether another process trains this point."""
+    if point.state == "running":
+        return True
+    if (handle := claim(point)) is None:
+        return True
+    release(point, handle)
+    return False
+
+
+def _where(point: Point) -> str:
+    return str(point.run.directory) if point.run else "its run"
+
+
 def main(argv: Sequence[str]) -> int:
     """Plan, train, tell; 1 if a point failed."""
     border = argv.index("--") if "--" in argv else len(argv)
@@ -145,12 +205,10 @@ def main(argv: Sequence[str]) -> int:
     planned = plan(asked, words, before)
     todo = [point for point in planned if point.state in {"", "interrupted"}]
     failed, stopped = train(todo, asked.training, jobs=asked.jobs)
-    failed |= {
-        point.name: f"{point.run.directory} is in progress in another process"
-        for point in planned
-        if point.run and point.state == "running"
-    }
-    if found := own(planned, before, records.find()):
+    after = records.find()
+    if not stopped:
+        failed |= in_progress([point for point in planned if point.name not in failed], after)
+    if found := own(planned, before, after):
         swept = [part.partition("=")[0] for part in asked.grid.split()]
         say(runs.lines(found, runs.defaults(flags.kind(asked.settings)), first=swept))
     for name, reason in failed.items():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from apparel.settings import Settings
-from samebench import cores, grid, hold, receipt, records
+from samebench import cores, grid, hold, receipt, records, sweep
 from samebench.command import Refusal
 from tests.commands import call, start
 from tests.samebench.recorded import SETTINGS, write_run
@@ -29,7 +29,7 @@ if "--seed=1" in sys.argv:
     sys.exit("error: \\x1b[2J no clay")
 for waits in {"--seed=2", "--seed=3"} & {*sys.argv}:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("stopped", flush=True) or 4))
-    open(waits, "w").close()
+    open(waits, "w").write(str(os.getpid()))
     time.sleep(60)
 """
 
@@ -109,8 +109,6 @@ def test_trainings_get_their_share_of_the_cores(swept: tuple[Path, subprocess.Co
 CHANGES = {
     "another source": lambda receipt: receipt["code"]["source"].update({"src/apparel/train.py": "0" * 64}),
     "a source less": lambda receipt: receipt["code"]["source"].popitem(),
-    "another listing": lambda receipt: receipt["listings"].update({"data/fashion-mnist.sha256": "0" * 64}),
-    "no listings, of an older bench": lambda receipt: receipt.pop("listings"),
     "another lock": lambda receipt: receipt["locks"].update({"requirements.lock": "0" * 64}),
     "no locks": lambda receipt: receipt.pop("locks"),
     "a GPU": lambda receipt: receipt.update(device="cuda"),
@@ -118,6 +116,7 @@ CHANGES = {
     "a setting less": lambda receipt: receipt["settings"].pop("label_smoothing"),
     "a change in its middle": lambda receipt: receipt.update(resumed=[{"changed": ["code.source.x: 1 then, 2 now"]}]),
     "failed": lambda receipt: receipt.update(state="failed"),
+    "a reproduction": lambda receipt: receipt.update(reproduces="20261101-000000-abcd"),
 }
 
 
@@ -130,6 +129,26 @@ def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(ag
         path.write_text(json.dumps(receipt))
     (point,) = grid.taken(grid.points(Settings, "batch_size=128", SMALL), records.find(again / "runs"))
     assert point.state == ("" if change else "done")
+
+
+LISTING = "data/fashion-mnist.sha256"
+VERSIONS: dict[str, tuple[Any, str]] = {
+    "nothing": ({}, "done"),
+    "another data set was imported or deleted": ({"data/shoes.sha256": "0" * 64}, "done"),
+    "its data set": ({LISTING: "0" * 64}, ""),
+    "its listing, which an older bench did not write": ({LISTING: None}, ""),
+}
+
+
+@pytest.mark.parametrize("change", VERSIONS)
+def test_a_point_depends_on_the_version_of_its_own_data_alone(tmp_path: Path, change: str) -> None:
+    changes, state = VERSIONS[change]
+    listings = {name: sha256 for name, sha256 in (receipt.listings() | changes).items() if sha256}
+    facts: dict[str, Any] = {"code": {"source": receipt.sources()}, "locks": {}, "device": "cpu"}
+    for number, place in enumerate(("fashion-mnist", str(tmp_path))):
+        write_run(tmp_path, number, settings={"data": place, "init": ""}, listings=listings, **facts)
+        (point,) = grid.taken(grid.points(Settings, "epochs=6", ["--data", place]), records.find(tmp_path))
+        assert point.state == state
 
 
 @pytest.mark.parametrize("file", ["", "/model.safetensors"])
@@ -203,6 +222,37 @@ def wait_for(*paths: Path) -> None:
     deadline = time.monotonic() + 60
     while not all(path.exists() for path in paths) and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def test_two_equal_sweeps_at_once_train_each_point_once(kiln: Path) -> None:
+    sweep = words("seed=2", training="kiln", jobs=1)
+    first = start(*sweep, at=kiln)
+    wait_for(kiln / "--seed=2")
+    second = call(*sweep, at=kiln)
+    assert (second.returncode, "seed=2 |" in second.stdout) == (1, False)
+    assert second.stderr == "seed=2: its run is in progress in another process\n"
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    assert call(*sweep, at=kiln).stderr == second.stderr, "its training goes on without it"
+    os.kill(int((kiln / "--seed=2").read_text()), signal.SIGKILL)
+    (kiln / "--seed=2").unlink()
+    third = start(*sweep, at=kiln)
+    wait_for(kiln / "--seed=2")
+    third.send_signal(signal.SIGINT)
+    out, _ = third.communicate(timeout=30)
+    assert "seed=2 | stopped" in out
+    assert not list(kiln.glob("runs/.points/*")), "nothing is left"
+
+
+def test_a_point_that_another_sweep_has_trained_meanwhile_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (point,) = grid.points(Settings, "epochs=6", ())
+    facts: dict[str, Any] = {"code": {"source": receipt.sources()}, "listings": receipt.listings(), "locks": {}}
+    write_run(tmp_path / "runs", 1, settings=dict(point.settings), device="cpu", **facts)
+    assert sweep.start(point, "no.such.training", share=1) is None
+    assert sweep.in_progress([point], records.find()) == {}
 
 
 def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_common_job(kiln: Path) -> None:
