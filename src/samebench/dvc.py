@@ -137,7 +137,7 @@ def carry(verb: str, pointers: Iterable[str], known: Settings, work: Path) -> st
 
 @contextmanager
 def _repository(known: Settings, work: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="dvc-", dir=work) as name:
+    with tempfile.TemporaryDirectory(prefix=f"dvc-{hold.machine_tag()}-", dir=work) as name:
         place = Path(name)
         (place / ".dvc").mkdir()
         cache = {"dir": str(known.cache), **({"shared": "group"} if known.shared else {})}
@@ -190,7 +190,7 @@ def work(root: Path, known: Settings) -> Iterator[Path]:
             known.cache.chmod(0o2775)
     with hold.alone(place) as kept, hold.alone(known.cache):
         if kept:
-            for leftover in place.glob("dvc-*"):
+            for leftover in hold.abandoned(place, "dvc-*"):
                 shutil.rmtree(leftover)
         yield place
 
@@ -208,7 +208,7 @@ def python() -> Path:
         HOME.mkdir(exist_ok=True)
         with hold.alone(HOME) as kept:
             if kept:
-                for leftover in HOME.glob("dvc-*.new-*"):
+                for leftover in hold.abandoned(HOME, "dvc-*.new-*"):
                     shutil.rmtree(leftover)
             if not place.is_dir():
                 _install(place)
@@ -223,7 +223,7 @@ def _key() -> str:
 
 def _install(place: Path) -> None:
     print("samebench: setting up DVC from its lock: half a minute the first time", file=sys.stderr, flush=True)
-    fresh = place.with_name(f"{place.name}.new-{secrets.token_hex(4)}")
+    fresh = place.with_name(f"{place.name}.new-{hold.machine_tag()}-{secrets.token_hex(4)}")
     try:
         _uv("venv", "--no-project", "--python", sys.executable, str(fresh))
         words = ["--python", str(fresh), "--no-deps", "--only-binary", ":all:", "--require-hashes"]

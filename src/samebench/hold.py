@@ -4,6 +4,7 @@ Where a lock is not seen, on another machine or on a file system without locks, 
 """
 
 import fcntl
+import hashlib
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from samebench.heartbeat import Worker
 from samebench.text import printable
 
 LOCK = ".lock"
+DAY = 86400.0  # seconds
 FOLDER_LOCK = ".folder.lock"  # in place of the folder itself, where only a file that is open for writing can be locked
 
 
@@ -78,6 +80,21 @@ def alone(folder: Path) -> Iterator[bool]:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def machine_tag() -> str:
+    """Eight letters for this machine since its last start, for names of folders that a killed process leaves."""
+    return hashlib.sha256(heartbeat.boot_id().encode()).hexdigest()[:8]
+
+
+def abandoned(folder: Path, pattern: str) -> list[Path]:
+    """The paths like `pattern` that killed processes have left in `folder`, which this process has locked.
+
+    Another machine may not see the lock: what has not this machine's tag must be a day old by the file server's clock.
+    """
+    os.utime(folder)
+    now = folder.stat().st_mtime
+    return [path for path in folder.glob(pattern) if machine_tag() in path.name or now - path.stat().st_mtime > DAY]
 
 
 def _lock_folder(folder: Path) -> int | None:

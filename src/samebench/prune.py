@@ -24,6 +24,7 @@ from samebench.records import Record
 from samebench.text import printable
 
 GRAVE = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
+IN_USE = {errno.EBUSY, errno.ENOTEMPTY}  # what a network file system says of a folder with an open file
 GIVE = "give best, last, a number of the newest or names of runs, such as KEEP=best,5"
 ONLY_NAMED = "those there are can't be read or reproduce others, and must be named"
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a name that make and a shell leave as it is
@@ -79,9 +80,9 @@ def delete(record: Record) -> None:
             raise Busy(f"{directory}: not as it was listed, a process has been at work on it; look again")
         grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
         directory.rename(grave / directory.name)
-        shutil.rmtree(grave)  # of a link it takes the link alone
     finally:
         os.close(handle)
+    shutil.rmtree(grave)  # the lock is closed: NFS keeps a file that is open, and so its folder
 
 
 def clear(home: Path) -> None:
@@ -191,6 +192,12 @@ def bury(going: Sequence[Record]) -> int:
                 left.append(str(busy))
             except PermissionError:
                 left.append(f"{record.directory}: another user's; ask them to delete it")
+            except OSError as error:
+                if not (reason := command.refused_by_machine(error)) and error.errno not in IN_USE:
+                    raise
+                left.append(
+                    f"{record.directory}: {reason or f'{error.strerror}; a file in it is in use, stop its user'}"
+                )
     for line in left:
         print(printable(f"left: {line}"), file=sys.stderr)
     print(f"{len(going) - len(left)} deleted")

@@ -188,3 +188,13 @@ def test_a_folder_that_can_not_be_locked_itself_is_locked_by_a_file(
             flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with hold.alone(tmp_path) as locked:
         assert locked
+
+
+def test_what_another_machine_has_not_finished_is_cleared_after_a_day(tmp_path: Path) -> None:
+    names = [f"dvc-{hold.machine_tag()}-a", "dvc-01234567-b", "dvc-01234567-c"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    then = (tmp_path / names[2]).stat().st_mtime - hold.DAY - 1
+    os.utime(tmp_path / names[2], (then, then))
+    with hold.alone(tmp_path):
+        assert sorted(path.name for path in hold.abandoned(tmp_path, "dvc-*")) == sorted([names[0], names[2]])

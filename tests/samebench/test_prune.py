@@ -308,3 +308,37 @@ def test_a_run_that_was_resumed_while_we_were_asked_stays(home: Path, capsys: py
     assert f"left: {resumed}: not as it was listed" in capsys.readouterr().err
     assert resumed.is_dir()
     assert not listed[0].directory.exists()
+
+
+def test_no_file_of_a_run_is_open_while_it_is_deleted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def nfs(folder: Path, *, ignore_errors: bool = False) -> None:
+        """As NFS: it keeps a file that is open under another name, and the folder can't be removed."""
+        handles = [str(handle.resolve()) for handle in Path("/proc/self/fd").iterdir()]
+        if any(handle.startswith(f"{folder}/") for handle in handles):
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+        remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", nfs)
+    assert prune.bury([records.read(home / name(3))]) == command.DONE
+    assert left(home) == [0, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBUSY])
+def test_what_could_not_be_deleted_is_told_and_not_counted(
+    home: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remove = shutil.rmtree
+
+    def fail(folder: Path, *, ignore_errors: bool = False) -> None:
+        if list(folder.glob(name(3))):
+            raise OSError(number, os.strerror(number), str(folder))
+        remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    assert prune.bury([records.read(home / name(each)) for each in (3, 4)]) == command.NO
+    shown = capsys.readouterr()
+    assert shown.out == "1 deleted\n"
+    assert shown.err.startswith(f"left: {home / name(3)}: ")
+    assert os.strerror(number) in shown.err
