@@ -19,6 +19,7 @@ from torch import Tensor
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
 from apparel.source import FASHION, LISTINGS, SYNTHETIC
+from apparel.sources import label_problem
 from samebench import files, hold, sealed, versions
 from samebench.command import Refusal
 
@@ -74,8 +75,8 @@ class Dataset:
                 images=tensors["images"],
                 labels=tensors["labels"],
                 parts=tensors["parts"],
-                categories=tuple(map(str, facts["labels"])),
-                names=tuple(map(str, facts["names"])),
+                categories=_texts(facts["labels"]),
+                names=_texts(facts["names"]),
                 preparation=Preparation(str(facts["preparation"]), side, channels),
                 preprocessing=Preprocessing.told(facts, channels=channels),
             )
@@ -100,8 +101,19 @@ class Dataset:
         numbers = len(self.categories)
         if not count or int(self.labels.min()) < 0 or int(self.labels.max()) >= numbers or len(self.names) != count:
             raise ValueError(f"{count} images, {len(self.names)} names, labels not from 0 to {numbers - 1}")
+        if problem := next(filter(None, map(label_problem, self.categories)), ""):
+            raise ValueError(problem)
+        if len(set(self.categories)) != numbers:
+            raise ValueError("a label is there twice")
         if missing := [name for name, size in self.sizes.items() if not size]:
             raise ValueError(f"no {' and no '.join(missing)} images")
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """A list of texts. Raises TypeError for anything else."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("labels or names that are no list of texts")
+    return tuple(values)
 
 
 def is_own(name: str, *, home: Path | None = None) -> bool:

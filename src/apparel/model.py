@@ -18,6 +18,7 @@ from samebench import files, receipt, sealed
 from samebench.command import Refusal
 
 BATCH = 1000
+LEAST_DEVIATION = 1e-7  # a tenth of what `_statistics` gives for pixels that are all the same
 Levels = float | tuple[float, ...]  # one of grey images, or one of each channel
 
 
@@ -37,9 +38,13 @@ class Preprocessing:
     @classmethod
     def told(cls, facts: Mapping[str, Any], *, channels: int = 1) -> Self:
         """The statistics that the facts of a model tell of, or of a data set. Raises ValueError for impossible ones."""
-        mean, deviation = (_levels(facts[name]) for name in ("mean", "deviation"))
-        numbers = [*np.atleast_1d(mean), *np.atleast_1d(deviation)]
-        if len(numbers) != 2 * channels or not np.isfinite(numbers).all() or not np.all(np.atleast_1d(deviation) > 0):
+        try:
+            mean, deviation = (_levels(facts[name]) for name in ("mean", "deviation"))
+        except OverflowError as error:
+            raise ValueError(f"statistics that are no numbers: {error}") from error
+        means, deviations = np.atleast_1d(mean), np.atleast_1d(deviation)
+        within = np.all((means >= 0) & (means <= 1)) and np.all((deviations >= LEAST_DEVIATION) & (deviations <= 1))
+        if len(means) != channels or len(deviations) != channels or not within:
             raise ValueError(f"statistics {mean} and {deviation} of {channels} channels")
         return cls(mean, deviation)
 

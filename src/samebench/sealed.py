@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from samebench.command import Refusal
+from samebench.text import printable
 
 ZEROS = b"0" * 64
 PREFIX = b'{"__metadata__":{"samebench":"'
@@ -44,15 +45,27 @@ def unpack(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     content = _checked(path)
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts = json.loads(header["__metadata__"]["samebench"][len(ZEROS) :])
+        header = _parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        facts = _parse(header["__metadata__"]["samebench"][len(ZEROS) :])
         found = facts.pop("kind")
         tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise Refusal(f"{path}: its hash is right and its content is not ours; take another") from error
     if found != kind:
-        raise Refusal(f"{path}: a {found}, expected a {kind}; take another")
+        raise Refusal(f"{path}: a {printable(found, longest=40)}, expected a {kind}; take another")
     return tensors, facts
+
+
+def _parse(text: bytes | str) -> Any:
+    """What JSON says. Raises ValueError for a name that an object has twice, of which readers take different ones."""
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def verify(path: Path) -> None:

@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         sealed.unpack(tmp_path / "none", "model")
 
 
-def forged(header: bytes, data: bytes = b"") -> bytes:
+def forged(header: bytes, data: bytes = b"", *, length: bytes = b"") -> bytes:
     """A file whose hash is right, as somebody with bad intentions can make one."""
-    content = bytearray(len(header).to_bytes(8, "little") + header + data)
+    content = bytearray((length or len(header).to_bytes(8, "little")) + header + data)
     content[sealed.PLACE] = sealed.ZEROS
     content[sealed.PLACE] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
@@ -118,6 +119,9 @@ def forged(header: bytes, data: bytes = b"") -> bytes:
 
 def header(told: str = '{\\"kind\\": \\"model\\"}', rest: str = "") -> bytes:
     return sealed.PREFIX + b"0" * 64 + f' {told}"}}{rest}}}'.encode()
+
+
+ONE = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,14 @@ def header(told: str = '{\\"kind\\": \\"model\\"}', rest: str = "") -> bytes:
         forged(header(rest=',"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}')),
         forged(header(rest=',"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}'), b"1234"),
         forged(header(), b"appended"),
+        forged(header(rest=',"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}'), b"1234"),
+        forged(header(rest=',"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}'), b"1234"),
+        forged(header(rest=',"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}'), b"12345678"),
+        forged(header(rest=f",{ONE},{ONE.replace('a', 'b', 1)}"), b"1234"),
+        forged(header(rest=f",{ONE},{ONE}"), b"1234"),
+        forged(header(rest=',"__metadata__":{"samebench":"x"}')),
+        forged(header('{\\"kind\\": \\"checkpoint\\", \\"kind\\": \\"model\\"}')),
+        forged(header(rest=',"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}')),
         b"\xff" * 7 + b"\x7f" + forged(header())[8:],
     ],
     ids=[
@@ -142,6 +154,14 @@ def header(told: str = '{\\"kind\\": \\"model\\"}', rest: str = "") -> bytes:
         "data huge",
         "type unknown",
         "appended",
+        "shape negative",
+        "offset negative",
+        "hole",
+        "overlap",
+        "tensor twice",
+        "metadata twice",
+        "kind twice",
+        "strides overflow",
         "header huge",
     ],
 )
@@ -157,3 +177,53 @@ def test_a_whole_forged_file_is_taken_so_that_the_others_are_refused_for_what_is
     (tmp_path / "a").write_bytes(forged(header()))
     empty: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     assert sealed.unpack(tmp_path / "a", "model") == empty
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """The file with a few bytes changed, added or taken away; its beginning is ours and its hash is right."""
+    changed = bytearray(content)
+    for _ in range(rng.randrange(1, 4)):
+        place = rng.randrange(len(changed))
+        parts = [rng.randbytes(rng.randrange(1, 5)), b"", b"9" * 20, b"-1", b"null", b"[", b"{}", b'"', b"1e400"]
+        changed[place : place + rng.randrange(6)] = rng.choice(parts)
+    changed[8 : 8 + len(sealed.PREFIX)] = sealed.PREFIX
+    if rng.random() < 0.7:
+        changed[:8] = max(0, len(changed) - 8 - 16).to_bytes(8, "little")
+    return forged(bytes(changed[8:]), length=bytes(changed[:8]))
+
+
+def test_of_2000_forged_files_each_is_read_or_refused_and_none_takes_more_memory_than_a_small_one(
+    tmp_path: Path,
+) -> None:
+    rest = f',{ONE},"b":{{"dtype":"I64","shape":[1],"data_offsets":[4,12]}}'
+    base, rng, said = forged(header(rest=rest), bytes(12)), random.Random(0), list[str]()
+    sealed.unpack(written(tmp_path, base), "model")
+    tracemalloc.start()
+    for _ in range(2000):
+        try:
+            sealed.unpack(written(tmp_path, mutated(base, rng)), "model")
+        except Refusal as refusal:
+            said.append(str(refusal))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(said) > 1000
+    assert all(map(str.isprintable, said))
+    assert most < 4 << 20
+
+
+def written(folder: Path, content: bytes) -> Path:
+    (folder / "a").write_bytes(content)
+    return folder / "a"
+
+
+@pytest.mark.parametrize("what", ["device", "pipe", "folder"])
+def test_what_is_no_file_is_refused_unopened(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "a"
+    if what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(Refusal, match="not there; take another, or train first"):
+        sealed.unpack(path, "model")
