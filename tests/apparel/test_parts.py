@@ -18,8 +18,8 @@ from samebench import determinism, files
 from samebench.command import Refusal
 from samebench.flow import STALE
 
-ANY = Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000)
-LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
+ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
+LEAST = ("--min-validation-accuracy", "0", "--max-latency-ms-p99", "10000")
 MAINS: dict[str, Callable[[list[str]], int | None]] = {
     "evaluate": evaluate.main,
     "export": export.main,
