@@ -28,13 +28,26 @@ from apparel.evaluate import asked
 from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
-from apparel.serve.artifact import CARD, FACTS, IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
+from apparel.serve.artifact import (
+    CARD,
+    FACTS,
+    IMAGES,
+    MODEL,
+    PROBABILITIES,
+    SAMPLES,
+    SAMPLES_SHA256,
+    SEAL,
+    Artifact,
+)
+from apparel.serve.health import spread
 from apparel.settings import Budgets, kept, told
 from apparel.source import Source, taken
 from apparel.temperature import FEWEST, calibrated
 from samebench import accelerator, command, determinism, files, records
 from samebench import settings as flags
 from samebench.command import Refusal
+
+MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +126,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     }
     if len(known.validation) < FEWEST:
         figures["not_calibrated"] = f"{len(known.validation)} validation images, {FEWEST} needed"
+    chosen = samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels)
     facts = {
         "run": run.name,
         "weights_sha256": model.digest(),
@@ -120,12 +134,12 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "locks": run.receipt["locks"],
         "labels": list(model.labels),
         **model.preparation.facts(),
-        "samples": samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels),
+        SAMPLES_SHA256: hashlib.sha256(chosen).hexdigest(),
         "confidence_floor": floor,
         "figures": figures,
     }
     content = graph(model, temperature, facts)
-    return finish(content, run, budgets, test, expected)
+    return finish(content, chosen, run, budgets, test, expected)
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:
@@ -133,11 +147,11 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return float((probabilities.argmax(1) == labels).double().mean())
 
 
-def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
+def finish(content: bytes, chosen: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
     folder = run.artifact
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
-    artifact = Artifact.of(content, folder / MODEL)
+    artifact = Artifact.of(content, chosen, folder / MODEL)
     within(budgets, artifact.facts["figures"]["validation_accuracy"], "min_validation_accuracy")
     within(budgets, right, "min_test_accuracy")
     within(budgets, megabytes, "max_model_megabytes")
@@ -148,7 +162,7 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     validated = figures["validation_accuracy"]
     measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
     matrix = confusion(test.labels, expected.argmax(1), categories=len(artifact.labels))
-    write(folder, content, card(artifact, run.receipt, measured, matrix))
+    write(folder, content, chosen, card(artifact, run.receipt, measured, matrix))
     record(run, artifact.sha256)
     before, after = figures["calibration_error_before"], figures["calibration_error"]
     calibration = f"calibration error {before:.2%} before and {after:.2%} after"
@@ -160,14 +174,22 @@ def finish(content: bytes, run: Run, budgets: Budgets, test: data.Split, expecte
     )
 
 
-def samples(split: Split, predicted: Tensor, labels: Sequence[str]) -> list[dict[str, str]]:
-    """The first image of each category that was predicted right: for the page, and for the server to check itself."""
+def samples(split: Split, predicted: Tensor, labels: Sequence[str]) -> bytes:
+    """samples.json: the first image of each category that was predicted right, of at most MAX_SAMPLE_PIXELS together.
+
+    The page shows some of them, and the server asks itself about them.
+    """
     chosen = []
     for place, label in enumerate(labels):
-        for index in ((split.labels == place) & (predicted == place)).nonzero()[:1, 0].tolist():
-            pixels = base64.b64encode(split.images[index].numpy().tobytes()).decode()
-            chosen.append({"label": label, "pixels": pixels})
-    return chosen
+        right = ((split.labels == place) & (predicted == place)).nonzero()[:1, 0].tolist()
+        chosen += [(label, index) for index in right]
+    most = max(1, MAX_SAMPLE_PIXELS // split.images[0].numel())
+    described = []
+    for place in spread(len(chosen), 0, most):
+        label, index = chosen[place]
+        pixels = base64.b64encode(split.images[index].numpy().tobytes()).decode()
+        described.append({"label": label, "pixels": pixels})
+    return f"{json.dumps({'samples': described}, indent=1)}\n".encode()
 
 
 class Exceeded(Exception):  # noqa: N818 - what the figure has
@@ -182,12 +204,14 @@ def within(budgets: Budgets, figure: float, name: str) -> None:
         raise Exceeded(f"{said}; train another network, or {kept(budgets, name, figure)}")
 
 
-def write(folder: Path, content: bytes, card: str) -> None:
-    """The model, then its seal: without the right seal it is no artifact."""
+def write(folder: Path, content: bytes, chosen: bytes, card: str) -> None:
+    """Samples and model, then their seal: without the right seal it is no artifact."""
     folder.mkdir(exist_ok=True)
     files.write(folder / CARD, card.encode())
+    files.write(folder / SAMPLES, chosen)
     files.write(folder / MODEL, content)
-    files.write(folder / SEAL, f"{hashlib.sha256(content).hexdigest()}  {MODEL}\n".encode())
+    sums = [f"{hashlib.sha256(each).hexdigest()}  {name}\n" for name, each in ((MODEL, content), (SAMPLES, chosen))]
+    files.write(folder / SEAL, "".join(sums).encode())
 
 
 def record(run: Run, sha256: str) -> None:

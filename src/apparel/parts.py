@@ -15,7 +15,9 @@ from samebench.command import Refusal
 from samebench.text import printable
 
 WEIGHTS, MODEL, SEAL, CARD = "model.safetensors", "model.onnx", "model.onnx.sha256", "card.md"
+SAMPLES = "samples.json"
 CHUNK = 1 << 20
+LARGEST_SAMPLES = 32 << 20  # bytes; an export writes at most two thirds of it
 LARGEST_HEADER = 16 << 20  # bytes; a hundred tensors take ten thousand
 
 # What torch calls the types of a safetensors file.
@@ -107,7 +109,17 @@ def artifact_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
         return f"{MODEL} is of another run"
     if digest != receipt.get("artifact_sha256", digest):
         return f"{MODEL} is not the one that was exported"
-    return _card_problem(folder / CARD, receipt)
+    return _samples_problem(folder / SAMPLES, _fact("samples_sha256", model)) or _card_problem(folder / CARD, receipt)
+
+
+def _samples_problem(path: Path, expected: object) -> str:
+    if expected is None:
+        return f"{MODEL} is of an older export, without {SAMPLES}"
+    try:
+        content = untrusted.read_bytes(path, max_bytes=LARGEST_SAMPLES)
+    except (FileNotFoundError, Refusal):
+        return f"{SAMPLES} can't be read"
+    return "" if hashlib.sha256(content).hexdigest() == expected else f"{SAMPLES} is of another model"
 
 
 def _card_problem(path: Path, receipt: Mapping[str, Any]) -> str:

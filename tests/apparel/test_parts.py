@@ -174,6 +174,10 @@ def of_another_graph(ours: Path, _theirs: Path) -> None:
     (ours / "artifact" / SEAL).write_text(f"{files.digest(model)}  {MODEL}\n")
 
 
+def without_samples(ours: Path, _theirs: Path) -> None:
+    (ours / "artifact/samples.json").unlink()
+
+
 def card_of_another_run(ours: Path, theirs: Path) -> None:
     shutil.copy(theirs / "artifact" / CARD, ours / "artifact")
 
@@ -183,9 +187,10 @@ def card_of_another_run(ours: Path, theirs: Path) -> None:
     [
         (of_another_run, "model.onnx is of other weights"),
         (of_another_graph, "model.onnx is not the one that was exported"),
+        (without_samples, "samples.json can't be read"),
         (card_of_another_run, "card.md is of other weights"),
     ],
-    ids=["artifact", "graph", "card"],
+    ids=["artifact", "graph", "samples", "card"],
 )
 def test_an_artifact_that_is_not_the_exported_one_is_made_anew_before_it_is_served(
     pair: tuple[Path, Path],

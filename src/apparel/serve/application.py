@@ -18,13 +18,13 @@ from starlette.types import Receive, Scope, Send
 
 from apparel.serve import openapi, picture
 from apparel.serve.artifact import Artifact
+from apparel.serve.health import HealthCheck
 from apparel.serve.metrics import Metrics
 from apparel.serve.page import address, page
 from apparel.serve.picture import Foreign, Prepared, TooLarge, Unreadable
 from apparel.serve.problem import Problem, TooMuch
 from apparel.serve.upload import Body
 from samebench import cores
-from samebench.command import Refusal
 
 THREADS = 2  # that work on large pictures, each of which may take 300 MB for a moment
 WORK_SECONDS = 20.0  # for the pictures of a request, of which each takes a second at most: see picture.MAX_SCANS
@@ -54,7 +54,7 @@ class Application:
             "/metrics": ("GET", self.get_metrics),
             "/openapi.json": ("GET", self.get_openapi),
         }
-        artifact.check()
+        self.health = HealthCheck(artifact)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: five addresses need no router."""
@@ -76,6 +76,7 @@ class Application:
         """Give up the pictures that nobody waits for any more; else Python would wait for the threads."""
         self.closed = True
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.health.close()
 
     def route(self, scope: Scope) -> Answer:
         """What answers this request. Raises Problem where nothing does."""
@@ -96,10 +97,8 @@ class Application:
 
     async def get_health(self, _request: Request) -> Response:
         """Whether it can answer right now, and which model of which training it is, in which image."""
-        try:
-            self.artifact.check()
-        except Refusal as refusal:
-            raise Problem(503, str(refusal)) from refusal
+        if problem := await self.health.problem():
+            raise Problem(503, problem)
         facts = {name: self.artifact.facts[name] for name in ("run", "weights_sha256", "data_version", "locks")}
         told = {"status": "ready", "artifact_sha256": self.artifact.sha256, "image": self.image, **facts}
         return Response(json.dumps(told), media_type=JSON)
@@ -123,7 +122,7 @@ class Application:
                     opened.append(picture.look(content))
             answers = await self.work(opened, seen="seen" in request.query_params)
         request.state.images = len(answers)
-        return Response(json.dumps(answers if body.is_form else answers[0]), media_type=JSON)
+        return Response(json.dumps(answers if body.is_form else answers[0], allow_nan=False), media_type=JSON)
 
     def admit(self, request: Request) -> None:
         """Raise Problem for a request without the key, where there is one."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apparel.serve.artifact import Artifact
+from apparel.serve.health import spread
 
 SOURCE = Path(__file__).with_name("page.html")
 PLACE = '"FACTS"'  # where in it the artifact's facts go
+SAMPLES = 20  # that it shows, spread over the categories: one of 256x256 pixels in colour has 200 kB
 WORDS = {  # what of the page is said otherwise, by the preparation
     "garment": {},
     "plain": {
@@ -31,7 +33,10 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
         f"default-src 'none'; script-src {_allowed(source, 'script')}; style-src {_allowed(source, 'style')}; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    samples = [{"label": label, "picture": address(image)} for label, image in zip(*artifact.samples(), strict=True)]
+    shown = spread(len(artifact.sample_labels), 0, SAMPLES)
+    samples = [
+        {"label": artifact.sample_labels[place], "picture": address(artifact.sample_images[place])} for place in shown
+    ]
     preparation = artifact.preparation
     told = {"run": artifact.facts["run"], "samples": samples, "preparation": preparation.name, "side": preparation.side}
     for garment, other in WORDS[preparation.name].items():

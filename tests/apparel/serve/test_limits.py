@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,42 @@ def test_an_artifact_that_no_longer_answers_right_is_not_healthy(
         wrong = artifact.predict(artifact.samples()[1])[::-1]
         monkeypatch.setattr(Artifact, "predict", lambda *_: wrong)
         assert server.ask("GET", "/health").status == 503
+
+
+def test_health_asks_a_few_samples_in_turns_beside_other_requests_and_once_for_all_who_wait(
+    artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pictures = artifact.samples()
+    pixels = np.concatenate([pictures] * 100)
+    pixels[:, 0, 0] = np.arange(1000) % 250  # one pixel, so that each can be known again
+    names = [artifact.labels[place] for place in artifact.predict(pixels).argmax(1)]
+    many = replace(artifact, sample_labels=tuple(names), sample_images=pixels)
+    asked: list[bytes] = []
+    free, predict = threading.Event(), Artifact.predict
+
+    def wait(self: Artifact, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if threading.current_thread().name.startswith("health"):
+            asked.extend(each.tobytes() for each in batch)
+            free.wait(30)
+        return predict(self, batch)
+
+    monkeypatch.setattr(Artifact, "predict", wait)
+    with running(many) as server:
+        answers: list[int] = []
+        waiting = [threading.Thread(target=lambda: answers.append(server.ask("GET", "/health").status)) for _ in "abc"]
+        for thread in waiting:
+            thread.start()
+        assert become(lambda: len(asked) == 10)
+        assert server.predict(encoded(images[0])).status == 200, "while the check is under way"
+        assert become(lambda: len(SERVERS[-1].server_state.tasks) == 3)
+        free.set()
+        for thread in waiting:
+            thread.join()
+        assert (answers, len(asked)) == ([200] * 3, 10)
+        for _ in range(99):
+            assert server.ask("GET", "/health").status == 200
+    assert len(asked) == 1000
+    assert {*asked} == {each.tobytes() for each in pixels}, "each has had its turn"
 
 
 def test_the_next_request_waits_for_its_turn_or_the_connection_ends_after_the_first(
