@@ -174,4 +174,4 @@ add: ## add packages and lock: make add PKG=name
 	@$(BENCH) python -m samebench.lock --add $(PKG)
 
 clean: ## remove what can be made again; never data or runs
-	@rm -rf .venv .venv-gpu .venv*.lock .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache

@@ -173,8 +173,8 @@ lint() {
 }
 
 lint_with() {
-    if [ -n "$(git ls-files -- .venv .venv-gpu)" ]; then
-        say "this branch has files in .venv or .venv-gpu, where the programs are that check; git rm -r --cached them, then run make clean and make shell"
+    if [ -n "$(git ls-files -- '.venv*')" ]; then
+        say "this branch has files in .venv, where the programs are that check; git rm -r --cached them, then run make clean and make shell"
         return 2
     fi
     if [ "$home" != "$(pwd -P)" ] && [ "$(names_of_sources)" != "$(cat "$home/names")" ]; then

@@ -622,28 +622,53 @@ absolute() {
 
 # ---- the local virtual environment ----
 
-# Written last: a virtual environment without the right stamp is stale or unfinished, and is made anew.
+# Written last: a virtual environment without the right stamp is stale or unfinished, and another is made beside it.
 stamp() { printf '%s %s' "$(cat requirements.lock docker/$flavour.lock src/samebench/install.sh | sha256 64)" "$PWD"; }
+stamped() { [ "$(cat "$1/samebench.stamp" 2>/dev/null)" = "$(stamp)" ]; }
 
+# Sets `environment` to the folder of the environment of these locks, and makes it if need be. $venv is a link to it, for
+# editors. What runs, runs from the folder, so that no file is taken from it when the locks change.
 ensure_venv() {
+    environment=$venv
     if [ -n "$as_is" ]; then
         [ -x $venv/bin/python ] || fail 3 "no $venv yet; any command sets it up, such as make shell"
         return
     fi
-    [ "$(cat $venv/samebench.stamp 2>/dev/null)" != "$(stamp)" ] || return 0
-    writable $venv
-    if command -v flock >/dev/null && [ -z "${SAMEBENCH_LOCKED:-}" ]; then
-        # Two commands at once: the second waits, then finds everything done.
-        [ $flavour = cpu ] && with=0 || with=1
-        GPU=$with SAMEBENCH_LOCKED=1 RUNTIME=local flock $venv.lock sh src/samebench/runtime.sh true
-        return
+    [ -L $venv ] || ! stamped $venv || return 0 # as an earlier edition made it
+    environment=.venv-$(stamp | sha256 12)${venv#.venv}
+    if ! stamped "$environment"; then
+        writable "$environment"
+        if command -v flock >/dev/null && [ -z "${SAMEBENCH_LOCKED:-}" ]; then
+            # Two commands at once: the second waits, then finds everything done.
+            [ $flavour = cpu ] && with=0 || with=1
+            GPU=$with SAMEBENCH_LOCKED=1 RUNTIME=local flock $venv.lock sh src/samebench/runtime.sh true
+            return
+        fi
+        make_venv
     fi
-    say "setting up $venv from the locks: about a minute the first time"
-    rm -f $venv/samebench.stamp
-    [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
-    hide env "WHEELHOUSE=$WHEELHOUSE" sh src/samebench/install.sh "$(find_python)" "$PWD/$venv" "$PWD/src" requirements.lock docker/$flavour.lock
-    stamp >$venv/samebench.stamp
+    [ "$(readlink $venv)" = "$environment" ] || take_venv
 }
+
+make_venv() {
+    say "setting up $venv from the locks: about a minute the first time"
+    [ ! -x $venv/bin/uv ] || { mkdir -p "$environment/bin" && cp $venv/bin/uv "$environment/bin/uv"; } # and none is fetched
+    [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
+    hide env "WHEELHOUSE=$WHEELHOUSE" sh src/samebench/install.sh "$(find_python)" "$PWD/$environment" "$PWD/src" requirements.lock docker/$flavour.lock
+    stamp >"$environment/samebench.stamp"
+}
+
+# Turns the link to the new environment; the others stay as long as something runs from them.
+take_venv() {
+    for old in $venv .venv-*"${venv#.venv}"; do
+        case $old in "$environment" | *.lock) continue ;; esac
+        [ "$venv" != .venv ] || case $old in *-gpu) continue ;; esac
+        if [ -d "$old" ] && [ ! -L "$old" ] && ! in_use "$PWD/$old"; then rm -rf "$old"; fi
+    done
+    if [ -L $venv ] || [ ! -e $venv ]; then ln -sfn "$environment" $venv; fi
+}
+
+# Where no /proc says it, all are.
+in_use() { [ ! -r /proc/self/maps ] || grep -qsF " $(cd "$1" && pwd -P)/" /proc/[0-9]*/maps; }
 
 # The interpreter that pyproject.toml asks for; its bare version if this machine has none, so that uv looks further.
 find_python() {
@@ -664,7 +689,7 @@ run_locally() {
     while read -r instruction setting; do
         case $instruction:$setting in ENV:PATH=* | ENV:HOME=*) ;; ENV:*) export "${setting?}" ;; esac
     done <docker/$flavour.Dockerfile
-    PATH=$PWD/$venv/bin:$PATH
+    PATH=$PWD/$environment/bin:$PATH
     SAMEBENCH_RUNTIME=local
     export PATH SAMEBENCH_RUNTIME
     [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"

@@ -56,6 +56,19 @@ def test_a_run_outside_the_checkout_that_is_resumed_can_be_written(
     assert f'type=bind,"source={tmp_path}/run","target={tmp_path}/run"' in words
 
 
+def test_a_run_on_data_outside_the_checkout_is_resumed_with_both_seen(
+    checkout: Path, programs: Path, tmp_path: Path
+) -> None:
+    (checkout / "runs/1").mkdir(parents=True)
+    fake_engines(programs, docker=ENGINE)
+    resume = ["make", "train", "RESUME=runs/1", f"DATA={programs}", f"INIT={programs}"]
+    words = run(resume, cwd=checkout, path=programs).stdout.splitlines()
+    assert f'type=bind,"source={programs}","target={programs}",readonly' in words
+    assert words[words.index("--resume") + 1] == "runs/1"
+    assert words[words.index("--data") + 1] == str(programs)
+    assert ("--init", str(programs)) in pairwise(words)
+
+
 @pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RESUME", "RUN", "WITH"])
 def test_an_absolute_path_in_the_checkout_can_be_written(checkout: Path, programs: Path, name: str) -> None:
     fake_engines(programs, docker=ENGINE)

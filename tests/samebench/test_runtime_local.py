@@ -31,6 +31,37 @@ def test_changed_lock_is_noticed_and_mended(checkout: Path) -> None:
     assert installs(checkout) == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc here that says what runs")
+def test_what_runs_keeps_its_environment_when_the_locks_change(checkout: Path) -> None:
+    copy = 'cp "$(command -v sleep)" "$2/bin/python"\n'  # a program whose file is mapped, as an interpreter's is
+    (checkout / "src/samebench/install.sh").write_text(FAKE_INSTALL + copy)
+
+    def environment() -> Path:
+        done = run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"})
+        assert done.returncode == 0, done.stderr
+        return (checkout / ".venv").resolve()
+
+    def change_locks() -> None:
+        with (checkout / "docker/cpu.lock").open("a") as lock:
+            lock.write("# changed\n")
+
+    first = environment()
+    with subprocess.Popen([first / "bin/python", "60"]) as running:
+        try:
+            change_locks()
+            second = environment()
+            assert second != first
+            assert (first / "bin/python").exists(), "something runs from it"
+        finally:
+            running.kill()
+    change_locks()
+    third = environment()
+    assert third != second
+    assert not first.exists()
+    assert not second.exists()
+    assert installs(checkout) == 3
+
+
 def test_interrupted_setup_is_finished_by_the_next_call(checkout: Path) -> None:
     (checkout / "die").touch()
     assert run([*SCRIPT, "echo", "hello"], cwd=checkout, variables={"RUNTIME": "local"}).stdout == ""
