@@ -39,7 +39,6 @@ FROM_ELSEWHERE, MADE_HERE, WITHOUT_RECEIPT = range(3)  # groups of runs, in thei
 CLOCK_TOLERANCE = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 LINK = "a symbolic link, which could lead anywhere"
 MOST_NAMED = 3  # damaged runs that are named one by one
-PATIENCE = 60.0  # seconds for the runs that start at the same moment
 
 
 class Damaged(Exception):  # noqa: N818 - what the receipt is
@@ -161,17 +160,14 @@ def next_in_sequence(home: Path) -> Iterator[dict[str, Any]]:
     """Give `sequence` and `checkout` for a receipt that is written inside the block; other runs wait for its end.
 
     The number is higher than that of any run ever made in `home`. A killed process leaves a number without a run at
-    most. Raises Busy, or OSError where `home` can't be written.
+    most. Raises OSError where `home` can't be written.
     """
-    handle, _ = hold.take(home, patience=PATIENCE)
-    try:
+    with hold.alone(home):  # no file of one user's, which another user of the same folder could not open
         checkout, last = _counter(home)
         here = [record.order[1] for record in find(home) if record.order[0] == MADE_HERE]
         facts = {"sequence": max([last, *here]) + 1, "checkout": checkout or secrets.token_hex(8)}
         files.write(home / COUNTER, json.dumps(facts).encode())
         yield facts
-    finally:
-        os.close(handle)
 
 
 def _counter(home: Path) -> tuple[str, int]:
