@@ -118,7 +118,10 @@ def main(arguments: Sequence[str]) -> int:
             kernel.join()
             if kernel.failure:
                 raise Lacking(kernel.failure)
-            if service.answer(status) != 403:
+            code = service.answer(status)
+            if not code:
+                raise Lacking("JupyterLab no longer answers; see above")
+            if code != 403:
                 raise Refusal("JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config")
             (runtime / "token").unlink()
             service.write_ready(runtime, status, headers=authorization(token))

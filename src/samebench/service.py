@@ -114,7 +114,7 @@ def serve(
     """Runs the server `command` until it ends or is told to; its exit code, 0 when it was told to.
 
     `ready` is asked until it says yes; then `announce` gives the link, which is printed, and opened if `OPEN=1`.
-    Raises Lacking where the server does not answer in time.
+    Raises Lacking where the server ends before it answers, or does not answer in time.
     """
     with told_to_stop() as stop:
         # In a session of its own: Ctrl-C reaches us alone, and we end it as `docker stop` would.
@@ -125,7 +125,9 @@ def serve(
                 if time.monotonic() > deadline:
                     raise Lacking(f"{command[0]} did not answer within {READY_SECONDS} s; its messages are above")
                 time.sleep(0.05)
-            if server.poll() is None and not stop:
+            if server.poll() is not None and not stop:
+                raise Lacking(f"the server ended with code {server.returncode} before it answered; see above")
+            if not stop:
                 tell(announce())
             while server.poll() is None and not stop:
                 time.sleep(0.1)

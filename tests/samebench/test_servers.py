@@ -177,3 +177,27 @@ def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
         assert service.answer(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2) == 0
         asked, _ = server.accept()
         asked.close()
+
+
+# A server that ends by itself before it answers, with the code that is given.
+ENDED = """
+import os, sys
+from samebench import command, service
+
+def main(words):
+    return service.serve(
+        [sys.executable, "-c", f"raise SystemExit({words[0]})"],
+        environment=os.environ,
+        ready=lambda: False,
+        announce=lambda: "Server: http://127.0.0.1:1/",
+    )
+
+command.run(main)
+"""
+
+
+@pytest.mark.parametrize("code", ["0", "1"])
+def test_a_server_that_ends_before_it_answers_is_no_success_and_has_no_link(checkout: Path, code: str) -> None:
+    done = run([sys.executable, "-c", ENDED, code], cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"error: the server ended with code {code} before it answered; see above\n"
