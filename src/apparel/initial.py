@@ -96,7 +96,7 @@ def again(source: str, told: Mapping[str, Any]) -> Initial:
 def _refuse_undone(run: Run) -> None:
     """Raise Refusal where the weights of `run` are not final."""
     if (state := run.receipt.get("state")) != "done":
-        remedy = f"finish it: make train RESUME={run.directory}, or take its best so far: INIT={run.weights}"
+        remedy = f"finish it: {run.resume_command()}, or take its best so far: INIT={run.weights}"
         raise Refusal(f"{run.directory}: {state}, and its weights may still change; {remedy}")
 
 

@@ -5,11 +5,13 @@ python -m apparel.train --resume latest
 """
 
 import math
+import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings, small_steps
 from apparel.shards import crew, workers
-from apparel.training import Training, precision
+from apparel.training import Training, learning_rate_factor, precision
 from samebench import accelerator, command, cores, determinism, files, launch, receipt, records
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
@@ -88,6 +90,8 @@ def train(
         with recorded(run, group):
             if resumed and group.leads:
                 resume(run, kept, facts)
+                if kept:
+                    print(schedule_change(run, kept, settings, training.steps), end="", flush=True)
             training.fit(stopped)
     return run
 
@@ -114,7 +118,8 @@ def alike(facts: Mapping[str, Any], group: Group) -> None:
         remedy = "give every machine the same checkout and the same words"
         raise Refusal(f"{platform.node()}: {'; '.join(differing)}; {remedy}")
     if somewhere:
-        raise Parted("" if group.local_rank else "another process has other inputs")
+        # As the one that differs does: code 4 of another machine would have a cluster start it all again.
+        raise Refusal("" if group.local_rank else f"{platform.node()}: another process has other inputs")
 
 
 def load(settings: Settings) -> data.Data:
@@ -146,8 +151,9 @@ def recorded(run: Run, group: Group = ALONE) -> Iterator[None]:
         speaks = not group.local_rank if parted else group.leads
         where = f"{run.directory}: " if parted else ""
         raise Interrupted(f"{where}{interrupted}; resume with: {resuming(run)}" if speaks else "") from None
-    except BrokenPipeError:  # nobody reads our lines any more, as when the sweep that started us was killed
-        run.record(state="interrupted")
+    except BrokenPipeError:
+        # Nobody reads our lines any more, as when the sweep that started us was killed; or a mistake of ours.
+        run.record(state="interrupted" if command.is_stdout_closed() else "failed")
         raise
     except BaseException as error:
         if reason := accelerator.exceeded(error):
@@ -173,8 +179,8 @@ def smaller_batch(run: Run) -> str:
 
 
 def resuming(run: Run) -> str:
-    """The command that goes on with it."""
-    return f"make train {'GPU=1 ' if run.receipt.get('device') == 'cuda' else ''}RESUME={run.directory}"
+    """The command that goes on with it, as it is copied into a shell."""
+    return run.resume_command()
 
 
 def begin(runs: Path, facts: Mapping[str, Any], group: Group) -> Run:
@@ -227,6 +233,27 @@ def resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     run.resume(entry, uncommitted=uncommitted, history=kept.history if kept else [], **new)
 
 
+def schedule_change(run: Run, kept: Checkpoint, settings: Settings, steps: int) -> str:
+    """A line about the learning rate where a run resumes with other epochs of so many `steps`; otherwise nothing.
+
+    The rate is a function of the share of all steps that are done, so that other epochs change it at once.
+    """
+    before = int(kept.settings["epochs"])
+    if before == settings.epochs or not kept.step:
+        return ""
+    old = settings.lr * learning_rate_factor(kept.step - 1, steps * before)
+    new = settings.lr * learning_rate_factor(kept.step, steps * settings.epochs)
+    said = f"  learning rate: {old:.4g} after step {kept.step} of epochs={before}, {new:.4g} now with {settings.epochs}"
+    if new <= old:
+        return f"{said}\n"
+    left = replace(settings, init="", epochs=max(1, settings.epochs - before), lr=float(f"{settings.lr / 10:.2g}"))
+    changed = {name: value for name, value in asdict(left).items() if value != asdict(Settings())[name]}
+    changed |= {"epochs": left.epochs, "lr": left.lr}
+    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]
+    words = f"INIT={shlex.quote(str(run.weights))} ARGS={shlex.quote(' '.join(flags))}"
+    return f"{said}: a jump; a new run from its best weights has none: make train {words}\n"
+
+
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
     """Raise Refusal where `run`, which stands at `kept`, can't resume with these facts, naming each that differs."""
     asked = {name: facts.get(name) for name in ("settings", "data_version", "device", "init")}
@@ -269,7 +296,8 @@ def main(argv: Sequence[str]) -> int | None:
         accelerator.require()
     if (code := launch.torchrun("apparel.train", argv)) is not None:
         return code
-    with joined(cuda=accelerator.wanted() or asked.device == "cuda") as group:
+    cuda = accelerator.wanted() or asked.device == "cuda"
+    with joined(cuda=cuda, job=launch.job(os.environ)) as group:
         before, done = before_restart(group, asked)
         run = before or run
         if not run or not done:
@@ -283,6 +311,8 @@ def before_restart(group: Group, asked: Settings) -> tuple[Run | None, bool]:
     """The run that this job began before it was started again, and whether it is done; None for the first time."""
     found = Run.of_job(RUNS, group.job) if group.job and group.leads else None
     done = bool(found and found.receipt["state"] == "done" and found.settings().epochs == asked.epochs)
+    if found and (name := launch.job(os.environ)):
+        print(f"JOB={name}: its run is {found.directory}; for a new run give another name, or unset JOB", flush=True)
     directory, done = group.tell([str(found.directory) if found else "", done])
     return found or (Run(Path(directory), {}, leads=False) if directory else None), done
 

@@ -175,6 +175,7 @@ class Training:
             "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
             "validation_loss": validation_loss,
             "validation_accuracy": accuracy,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
         }
         if self.group.leads:
@@ -209,8 +210,7 @@ class Training:
 
     def rate(self) -> float:
         """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
-        done = (self.steps_done + 1) / (self.steps * self.settings.epochs + 1)
-        return min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+        return learning_rate_factor(self.steps_done, self.steps * self.settings.epochs)
 
     def measure(self, model: Model, split: data.Split) -> tuple[float, float, Tensor]:
         """Mean loss without smoothing, accuracy 0 to 1, and the probabilities (N, 10), of `model` on a split."""
@@ -327,6 +327,12 @@ class Training:
             "disable": None if self.group.leads else True,  # None: not on a terminal
             "leave": False,
         }
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """The share of the highest learning rate that step number `step` of `steps` has, from 0."""
+    done = (step + 1) / (steps + 1)
+    return min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
 
 
 def _line(epoch: int, epochs: int, figures: dict[str, float]) -> str:

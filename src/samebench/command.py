@@ -19,7 +19,8 @@ from samebench.text import clean_stdout, printable, without_credentials
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
-WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}  # torchrun gives them to what it starts
+# torchrun gives them to what it starts. The first four alone are left in many a shell by clusters and other launchers.
+WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"}
 
 ROOM = "free some room, or work in another directory"
 WRITABLE = "make it writable, or work in another directory"
@@ -113,14 +114,22 @@ def refused_by_machine(error: BaseException) -> str:
     return f"{where}: {error.strerror}; {remedies[error.errno]}"
 
 
+def is_stdout_closed() -> bool:
+    """Whether who read our lines has gone, as `head` does."""
+    try:
+        pipe = select.poll()
+        pipe.register(sys.stdout, 0)  # asks for nothing but that
+        return bool(pipe.poll(0))
+    except (OSError, ValueError):
+        return False  # it is no file of the system's, such as a notebook's
+
+
 def _unheard() -> bool:
-    """Whether who read our lines has gone, as `head` does; then Python need not try once more at its end."""
-    pipe = select.poll()
-    pipe.register(sys.stdout, 0)  # asks for nothing but that
-    if not pipe.poll(0):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+    """The same; then Python need not try once more at its end."""
+    closed = is_stdout_closed()
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
 
 
 def _say(message: object, code: int) -> int:

@@ -123,15 +123,18 @@ def own(count: int, group: Group) -> slice:
 
 
 @contextmanager
-def joined(*, cuda: bool = False) -> Iterator[Group]:
-    """Join the others that torchrun has started, and leave them at the end. Raises Parted."""
+def joined(*, cuda: bool = False, job: str = "") -> Iterator[Group]:
+    """Join the others that torchrun has started, and leave them at the end; without it the only one, of this `job`.
+
+    Raises Parted.
+    """
     if not os.environ.keys() >= WORKER:
-        yield ALONE
+        yield Group(job=job)
         return
     rank, size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
-    job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    job = os.environ["TORCHELASTIC_RUN_ID"]
     meeting = os.environ.get(MEETING)
     if meeting:
         meeting = f"file://{meeting}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"

@@ -12,6 +12,7 @@ Each may be called PET_… too, as torchrun itself and Kubeflow call them.
 
 import logging
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -20,11 +21,13 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from samebench import command, group
 from samebench.command import Interrupted, Lacking, Refusal
 
+WORDS = "SAMEBENCH_LAUNCH"  # for the processes that are started: how make is asked for the same
 PORT = 29500
 JOIN_TIMEOUT = 300
 CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
@@ -50,17 +53,15 @@ class Launch:
         if environment.keys() >= command.WORKER:
             return None
 
-        def find(*names: str) -> str:
-            found = (environment.get(prefix + name, "") for name in names for prefix in ("", "PET_"))
-            return next((value for value in found if value), "")
-
+        find = partial(_find, environment)
         processes = find("PROCS", "NPROC_PER_NODE")
         machines = _number("NNODES", find("NNODES") or "1", lowest=1)
-        if not processes and machines == 1:
+        restarts = _number("RESTARTS", find("RESTARTS", "MAX_RESTARTS") or "0", lowest=0)
+        if not processes and machines == 1 and not restarts:
             return None
         if processes and processes not in SIZES:
             _number("PROCS", processes, lowest=1)
-        machine = find("NODE_RANK")
+        machine = find("NODE_RANK") if machines > 1 else ""  # left over in the shell of a cluster
         asked = cls(
             processes=processes or "1",
             machines=machines,
@@ -68,7 +69,7 @@ class Launch:
             address=find("MASTER_ADDR"),
             port=_number("MASTER_PORT", find("MASTER_PORT") or str(PORT), lowest=1, highest=65535),
             job=find("JOB", "RDZV_ID"),
-            restarts=_number("RESTARTS", find("RESTARTS", "MAX_RESTARTS") or "0", lowest=0),
+            restarts=restarts,
             join_timeout=_number("JOIN_TIMEOUT", find("JOIN_TIMEOUT") or str(JOIN_TIMEOUT), lowest=1),
         )
         if machines > 1 and not asked.address:
@@ -96,6 +97,16 @@ class Launch:
             f"--rdzv-id={job}",
         ]
 
+    def make_words(self) -> str:
+        """The same for make, as it is printed and copied."""
+        default = Launch()
+        words = {"PROCS": (self.processes, ""), "NNODES": (self.machines, default.machines)}
+        words |= {"NODE_RANK": (self.machine, None), "JOB": (self.job, ""), "RESTARTS": (self.restarts, 0)}
+        if self.machines > 1:
+            words |= {"MASTER_ADDR": (self.address, ""), "MASTER_PORT": (self.port, default.port)}
+            words |= {"JOIN_TIMEOUT": (self.join_timeout, default.join_timeout)}
+        return " ".join(f"{name}={shlex.quote(str(value))}" for name, (value, usual) in words.items() if value != usual)
+
     def reach(self) -> None:
         """Wait until machine 0 is there, and its name known to itself too. Raises Lacking."""
         begun, reason = time.monotonic(), ""
@@ -122,6 +133,11 @@ class Launch:
         return f"{where}: {said}; give all of them the address of machine 0, and open their ports to each other"
 
 
+def job(environment: Mapping[str, str]) -> str:
+    """The name by which a job that is started again finds its run; empty without one."""
+    return _find(environment, "JOB", "RDZV_ID")
+
+
 def torchrun(module: str, argv: Sequence[str]) -> int | None:
     """Run `module` in the processes that the environment asks for: their exit code, or None where it asks for none.
 
@@ -129,7 +145,11 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
     """
     asked = Launch.of(os.environ)
     if not asked:
+        if not os.environ.keys() >= command.WORKER:
+            name = job(os.environ)
+            os.environ[WORDS] = f"JOB={shlex.quote(name)}" if name else ""
         return None
+    os.environ[WORDS] = asked.make_words()
     for name in [name for name in os.environ if name.startswith("PET_")]:
         del os.environ[name]  # they have been read, and torchrun would warn of some
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -187,6 +207,11 @@ def verdict(codes: Sequence[int]) -> int:
     if own:
         return own[0]
     return command.NO if crashed and not killed else command.INTERRUPTED
+
+
+def _find(environment: Mapping[str, str], *names: str) -> str:
+    found = (environment.get(prefix + name, "") for name in names for prefix in ("", "PET_"))
+    return next((value for value in found if value), "")
 
 
 def _number(name: str, value: str, *, lowest: int, highest: int | None = None) -> int:

@@ -102,6 +102,18 @@ def test_a_batch_too_large_for_the_gpu_is_no_interruption_and_the_remedy_is_said
     assert run.receipt["state"] == "failed"
 
 
+def test_a_broken_pipe_that_is_not_standard_output_is_a_mistake_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(BrokenPipeError):
+        train.train(QUICK, runs=tmp_path)
+    assert Run.newest(tmp_path).receipt["state"] == "failed"
+
+
 def test_a_run_on_the_gpu_resumes_on_it(tmp_path: Path) -> None:
     assert train.resuming(Run(tmp_path, {"device": "cuda"})) == f"make train GPU=1 RESUME={tmp_path}"
 

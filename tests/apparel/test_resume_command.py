@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 
 from apparel import train
 from apparel.run import Run
+from tests.apparel.benches import store
 from tests.commands import call, start
+from tests.samebench.checkout import INHERITED, copy_checkout
 
 COMMAND = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear"]
 
@@ -27,7 +30,7 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 4
     (run,) = tmp_path.glob("runs/*")
-    assert err.endswith(f"; resume with: make train RESUME=runs/{run.name}\n")
+    assert f"; resume with: make train RESUME=runs/{run.name}" in err
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
     for words in (["--resume", f"runs/{run.name}"], ["--resume", "latest"]):
         done_epochs += 1
@@ -38,6 +41,75 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     assert receipt["state"] == "done"
     assert receipt["settings"]["network"] == "linear"
     assert len(receipt["resumed"]) == 2
+
+
+@pytest.mark.parametrize("launched", ["JOB='this evening'", "PROCS=2"])
+def test_the_line_that_was_printed_goes_on_with_the_run_when_it_is_copied(launched: str, tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "work")
+    store(checkout, seed=0)
+    data = (checkout / "data/fashion-mnist").rename(tmp_path / "my data")
+    words = f"make train DATA={shlex.quote(str(data))} {launched} ARGS='--network linear --epochs 60'"
+    changes = {"SAMEBENCH": "1", "PYTHONPATH": "src", "SAMEBENCH_RUNTIME": "local"}
+    environment = {name: value for name, value in os.environ.items() if name not in INHERITED} | changes
+    process = subprocess.Popen(
+        ["sh", "-c", f"exec {words}"],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(checkout.glob("runs/*/checkpoints/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    _, said = process.communicate(timeout=100)
+    (line,) = [line for line in said.splitlines() if "; resume with: " in line]
+    command = line.partition("; resume with: ")[2]
+    (run,) = checkout.glob("runs/*")
+    assert shlex.split(command) == [
+        *("make", "train", f"RESUME=runs/{run.name}", f"DATA={data}", "RUNTIME=local"),
+        *shlex.split(launched),
+    ]
+    done = subprocess.run(["sh", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    receipt = json.loads((run / "receipt.json").read_text())
+    assert (receipt["state"], len(receipt["resumed"]), list(checkout.glob("runs/*"))) == ("done", 1, [run])
+
+
+def test_what_a_resume_needs_is_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMEBENCH_LAUNCH", raising=False)
+    monkeypatch.setenv("GPU", "0,2")
+    told = {
+        "device": "cuda",
+        "settings": {"data": "/my data", "init": "/a/model.safetensors"},
+        "environment": {"runtime": "podman"},
+        "processes": {"count": 2, "machines": 1},
+    }
+    run = Run(Path("runs/a b"), told)
+    words = "GPU=0,2 RESUME='runs/a b' DATA='/my data' INIT=/a/model.safetensors RUNTIME=podman PROCS=2"
+    assert run.resume_command() == f"make train {words}"
+    monkeypatch.delenv("GPU")
+    run = Run(tmp_path, told)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "step-00000001.safetensors").touch()  # it has the weights, and the model may be gone
+    assert run.resume_command() == f"make train GPU=1 RESUME={tmp_path} DATA='/my data' RUNTIME=podman PROCS=2"
+
+
+def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_path: Path) -> None:
+    job = {"JOB": "evening", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    process = start(*COMMAND, "--epochs", "40", at=tmp_path, changes=job)
+    while not list(tmp_path.glob("runs/*/checkpoints/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate(timeout=100)
+    assert process.returncode == 4
+    (run,) = tmp_path.glob("runs/*")
+    done = call(*COMMAND, "--epochs", "40", at=tmp_path, changes=job)
+    assert done.returncode == 0, done.stderr
+    assert f"JOB=evening: its run is runs/{run.name}; for a new run give another name, or unset JOB\n" in done.stdout
+    assert [*tmp_path.glob("runs/*")] == [run]
+    assert json.loads((run / "receipt.json").read_text())["job"] == "evening"
 
 
 def test_a_run_whose_lines_nobody_reads_any_more_can_be_resumed(tmp_path: Path) -> None:

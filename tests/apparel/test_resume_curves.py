@@ -1,5 +1,8 @@
 """The curves and the pictures of a run that was resumed: each epoch once."""
 
+import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,28 @@ def test_its_curves_have_each_epoch_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert [event.step for event in board.Scalars("validation_loss")] == [1, 2]
     for name in ("confusion_matrix", "worst_mistakes"):
         assert [event.step for event in board.Images(name)] == [1, 2]
+
+
+def test_the_learning_rate_is_a_curve_and_a_jump_by_other_epochs_is_told_with_a_way_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train.train(QUICK, runs=tmp_path / "first")
+    capsys.readouterr()
+    train.train(replace(QUICK, epochs=6), run=run)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  learning rate: ")]
+    board = EventAccumulator(str(run.directory)).Reload().Scalars("learning_rate")
+    assert [event.step for event in board] == [1, 2, 3, 4, 5, 6]
+    rates = [event.value for event in board]
+    assert rates[2] > rates[1]  # the schedule of 2 epochs had ended
+    before, after = (float(word) for word in re.findall(r"([\d.e-]+) (?:after step|now)", line))
+    assert before == pytest.approx(rates[1], rel=1e-3)
+    assert after > rates[2]
+
+    words = dict(word.split("=", 1) for word in shlex.split(line.partition(": make train ")[2]))
+    asked, _ = train.ask(["--init", words["INIT"], *shlex.split(words["ARGS"])])
+    other = replace(QUICK, epochs=4, lr=QUICK.lr / 10, init=words["INIT"])
+    assert asked.alone() == other
+    assert max(each["learning_rate"] for each in train.train(other, runs=tmp_path).receipt["history"]) <= other.lr
 
 
 def test_pictures_of_epochs_that_come_again_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import os
+import shlex
 
 import pytest
 
@@ -14,7 +15,38 @@ def test_nobody_asks_for_several_processes() -> None:
 
 def test_one_of_several_starts_no_others() -> None:
     started = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-    assert Launch.of({"PROCS": "2", **started}) is None
+    assert Launch.of({"PROCS": "2", "TORCHELASTIC_RUN_ID": "a", **started}) is None
+
+
+def test_what_another_launcher_has_left_in_a_shell_makes_us_none_of_its_processes() -> None:
+    left = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "NODE_RANK": "1"}
+    assert Launch.of(left) is None
+    asked = Launch.of({"PROCS": "2", **left})
+    assert asked
+    assert (asked.processes, asked.machines, asked.machine) == ("2", 1, None)
+
+
+def test_restarts_are_for_one_process_too() -> None:
+    asked = Launch.of({"RESTARTS": "2", "JOB": "evening"})
+    assert asked
+    assert {"--nnodes=1", "--nproc-per-node=1", "--max-restarts=2", "--rdzv-id=evening"} <= set(asked.words("/x"))
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"PROCS": "2"},
+        {"PROCS": "gpu", "JOB": "this evening"},
+        {"PROCS": "1", "RESTARTS": "3"},
+        {"PROCS": "4", "NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"},
+    ],
+)
+def test_the_words_for_make_ask_for_the_same(wish: dict[str, str]) -> None:
+    asked = Launch.of(wish)
+    assert asked
+    words = dict(word.split("=", 1) for word in shlex.split(asked.make_words()))
+    assert words == wish
+    assert Launch.of(words) == asked
 
 
 def test_the_words_of_clusters_are_understood() -> None:
