@@ -29,7 +29,7 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 4
-    (run,) = tmp_path.glob("runs/*")
+    (run,) = tmp_path.glob("runs/2*")
     assert f"; resume with: make train RESUME=runs/{run.name}" in err
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
     for words in (["--resume", f"runs/{run.name}"], ["--resume", "latest"]):
@@ -66,7 +66,7 @@ def test_the_line_that_was_printed_goes_on_with_the_run_when_it_is_copied(launch
     _, said = process.communicate(timeout=100)
     (line,) = [line for line in said.splitlines() if "; resume with: " in line]
     command = line.partition("; resume with: ")[2]
-    (run,) = checkout.glob("runs/*")
+    (run,) = checkout.glob("runs/2*")
     assert shlex.split(command) == [
         *("make", "train", f"RESUME=runs/{run.name}", f"DATA={data}", "RUNTIME=local"),
         *shlex.split(launched),
@@ -74,7 +74,7 @@ def test_the_line_that_was_printed_goes_on_with_the_run_when_it_is_copied(launch
     done = subprocess.run(["sh", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     receipt = json.loads((run / "receipt.json").read_text())
-    assert (receipt["state"], len(receipt["resumed"]), list(checkout.glob("runs/*"))) == ("done", 1, [run])
+    assert (receipt["state"], len(receipt["resumed"]), list(checkout.glob("runs/2*"))) == ("done", 1, [run])
 
 
 def test_what_a_resume_needs_is_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +104,11 @@ def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_pat
     process.terminate()
     process.communicate(timeout=100)
     assert process.returncode == 4
-    (run,) = tmp_path.glob("runs/*")
+    (run,) = tmp_path.glob("runs/2*")
     done = call(*COMMAND, "--epochs", "40", at=tmp_path, changes=job)
     assert done.returncode == 0, done.stderr
     assert f"JOB=evening: its run is runs/{run.name}; for a new run give another name, or unset JOB\n" in done.stdout
-    assert [*tmp_path.glob("runs/*")] == [run]
+    assert [*tmp_path.glob("runs/2*")] == [run]
     assert json.loads((run / "receipt.json").read_text())["job"] == "evening"
 
 
