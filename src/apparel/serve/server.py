@@ -77,9 +77,11 @@ def listener(address: str, port: int) -> socket.socket:
     """The socket that listens at `address` and `port`. Raises Lacking where the system does not allow it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family, backlog=QUEUE)
+        made = socket.create_server((address, port), family=family, backlog=QUEUE)
     except OSError as error:
         raise Lacking(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not take this socket for TCP
+    return made
 
 
 def connection_limit(most: int) -> int:
