@@ -44,7 +44,7 @@ def test_what_differs_is_told_and_nothing_else(runs: list[Run]) -> None:
     assert set(groups) <= {"settings", "figures", "weights"}
     said = compare.compare(runs)
     assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01"]]
-    for same in ("batch_size", "torch", "requirements.lock", "validation_accuracy"):
+    for same in ("batch_size", "torch", "requirements.lock", "sequence", "checkout"):
         assert same not in said
     assert "the same: data, code, environment, machine" in said
 
