@@ -7,6 +7,7 @@ from torch import Tensor
 
 from apparel.evaluate import table
 from apparel.serve.artifact import IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
+from samebench.text import code, markdown
 
 # What `export` promises, in the words of the card.
 AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
@@ -44,8 +45,8 @@ def weakest(matrix: Tensor, labels: Sequence[str]) -> str:
     others = shares[row].clone()
     others[row] = 0
     return (
-        f"{labels[row]}, of which {shares[row, row]:.1%} are found; "
-        f"{others.max():.1%} are taken for {labels[int(others.argmax())]}"
+        f"{markdown(labels[row])}, of which {shares[row, row]:.1%} are found; "
+        f"{others.max():.1%} are taken for {markdown(labels[int(others.argmax())])}"
     )
 
 
@@ -68,8 +69,8 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
 A {taken} in, one of {count} categories and a confidence out. {words["use"]}
 
 ## What it was trained on
-The data set `{settings["data"]}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
-Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["seed"]}; code `{commit(receipt)}`.
+The data set `{code(settings["data"])}`, version `{facts["data_version"][:12]}`{SOURCES.get(settings["data"], "")}.
+Network `{code(settings["network"])}`, {settings["epochs"]} epochs, seed {settings["seed"]}; code `{commit(receipt)}`.
 {origin(receipt)}All else is in the run's receipt.
 
 ## What it can
@@ -86,7 +87,7 @@ Network `{settings["network"]}`, {settings["epochs"]} epochs, seed {settings["se
 | onnxruntime against torch on the test images | same labels, probabilities within {AGREEMENT:.0e} |
 
 ```
-{table(matrix, artifact.labels)}
+{table(matrix, [code(each) for each in artifact.labels])}
 ```
 
 ## What it can't
@@ -114,5 +115,5 @@ def origin(receipt: dict[str, Any]) -> str:
 
 def commit(receipt: dict[str, Any]) -> str:
     """What a card calls the code that trained."""
-    code = receipt.get("code", {})
-    return f"{str(code.get('commit'))[:12]}{' and changes to it' if code.get('dirty') else ''}"
+    told = receipt.get("code", {})
+    return f"{code(told.get('commit'))[:12]}{' and changes to it' if told.get('dirty') else ''}"

@@ -4,6 +4,7 @@ Random generators are not among it: every random number here is a function of (s
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from torch import Tensor
 from apparel.run import Run
 from samebench import files, sealed
 from samebench.command import Refusal
+from samebench.text import printable
 
+FIGURES = {"train_loss", "validation_loss", "validation_accuracy", "seconds"}  # of each epoch
 KEPT = 2  # the last and the one before; the best weights are in each of them, and in the run's model
 
 
@@ -80,8 +83,9 @@ def path(run: Run) -> Path | None:
 def _load(path: Path, run: Run) -> Checkpoint:
     tensors, facts = sealed.unpack(path, "checkpoint")
     if facts.get("run") != run.name:
-        raise Refusal(f"{path}: of run {facts.get('run')}, not of {run.name}")
+        raise Refusal(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
     try:
+        _check_figures(facts["history"], tensors["losses"])
         return Checkpoint(
             tensors=tensors,
             step=int(facts["step"]),
@@ -94,6 +98,12 @@ def _load(path: Path, run: Run) -> Checkpoint:
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Refusal(f"{path}: a checkpoint of other code ({error})") from error
+
+
+def _check_figures(history: Sequence[Mapping[str, float]], losses: Tensor) -> None:
+    """Raise ValueError where an epoch lacks one of its figures, or the losses are no list of numbers."""
+    if not all(each.keys() >= FIGURES for each in history) or losses.ndim != 1:
+        raise ValueError("the figures of an epoch are not whole")
 
 
 def _newest_first(run: Run) -> list[Path]:

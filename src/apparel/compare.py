@@ -54,6 +54,7 @@ LOOKS: dict[str, Callable[[float], str]] = {
     "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
     "machine.memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
 }
+DRAWN = {"train_loss", "validation_loss", "validation_accuracy"}  # of each epoch
 WIDEST = 40  # characters of a value
 
 Facts = dict[str, list[object]]
@@ -162,8 +163,9 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
     histories = {}
     for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
         settings = [f"{_look(key, each[place])}" for key, each in groups.get("settings", {}).items()]
-        if history := run.receipt.get("history"):
-            histories[f"{name}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
+        history = run.receipt.get("history", [])
+        if history and all(each.keys() >= DRAWN for each in history):
+            histories[f"{printable(name)}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
     if not histories:
         return None
     path = runs[0].path("compare.png")

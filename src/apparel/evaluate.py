@@ -56,7 +56,7 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> b
     It carries the hash of the `weights` that it tells of, so that a picture of others is known.
     """
     shares = 100 * matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
-    with mpl.rc_context({"font.size": 10, "axes.titlesize": 13}):
+    with mpl.rc_context({"font.size": 10, "axes.titlesize": 13, "text.parse_math": False}):
         size = min(max(1.0, len(names) / 12), 3.0)
         figure = Figure(figsize=(8.4 * size, 7.4 * size), dpi=130, layout="constrained")
         axes = figure.subplots()

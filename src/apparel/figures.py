@@ -35,6 +35,7 @@ STYLE: Any = {
     "image.cmap": "gray",
     "legend.frameon": False,
     "text.color": INK,
+    "text.parse_math": False,  # a name with two dollar signs is no formula
     "xtick.color": INK,
     "ytick.color": INK,
 }

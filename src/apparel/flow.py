@@ -5,7 +5,6 @@
 It only looks, and needs neither torch nor anything else that is installed: so it is quick, and there before all else.
 """
 
-import json
 import platform
 import re
 import shlex
@@ -18,7 +17,7 @@ from typing import Any
 from apparel import parts
 from apparel.settings import Budgets, Settings, kept
 from apparel.source import FASHION, SYNTHETIC, Source, taken
-from samebench import bundle, command, files, flow, receipt, records, sbom
+from samebench import bundle, command, files, flow, receipt, records, sbom, untrusted
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
@@ -247,8 +246,8 @@ def _other(folder: Path, run: Run, image: str | None) -> str:
     """What in a bundle is not of this run, or not this image where one is given; empty where nothing is."""
     try:
         theirs = receipt.read(folder / "receipt.json")
-        made = sbom.image(json.loads((folder / "sbom.cdx.json").read_bytes()))
-    except (OSError, ValueError, LookupError, TypeError):
+        made = sbom.image(untrusted.read_json(folder / "sbom.cdx.json"))
+    except (Refusal, OSError, ValueError, LookupError, TypeError, AttributeError):
         return "not whole"
     if (theirs.get("run"), theirs.get("weights_sha256")) != (run.receipt.get("run"), run.weights):
         return f"of run {theirs.get('run')}"

@@ -19,6 +19,7 @@ from apparel.train import PLACES, train
 from samebench import accelerator, command, determinism, receipt, records
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
+from samebench.text import printable
 
 GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)
@@ -40,7 +41,7 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     levels = ("cpu_level",) if then["settings"].get("fast") != now["settings"]["fast"] else ()
     changed = receipt.changes(then, now, but=[*PLACES, *levels])
     for each in then.get("resumed", []):
-        changed += [f"in its middle, after step {each['step']}: {line}" for line in each["changed"]]
+        changed += [f"in its middle, after step {each['step']}: {printable(line)}" for line in each["changed"]]
     if before == after:
         also = "".join(f"\n  changed without effect: {line}" for line in changed)
         return command.DONE, f"identical: weights {after}{also}"

@@ -21,6 +21,7 @@ from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
 from samebench.heartbeat import Heartbeat
+from samebench.text import printable
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -190,7 +191,8 @@ class Run:
         try:
             return flags.from_dict(Settings, self.receipt["settings"])
         except (LookupError, TypeError, AttributeError) as error:
-            raise Refusal(f"{self.directory}: settings of other code ({error}); start a new run") from error
+            reason = printable(error, longest=120)
+            raise Refusal(f"{self.directory}: settings of other code ({reason}); start a new run") from error
 
     def refuse_undone(self) -> None:
         """Raise Refusal, with what finishes it, where it is not done."""

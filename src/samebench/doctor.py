@@ -7,7 +7,6 @@ One finding a line, between tabs: status (ok, warning, failure, remark), name, w
 the command that mends it. Nothing is changed.
 """
 
-import json
 import os
 import platform
 import re
@@ -18,8 +17,9 @@ from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 
-from samebench import command, determinism, environment, files, versions
+from samebench import command, determinism, environment, files, untrusted, versions
 from samebench.command import Refusal
+from samebench.text import printable
 
 ROOT = environment.ROOT
 MANY = 8  # lines of one kind; after them only their number
@@ -225,23 +225,36 @@ def read(path: Path) -> dict[str, Any]:
     """A teammate's fingerprint. Raises Refusal where it is none, or where somebody has edited it."""
     remedy = "give what `make fingerprint` has printed"
     try:
-        document = json.loads(path.read_bytes())
+        document = untrusted.read_json(path)
         if document["format"] != environment.FORMAT:
             raise Refusal(
                 f"{path}: format {document['format']}, expected {environment.FORMAT}; {remedy} in this version"
             )
+        _check_shape(document)
         got = environment.digest(document["same"])
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}; {remedy}") from error
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, Refusal):
-            raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refusal(f"{path}: not a fingerprint; {remedy}") from error
     if got != document["sha256"]:
         raise Refusal(
             f"{path}: edited, its sha256 is {str(document['sha256'])[:12]} and that of its content {got[:12]}; {remedy}"
         )
     return dict(document)
+
+
+def _check_shape(document: Mapping[str, Any]) -> None:
+    """Raise ValueError, or what Python raises, where its parts lack the types that a comparison takes for granted."""
+    same, machine, wheels = document["same"], document.get("machine", {}), document["same"].get("wheels", {})
+    facts = [each for kind, group in same.items() if kind != "wheels" for each in group.values()]
+    facts += [each for fact in machine.values() for each in (fact if isinstance(fact, list) else [fact])]
+    lists = [wheel.get(key, []) for wheel in wheels.values() for key in ("altered", "missing")]
+    texts = [document["sha256"], *(wheel[key] for wheel in wheels.values() for key in ("version", "sha256"))]
+    texts += [name for each in lists for name in each]
+    are_facts = all(isinstance(each, str | int | None) for each in facts)
+    are_lists = all(isinstance(each, list) for each in lists)
+    if not (same.keys() <= KINDS.keys() and are_facts and are_lists and all(isinstance(each, str) for each in texts)):
+        raise ValueError("another shape")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -251,7 +264,7 @@ def main(argv: Sequence[str]) -> None:
     theirs = read(Path(argv[1])) if argv else None
     now = environment.fingerprint()
     for finding in findings(now, baked=environment.baked()) if theirs is None else compared(theirs, now):
-        print("\t".join(" ".join(text.split()) for text in finding), flush=True)
+        print("\t".join(printable(" ".join(text.split())) for text in finding), flush=True)
 
 
 if __name__ == "__main__":

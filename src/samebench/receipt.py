@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from samebench import cores, determinism, files, source_tree
+from samebench import cores, determinism, files, schema, source_tree, untrusted
 from samebench.command import Refusal
 from samebench.git import GitError
+from samebench.text import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
@@ -24,6 +25,7 @@ LISTINGS = "data/*.sha256"
 # Where a receipt keeps what decides the result, and what does not.
 COMPARED = ("settings", "data_version", "init", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
 MACHINE = ("machine", "precision", "processes")
+LONGEST = 200  # characters of a name or a value in a line
 
 
 def inputs() -> dict[str, Any]:
@@ -125,7 +127,8 @@ def changes(
 ) -> list[str]:
     """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
     found = differing([then, now], among=among, but=but)
-    return [f"{name}: {told(old)} {called[0]}, {told(new)} {called[1]}" for name, (old, new) in found.items()]
+    names = {name: printable(name, longest=LONGEST) for name in found}
+    return [f"{names[name]}: {told(old)} {called[0]}, {told(new)} {called[1]}" for name, (old, new) in found.items()]
 
 
 def differing(
@@ -142,20 +145,25 @@ def differing(
 
 
 def told(value: object) -> str:
-    """A value in a line: a hash is known by its beginning."""
-    text = "nothing" if value is None else str(value)
+    """A value in a line: a hash is known by its beginning, and a long text is cut."""
+    text = "nothing" if value is None else printable(value, longest=LONGEST)
     return text[:12] if len(text) == 64 else text
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The receipt in a file. Raises Refusal where it is not a JSON object."""
-    try:
-        receipt = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{path}: not JSON ({error}); take another") from error
-    if not isinstance(receipt, dict):
-        raise Refusal(f"{path}: not a receipt; take another")
+    """The receipt in a file, each value of the type and within the limits of receipt.schema.json.
+
+    Older receipts lack some of them. Raises Refusal where it is no such JSON object.
+    """
+    receipt = untrusted.read_json(path)
+    if problem := type_problem(receipt):
+        raise Refusal(f"{path}: not a receipt, {problem}; take another")
     return receipt
+
+
+def type_problem(receipt: Mapping[str, Any]) -> str:
+    """Which value of a receipt is not of the type, or not within the limits, of the schema; empty where all are."""
+    return schema.problem(receipt, json.loads(SCHEMA.read_bytes()), "receipt")
 
 
 def check(receipt: Mapping[str, Any], path: Path) -> None:

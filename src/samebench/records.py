@@ -21,6 +21,7 @@ from typing import Any
 
 from samebench import files, hold, untrusted
 from samebench.command import Refusal
+from samebench.receipt import type_problem
 from samebench.text import printable
 
 RUNS = Path("runs")
@@ -264,6 +265,8 @@ def _receipt(directory: Path) -> dict[str, Any]:
     except Refusal as refusal:
         raise Damaged(f"receipt.json: {str(refusal).removeprefix(f'{path}: ')}") from refusal
     _check(receipt)
+    if problem := type_problem(receipt):
+        raise Damaged(problem)
     return receipt
 
 

@@ -23,6 +23,16 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(https?://)[^/@\s]*@", r"\1****@", text)
 
 
+def markdown(text: object) -> str:
+    """`text` in one line of Markdown, in which nothing of it is markup or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", printable(text))
+
+
+def code(text: object) -> str:
+    """`text` for between two backticks, or in a block of code."""
+    return printable(text).replace("`", "'")
+
+
 class PrintableOutput(io.TextIOWrapper):
     """A text stream that lets only printable characters, tabs and line ends through."""
 

@@ -5,10 +5,12 @@ through `check_relative_path` or `path_inside`, every JSON document through `rea
 """
 
 import json
+import math
 import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from samebench.text import printable
 LONGEST_PART = 255  # bytes of one part of a path: NAME_MAX of every file system in use
 LONGEST_PATH = 4096  # bytes of a path: PATH_MAX of Linux
 MAX_BYTES = 16 << 20  # of a JSON document; a receipt of ten thousand epochs has a tenth of it
+DEEPEST = 32  # lists and objects inside each other in a JSON document; a receipt has six
+MOST_DIGITS = 19  # of a whole number: what 64 bits hold
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -105,9 +109,57 @@ def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 def parse_json(content: bytes | str, *, where: object) -> dict[str, Any]:
     """The JSON object in `content`, which stands in `where`. Raises Refusal where it is anything else."""
     try:
-        document = json.loads(content)
+        document = json.loads(
+            content,
+            object_pairs_hook=_unique_names,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+            parse_constant=_parse_constant,
+        )
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{where}: not JSON ({printable(error, longest=120)}); take a whole file") from error
+    if _is_deeper(document, DEEPEST):
+        raise Refusal(f"{where}: nested more than {DEEPEST} deep; take a whole file")
     if not isinstance(document, dict):
         raise Refusal(f"{where}: not a JSON object; take a whole file")
     return document
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return made
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"a whole number of more than {MOST_DIGITS} digits")
+    return int(digits)
+
+
+def _parse_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number beyond what 64 bits hold")
+    return number
+
+
+def _parse_constant(name: str) -> float:
+    """NaN, the loss of a training that has diverged; not Infinity, which no file of ours has."""
+    if name != "NaN":
+        raise ValueError(f"{name} is no number")
+    return math.nan
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    level = [document]
+    for _ in range(most):
+        level = [child for each in level for child in _children(each)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

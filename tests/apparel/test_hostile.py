@@ -1,0 +1,211 @@
+"""A run whose receipt a stranger wrote: each verb refuses it in a line or takes it, and nothing steers a terminal."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apparel import compare, evaluate, export, flow, reproduce, train
+from apparel.initial import Initial
+from apparel.run import Run
+from apparel.settings import Budgets, Settings
+from apparel.source import Source
+from samebench import command, determinism, files
+from samebench.command import Lacking, Refusal
+from samebench.text import printable
+
+LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
+ESCAPE = "\x1b[2J\x1b]0;mine\x07\x9b31m\u202e"
+VALUES: dict[str, Any] = {
+    "escape": ESCAPE,
+    "line": "done\nidentical: weights",
+    "number": 7,
+    "fraction": -1.5,
+    "list": [ESCAPE],
+    "object": {ESCAPE: ESCAPE},
+    "nothing": None,
+    "truth": True,
+}
+FIELDS = (
+    *("run", "state", "started", "settings", "data_version", "device", "code", "locks", "environment", "machine"),
+    *(
+        "history",
+        "resumed",
+        "weights_sha256",
+        "artifact_sha256",
+        "model",
+        "test_accuracy",
+        "validation_loss",
+        "listings",
+    ),
+    *("settings.data", "settings.network", "settings.epochs", "settings.lr", "settings.init", "settings.fast"),
+    *("code.commit", "code.source", "history.0", "history.0.train_loss", "more"),
+)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that starts itself again would start pytest again."""
+    monkeypatch.setattr(determinism, "reexecute", lambda **_: None)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs, one of them exported."""
+    home = tmp_path_factory.mktemp("hostile")
+    settings = Settings(data="synthetic", network="linear", epochs=1, batch_size=100, shards=2)
+    for name in ("20261126-120000-good", "20261126-130000-evil"):
+        run = train.train(settings, runs=home / "runs")
+        export.export(run, Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000))
+        run.directory.rename(home / "runs" / name)
+    return home
+
+
+@pytest.fixture
+def evil(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run whose receipt is to be changed; it is the working directory's runs/20261126-130000-evil."""
+    shutil.copytree(made / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return Path("runs/20261126-130000-evil")
+
+
+def changed(receipt: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """A copy of the receipt in which a field has this value."""
+    made: Any = copy.deepcopy(receipt)
+    place = made
+    *above, last = [int(part) if part.isdecimal() else part for part in field.split(".")]
+    for part in above:
+        place = place[part]
+    place[last] = value
+    return dict(made)
+
+
+def contents(receipt: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Hostile receipts as they stand in their files, each with its name."""
+    for field in FIELDS:
+        for name, value in VALUES.items():
+            yield f"{field} {name}", json.dumps(changed(receipt, field, value))
+    whole = json.dumps(receipt)
+    for name, number in {"inf": "1e999", "nan": "NaN", "infinity": "-Infinity", "digits": "9" * 5000}.items():
+        for field in ("test_accuracy", "validation_loss", "seconds"):
+            value = json.dumps(receipt[field])
+            yield f"{field} {name}", whole.replace(f'"{field}": {value}', f'"{field}": {number}')
+    yield "200 per cent", json.dumps(receipt | {"test_accuracy": 2.0})
+    yield "twice", whole[:-1] + ', "state": "done"}'
+    yield "deep", whole[:-1] + f', "more": {"[" * 900}{"]" * 900}}}'
+    yield "deeper", whole[:-1] + f', "more": {"[" * 90_000}{"]" * 90_000}}}'
+    yield "surrogate", json.dumps(changed(receipt, "settings.data", "\ud83d"))
+    yield (
+        "many settings",
+        json.dumps(receipt | {"settings": {f"{ESCAPE}{number}": number for number in range(100_000)}}),
+    )
+    yield "a list", "[]"
+    yield "cut", whole[: len(whole) // 2]
+    yield "nul", whole.replace("done", "do\0ne")
+
+
+def resume(words: list[str]) -> None:
+    train.ask(["--resume", words[1]])
+
+
+def take_initial(words: list[str]) -> None:
+    Initial.load(words[1])
+
+
+def show_flow(words: list[str]) -> None:
+    run = flow.chosen(flow.Question(run=words[1]))
+    for step in (flow.trained(run, Source.of("synthetic")), flow.evaluated(run), flow.exported(run)):
+        print(printable(step.why), printable(step.command))
+
+
+def show_side_by_side(words: list[str]) -> None:
+    runs = compare.find(f"runs/20261126-120000-good {words[1]}")
+    groups, sources = compare.differing(runs), compare.sources(runs)
+    print(compare.table(runs, groups, sources))
+    json.dumps(groups)
+
+
+def repeat(words: list[str]) -> None:
+    found = reproduce.find(words[1])
+    Run(Path(words[1]), found).settings()
+    print(printable(reproduce.verdict(found, found)[1]))
+
+
+QUICK: dict[str, Callable[[list[str]], Any]] = {
+    "resume": resume,
+    "init": take_initial,
+    "flow": show_flow,
+    "compare": show_side_by_side,
+    "reproduce": repeat,
+    "serve and ship": lambda words: export.main(["--if-needed", *LEAST, *words]),
+}
+SLOW: dict[str, Callable[[list[str]], Any]] = {
+    "evaluate": evaluate.main,
+    "export": lambda words: export.main([*LEAST, *words]),
+    "compare whole": lambda words: print(compare.compare(compare.find(f"runs/20261126-120000-good {words[1]}"))),
+}
+
+
+def check(
+    evil: Path, verbs: dict[str, Callable[[list[str]], Any]], capsys: pytest.CaptureFixture[str], *, step: int = 1
+) -> int:
+    """Every hostile receipt with every verb; how many receipts there were."""
+    receipt = json.loads((evil / "receipt.json").read_bytes())
+    before = outside(evil)
+    names, failures = [], []
+    for name, content in list(contents(receipt))[::step]:
+        names.append(name)
+        for verb, start in verbs.items():
+            (evil / "receipt.json").write_text(content)
+            said = ""
+            try:
+                start(["--run", str(evil)])
+            except (Refusal, Lacking) as refusal:
+                said = printable(refusal)
+            except Exception as error:  # noqa: BLE001 - each is told, with what led to it
+                failures.append(f"{verb} of {name}: {error!r}")
+            shown = capsys.readouterr()
+            text = f"{shown.out}{shown.err}{said}".replace("\n", "").replace("\t", "")
+            if not text.isprintable() or "200.00%" in text:
+                failures.append(f"{verb} of {name}: {text!r}")
+    assert failures == []
+    assert outside(evil) == before
+    return len(names)
+
+
+def outside(evil: Path) -> dict[str, str]:
+    """The hash of each file beside the run's folder."""
+    paths = [path for path in Path.cwd().rglob("*") if path.is_file() and evil.name not in path.parts]
+    return {str(path): files.digest(path) for path in paths}
+
+
+def test_no_receipt_of_a_stranger_ends_in_a_traceback_or_steers_the_terminal(
+    evil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(evil, QUICK, capsys, step=3) > 80
+
+
+@pytest.mark.soak
+def test_nor_does_any_of_all_of_them(evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(evil, QUICK, capsys) > 200
+
+
+@pytest.mark.soak
+def test_nor_does_one_that_is_evaluated_exported_or_drawn(evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(evil, SLOW, capsys) > 200
+
+
+def test_names_with_dollar_signs_markup_and_escapes_are_drawn_and_written_as_they_are() -> None:
+    import torch  # noqa: PLC0415
+
+    from apparel import card  # noqa: PLC0415
+
+    names = ["$\\frac{1}{0}$", "a|b", "<script>", "```", ESCAPE]
+    matrix = torch.eye(5, dtype=torch.long)
+    assert evaluate.draw(matrix, [printable(name) for name in names], title="$x", weights="0" * 64)[:4] == b"\x89PNG"
+    assert card.weakest(torch.tensor([[0, 1], [0, 1]]), ["<b>|`", "*a*"]).startswith("\\<b\\>\\|\\`, of which 0.0%")
+    assert command.DONE == 0
