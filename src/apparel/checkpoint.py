@@ -85,7 +85,7 @@ def _load(path: Path, run: Run) -> Checkpoint:
     if facts.get("run") != run.name:
         raise Refusal(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
     try:
-        _check_figures(facts["history"], tensors["losses"])
+        _check_figures(facts["history"], tensors.get("losses"))
         return Checkpoint(
             tensors=tensors,
             step=int(facts["step"]),
@@ -100,9 +100,9 @@ def _load(path: Path, run: Run) -> Checkpoint:
         raise Refusal(f"{path}: a checkpoint of other code ({error})") from error
 
 
-def _check_figures(history: Sequence[Mapping[str, float]], losses: Tensor) -> None:
+def _check_figures(history: Sequence[Mapping[str, float]], losses: Tensor | None) -> None:
     """Raise ValueError where an epoch lacks one of its figures, or the losses are no list of numbers."""
-    if not all(each.keys() >= FIGURES for each in history) or losses.ndim != 1:
+    if not all(each.keys() >= FIGURES for each in history) or (losses is not None and losses.ndim != 1):
         raise ValueError("the figures of an epoch are not whole")
 
 

@@ -225,7 +225,7 @@ def read(path: Path) -> dict[str, Any]:
     """A teammate's fingerprint. Raises Refusal where it is none, or where somebody has edited it."""
     remedy = "give what `make fingerprint` has printed"
     try:
-        document = untrusted.read_json(path)
+        document = _document(path, remedy)
         if document["format"] != environment.FORMAT:
             raise Refusal(
                 f"{path}: format {document['format']}, expected {environment.FORMAT}; {remedy} in this version"
@@ -235,12 +235,21 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}; {remedy}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, Refusal):
+            raise
         raise Refusal(f"{path}: not a fingerprint; {remedy}") from error
     if got != document["sha256"]:
         raise Refusal(
             f"{path}: edited, its sha256 is {str(document['sha256'])[:12]} and that of its content {got[:12]}; {remedy}"
         )
     return dict(document)
+
+
+def _document(path: Path, remedy: str) -> dict[str, Any]:
+    try:
+        return untrusted.read_json(path)
+    except Refusal as error:
+        raise Refusal(f"{path}: not a fingerprint; {remedy}") from error
 
 
 def _check_shape(document: Mapping[str, Any]) -> None:

@@ -17,11 +17,15 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def problem(value: object, schema: Mapping[str, Any], place: str) -> str:
+def problem(value: object, schema: Mapping[str, Any], place: str, *, root: Mapping[str, Any] | None = None) -> str:
     """Where a value is not of the type, or not within the limits, that a schema says; empty where it is.
 
-    Looked at are type, enum, minimum, maximum, maxProperties, properties, additionalProperties and items.
+    Looked at are type, enum, minimum, maximum, maxProperties, properties, additionalProperties, items and $ref into
+    the $defs of `root`, the whole schema.
     """
+    root = schema if root is None else root
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and not any(_is_a(value, each) for each in types):
@@ -32,7 +36,7 @@ def problem(value: object, schema: Mapping[str, Any], place: str) -> str:
         return f"{place} is {_shown(value)}, which is impossible"
     if isinstance(value, dict) and len(value) > schema.get("maxProperties", math.inf):
         return f"{place} has {len(value):,} entries, at most {schema['maxProperties']:,} are read"
-    found = (problem(each, inner, f"{place}.{name}") for name, each, inner in _parts(value, schema) if inner)
+    found = (problem(each, inner, f"{place}.{name}", root=root) for name, each, inner in _parts(value, schema) if inner)
     return next(filter(None, found), "")
 
 

@@ -1,6 +1,7 @@
 """`make doctor`: each thing that is not as it must be is named, with what mends it; nothing else is, or is changed."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -251,6 +252,34 @@ def test_only_what_differs_from_a_teammate_is_told(bench: Bench) -> None:
         Finding("failure", "wheel numpy", "2.0.0 there, 2.1.0 here"),
         Finding("remark", "cores", f"96 there, {now['machine']['cores']} here"),
     ]
+
+
+WHEEL = {"version": "1", "sha256": "0"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": 7},
+        {"machine": {"cpu": {"a": {"b": 1}}}},
+        {"same": [1]},
+        {"same": {"wheels": {"numpy": {"sha256": "0"}}}},
+        {"same": {"wheels": {"numpy": WHEEL | {"altered": 5}}}},
+        {"same": {"wheels": {"numpy": WHEEL | {"missing": [["a"]]}}}},
+        {"same": {"wheels": {"numpy": WHEEL | {"version": ["1"]}}}},
+        {"same": {"variables": ["a"]}},
+        {"same": {"\x1b[2J": {}}},
+        {"same": {"torch": {"cuda": {"a": 1}}}},
+    ],
+)
+def test_a_fingerprint_of_another_shape_is_refused_though_its_hash_is_right(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    document = {"format": 1, "same": {}, "machine": {}} | change
+    content = json.dumps(document | {"sha256": environment.digest(document["same"])})
+    (tmp_path / "theirs.json").write_text(content)
+    with pytest.raises(Refusal, match="not a fingerprint; give what `make fingerprint` has printed"):
+        doctor.read(tmp_path / "theirs.json")
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,32 @@ def test_a_file_that_is_no_receipt_is_refused(content: str, tmp_path: Path) -> N
 def test_a_receipt_that_lacks_something_is_refused_by_its_place(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"r\.json: not a whole receipt, at \$: 'run' is a required property"):
         receipt.check({}, Path("r.json"))
+
+
+@pytest.mark.parametrize(
+    ("fact", "problem"),
+    [
+        ({"test_accuracy": 2.0}, r"receipt.test_accuracy is 2.0, which is impossible"),
+        ({"locks": 7}, r"receipt.locks is 7, not object"),
+        ({"locks": {"a": 7}}, r"receipt.locks.a is 7, not string"),
+        ({"state": "\x1b[2J"}, r"receipt.state is \"\\u001b\[2J\", not one of running"),
+        ({"history": [{"seconds": True}]}, r"receipt.history.0.seconds is true, not number"),
+        ({"settings": dict.fromkeys(map(str, range(1001)))}, r"receipt.settings has 1,001 entries, at most 1,000"),
+    ],
+)
+def test_a_receipt_with_a_value_that_can_not_be_is_refused(
+    fact: dict[str, object], problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "receipt.json").write_text(json.dumps(fact))
+    with pytest.raises(Refusal, match=problem):
+        receipt.read(tmp_path / "receipt.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"a": 1, "a": 2}', '{"a": 1e999}', '{"a": Infinity}', f'{{"a": {"9" * 20}}}', f'{{"a": {"[" * 40}{"]" * 40}}}'],
+)
+def test_json_that_readers_understand_in_two_ways_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "receipt.json").write_text(content)
+    with pytest.raises(Refusal, match=r"receipt.json: (not JSON|nested more than 32 deep)"):
+        receipt.read(tmp_path / "receipt.json")
