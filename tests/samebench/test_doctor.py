@@ -275,7 +275,7 @@ WHEEL = {"version": "1", "sha256": "0"}
 def test_a_fingerprint_of_another_shape_is_refused_though_its_hash_is_right(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    document = {"format": 1, "same": {}, "machine": {}} | change
+    document: dict[str, Any] = {"format": 1, "same": {}, "machine": {}} | change
     content = json.dumps(document | {"sha256": environment.digest(document["same"])})
     (tmp_path / "theirs.json").write_text(content)
     with pytest.raises(Refusal, match="not a fingerprint; give what `make fingerprint` has printed"):

@@ -171,7 +171,7 @@ DAMAGES = {
     '{"state": "done", "test_accuracy": "high"}': 'test_accuracy is "high", not a number',
     '{"state": "done", "test_accuracy": 93.1}': "test_accuracy is 93.1, not a number that it can be",
     '{"state": "done", "test_accuracy": NaN}': "test_accuracy is NaN, not a number",
-    f'{{"state": "done", "seconds": 1{"0" * 400}}}': "seconds is 1000000000000000000…, not a number",
+    f'{{"state": "done", "seconds": 1{"0" * 400}}}': "not JSON (a whole number of more than 19 digits)",
     '{"state": "done", "resumed": [1]}': "resumed is [1], not a list of objects",
     '{"state": "done", "validation_accuracy": 2}': "validation_accuracy is 2, not a number that it can be",
     '{"state": "done", "history": {"epoch": 1}}': 'history is {"epoch": 1}, not a list of objects',
