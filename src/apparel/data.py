@@ -28,6 +28,8 @@ from apparel.serve.picture import GARMENTS, Preparation
 from apparel.source import FASHION, SYNTHETIC
 from samebench import command, debian, delivery, download, versions
 from samebench.command import Lacking, Refusal
+from samebench.listing import read as read_listing
+from samebench.text import printable
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = FASHION
@@ -186,7 +188,7 @@ def _split(contents: dict[str, bytes], part: str) -> Split:
 
 def listing(path: Path = LISTING) -> dict[str, str]:
     """The four file names and the SHA-256 of each, as `sha256sum` lists them."""
-    return versions.listed(path.read_text(), where=path)
+    return read_listing(path)
 
 
 def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
@@ -253,7 +255,9 @@ def provide(name: str = NAME, *, root: Path | None = None) -> bool:
     root = root or ROOT
     dataset.finish(name, home=root / "data")
     version = versions.recorded(name, root=root)
-    return delivery.bring(version, root / "data" / name, root=root, public=published if name == NAME else None)
+    return delivery.bring(
+        version, versions.folder_of(name, root=root), root=root, public=published if name == NAME else None
+    )
 
 
 def published(folder: Path, missing: Mapping[str, str]) -> None:
@@ -288,7 +292,7 @@ def main(argv: Sequence[str]) -> None:
                 except (Refusal, Lacking) as reason:  # the others come nevertheless
                     failures.append(reason)
             for each in failures[:-1]:
-                print(f"error: {each}", file=sys.stderr)
+                print(f"error: {printable(each)}", file=sys.stderr)
             if failures:
                 raise failures[-1]
         case [directory] if not directory.startswith("-"):

@@ -20,8 +20,9 @@ from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
 from apparel.source import FASHION, LISTINGS, SYNTHETIC
 from apparel.sources import label_problem
-from samebench import files, hold, sealed, versions
+from samebench import files, hold, sealed, untrusted
 from samebench.command import Refusal
+from samebench.listing import read as read_listing
 
 HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
@@ -129,7 +130,7 @@ def read(name: str, *, home: Path | None = None) -> Dataset:
         _finish(name, home)
         if not path.is_file():
             raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
-        expected = versions.listed(listing.read_text(), where=listing).get(FILE)
+        expected = read_listing(listing).get(FILE)
         if (got := files.digest(path)) != expected:
             raise Refusal(
                 f"{path}: expected sha256 {expected}, got {got}; make data DATASET={name}, or import it again"
@@ -148,7 +149,7 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
     home.mkdir(parents=True, exist_ok=True)
     with hold.alone(home):
         _finish(name, home)
-        aside = home / f".{name}.part"
+        aside = untrusted.path_inside(home, f".{name}.part", where=home)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         try:
@@ -172,6 +173,8 @@ def finish(name: str, *, home: Path | None = None) -> None:
 def _finish(name: str, home: Path) -> None:
     """Put what is valid into its place, where it has not come to it."""
     valid = _valid(name, home)
+    for folder in (home / name, valid):
+        untrusted.refuse_links(folder)
     if not valid.is_dir():
         return
     (home / name).mkdir(exist_ok=True)

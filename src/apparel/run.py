@@ -227,8 +227,7 @@ class Run:
         listing, root = self.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
         if not (commit := versions.commit_of(own.name, listing, root=root)):
             return "no commit here has that of then"
-        changed = versions.git("status", "--porcelain", f"./data/{own.name}.*", root=root)
-        first = "commit that of now, then " if changed else ""
+        first = "commit that of now, then " if versions.is_changed(own.name, root=root) else ""
         return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.words()}"
 
     def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:

@@ -2,13 +2,16 @@
 
 import gzip
 import hashlib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from samebench import environment, files, versions
+from samebench import environment, files
+from samebench.listing import is_set_name
+from samebench.listing import read as read_listing
 
 LISTINGS = environment.ROOT / "data"
 FASHION, SYNTHETIC = "fashion-mnist", "synthetic"
@@ -28,14 +31,15 @@ class Source:
 
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
-        listed = said == SYNTHETIC or (LISTINGS / f"{said}.sha256").is_file()
-        if "/" not in said and (listed or not Path(said).is_dir()):
+        listed = said == SYNTHETIC or (is_set_name(said) and (LISTINGS / f"{said}.sha256").is_file())
+        is_folder = os.path.isdir(said)  # noqa: PTH112 - False for every text that can be no path
+        if "/" not in said and (listed or not is_folder):
             return cls(said, LISTINGS / said)
-        return cls(FASHION, Path(said) if Path(said).is_dir() else LISTINGS / FASHION)
+        return cls(FASHION, Path(said) if is_folder else LISTINGS / FASHION)
 
     def is_known(self) -> bool:
         """Whether this checkout has such a set, its bytes here or not."""
-        return self.name in {SYNTHETIC, FASHION} or self.listing.is_file()
+        return self.name in {SYNTHETIC, FASHION} or (is_set_name(self.name) and self.listing.is_file())
 
     @property
     def listing(self) -> Path:
@@ -44,7 +48,7 @@ class Source:
 
     def listed(self) -> dict[str, str]:
         """The SHA-256 of each file by its name, relative to the folder."""
-        return versions.listed(self.listing.read_text(), where=self.listing) if self.listing.is_file() else {}
+        return read_listing(self.listing) if self.is_known() and self.listing.is_file() else {}
 
     def path(self, name: str) -> Path:
         """Where one of its files is; `<name>.gz`, as upstream ships it, will do where `<name>` is not there."""
@@ -73,8 +77,9 @@ class Source:
 
     def is_of_now(self, receipt: Mapping[str, Any]) -> bool:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
-        then = receipt.get("listings", {}).get(f"data/{self.name}.sha256")
-        return then is None or (self.listing.is_file() and files.digest(self.listing) == then)
+        listings = receipt.get("listings")
+        then = listings.get(f"data/{self.name}.sha256") if isinstance(listings, dict) else None
+        return then is None or (self.is_known() and self.listing.is_file() and files.digest(self.listing) == then)
 
     def words(self) -> str:
         """What `make` is told to take it."""

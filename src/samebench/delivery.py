@@ -3,14 +3,16 @@
 Bytes that are saved nowhere else are never overwritten, and every file is whole or not there.
 """
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from samebench import cache, dvc, files, versions
+from samebench import cache, dvc, files, listing, untrusted, versions
 from samebench.cache import Cache
 from samebench.command import Lacking, Refusal
+from samebench.dvc_config import Settings
+from samebench.pointer import Pointer
+from samebench.text import printable
 from samebench.versions import Version
 
 # Brings these files (name, SHA-256), which are not there, into a folder, or raises Refusal or Lacking.
@@ -21,31 +23,35 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
     """Have the files of a version in `folder`, whole; tell whether anything had to be done.
 
     They come from the cache, else from the remote, else from `public`. A file of another version gives way once its
-    bytes are in the cache. Raises Refusal where such bytes belong to no version, and where what came is damaged;
-    Lacking where no source has the version.
+    bytes are in the cache. Raises Refusal where such bytes belong to no version, where what came is damaged, and where
+    the folder or anything in it is a symbolic link; Lacking where no source has the version.
     """
+    if folder.is_relative_to(root):
+        untrusted.path_inside(root, folder.relative_to(root).as_posix(), where=version.name)
     if not versions.wrong(version, folder):
         return False
+    untrusted.refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = dvc.settings(root)
     store = Cache(known.cache, known.shared)
     with dvc.work(root, known) as work:
         files.sweep(folder)
-        former = _former(version.name, root)
+        former = _former(version.name, root) if any(folder.iterdir()) else set()
         for name, sha256 in versions.wrong(version, folder).items():
-            _refuse_unsaved(version, folder / name, sha256, former, store)
+            _refuse_unsaved(version, folder, name, sha256, former, store)
         try:
             for name, path in _fetched(version, set(versions.wrong(version, folder)), known, store, work).items():
-                _set_aside(folder / name, store)
+                _put_aside(folder, name, store)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 cache.copy(path, folder / name)
         except (Refusal, Lacking) as reason:
             if not public:
                 raise
-            print(f"{reason}\ntaking it from where it was published instead", file=sys.stderr, flush=True)
+            print(f"{printable(reason)}\ntaking it from where it was published instead", file=sys.stderr, flush=True)
         if public and (missing := versions.wrong(version, folder)):
             for name in missing:
-                _set_aside(folder / name, store, remove=True)
+                _put_aside(folder, name, store)
+                (folder / name).unlink(missing_ok=True)
             public(folder, missing)
         _clear(version, folder, former, store)
     if versions.wrong(version, folder):
@@ -55,59 +61,80 @@ def bring(version: Version, folder: Path, *, root: Path = versions.ROOT, public:
 
 def _former(name: str, root: Path) -> set[tuple[str, str]]:
     """Name and SHA-256 of every file of every version that git has ever kept."""
-    said = versions.git("log", "--all", "--format=", "--patch", "--", f"./data/{name}.sha256", root=root) or ""
-    return {(file, sha256) for sha256, file in re.findall(r"^[+]([0-9a-f]{64}) [ *](.*)$", said, re.MULTILINE)}
+    commits = versions.history(versions.path_of(name, "sha256"), "--all", root=root)
+    return {entry for content in {content for _, content in commits} for entry in listing.former_entries(content)}
 
 
-def _refuse_unsaved(version: Version, path: Path, expected: str, former: set[tuple[str, str]], store: Cache) -> None:
-    if not path.exists():
-        return
-    got = files.digest(path)
-    if got not in {sha256 for _, sha256 in former} and store.whole(cache.md5(path)) is None:
-        remedy = (
-            f"{versions.again(path, version.name)}; or, to make a version of it, make data-add DATASET={version.name}"
-        )
-        raise Refusal(f"{path}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
+def _obstacles(folder: Path, name: str) -> list[Path]:
+    """The files where a file of this name belongs: at its path, in a folder there, or in place of a folder above."""
+    path = folder / name
+    for parent in reversed(path.parents):
+        if parent.is_relative_to(folder) and parent.exists() and not parent.is_dir():
+            return [parent]
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if not each.is_dir())
+    return [path] if path.exists() else []
 
 
-def _set_aside(path: Path, store: Cache, *, remove: bool = False) -> None:
-    if path.exists():
-        store.keep(path)
-        if remove:
-            path.unlink()
+def _refuse_unsaved(
+    version: Version, folder: Path, name: str, expected: str, former: set[tuple[str, str]], store: Cache
+) -> None:
+    for path in _obstacles(folder, name):
+        shown = printable(path)
+        remedy = printable(versions.again(path, version.name))
+        if not path.is_file():
+            raise Refusal(f"{shown}: no ordinary file, where {name} belongs; {remedy}")
+        got = files.digest(path)
+        if got not in {sha256 for _, sha256 in former} and store.whole(cache.md5(path)) is None:
+            remedy += f"; or, to make a version of it, make data-add DATASET={version.name}"
+            raise Refusal(f"{shown}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
+
+
+def _put_aside(folder: Path, name: str, store: Cache) -> None:
+    """Have in the cache what lies where a file of this name belongs, and make room for the file."""
+    path = folder / name
+    for each in _obstacles(folder, name):
+        store.keep(each)
+        if each != path:
+            each.unlink()
+    if path.is_dir():
+        for place in [*sorted(path.rglob("*"), reverse=True), path]:
+            place.rmdir()
 
 
 def _clear(version: Version, folder: Path, former: set[tuple[str, str]], store: Cache) -> None:
     """Take out what only other versions have; the user's own files stay."""
+    stays = {name.casefold() for name in version.listing}  # one file, where the file system knows no case
     for name, sha256 in former:
-        path = folder / name
-        if name not in version.listing and path.is_file() and files.digest(path) == sha256:
-            _set_aside(path, store, remove=True)
+        path = untrusted.path_inside(folder, name, where=f"data/{version.name}.sha256")
+        if name.casefold() not in stays and path.is_file() and files.digest(path) == sha256:
+            store.keep(path)
+            path.unlink()
 
 
-def _fetched(version: Version, names: set[str], known: dvc.Settings, store: Cache, work: Path) -> dict[str, Path]:
+def _fetched(version: Version, names: set[str], known: Settings, store: Cache, work: Path) -> dict[str, Path]:
     """The objects of these files in the cache, brought there if need be; without those that are nowhere."""
     if not version.pointer:
         return {}
     objects = versions.objects(version, names, store)
     if objects.keys() < names and known.url:
-        _fetch(version, known, store, work)
+        _fetch(version, version.pointer, known, store, work)
         objects = versions.objects(version, names, store)
     return objects
 
 
-def _fetch(version: Version, known: dvc.Settings, store: Cache, work: Path) -> None:
+def _fetch(version: Version, pointer: Pointer, known: Settings, store: Cache, work: Path) -> None:
     """Bring a version into the cache. Raises Refusal for an object that is damaged on the remote."""
-    (top,) = re.findall(r"md5: ([0-9a-f]{32}\.dir)", version.pointer)
-    for name in store.tree(version.pointer).values():
+    top = pointer.tree
+    for name in store.tree(pointer).values():
         store.whole(name)  # what is damaged here goes, so that all damage that is found then has come
     failure = None
     try:
-        dvc.carry("fetch", [version.pointer], known, work)
+        dvc.carry("fetch", [pointer], known, work)
     except Lacking as reason:
         failure = reason
     damaged = [top] if _damaged(top, store) else []
-    damaged += [name for name in store.tree(version.pointer).values() if _damaged(name, store)]
+    damaged += [name for name in store.tree(pointer).values() if _damaged(name, store)]
     if damaged:
         # Where DVC finds the list of the files on the remote, it takes all of them to be there.
         both = " and ".join(str(store.path(name).relative_to(store.place)) for name in {damaged[0]: 0, top: 0})
@@ -121,7 +148,7 @@ def _damaged(name: str, store: Cache) -> bool:
     return store.path(name).exists() and store.whole(name) is None
 
 
-def _nowhere(version: Version, known: dvc.Settings) -> Lacking:
+def _nowhere(version: Version, known: Settings) -> Lacking:
     what = f"data/{version.name}: this version is not in the cache ({known.cache})"
     if known.url:
         return Lacking(f"{what} nor on {known.url}; whoever has it: make data-push DATASET={version.name}")

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 
-from samebench import command, determinism, environment, files, untrusted, versions
+from samebench import command, determinism, environment, files, untrusted
 from samebench.command import Refusal
+from samebench.listing import read as read_listing
 from samebench.text import printable
 
 ROOT = environment.ROOT
@@ -181,7 +182,9 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
     for listing in sorted((root / "data").glob("*.sha256")):
         folder = listing.with_suffix("")
         try:
-            listed = versions.listed(listing.read_text(), where=listing.name)
+            listed = read_listing(listing)
+            for name in listed:
+                untrusted.path_inside(folder, name, where=listing.name)
         except Refusal as reason:
             found, _, remedy = str(reason).partition("; ")
             yield Finding("failure", f"data {listing.stem}", found, "", remedy)

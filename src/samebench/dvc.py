@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from samebench import hold
-from samebench.command import Lacking, Refusal
+from samebench import cache, dvc_config, hold, untrusted
+from samebench.command import Lacking
+from samebench.dvc_config import Settings
+from samebench.pointer import Pointer
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("versions.lock")
@@ -29,10 +30,20 @@ HOME = ROOT / ".samebench"
 QUIET = {"analytics": "false", "check_update": "false", "no_scm": "true"}
 
 # DVC takes any host for the remote, and lends it the agent. Here it must be in known_hosts, and is lent nothing.
+# DVC also takes any name of an object in a list of files, and would write it wherever that leads. To DVC such a list is
+# empty here: it comes alone, and `cache.parse_tree` refuses it.
 STRICT = """
-import sys
+import re, sys
 from dvc.cli import main
+from dvc_data.hashfile.tree import Tree
 from dvc_ssh import SSHFileSystem
+from_list = Tree.from_list
+def is_safe(entry):
+    path = entry.get("relpath")
+    return re.fullmatch("[0-9a-f]{32}", str(entry.get("md5"))) and path and not {"", ".", ".."} & {*path.split("/")}
+def checked(entries, *words, **options):
+    return from_list(entries if all(map(is_safe, entries)) else [], *words, **options)
+Tree.from_list = checked
 prepare = SSHFileSystem._prepare_credentials
 own = {"known_hosts": (), "agent_forwarding": False}
 SSHFileSystem._prepare_credentials = lambda self, **config: {**prepare(self, **config), **own}
@@ -40,98 +51,22 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where a checkout's versions are: what `.dvc/config` and `.dvc/config.local` say, with paths made absolute."""
-
-    cache: Path
-    shared: bool = False  # writable for the group
-    remote: Mapping[str, str] = field(default_factory=dict)  # its url and options; empty where there is none
-
-    @property
-    def url(self) -> str:
-        """The remote's address, "" where there is none."""
-        return self.remote.get("url", "")
-
-
 def settings(root: Path = ROOT) -> Settings:
-    """The checkout's settings; `DATA_REMOTE` comes before the remote that stands there.
-
-    Raises Refusal where the default remote has no address.
-    """
-    home = root / ".dvc"
-    known: dict[str, dict[str, str]] = {}
-    for name in ("config", "config.local"):
-        for section, options in _sections(home / name).items():
-            known.setdefault(section, {}).update(options)
-    cache = known.get("cache", {})
-    return Settings(
-        cache=(home / cache.get("dir", "cache")).resolve(),
-        shared=cache.get("shared") == "group",
-        remote=_remote(known, home, root),
-    )
+    """The checkout's settings; `DATA_REMOTE` comes before the remote that stands there. Raises Refusal."""
+    return dvc_config.settings(root)
 
 
-def _remote(known: Mapping[str, dict[str, str]], home: Path, root: Path) -> dict[str, str]:
-    if given := os.environ.get("DATA_REMOTE"):
-        return {"url": _absolute(given, root)}
-    if not (name := known.get("core", {}).get("remote")):
-        return {}
-    remote = known.get(f'remote "{name}"', {})
-    if not remote.get("url"):
-        raise Refusal(f"{home}/config: no url for the remote {name}; give it one, or leave core.remote out")
-    return {**remote, "url": _absolute(remote["url"], home)}
-
-
-def _absolute(url: str, home: Path) -> str:
-    return url if "://" in url else str((home / Path(url).expanduser()).resolve())
-
-
-def _sections(path: Path) -> dict[str, dict[str, str]]:
-    """What a file in DVC's format says, by section: `['remote "team"']`, then lines of `key = value`."""
-    found: dict[str, dict[str, str]] = {}
-    section = ""
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        if heading := re.fullmatch(r"\s*\[(.*)]\s*", line):
-            section = heading[1].strip("'\" ") + '"' * ('"' in heading[1])
-        elif "=" in line and not line.lstrip().startswith("#"):
-            key, value = line.split("=", 1)
-            found.setdefault(section, {})[key.strip()] = _unquoted(value)
-    return found
-
-
-def _unquoted(value: str) -> str:
-    """Without the remark behind it; a `#` between quotes is none."""
-    quoted = re.fullmatch(r"""\s*(["'])(.*?)\1\s*(#.*)?""", value)
-    return quoted[2] if quoted else value.partition("#")[0].strip()
-
-
-def add(folder: Path, names: Iterable[str], known: Settings, work: Path) -> str:
-    """Put these files of a folder into the cache; the pointer to them, as `.dvc` files hold it.
-
-    DVC sees a copy in `work`, which must be on the checkout's disk: the folder itself is never touched.
-    """
-    with _repository(known, work) as place:
-        for name in names:
-            (place / folder.name / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, place / folder.name / name)
-        _call("add", folder.name, at=place, where=str(known.cache))
-        return (place / f"{folder.name}.dvc").read_text()
-
-
-def carry(verb: str, pointers: Iterable[str], known: Settings, work: Path) -> str:
+def carry(verb: str, pointers: Iterable[Pointer], known: Settings, work: Path) -> str:
     """`fetch` what pointers name from the remote into the cache, or `push` it from the cache; DVC's last word.
 
+    DVC sees pointers that are written here, each to a folder of a name of its own, by which DVC tells them apart.
     Raises Lacking, in one line, where the remote does not answer, is full or refuses.
     """
     with _repository(known, work) as place:
         names = []
         for number, pointer in enumerate(pointers):
             names.append(f"version-{number}.dvc")
-            # DVC knows them apart by the folder that they are of.
-            (place / names[-1]).write_text(
-                re.sub(r"^( *path:).*", rf"\1 version-{number}", pointer, flags=re.MULTILINE)
-            )
+            (place / names[-1]).write_text(pointer.text(f"version-{number}"))
         return _call(verb, *names, at=place, where=known.url)
 
 
@@ -140,15 +75,9 @@ def _repository(known: Settings, work: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"dvc-{hold.machine_tag()}-", dir=work) as name:
         place = Path(name)
         (place / ".dvc").mkdir()
-        cache = {"dir": str(known.cache), **({"shared": "group"} if known.shared else {})}
-        sections = {"core": {**QUIET, "remote": "given"}, "cache": cache, "'remote \"given\"'": known.remote}
-        lines = [
-            line
-            for section, options in sections.items()
-            if options
-            for line in (f"[{section}]", *(f'{key} = "{value}"' for key, value in options.items()))
-        ]
-        (place / ".dvc/config").write_text("\n".join(lines) + "\n")
+        store = {"dir": str(known.cache), **({"shared": "group"} if known.shared else {})}
+        sections = {"core": {**QUIET, "remote": "given"}, "cache": store, "'remote \"given\"'": known.remote}
+        (place / ".dvc/config").write_text(dvc_config.written(sections))
         yield place
 
 
@@ -182,16 +111,17 @@ def work(root: Path, known: Settings) -> Iterator[Path]:
 
     So is the cache, which other checkouts may share: DVC can't bring an object where another is just bringing it.
     """
-    place = root / ".dvc/tmp"
+    place = untrusted.path_inside(root, ".dvc/tmp", where=".dvc/tmp")
     for folder in (place, known.cache):
         folder.mkdir(parents=True, exist_ok=True)
+    cache.Cache(known.cache).refuse_links()
     if known.shared:
         with suppress(PermissionError):  # a teammate's is so already
             known.cache.chmod(0o2775)
     with hold.alone(place) as kept, hold.alone(known.cache):
         if kept:
             for leftover in hold.abandoned(place, "dvc-*"):
-                shutil.rmtree(leftover)
+                shutil.rmtree(untrusted.path_inside(place, leftover.name, where=place))
         yield place
 
 

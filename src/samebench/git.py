@@ -23,7 +23,7 @@ class NoRepositoryError(GitError):
     """Git is not installed, or the folder is in no repository."""
 
 
-def run_git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
+def run_git(*words: str, root: Path, codes: Collection[int] = (0,), stdin: bytes = b"") -> bytes:
     """The standard output of `git WORDS` in the folder `root`; `codes` are the exit codes that are no failure.
 
     It is for commands that read; `git diff` takes the user's settings into its output: use `patch`.
@@ -34,7 +34,7 @@ def run_git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
     try:
         done = subprocess.run(
-            ["git", *settings, *words], cwd=root, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True
+            ["git", *settings, *words], cwd=root, env=_environment(), input=stdin, capture_output=True
         )
     except FileNotFoundError as error:
         raise NoRepositoryError("git: not installed here; install it") from error

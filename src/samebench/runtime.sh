@@ -461,20 +461,24 @@ find_repository() {
     ! git config --file .samebench/git/config core.worktree >/dev/null || git config --file .samebench/git/config --unset core.worktree
 }
 
-# The folders in which versions of the data are kept, by absolute paths: a cache, and a remote with these rights.
+# The folders in which versions of the data are kept, by absolute paths: a cache, of this machine's word only, and a remote
+# with these rights.
 kept_at() {
     {
-        named dir | sed 's/^/readonly=false /'
+        named dir .dvc/config.local | sed 's/^/readonly=false /'
         {
             printf '%s\n' "${DATA_REMOTE:-}"
-            named url
+            named url .dvc/config .dvc/config.local
         } | sed "s/^/$1 /"
     } | grep ' /' | sort -u -k 2
 }
 
-# The values of a name in DVC's files, as samebench.dvc reads them: indented by whatever, in quotes or not, with a remark or not.
+# The values of a name in these of DVC's files, as samebench.dvc_config reads them: indented by whatever, in quotes or not,
+# with a remark or not.
 named() {
-    sed -n "s/^[[:space:]]*$1 *= *//p" .dvc/config .dvc/config.local 2>/dev/null |
+    option=$1
+    shift
+    sed -n "s/^[[:space:]]*$option *= *//p" "$@" 2>/dev/null |
         sed -e "/^[\"']/!s/#.*//" -e "s/^\([\"']\)\(.*\)\1[[:space:]]*#.*/\1\2\1/" -e "s/^[\"']//" -e "s/[\"'[:space:]]*\$//"
 }
 

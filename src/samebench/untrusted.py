@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 import stat
 import unicodedata
 from collections.abc import Iterable
@@ -72,8 +73,23 @@ def path_inside(folder: Path, name: object, *, where: object) -> Path:
     for part in ("", *relative.split("/")):
         path = path / part
         if path.is_symlink():
-            raise Refusal(f"{path}: a symbolic link, which could lead anywhere; replace it with a folder or a file")
+            raise _link(path)
     return path
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise Refusal where `folder`, or anything in it at any depth, is a symbolic link."""
+    if folder.is_symlink():
+        raise _link(folder)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(place, name)):  # noqa: PTH114, PTH118 - a Path for each file takes its time
+                raise _link(Path(place, name))
+
+
+def _link(path: Path) -> Refusal:
+    remedy = f"remove it (rm {printable(shlex.quote(str(path)))}), and put a folder or a file in its place"
+    return Refusal(f"{printable(path)}: a symbolic link, which could lead anywhere; {remedy}")
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:

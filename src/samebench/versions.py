@@ -9,43 +9,84 @@ data/NAME.dvc where DVC finds it.
 
 import argparse
 import hashlib
-import re
+import os
 import shlex
-import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samebench import command, dvc, files
+from samebench import command, dvc, files, listing, untrusted
 from samebench.cache import Cache
-from samebench.command import Refusal
+from samebench.command import Lacking, Refusal
+from samebench.git import NoRepositoryError, run_git
+from samebench.pointer import Pointer
+from samebench.text import printable
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r"[^/.][^/]*")  # of a folder in data/, and of nothing elsewhere
-LINE = re.compile(r"([0-9a-f]{64})\s+\*?(\S.*)")  # of a listing
 
 
 @dataclass(frozen=True)
 class Version:
-    """What git keeps of a version: the files and the SHA-256 of each, and DVC's pointer, "" where there is none."""
+    """What git keeps of a version: the files and the SHA-256 of each, and DVC's pointer, if there is one."""
 
     name: str
     listing: Mapping[str, str]
-    pointer: str = ""
+    pointer: Pointer | None = None
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push has left on the remote at `url`: so many versions in so many objects; `absent` were not here."""
+
+    url: str
+    versions: int
+    objects: int
+    absent: int
+
+
+def folder_of(name: str, *, root: Path = ROOT) -> Path:
+    """The folder data/NAME. Raises Refusal for what is no name of a set, and where the folder is a symbolic link."""
+    return untrusted.path_inside(root, f"data/{listing.check_set_name(name)}", where="DATASET")
 
 
 def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
     """The version of the set `name` that the checkout names, or that a revision of git does.
 
-    Raises Refusal where there is no such set or no such revision.
+    Raises Refusal where there is no such set or no such revision; Lacking where git can't answer.
     """
-    _check(name)
-    listing, pointer = (_text(f"data/{name}.{kind}", revision, root) for kind in ("sha256", "dvc"))
-    if listing is None:
-        where = f" in {revision}" if revision else f"; known are {', '.join(known(root)) or 'none'}"
-        raise Refusal(f"data/{name}.sha256: not there{where}")
-    where = f"data/{name}.sha256" + (f" in {revision}" if revision else "")
-    return Version(name, listed(listing, where=where), pointer or "")
+    paths = [path_of(name, kind) for kind in ("sha256", "dvc")]
+    listed, pointer = (_content(path, revision, root) for path in paths)
+    where = f" in {printable(revision)}" if revision else ""
+    if listed is None:
+        others = f"; known are {printable(', '.join(known(root)), longest=400) or 'none'}"
+        raise Refusal(f"{paths[0]}: not there{where or others}")
+    return parsed(name, listed, pointer, where=where)
+
+
+def parsed(name: str, listed: bytes, pointer: bytes | None, *, where: str = "") -> Version:
+    """The version that a listing and a pointer tell of. Raises Refusal for what is refused in either."""
+    texts = {}
+    for kind, content in (("sha256", listed), ("dvc", pointer or b"")):
+        place = f"{path_of(name, kind)}{where}"
+        texts[kind] = listing.decode(content, where=place)
+        if listing.CONFLICT.search(texts[kind]):
+            raise conflict(name, place)
+    return Version(
+        name,
+        listing.parse(texts["sha256"], where=f"{path_of(name, 'sha256')}{where}"),
+        Pointer.parse(texts["dvc"], name=name, where=f"{path_of(name, 'dvc')}{where}") if pointer else None,
+    )
+
+
+def path_of(name: str, kind: str) -> str:
+    """Where the listing ("sha256") or the pointer ("dvc") of a set is. Raises Refusal for what is no name of a set."""
+    return f"data/{listing.check_set_name(name)}.{kind}"
+
+
+def conflict(name: str, where: str) -> Refusal:
+    """What to say where git has not merged two versions."""
+    return Refusal(f"{where}: two branches have changed it, and git can't merge them; make data-merge DATASET={name}")
 
 
 def known(root: Path = ROOT) -> list[str]:
@@ -60,56 +101,92 @@ def there(root: Path = ROOT) -> list[str]:
 
 def known_in(revision: str, *, root: Path = ROOT) -> list[str]:
     """The sets of data/ that a revision of git has a version of. Raises Refusal where there is no such revision."""
-    _text("data", revision, root)
-    paths = (git("ls-tree", "--name-only", revision, "./data/", root=root) or "").split("\n")
-    return sorted(Path(path).stem for path in paths if path.endswith(".sha256"))
+    paths = os.fsdecode(run_git("ls-tree", "--name-only", "-z", _commit(revision, root), "./data/", root=root))
+    return sorted(Path(path).stem for path in paths.split("\0") if path.endswith(".sha256"))
 
 
 def commit_of(name: str, sha256: str, *, root: Path = ROOT) -> str:
     """The newest commit in which the listing of the set `name` has this SHA-256; empty where there is none."""
-    path = f"./data/{name}.sha256"
-    for commit in (git("log", "--all", "--format=%H", "--", path, root=root) or "").split():
-        listing = git("show", f"{commit}:{path}", root=root)
-        if listing is not None and hashlib.sha256(listing.encode()).hexdigest() == sha256:
+    for commit, content in history(path_of(name, "sha256"), "--all", root=root):
+        if hashlib.sha256(content).hexdigest() == sha256:
             return commit
     return ""
 
 
-def _check(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise Refusal(f"DATASET={name}: a path; give the name of a folder of data/ alone")
+def is_changed(name: str, *, root: Path = ROOT) -> bool:
+    """Whether the listing or the pointer of a set is not as in the commit."""
+    paths = [path_of(name, kind) for kind in ("sha256", "dvc")]
+    return bool(_git("status", "--porcelain", "-z", "--", *(f"./{path}" for path in paths), root=root))
 
 
-def _text(path: str, revision: str, root: Path) -> str | None:
-    if not revision:
-        return (root / path).read_text() if (root / path).is_file() else None
-    if git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", root=root) is None:
-        raise Refusal(f"{revision}: no revision that git knows here; give a commit, a branch or a tag")
-    return git("show", f"{revision}:./{path}", root=root)
+# ---- git ----
 
 
-def git(*words: str, root: Path) -> str | None:
-    """What git says, None where it says no or is not there."""
+def _content(path: str, revision: str, root: Path) -> bytes | None:
+    if revision:
+        return contents([f"{_commit(revision, root)}:./{path}"], root=root)[0]
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+        return untrusted.read_bytes(untrusted.path_inside(root, path, where=path), max_bytes=listing.MAX_BYTES)
     except FileNotFoundError:
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
-def listed(text: str, *, where: object) -> dict[str, str]:
-    """The file names and the SHA-256 of each, as `sha256sum` lists them.
+def _commit(revision: str, root: Path) -> str:
+    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+    if "\0" not in revision and (commit := run_git(*words, root=root, codes=(0, 1)).decode().strip()):
+        return commit
+    raise Refusal(f"{printable(revision)}: no revision that git knows here; give a commit, a branch or a tag")
 
-    Raises Refusal for a line that is none, as git leaves them where two versions met.
+
+def _git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
+    """What git prints; nothing where the checkout is in no repository, such as one from an archive.
+
+    Raises Lacking where there is a repository and git can't answer.
     """
-    found = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not (known := LINE.fullmatch(line)):
-            raise Refusal(
-                f"{where}, line {number}: {line[:40]!r} is no SHA-256 and name; take the listing of one version"
-            )
-        found[known[2]] = known[1]
+    try:
+        return run_git(*words, root=root, codes=codes)
+    except NoRepositoryError:
+        if any(os.path.lexists(folder / ".git") for folder in (root.resolve(), *root.resolve().parents)):
+            raise
+        return b""
+
+
+def contents(specs: Sequence[str], *, root: Path) -> list[bytes | None]:
+    """The content of each file that git knows as `REVISION:./PATH`; None where that is no file."""
+    said = run_git("cat-file", "--batch", root=root, stdin="".join(f"{spec}\n" for spec in specs).encode())
+    found: list[bytes | None] = []
+    for _ in specs:
+        heading, _, said = said.partition(b"\n")
+        words = heading.rsplit(b" ", 2)
+        if words[-1] == b"missing":
+            found.append(None)
+            continue
+        size = int(words[2])
+        found.append(said[:size] if words[1] == b"blob" else None)
+        said = said[size + 1 :]
     return found
+
+
+def history(path: str, *words: str, root: Path) -> list[tuple[str, bytes]]:
+    """The commits that have changed a file, the newest first, and its content in each; with `--all` of every branch."""
+    if "--all" not in words and not _git("rev-parse", "--verify", "--quiet", "HEAD", root=root, codes=(0, 1)):
+        return []  # before the first commit, of which git log makes an error
+    # Of a merge that took one side git would leave out the other side's commits.
+    commits = _git("log", *words, "--full-history", "--format=%H", "--", f"./{path}", root=root).decode().split()
+    texts = contents([f"{commit}:./{path}" for commit in commits], root=root) if commits else []
+    return [(commit, text) for commit, text in zip(commits, texts, strict=True) if text is not None]
+
+
+def refuse_unmerged(name: str, *, root: Path = ROOT) -> None:
+    """Raise Refusal while git waits for somebody to merge two versions of a set."""
+    for path in (path_of(name, kind) for kind in ("sha256", "dvc")):
+        text = _content(path, "", root) or b""
+        unmerged = _git("ls-files", "--unmerged", "-z", "--", f"./{path}", root=root)
+        if unmerged or listing.CONFLICT.search(text.decode(errors="replace")):
+            raise conflict(name, path)
+
+
+# ---- files ----
 
 
 def again(path: Path, name: str) -> str:
@@ -120,12 +197,14 @@ def again(path: Path, name: str) -> str:
 
 
 def wrong(version: Version, folder: Path) -> dict[str, str]:
-    """The files that are missing in `folder` or have other bytes, and their SHA-256."""
-    return {
-        name: sha256
-        for name, sha256 in version.listing.items()
-        if not (folder / name).is_file() or files.digest(folder / name) != sha256
-    }
+    """The files that are missing in `folder` or have other bytes, and their SHA-256. Raises Refusal for a link."""
+    where = f"data/{version.name}.sha256"
+    missing = {}
+    for name, sha256 in version.listing.items():
+        path = untrusted.path_inside(folder, name, where=where)
+        if not path.is_file() or files.digest(path) != sha256:
+            missing[name] = sha256
+    return missing
 
 
 def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
@@ -153,31 +232,53 @@ def contradiction(version: Version, name: str) -> Refusal:
 def add(name: str, *, root: Path = ROOT) -> bool:
     """Record what is in data/NAME as the version of the set; tell whether it is another one than before.
 
-    Raises Refusal where there is nothing to record, or a sealed file that is damaged.
+    Raises Refusal where there is nothing to record, a link, a file name that no listing can have, a sealed file that is
+    damaged, or two versions that git has not merged.
     """
-    _check(name)
-    folder = root / "data" / name
+    folder = folder_of(name, root=root)
     if (halfway := folder.with_name(f".{name}.new")).is_dir():
         raise Refusal(f"{halfway}: not all in its place, an import was killed; first make data DATASET={name}")
+    refuse_unmerged(name, root=root)
+    untrusted.refuse_links(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
     if not names:
         raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")
+    listing.check_file_names(names, where=f"data/{name}")
     for each in names:
         _refuse_damaged(folder / each, name)
-    known = dvc.settings(root)
-    with dvc.work(root, known) as work:
-        pointer = dvc.add(folder, names, known, work)
-    store = Cache(known.cache, known.shared)
+    settings = dvc.settings(root)
+    with dvc.work(root, settings):
+        return record(name, {each: folder / each for each in names}, Cache(settings.cache, settings.shared), root=root)
+
+
+def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) -> bool:
+    """Have these files in the cache, and write the listing and the pointer to them; tell whether either is new."""
+    pointer = cached(paths, store)
     # Of what is in the cache now, whatever has happened in the folder meanwhile.
     tree = store.tree(pointer)
-    listing = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
+    text = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
     changed = False
-    for kind, text in (("dvc", pointer), ("sha256", listing)):
-        path = root / f"data/{name}.{kind}"
-        if not path.is_file() or path.read_text() != text:
-            files.write(path, text.encode())
+    for kind, content in (("dvc", pointer.text(name).encode()), ("sha256", text.encode())):
+        before = _content(path_of(name, kind), "", root)
+        if before != content and not (kind == "dvc" and _is_pointer(before, pointer, name)):
+            files.write(root / path_of(name, kind), content)
             changed = True
     return changed
+
+
+def cached(paths: Mapping[str, Path], store: Cache) -> Pointer:
+    """Have these files in the cache, and a list of them by their names; the pointer to it, as DVC would write it."""
+    tree = {name: store.keep(path) for name, path in paths.items()}
+    size = sum(store.path(each).stat().st_size for each in tree.values())
+    return Pointer(store.keep_tree(tree), size, len(tree))
+
+
+def _is_pointer(content: bytes | None, pointer: Pointer, name: str) -> bool:
+    """Whether this is the same pointer in other words, such as with other quotes."""
+    try:
+        return Pointer.parse((content or b"").decode(), name=name, where="") == pointer
+    except ValueError:
+        return False
 
 
 def _refuse_damaged(path: Path, name: str) -> None:
@@ -196,44 +297,53 @@ def _versioned(path: Path, folder: Path) -> bool:
     return path.is_file() and not hidden and path.suffix not in {".part", ".unpacked"}
 
 
-def push(name: str, *, root: Path = ROOT) -> str:
-    """Carry the recorded version to the remote, whose address is returned, and those before it that only we may have.
+def push(name: str, *, root: Path = ROOT) -> Pushed:
+    """Carry the recorded version to the remote, and those before it that only we may have.
 
-    Raises Refusal where there is no remote or the version is not here; Lacking where the remote does not take it.
+    Raises Refusal where there is no remote or the version is not here; Lacking where the remote does not take it, or
+    git can't say which versions there were.
     """
-    version, known = recorded(name, root=root), dvc.settings(root)
+    version, settings = recorded(name, root=root), dvc.settings(root)
     if not version.pointer:
         raise Refusal(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
-    if not known.url:
+    if not settings.url:
         raise Refusal("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
-    if "://" not in known.url and not Path(known.url).is_dir():  # DVC would make it, wherever a slip leads
-        raise Refusal(f"{known.url}: no such directory; make it first, or give ssh://user@host/path")
-    with dvc.work(root, known) as work:
-        _have_in_cache(version, root / "data" / name, known, work)
-        store = Cache(known.cache, known.shared)
-        dvc.carry("push", [version.pointer, *_before(version, store, root)], known, work)
-    return known.url
+    if "://" not in settings.url and not Path(settings.url).is_dir():  # DVC would make it, wherever a slip leads
+        raise Refusal(f"{settings.url}: no such directory; make it first, or give ssh://user@host/path")
+    with dvc.work(root, settings) as work:
+        store = Cache(settings.cache, settings.shared)
+        _have_in_cache(version, folder_of(name, root=root), store)
+        earlier, absent = _before(version, store, root)
+        pointers = [version.pointer, *earlier]
+        dvc.carry("push", pointers, settings, work)
+    names = {each for pointer in pointers for each in (pointer.tree, *store.tree(pointer).values())}
+    return Pushed(settings.url, len(pointers), len(names), absent)
 
 
-def _before(version: Version, store: Cache, root: Path) -> list[str]:
-    """The pointers to the versions that this branch had before, as far as their bytes are in the cache."""
-    path = f"./data/{version.name}.dvc"
-    commits = (git("log", "--format=%H", "--", path, root=root) or "").split()
-    pointers = dict.fromkeys(git("show", f"{commit}:{path}", root=root) or "" for commit in commits)
-    trees = {pointer: store.tree(pointer) for pointer in pointers if pointer != version.pointer}
-    whole = {name for name in {each for tree in trees.values() for each in tree.values()} if store.whole(name)}
-    return [pointer for pointer, tree in trees.items() if tree and whole.issuperset(tree.values())]
+def _before(version: Version, store: Cache, root: Path) -> tuple[list[Pointer], int]:
+    """The pointers to the versions that this branch had before, if their bytes are in the cache; how many are not."""
+    pointers, unread = {}, 0
+    for content in dict.fromkeys(content for _, content in history(path_of(version.name, "dvc"), root=root)):
+        try:
+            pointer = Pointer.parse(content.decode(), name=version.name, where="")
+            pointers[pointer.tree] = (pointer, store.tree(pointer))
+        except ValueError:  # of a merge that was committed with its conflict, for one
+            unread += 1
+    if version.pointer:
+        pointers.pop(version.pointer.tree, None)
+    whole = {name for name in {each for _, tree in pointers.values() for each in tree.values()} if store.whole(name)}
+    here = [pointer for pointer, tree in pointers.values() if tree and whole.issuperset(tree.values())]
+    return here, unread + len(pointers) - len(here)
 
 
-def _have_in_cache(version: Version, folder: Path, known: dvc.Settings, work: Path) -> None:
+def _have_in_cache(version: Version, folder: Path, store: Cache) -> None:
     """Data that was published has come without DVC, and so may be in the folder alone."""
     names = set(version.listing)
-    store = Cache(known.cache, known.shared)
     if objects(version, names, store).keys() == names:
         return
     if wrong(version, folder):
         raise Refusal(f"data/{version.name}: the recorded version is not here; first make data DATASET={version.name}")
-    dvc.add(folder, sorted(names), known, work)
+    cached({each: folder / each for each in names}, store)
     if objects(version, names, store).keys() != names:
         raise contradiction(version, min(names))
 
@@ -243,19 +353,46 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="versions", description=__doc__.splitlines()[0])
     parser.add_argument("verb", choices=["add", "push"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a set of data/")
-    asked = parser.parse_args(argv)
-    if not (names := asked.names or there()):
-        raise Refusal(f"data/: no set is there to {asked.verb}; first make data, or give DATASET=")
+    args = parser.parse_args(argv)
+    if not (names := args.names or there()):
+        raise Refusal(f"data/: no set is there to {args.verb}; first make data, or give DATASET=")
+    failures: list[Refusal | Lacking] = []
     for name in names:
-        if asked.verb == "push":
-            print(f"data/{name}: on {push(name)}")
-        elif add(name):
-            print(
-                f"data/{name}: a new version, in the cache of this checkout alone; keep it and give it to the others:"
-            )
-            print(f"git add data/{name}.sha256 data/{name}.dvc && git commit && make data-push DATASET={name}")
-        else:
-            print(f"data/{name}: as recorded")
+        try:
+            if args.verb == "push":
+                _push(name)
+            else:
+                _add(name)
+        except (Refusal, Lacking) as reason:  # the others are done nevertheless
+            failures.append(reason)
+    for each in failures[:-1]:
+        print(f"error: {printable(each)}", file=sys.stderr)
+    if failures:
+        raise failures[-1]
+
+
+def _push(name: str) -> None:
+    pushed = push(name)
+    counts = f"{_count(pushed.versions, 'version')}, {_count(pushed.objects, 'object')}"
+    absent = f"; not {_count(pushed.absent, 'earlier version')}: not in this cache" if pushed.absent else ""
+    print(f"data/{name}: on {pushed.url}, {counts}{absent}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _add(name: str) -> None:
+    if not add(name):
+        print(f"data/{name}: as recorded")
+        return
+    print(f"data/{name}: a new version, in the cache of this checkout alone; keep it and give it to the others:")
+    print(f"{commit_command(name, 'git commit')} && make data-push DATASET={name}")
+
+
+def commit_command(name: str, commit: str) -> str:
+    """The command that commits a version."""
+    return f"git add {path_of(name, 'sha256')} {path_of(name, 'dvc')} && {commit}"
 
 
 if __name__ == "__main__":

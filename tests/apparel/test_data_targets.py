@@ -58,7 +58,7 @@ def test_the_days_verbs(checkout: Path) -> None:
     git(checkout, "commit", "--quiet", "--message", "data")
     assert not (checkout / ".dvc/cache").parent.joinpath(".gitignore").exists()
     assert run(["git", "status", "--porcelain"], cwd=checkout, variables=GIT).stdout == ""
-    assert make(checkout, "data-push") == f"data/fashion-mnist: on {checkout.parent}/remote\n"
+    assert make(checkout, "data-push") == (f"data/fashion-mnist: on {checkout.parent}/remote, 1 version, 5 objects\n")
     write(checkout, [9, *LABELS[1:]])
     refused = make(checkout, "data", code=2).splitlines()[0]
     assert refused.startswith(f"error: {checkout}/data/fashion-mnist/train-labels-idx1-ubyte: expected sha256")

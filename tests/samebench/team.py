@@ -72,7 +72,7 @@ class Member:
         return self.git("rev-parse", "HEAD")
 
     def push(self) -> str:
-        return versions.push(NAME, root=self.root)
+        return versions.push(NAME, root=self.root).url
 
     def bring(self, *, public: delivery.Public | None = None) -> bool:
         return delivery.bring(versions.recorded(NAME, root=self.root), self.folder, root=self.root, public=public)

@@ -52,7 +52,10 @@ def test_the_cache_and_the_remote_that_the_checkout_names_are_seen_once_each(
     (checkout / ".dvc").mkdir(exist_ok=True)
     for name in ("cache", "remote"):
         (tmp_path / name).mkdir()
-    (checkout / ".dvc/config").write_text(f"['remote \"team\"']\n    url = {remote}\n    url = /not/there\n")
+    (checkout / ".dvc/config").write_text(
+        f"[cache]\n\tdir = {tmp_path}/a stranger's\n['remote \"team\"']\n    url = {remote}\n    url = /not/there\n"
+    )
+    (tmp_path / "a stranger's").mkdir()
     (checkout / ".dvc/config.local").write_text(f"[cache]\n\tdir = {cache}\n")
     words = asked(checkout, programs, DATA_REMOTE=f"{tmp_path}/remote")
     mounts = [word for word in words if f"source={tmp_path}/" in word and "/workspace" not in word]

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from samebench import files, sealed, versions
+from samebench import files, listing, sealed, versions
 from samebench.command import Lacking, Refusal
 
 from .team import FIRST, NAME, SECOND, Member, directory, flip, forbid_dvc, member, remote, with_dvc
@@ -224,13 +224,13 @@ def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, dir
     assert teammate.contents() == {}
 
 
-@pytest.mark.parametrize("text", ["=======", "<<<<<<< HEAD", "", f"{'0' * 63}  images", "0" * 64])
-def test_a_listing_that_git_could_not_merge_is_refused_by_its_line(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["x", "", f"{'0' * 63}  images", "0" * 64])
+def test_a_listing_with_a_line_that_is_none_is_refused_by_its_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/shoes.sha256").write_text(f"{'0' * 64}  two words\n{text}\n")
     with pytest.raises(Refusal, match=r"^data/shoes\.sha256, line 2: .* take the listing of one version$"):
         versions.recorded(NAME, root=tmp_path)
-    assert versions.listed(f"{'0' * 64}  two words\n{'1' * 64} *binary\n", where="") == {
+    assert listing.parse(f"{'0' * 64}  two words\n{'1' * 64} *binary\n", where="") == {
         "two words": "0" * 64,
         "binary": "1" * 64,
     }
