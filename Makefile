@@ -52,7 +52,7 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-push data-diff shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -148,6 +148,9 @@ data-import: ## your own pictures as a data set: make data-import FROM=photos NA
 
 data-add: ## make what is in data/ the version of this checkout
 	@$(BENCH) python -m samebench.versions add $(if $(DATASET),"$(DATASET)")
+
+data-merge: ## the union of two branches' versions, during git merge: make data-merge DATASET=shoes
+	@$(CARRY) python -m apparel.merge "$(DATASET)"
 
 data-push: ## carry this version of the data to the team's remote
 	@$(CARRY) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")

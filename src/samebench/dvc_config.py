@@ -56,7 +56,7 @@ def settings(root: Path) -> Settings:
     if machine:
         _refuse_local_in_git(root)
     return Settings(
-        cache=_cache(team, machine, home, root),
+        cache=_cache(team, machine, home),
         shared=_joined(team, machine, "cache").get("shared") == "group",
         remote=_remote(team, machine, home, root),
     )
@@ -75,13 +75,13 @@ def _refuse_local_in_git(root: Path) -> None:
         raise Refusal(f".dvc/{LOCAL}: is in git, so others can write it; git rm --cached .dvc/{LOCAL}")
 
 
-def _cache(team: Sections, machine: Sections, home: Path, root: Path) -> Path:
-    """The folder of the cache, outside of the checkout only by the word of this machine."""
+def _cache(team: Sections, machine: Sections, home: Path) -> Path:
+    """The folder of the cache, outside of `.dvc/` only by the word of this machine."""
     given = machine.get("cache", {}).get("dir")
     place = _resolved(given or team.get("cache", {}).get("dir") or "cache", home)
-    if not given and not place.is_relative_to(root.resolve()):
+    if not given and home.resolve() not in place.parents:
         remedy = f"name it in .dvc/{LOCAL}, which git ignores, as docs/data.md shows"
-        raise Refusal(f".dvc/config: cache.dir leads out of the checkout, to {printable(place)}; {remedy}")
+        raise Refusal(f".dvc/config: cache.dir leads out of .dvc/, to {printable(place)}; {remedy}")
     return place
 
 

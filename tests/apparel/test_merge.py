@@ -1,0 +1,275 @@
+"""Two branches each add pictures to a set, then meet: the union, or one line that says what they disagree on."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from apparel import dataset, intake, merge
+from apparel.dataset import Dataset
+from apparel.intake import Question
+from samebench import merge as bench
+from samebench import versions
+from samebench.command import Refusal
+from samebench.merge import three_way
+from tests.samebench.team import GIT, NAME, Member, found, with_dvc
+
+from .pictures import folder
+from .test_data_targets import checkout, make
+
+__all__ = ["checkout", "with_dvc"]  # fixtures
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Member:
+    return found(tmp_path / "checkout")
+
+
+def imported(member: Member, photos: Path, side: int = 28) -> None:
+    """What make data-import does."""
+    made, findings = intake.make(Question(source=str(photos), name=NAME, side=side))
+    dataset.write(NAME, made, intake.report(findings), home=member.root / "data")
+
+
+def commit(member: Member, photos: Path, side: int = 28) -> None:
+    imported(member, photos, side)
+    versions.add(NAME, root=member.root)
+    member.git("add", "--all")
+    member.git("commit", "--quiet", "--message", "data")
+
+
+def meet(member: Member, *words: str) -> None:
+    """What ends in a conflict."""
+    done = subprocess.run(["git", *words], cwd=member.root, env=os.environ | GIT, capture_output=True, text=True)
+    assert "CONFLICT" in done.stdout, done.stdout + done.stderr
+
+
+def branch(member: Member, name: str, photos: Path, side: int = 28) -> None:
+    member.git("switch", "--quiet", "--create", name, "main")
+    commit(member, photos, side)
+
+
+def merged(member: Member) -> bench.Merged:
+    return bench.merge(NAME, root=member.root, resolve=merge.combine)
+
+
+def names(known: Dataset) -> dict[str, str]:
+    """The category of each image by where it was found."""
+    return dict(zip(known.names, (known.categories[label] for label in known.labels.tolist()), strict=True))
+
+
+def loaded(member: Member) -> Dataset:
+    return Dataset.load(member.folder / dataset.FILE)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Mapping[str, Path]:
+    """Pictures 0 to 14 of each class, and with them 15 to 19, or 20 to 27; and all."""
+    made = {"base": folder(tmp_path / "base", 15)}
+    for name, first, count in (("a", 15, 5), ("b", 20, 8)):
+        made[name] = folder(Path(shutil.copytree(made["base"], tmp_path / name)), count, first=first)
+    made["all"] = Path(shutil.copytree(made["a"], tmp_path / "all"))
+    shutil.copytree(made["b"], made["all"], dirs_exist_ok=True)
+    return made
+
+
+@pytest.fixture
+def apart(member: Member, photos: Mapping[str, Path]) -> Member:
+    """On branch b; a and b have each added pictures to main's."""
+    commit(member, photos["base"])
+    branch(member, "a", photos["a"])
+    branch(member, "b", photos["b"])
+    return member
+
+
+@pytest.mark.parametrize("words", [("merge", "a"), ("cherry-pick", "a"), ("rebase", "a")])
+def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
+    words: tuple[str, ...], apart: Member, photos: Mapping[str, Path]
+) -> None:
+    meet(apart, *words)
+    with pytest.raises(
+        Refusal, match=rf"^data/{NAME}\.sha256: two branches have changed it, .* make data-merge DATASET={NAME}$"
+    ):
+        versions.add(NAME, root=apart.root)
+    with pytest.raises(Refusal, match=f"make data-merge DATASET={NAME}$"):
+        versions.recorded(NAME, root=apart.root)
+    done = merged(apart)
+    union, findings = intake.make(Question(source=str(photos["all"]), name=NAME))
+    assert (apart.folder / dataset.FILE).read_bytes() == union.pack()
+    assert (apart.folder / dataset.REPORT).read_bytes() == intake.report(findings)
+    apart.git("add", "--all")
+    assert not versions.add(NAME, root=apart.root), "as recorded"
+    apart.git("-c", "core.editor=true", *done.finish.split()[1:])
+    with pytest.raises(Refusal, match="no merge is in progress"):
+        merged(apart)
+    for revision, expected in (("a", "a"), ("main", "base")):
+        apart.git("checkout", "--quiet", revision)
+        assert apart.bring()
+        assert len(loaded(apart).images) == len(
+            intake.make(Question(source=str(photos[expected]), name=NAME))[0].images
+        )
+
+
+def test_markers_that_somebody_has_added_to_git_are_refused_too(apart: Member) -> None:
+    meet(apart, "merge", "a")
+    apart.git("add", "--all")
+    with pytest.raises(Refusal, match=f"make data-merge DATASET={NAME}$"):
+        versions.add(NAME, root=apart.root)
+    assert merged(apart).files == 2
+    assert not versions.add(NAME, root=apart.root)
+
+
+def test_what_one_side_removes_or_labels_anew_is_so_in_the_union(member: Member, photos: Mapping[str, Path]) -> None:
+    commit(member, photos["base"])
+    (photos["a"] / "circle/00000.png").unlink()
+    (photos["a"] / "circle/00003.png").rename(photos["a"] / "square/round.png")
+    branch(member, "a", photos["a"])
+    branch(member, "b", photos["b"])
+    meet(member, "merge", "a")
+    merged(member)
+    known = names(loaded(member))
+    assert "circle/00000.png" not in known
+    assert "square" in {known.get("square/round.png"), known.get("circle/00003.png")}
+    assert len(known) == 3 * 28 - 1
+
+
+def test_a_picture_with_two_labels_is_named_and_nothing_is_changed(member: Member, photos: Mapping[str, Path]) -> None:
+    commit(member, photos["base"])
+    for side, label in (("a", "square"), ("b", "triangle")):
+        (photos[side] / "circle/00003.png").rename(photos[side] / label / "other.png")
+        branch(member, side, photos[side])
+    meet(member, "merge", "a")
+    before = {path: path.read_bytes() for path in (member.root / "data").rglob("*") if path.is_file()}
+    with pytest.raises(Refusal, match=r"disagree on 1 images: triangle/other\.png is triangle \(\w+\) here and square"):
+        merged(member)
+    assert {path: path.read_bytes() for path in (member.root / "data").rglob("*") if path.is_file()} == before
+    assert not list((member.root / ".dvc/tmp/merge").iterdir())
+
+
+def test_sides_of_other_sizes_are_refused(member: Member, photos: Mapping[str, Path]) -> None:
+    commit(member, photos["base"])
+    branch(member, "a", photos["a"], side=16)
+    branch(member, "b", photos["b"])
+    meet(member, "merge", "a")
+    with pytest.raises(Refusal, match="images of 28 and 16 pixels a side"):
+        merged(member)
+
+
+def test_a_grey_and_a_coloured_version_are_of_colour_together(member: Member, tmp_path: Path) -> None:
+    base = folder(tmp_path / "grey", 15, colour=False, kinds=["png"])
+    commit(member, base)
+    branch(member, "a", folder(Path(shutil.copytree(base, tmp_path / "a")), 5, first=15, kinds=["png"]))
+    branch(member, "b", folder(Path(shutil.copytree(base, tmp_path / "b")), 5, first=20, colour=False, kinds=["png"]))
+    meet(member, "merge", "a")
+    merged(member)
+    known = loaded(member)
+    assert known.images.shape[:2] == (75, 3)
+    grey = (known.images == known.images[:, :1]).flatten(1).all(1)
+    assert int(grey.sum()) == 60
+
+
+def test_bytes_of_nobodys_version_are_not_overwritten(apart: Member, tmp_path: Path) -> None:
+    meet(apart, "merge", "a")
+    imported(apart, folder(tmp_path / "unsaved", 20, first=50))
+    mine = (apart.folder / dataset.FILE).read_bytes()
+    with pytest.raises(Refusal, match=r"which no version has; mv .* && make data DATASET=shoes"):
+        merged(apart)
+    assert (apart.folder / dataset.FILE).read_bytes() == mine
+
+
+def test_a_report_that_no_import_has_written_is_refused(apart: Member) -> None:
+    apart.folder.joinpath(dataset.REPORT).write_text("a,b\n\x1b[31m\n")
+    versions.add(NAME, root=apart.root)
+    apart.git("commit", "--quiet", "--all", "--message", "odd")
+    meet(apart, "merge", "a")
+    with pytest.raises(Refusal, match=r"^report\.csv: not the report of an import"):
+        merged(apart)
+
+
+# ---- sets of other files ----
+
+
+def files_meet(
+    member: Member, base: Mapping[str, bytes], ours: Mapping[str, bytes], theirs: Mapping[str, bytes]
+) -> None:
+    for name, contents in (("main", base), ("a", theirs), ("b", ours)):
+        if name != "main":
+            member.git("switch", "--quiet", "--create", name, "main")
+        shutil.rmtree(member.folder, ignore_errors=True)
+        member.record(contents)
+    meet(member, "merge", "a")
+
+
+def test_files_that_a_side_adds_are_in_and_those_it_removes_are_out(member: Member) -> None:
+    base = {"both": b"0", "gone": b"1", "changed": b"2"}
+    files_meet(member, base, {**base, "ours": b"3"}, {"both": b"0", "changed": b"4", "theirs": b"5"})
+    assert merged(member) == bench.Merged(4, "git commit")
+    assert member.contents() == {"both": b"0", "changed": b"4", "ours": b"3", "theirs": b"5"}
+
+
+def test_a_file_that_both_sides_change_is_named(member: Member) -> None:
+    base = {"same": b"0", "both": b"1", "removed": b"2"}
+    files_meet(member, base, {**base, "both": b"3", "removed": b"4"}, {"same": b"0", "both": b"5"})
+    with pytest.raises(Refusal, match=r"have changed 'both', 'removed' to different bytes; take one side"):
+        merged(member)
+    remedy = "git checkout --ours -- 'data/shoes.*'"
+    assert subprocess.run(["sh", "-c", remedy], cwd=member.root, env=os.environ | GIT).returncode == 0
+    assert member.contents() == {**base, "both": b"3", "removed": b"4"}
+
+
+def test_a_set_that_both_branches_begin_is_merged_too(member: Member) -> None:
+    member.git("commit", "--quiet", "--allow-empty", "--message", "nothing yet")
+    for name in ("a", "b"):
+        member.git("switch", "--quiet", "--create", name, "main")
+        shutil.rmtree(member.folder, ignore_errors=True)
+        member.record({name: name.encode()})
+    meet(member, "merge", "a")
+    merged(member)
+    assert member.contents() == {"a": b"a", "b": b"b"}
+
+
+def test_no_choice_of_three_versions_loses_what_one_side_has_added() -> None:
+    values = [None, 1, 2, 3]
+    for base in values:
+        for ours in values:
+            for theirs in values:
+                sides = [{"x": each} if each else {} for each in (base, ours, theirs)]
+                result, disagreed = three_way(*sides)
+                if disagreed:
+                    assert len({base, ours, theirs}) == 3
+                    continue
+                expected = ours if theirs in (base, ours) else theirs
+                assert result.get("x") == expected
+
+
+# ---- through make ----
+
+
+def test_make_refuses_to_add_during_a_conflict_and_make_data_merge_gives_the_union(
+    checkout: Path, photos: Mapping[str, Path]
+) -> None:
+    member = Member(checkout)
+    shutil.rmtree(checkout / "data/fashion-mnist")
+    commit(member, photos["base"])
+    branch(member, "a", photos["a"])
+    branch(member, "b", photos["b"])
+    meet(member, "merge", "a")
+    refused = make(checkout, "data-add", f"DATASET={NAME}", code=2).splitlines()[0]
+    assert refused.startswith(f"error: data/{NAME}.sha256: two branches have changed it, ")
+    assert refused.endswith(f"; make data-merge DATASET={NAME}")
+    said = make(checkout, "data-merge", f"DATASET={NAME}").splitlines()
+    assert said[0].startswith(f"data/{NAME}: the union of both branches, 84 images in 3 categories; ")
+    assert said[1] == f"git add data/{NAME}.sha256 data/{NAME}.dvc && git commit && make data-push DATASET={NAME}"
+    assert make(checkout, "data-add", f"DATASET={NAME}", code=2), "until git knows"
+    commands = said[1].replace("git commit", "git commit --no-edit")
+    environment = (
+        os.environ | GIT | {"SAMEBENCH": "1", "PYTHONPATH": "src", "DATA_REMOTE": str(checkout.parent / "remote")}
+    )
+    done = subprocess.run(["sh", "-c", commands], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ", 4 versions, 9 objects\n" in done.stdout
+    assert "no merge is in progress" in make(checkout, "data-merge", f"DATASET={NAME}", code=2)
+    assert "DATASET=: give the name" in make(checkout, "data-merge", code=2)
