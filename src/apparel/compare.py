@@ -27,7 +27,9 @@ GROUPS = {
     "settings": ("settings",),
     "data": ("data_version",),
     "code": ("code.commit", "code.dirty"),
-    "environment": ("locks", "environment", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
+    "environment": (
+        *("locks", "environment", "fingerprint", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
+    ),
     "machine": tuple(f"machine.{name}" for name in ("cpu", "cores", "memory_bytes", "kernel", "libc")),
     "figures": ("state", *records.FIGURES, "epochs_done", "peak_memory_bytes"),
     "weights": ("weights_sha256",),

@@ -25,10 +25,11 @@ from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings, small_steps
 from apparel.shards import crew, workers
 from apparel.training import Training, learning_rate_factor, precision
-from samebench import accelerator, command, cores, determinism, files, launch, receipt, records
+from samebench import accelerator, command, cores, determinism, drift, files, launch, receipt, records
 from samebench import settings as flags
 from samebench.command import Interrupted, Lacking, Refusal
 from samebench.group import ALONE, Group, Parted, joined
+from samebench.text import printable
 
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
@@ -74,6 +75,8 @@ def train(
     alike(facts, group)
     for line in receipt.notices() if group.leads else []:
         print(line, file=sys.stderr, flush=True)
+    if group.leads:
+        facts["fingerprint"] = examine_environment()
     resumed = run is not None
     run, kept = take_up(run, facts, group) if run else (begin(runs, facts | mark, group), None)
     with released(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
@@ -94,6 +97,18 @@ def train(
                     print(schedule_change(run, kept, settings, training.steps), end="", flush=True)
             training.fit(stopped)
     return run
+
+
+def examine_environment() -> dict[str, Any] | None:
+    """The receipt's `fingerprint`; what is not as the locks and the image say is printed, a line each."""
+    found = drift.examine()
+    if found is None:
+        print(
+            "drift: the installed files can't be read, so the receipt has no fingerprint; make doctor", file=sys.stderr
+        )
+    for line in found["drift"] if found else []:
+        print(f"drift: {printable(line)}", file=sys.stderr, flush=True)
+    return found
 
 
 def dealt_out(settings: Settings, device: torch.device, group: Group) -> None:

@@ -58,6 +58,17 @@ def findings(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: P
     yield from data(root)
 
 
+def drift(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: Path = ROOT) -> list[str]:
+    """A line for each thing installed or set that is not as the locks and the image, or RECORDs, say."""
+    same = now["same"]
+    every = [*_against_locks(same, _flavour(baked), root), *_against_expected(same, baked)]
+    return [
+        f"{each.name}: {each.found}{f', expected {each.expected}' if each.expected else ''}; {each.mend}"
+        for each in every
+        if each.status == "failure"
+    ]
+
+
 def _flavour(baked: Mapping[str, Any] | None) -> str:
     """The workspace that this is meant to be, whatever is installed: cpu or gpu."""
     of_image = "docker/gpu.lock" in baked["same"]["input"] if baked else False

@@ -57,12 +57,16 @@ LABELS = {"os_packages": "os package", "wheels": "wheel", "loose": "file of no w
 WHOLE = 1 << 20  # bytes that are read at once; larger files go piece by piece
 
 
-def fingerprint(*, site: Path | None = None, root: Path = ROOT) -> dict[str, Any]:
+Installed = tuple[dict[str, Any], dict[str, str]]  # the wheels, and the files that are of no wheel
+
+
+def fingerprint(*, site: Path | None = None, root: Path = ROOT, installed: Installed | None = None) -> dict[str, Any]:
     """The document: `format`, `sha256` over `same`, and `machine`.
 
-    `site` is the folder of the wheels, this interpreter's own if not given; `root` the checkout.
+    `site` is the folder of the wheels, this interpreter's own if not given; `root` the checkout; `installed` what
+    `read_installed` gives for `site`, which takes seconds.
     """
-    same = _same(site or Path(sysconfig.get_path("purelib")), root)
+    same = _same(site or Path(sysconfig.get_path("purelib")), root, installed)
     return {"format": FORMAT, "sha256": digest(same), "same": same, "machine": machine()}
 
 
@@ -128,8 +132,8 @@ def _told(value: Any) -> str:
 # ---- what must be the same ----
 
 
-def _same(site: Path, root: Path) -> dict[str, Any]:
-    wheels, loose = _wheels(site)
+def _same(site: Path, root: Path, installed: Installed | None) -> dict[str, Any]:
+    wheels, loose = installed or read_installed(site)
     torch = _torch(site)
     flavour = "serve" if not torch else "gpu" if torch["cuda"] else "cpu"
     names = ("requirements.lock", f"docker/{flavour}.lock", f"docker/{flavour}.Dockerfile")
@@ -195,7 +199,7 @@ def _torch(site: Path) -> dict[str, Any]:
 # ---- wheels ----
 
 
-def _wheels(site: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_installed(site: Path) -> Installed:
     """Of every wheel its version and one hash over its files; of every file that is of no wheel its hash."""
     records = {path.parent.name: _record(path) for path in sorted(site.glob("*.dist-info/RECORD"))}
     listed = {name: size for record in records.values() for name, (_, size) in record.items()}

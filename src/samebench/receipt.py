@@ -23,7 +23,11 @@ SCHEMA = Path(__file__).with_name("receipt.schema.json")
 LISTINGS = "data/*.sha256"
 
 # Where a receipt keeps what decides the result, and what does not.
-COMPARED = ("settings", "data_version", "init", "code.source", "locks", "environment", "cpu_level", "device", "gpu")
+COMPARED = (
+    *("settings", "data_version", "init", "code.source", "locks", "environment", "fingerprint", "cpu_level"),
+    *("device", "gpu"),
+)
+ADDED = ("fingerprint",)  # what older receipts lack: compared only where every receipt has it
 MACHINE = ("machine", "precision", "processes")
 LONGEST = 200  # characters of a name or a value in a line
 
@@ -136,10 +140,11 @@ def differing(
 ) -> dict[str, list[object]]:
     """Each fact `among` these that is not the same in all receipts, by name, with the value in each; None for none."""
     flat = [dict(_flat(each)) for each in receipts]
+    absent = {name for name in ADDED if not all(each.get(name) for each in receipts)}
     rows = {
         name: [each.get(name) for each in flat]
         for name in sorted(set().union(*flat))
-        if _within(name, among) and not _within(name, but)
+        if _within(name, among) and not _within(name, {*but, *absent})
     }
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
