@@ -19,6 +19,7 @@ from samebench import accelerator, command, determinism, files, records
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.table import aligned
+from samebench.text import printable
 
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
 
@@ -114,7 +115,7 @@ def evaluate(run: Run, *, source: str = "") -> str:
     title = f"{run.directory.name}: {accuracy:.2%} of {len(test):,} test images right"
     said = f"{table(matrix, model.labels)}\n\n{title}"
     if known.version != (own := str(run.receipt.get("data_version", known.version))):
-        return f"{said}\nof data version {known.version[:12]}, trained on {own[:12]}: not drawn"
+        return f"{said}\nof data version {known.version[:12]}, trained on {printable(own[:12])}: not drawn"
     path = run.path("confusion.png")
     files.write(path, draw(matrix, model.labels, title=title, weights=model.digest()))
     return f"{said}\ndrawn in {path}"

@@ -132,6 +132,7 @@ def parse_json(content: bytes | str, *, where: object) -> dict[str, Any]:
             parse_float=_parse_float,
             parse_constant=_parse_constant,
         )
+        json.dumps(document, ensure_ascii=False).encode()  # half of a character has no bytes
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{where}: not JSON ({printable(error, longest=120)}); take a whole file") from error
     if _is_deeper(document, DEEPEST):

@@ -146,7 +146,7 @@ QUICK: dict[str, Callable[[list[str]], Any]] = {
 SLOW: dict[str, Callable[[list[str]], Any]] = {
     "evaluate": evaluate.main,
     "export": lambda words: export.main([*LEAST, *words]),
-    "compare whole": lambda words: print(compare.compare(compare.find(f"runs/20261126-120000-good {words[1]}"))),
+    "compare whole": lambda words: print(compare.compare(compare.find(f"{words[1]} runs/20261126-120000-good"))),
 }
 
 
@@ -172,7 +172,7 @@ def check(
             text = f"{shown.out}{shown.err}{said}".replace("\n", "").replace("\t", "")
             if not text.isprintable() or "200.00%" in text:
                 failures.append(f"{verb} of {name}: {text!r}")
-    assert failures == []
+    assert not failures, "\n".join(each[:200] + " ... " + each[-160:] for each in failures)
     assert outside(evil) == before
     return len(names)
 
