@@ -25,6 +25,7 @@ def lacking(reason: str) -> NoReturn:
 def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """This process's variables with `changes`, of which None unsets."""
     own: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"}
+    own["SAMEBENCH_RUNTIME"] = None  # a printed command would name it
     return {name: value for name, value in {**own, **(changes or {})}.items() if value is not None}
 
 

@@ -217,7 +217,7 @@ def test_a_training_that_may_not_save_any_more_stops_in_one_line(
     take_away(saved[0].parent)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
-    (directory,) = disk.place.glob("runs/*")
+    (directory,) = disk.place.glob("runs/[!.]*")
     place = re.escape(str(directory.relative_to(disk.place) / "checkpoints"))
     remedy = "make it writable, or work in another directory"
     resume = f"resume with: make train RESUME=runs/{directory.name}"

@@ -25,7 +25,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("started")
     done = call(*TRAIN, "--network", "linear", at=at)
     assert done.returncode == 0, done.stderr
-    (place,) = at.glob("runs/*")
+    (place,) = at.glob("runs/[!.]*")
     place.rename(at / "runs/0")  # so that it is the oldest by its name
     done = call(*TRAIN, "--init", "runs/0", at=at)
     assert done.returncode == 0, done.stderr

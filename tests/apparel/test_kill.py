@@ -53,7 +53,7 @@ def weights(home: Path) -> str:
 
 
 def orphans(home: Path) -> list[str]:
-    return [path.name for path in home.rglob(".*") if path.name != ".lock"]
+    return [path.name for path in home.rglob(".*") if path.name not in {".lock", ".sequence"}]
 
 
 def kill_at(point: str, forked: Train, undisturbed: str, home: Path, *, save: int) -> None:

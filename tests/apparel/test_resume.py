@@ -47,6 +47,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
 def test_a_run_that_loses_the_gpu_names_its_checkpoint_and_resumes(
     at: int, kept: str, error: RuntimeError, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SAMEBENCH_RUNTIME", raising=False)  # the printed command would name it
     learn = Training.step
 
     def step(training: Training, batch: torch.Tensor) -> torch.Tensor:

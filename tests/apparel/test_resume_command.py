@@ -118,7 +118,7 @@ def test_a_run_whose_lines_nobody_reads_any_more_can_be_resumed(tmp_path: Path) 
         assert process.stdout
         process.stdout.close()
         assert process.wait(timeout=100) == 1
-    (directory,) = (tmp_path / "runs").iterdir()
+    (directory,) = tmp_path.glob("runs/[!.]*")
     assert Run.open(directory).receipt["state"] == "interrupted"
     done = call("-m", "apparel.train", "--resume", "latest", at=tmp_path)
     assert done.returncode == 0

@@ -69,7 +69,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     allowed = {line.removeprefix("!") for line in lines[1:-1]}
     server = {
         f"src/samebench/{name}.py"
-        for name in ("__init__", "command", "cores", "environment", "files", "service", "text")
+        for name in ("__init__", "command", "cores", "environment", "files", "service", "text", "untrusted")
     }
     server |= {"src/apparel/__init__.py", "src/apparel/serve"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}

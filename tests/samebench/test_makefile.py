@@ -73,7 +73,7 @@ def test_what_make_is_given_does_not_reach_a_make_in_its_shell(checkout: Path) -
         "exec make --no-print-directory --dry-run prune KEEP=last SAMEBENCH=1\n"
     )
     done = run(["make", "shell", "YES=1", "PORT=9000"], cwd=checkout)
-    assert done.stdout == 'python -m samebench.prune --keep="last" \n'
+    assert done.stdout == 'python -m samebench.prune --keep="last" --delete="" \n'
 
 
 def test_one_build_and_no_second_where_the_shell_exports_check(checkout: Path, programs: Path) -> None:

@@ -166,10 +166,10 @@ def test_what_a_kept_run_was_started_from_stays_also_under_another_name(home: Pa
     assert prune.kept(records.find(home), "last") == {name(6), name(2).replace("abcd", "good")}
 
 
-@pytest.mark.parametrize("init", [7, {"run": 7}, {"run": "gone"}, [], {"run": ""}])
-def test_a_strange_origin_disturbs_nothing(home: Path, init: object) -> None:
-    write_run(home, 6, init=init)
-    assert prune.kept(records.find(home), "last") == {name(6)}
+@pytest.mark.parametrize(("init", "last"), [({"run": "gone"}, 6), ({"run": ""}, 6), (7, 5), ({"run": 7}, 5), ([], 5)])
+def test_a_strange_origin_disturbs_nothing(home: Path, init: object, last: int) -> None:
+    write_run(home, 6, init=init)  # a damaged run stays, and is not the last one
+    assert prune.kept(records.find(home), "last") == {name(last), name(6)}
 
 
 def test_links_lead_nowhere(home: Path) -> None:
