@@ -1,7 +1,6 @@
 """A training on storage that fails: each fault is injected into the system call itself."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apparel import train
-from tests.commands import call
+from tests.commands import call, environment
 
 WORDS = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear", "--epochs", "2"]
 
@@ -22,8 +20,7 @@ def train_with_fault(home: Path, fault: str) -> subprocess.CompletedProcess[str]
     call_name = fault.partition(":")[0]
     trace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={call_name}", "-e"]
     words = [*trace, f"inject={fault}", sys.executable, *WORDS]
-    environment = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parents[1])}
-    done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(words, cwd=home, env=environment(), capture_output=True, text=True, timeout=200)
     if "ptrace" in done.stderr:
         pytest.skip("no process may be traced here")
     return done
