@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import drift, receipt
+from samebench import drift, environment, receipt
 from tests.commands import call
 
 from .installed import install, install_torch
@@ -35,6 +35,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(drift, "SETTLED", 0.0)
+    monkeypatch.setattr(environment, "baked", lambda: None)  # this one is in no image
     for name in ("LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     bench = Bench(tmp_path)
