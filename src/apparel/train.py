@@ -107,7 +107,7 @@ def examine_environment() -> dict[str, Any] | None:
             "drift: the installed files can't be read, so the receipt has no fingerprint; make doctor", file=sys.stderr
         )
     for line in found["drift"] if found else []:
-        print(f"drift: {printable(line)}", file=sys.stderr, flush=True)
+        print(f"drift: {printable(line)}; make doctor says what mends it", file=sys.stderr, flush=True)
     return found
 
 

@@ -63,7 +63,7 @@ def drift(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: Path
     same = now["same"]
     every = [*_against_locks(same, _flavour(baked), root), *_against_expected(same, baked)]
     return [
-        f"{each.name}: {each.found}{f', expected {each.expected}' if each.expected else ''}; {each.mend}"
+        f"{each.name}: {each.found}{f', expected {each.expected}' if each.expected else ''}"
         for each in every
         if each.status == "failure"
     ]
