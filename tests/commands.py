@@ -26,6 +26,7 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
     """This process's variables with `changes`, of which None unsets."""
     own: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"}
     own["SAMEBENCH_RUNTIME"] = None  # a printed command would name it
+    own["OPENBLAS_CORETYPE"] = None  # some machines of ours have it, and a training would say that it drifted
     return {name: value for name, value in {**own, **(changes or {})}.items() if value is not None}
 
 
