@@ -41,6 +41,19 @@
 SWITCHES := CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
 	RESUME RUN RUNS SORT TEXT TOKEN WITH
+MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \
+	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE \
+	http_proxy https_proxy no_proxy CONTAINER% CUDA_% DOCKER_% GLOO_% MAKE% NCCL_% PET_% PIP_% SAMEBENCH% SSH_% UV_%
+
+# No variable of the command line is passed over in silence: DATSET=shoes would train on something else.
+GIVEN := $(strip $(foreach each,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(each)))),$(each))))
+UNKNOWN := $(firstword $(filter-out $(ACTIONS) $(MACHINE),$(GIVEN)))
+QUOTED = '$(subst ','\'',$(UNKNOWN))'
+NEAREST = $(shell python3 -I -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0.8))' $(QUOTED) $(ACTIONS) $(MACHINE))
+FLAG = ARGS="--$(shell printf %s $(QUOTED) | tr A-Z_ a-z-) $(value $(UNKNOWN))"
+MEANT = $(or $(patsubst %,did you mean %?,$(NEAREST)),for a setting give $(FLAG), for others see the head of the Makefile)
+$(if $(UNKNOWN),$(error no variable $(UNKNOWN); $(MEANT)))
+
 DROP = $(eval override $1 :=)$(eval unexport $1)
 $(foreach each,$(ACTIONS),$(if $(filter environment,$(firstword $(origin $(each)))),$(call DROP,$(each))))
 

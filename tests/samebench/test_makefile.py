@@ -1,5 +1,6 @@
 """The Makefile's own words."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -109,3 +110,49 @@ def test_a_file_of_the_host_is_seen_only_where_make_was_given_it(
     for words, seen in (([], False), ([f"WITH={tmp_path}/bin"], True)):
         done = run(["make", "runs", *words], cwd=checkout, path=programs, variables={"WITH": f"{tmp_path}/bin"})
         assert (f"target={tmp_path}/bin" in done.stdout.replace('"', "")) == seen
+
+
+MISSPELT = {
+    "DATSET=shoes": "did you mean DATASET?",
+    "GPUS=1": "did you mean GPU?",
+    "dataset=shoes": "did you mean DATASET?",
+    "RUNTIEM=local": "did you mean RUNTIME?",
+    "PROC=2": "did you mean PROCS?",
+    "EPOCHS=2": 'for a setting give ARGS="--epochs 2"',
+    "Learning.Rate=2": 'for a setting give ARGS="--learning.rate 2"',
+}
+
+
+@pytest.mark.parametrize("inside", ["", "1"])
+@pytest.mark.parametrize(("word", "remedy"), MISSPELT.items())
+def test_a_variable_that_make_does_not_have_is_refused_with_the_one_that_was_meant(
+    word: str, remedy: str, inside: str, tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for target in ("train", "help"):
+        done = run(["make", target, word], cwd=tmp_path, variables={"SAMEBENCH": inside})
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"no variable {word.partition('=')[0]}; " in line
+        assert remedy in line
+
+
+def test_every_variable_that_the_head_of_the_makefile_names_can_be_given(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    head = (ROOT / "Makefile").read_text().split("\n\n")[0]
+    named = sorted(set(re.findall(r"\b([A-Z][A-Z_]+)=", head)))
+    assert len(named) > 20
+    done = run(["make", "help", *(f"{name}=1" for name in named if name != "ARGS")], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_describes_the_machine_can_be_given(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    names = (
+        *("BASE_IMAGE", "CA_CERT", "SSL_CERT_FILE", "WHEELHOUSE", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "TORCH_INDEX"),
+        *("https_proxy", "NO_PROXY", "CUDA_VISIBLE_DEVICES", "DOCKER_HOST", "API_KEY", "KEEP_ALIVE", "SERVE", "HOST"),
+        *("PROCS", "PET_NNODES", "NODE_RANK", "MASTER_ADDR", "JOB", "RESTARTS", "JOIN_TIMEOUT", "NCCL_SOCKET_IFNAME"),
+        *("HOME", "TMPDIR", "SHELL", "SSH_AUTH_SOCK"),
+    )
+    done = run(["make", "help", *(f"{name}=/bin/sh" for name in names)], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
