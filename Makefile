@@ -134,9 +134,12 @@ compare: ## runs side by side: what differs, their curves, and what is more than
 
 # As many processes as cores, at most four; one where some tests are asked for, or JOBS= says so.
 LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
+# The tests that ARGS names: they alone run then, without lint. What is left out is not named.
+CHOSEN = $(filter tests tests/%,$(subst --ignore ,--ignore=,$(subst --deselect ,--deselect=,$(ARGS))))
+BESIDE = $(filter-out tests/image%,$(CHOSEN))
 test: ## check every promise that this machine can check
-	@$(BENCH) sh -c 'python -m samebench.lint && exec pytest "$$@"' test $(LANES) $(ARGS)
-	@$(if $(SAMEBENCH),true,$(RUNTIME_SH) --test-engine $(ARGS))
+	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.lint && )exec pytest "$$@"' test $(LANES) $(ARGS)
+	@$(if $(or $(SAMEBENCH),$(and $(CHOSEN),$(if $(filter tests tests/image%,$(CHOSEN)),,x))),true,$(RUNTIME_SH) --test-engine $(if $(filter tests/image%,$(CHOSEN)),,tests/image) $(filter-out $(BESIDE),$(ARGS)))
 
 soak: ## the checks that run long
 	@$(BENCH) pytest -m soak $(ARGS)

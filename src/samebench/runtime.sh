@@ -768,7 +768,7 @@ case ${1:-} in
     say "the tests that drive the engine run beside it, in the local runtime"
     export SAMEBENCH_ENGINE="$RUNTIME"
     RUNTIME=local flavour=cpu venv=.venv gpus= # the GPU is not theirs
-    run_locally pytest tests/image "$@"
+    run_locally pytest "$@"
     ;;
 '') fail 2 "usage: sh src/samebench/runtime.sh COMMAND…" ;;
 *)

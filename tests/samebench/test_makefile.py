@@ -156,3 +156,26 @@ def test_what_describes_the_machine_can_be_given(tmp_path: Path) -> None:
     )
     done = run(["make", "help", *(f"{name}=/bin/sh" for name in names)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+ENGINE_TESTS = "runtime.sh --test-engine"
+
+
+@pytest.mark.parametrize(
+    ("args", "lint", "engine"),
+    [
+        ("", True, "tests/image"),
+        ("-x", True, "tests/image -x"),
+        ("--ignore tests/deploy", True, "tests/image --ignore tests/deploy"),
+        ("tests/samebench/test_table.py -x", False, ""),
+        ("tests/image/test_ship.py -x", False, "tests/image/test_ship.py -x"),
+        ("tests/image/test_ship.py::test_a tests/deploy", False, "tests/image/test_ship.py::test_a"),
+    ],
+)
+def test_tests_that_are_named_run_and_nothing_beside_them(args: str, lint: bool, engine: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = run(["make", "--dry-run", "test", f"ARGS={args}", "RUNTIME=docker"], cwd=tmp_path)
+    first, second = done.stdout.splitlines()[-2:]
+    assert ("samebench.lint" in first) == lint
+    assert first.endswith(f" {args}")
+    assert second.partition(ENGINE_TESTS)[2].split() == engine.split()
