@@ -15,7 +15,7 @@ home=$(cd "$(dirname "$0")/../.." && pwd -P) # the copy, or the checkout
 
 # Both are relative, so they mean the same on the host and in the container.
 # shellcheck disable=SC2016 # for the shell that git starts
-filter='set -- "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh"; if [ -f "$1" ]; then sh "$1" strip; else cat; fi'
+filter='set -- "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh"; [ -f "$1" ] || { echo "samebench: $1 is missing; make hooks writes it again" >&2; exit 1; }; sh "$1" strip'
 # shellcheck disable=SC2016
 call='sh "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh" commit'
 hook='#!/bin/sh
@@ -61,7 +61,9 @@ install_copy() {
     say "hooks: copied the checks of this checkout to $copy: git runs these, and nothing of a branch"
 }
 
+# Required: git takes in no notebook where the filter fails.
 install_filter() {
+    case $(git config --local filter.nbstripout.required || true) in true) ;; *) git config --local filter.nbstripout.required true ;; esac
     case $(git config --local filter.nbstripout.clean || true) in
     "$filter")
         say "hooks: the notebook filter is already there"
@@ -105,11 +107,32 @@ names_of_sources() { LC_ALL=C ls -A src 2>/dev/null | sed '/^__pycache__$/d'; }
 
 # ---- a notebook ----
 
-# By a Python that can't be the branch's. Without one the file goes in as it is, and the commit is checked anyway.
+# By a Python that can't be the branch's. Where it fails, so does git add.
 strip() {
     python=$(find_python)
-    [ -z "$python" ] || exec "$python" -I -S "$home/src/samebench/notebook_outputs.py"
-    exec cat
+    if [ -z "$python" ]; then
+        pass_stripped
+    elif ! "$python" -I -S "$home/src/samebench/notebook_outputs.py"; then
+        say "the notebook was not added: $python could not strip it (see above); mend that Python, or run git add in make shell"
+        exit 1
+    fi
+}
+
+# Without a Python: a notebook that has nothing to strip passes. git status asks for it, too.
+# The names are those of notebook_outputs.py.
+pass_stripped() {
+    file=$(mktemp)
+    trap 'rm -f "$file"' EXIT
+    cat >"$file"
+    names='language_info|signature|widgets|ExecuteTime|collapsed|execution|heading_collapsed|hidden|scrolled'
+    marks='"outputs":\[[^]]|"(execution_count|prompt_number)":[^n]|"('$names')":'
+    code=0
+    tr -d ' \t\r\n' <"$file" | LC_ALL=C grep -qE "$marks" || code=$?
+    if [ $code != 1 ]; then
+        say "the notebook was not added: it has outputs, or the marks of a run, and no python3 is here to strip them; install python3, or run git add in make shell"
+        exit 1
+    fi
+    cat "$file"
 }
 
 find_python() {
@@ -143,7 +166,7 @@ commit() {
     case $code in
     0) return ;;
     1) grep -v -E '(Passed|Skipped)$' "$staged/said" >&2 && say "not committed: mend the above, git add, and commit again" ;;
-    *) cat "$staged/said" >&2 && say "not committed, because it could not be checked (see above): mend that, or commit unchecked with --no-verify" ;;
+    *) cat "$staged/said" >&2 && say "not committed, because it could not be checked (see above): mend that, then commit again" ;;
     esac
     exit 1
 }

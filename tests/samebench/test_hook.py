@@ -251,10 +251,7 @@ def test_commit_that_cannot_be_checked_is_refused_with_the_remedy(clone: Path, t
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "samebench: no environment yet; make shell sets it up",
-        (
-            "samebench: not committed, because it could not be checked (see above): mend that, "
-            "or commit unchecked with --no-verify"
-        ),
+        "samebench: not committed, because it could not be checked (see above): mend that, then commit again",
     ]
 
 
@@ -446,15 +443,87 @@ def test_make_hooks_replaces_what_an_earlier_edition_installed(bare_clone: Path)
     assert make_hooks(bare_clone)[1:] == ["the notebook filter is already there", f"{HOOK} is already there"]
 
 
-def test_the_filter_does_nothing_where_there_is_no_python(clone: Path, tmp_path: Path) -> None:
-    for program in ("sh", "git", "cat", "dirname"):
+WITHOUT_PYTHON = ("sh", "git", "cat", "dirname", "grep", "mktemp", "rm", "tr")
+
+
+@pytest.fixture
+def without_python(clone: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The variables of a user on a machine that has git, what every system has, and no Python."""
+    for program in WITHOUT_PYTHON:
         (tmp_path / program).symlink_to(str(shutil.which(program)))
     script = clone / ".git/samebench/src/samebench/hook.sh"
     text = script.read_text()
     script.write_text(text.replace("/usr/bin $PATH", "$PATH"))
-    done = run(["sh", script, "strip"], cwd=clone, variables={"PATH": str(tmp_path)})
+    yield INSIDE | {"PATH": str(tmp_path)}
     script.write_text(text)
+
+
+def test_without_python_a_notebook_with_outputs_is_not_staged(clone: Path, without_python: dict[str, str]) -> None:
+    before = git("ls-files", "--stage", NOTEBOOK, cwd=clone).stdout
+    run_cells(clone / NOTEBOOK)
+    done = run(["git", "add", NOTEBOOK], cwd=clone, variables=without_python)
+    assert done.returncode == 128
+    said = [line for line in done.stderr.splitlines() if line.startswith("samebench: ")]
+    assert len(said) == 1
+    assert "no python3 is here to strip them; install python3, or run git add in make shell" in said[0]
+    assert git("ls-files", "--stage", NOTEBOOK, cwd=clone).stdout == before
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"cells": [{"cell_type": "code", "metadata": {}, "outputs": [{"text": "x"}], "source": ""}]},
+        {"cells": [{"cell_type": "code", "execution_count": 3, "metadata": {}, "outputs": [], "source": ""}]},
+        {"cells": [{"cell_type": "code", "metadata": {"execution": {}}, "outputs": [], "source": ""}]},
+        {"cells": [], "metadata": {"language_info": {"version": "3.11.2"}}},
+        {"worksheets": [{"cells": [{"prompt_number": 4}]}], "nbformat": 3},
+    ],
+)
+def test_without_python_each_mark_of_a_run_is_seen(
+    clone: Path, without_python: dict[str, str], mark: dict[str, Any]
+) -> None:
+    for indent in (None, 1):
+        (clone / "new.ipynb").write_text(json.dumps({"metadata": {}, "nbformat": 4, **mark}, indent=indent))
+        assert run(["git", "add", "new.ipynb"], cwd=clone, variables=without_python).returncode == 128
+
+
+def test_without_python_a_notebook_without_outputs_is_staged_as_it_is(
+    clone: Path, without_python: dict[str, str]
+) -> None:
+    text = (clone / NOTEBOOK).read_text().replace("# Look at the data", '# A cell that says \\"outputs\\": [1]')
+    (clone / NOTEBOOK).write_text(text)
+    for words in (["status", "--short"], ["add", NOTEBOOK]):
+        done = run(["git", *words], cwd=clone, variables=without_python)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert git("show", f":{NOTEBOOK}", cwd=clone).stdout == text
+
+
+def test_without_python_git_status_says_nothing_of_notebooks_that_were_touched(
+    clone: Path, without_python: dict[str, str]
+) -> None:
+    for path in (clone / "notebooks").iterdir():
+        path.touch()
+    done = run(["git", "status", "--short"], cwd=clone, variables=without_python)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_filter_that_fails_stages_nothing(clone: Path) -> None:
+    run_cells(clone / NOTEBOOK)
+    copy = clone / ".git/samebench/src/samebench"
+    for name, said in (("notebook_outputs.py", "could not strip it"), ("hook.sh", "make hooks writes it again")):
+        (copy / name).rename(copy / "away")
+        done = git("add", NOTEBOOK, cwd=clone)
+        (copy / "away").rename(copy / name)
+        assert done.returncode == 128
+        assert said in done.stderr
+        assert "hello" not in git("show", f":{NOTEBOOK}", cwd=clone).stdout
+    assert git("add", NOTEBOOK, cwd=clone).returncode == 0
+
+
+def test_nothing_advises_to_commit_unchecked() -> None:
+    for folder in ("src", "docs", "docker", ".devcontainer"):
+        for path in (ROOT / folder).rglob("*"):
+            assert not path.is_file() or b"--no-" + b"verify" not in path.read_bytes(), path
 
 
 def test_git_status_in_a_clone_without_an_environment_sets_nothing_up(bare_clone: Path, tmp_path: Path) -> None:
