@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks a bundle before anything of it is loaded, loads its image, and checks what was loaded. Needs no network.
 #
-#   sh verify.sh samebench.pub            the bundle beside this script; the key must have come by another way
+#   sh verify.sh ../samebench.pub         the bundle beside this script; the key must have come by another way
 #   sh verify.sh samebench.pub FOLDER     the bundle in FOLDER
 #
 #   LOAD=0                                only checks
@@ -31,10 +31,10 @@ check_use() {
     case ${LOAD:=1} in 0 | 1) ;; *) end 2 "LOAD=$LOAD: give 0 to check only, or leave it out" ;; esac
     case ${RUNTIME:=auto} in auto | docker | podman) ;; *) end 2 "RUNTIME=$RUNTIME: give docker or podman, or leave it out" ;; esac
     [ -n "$key" ] || end 2 "usage: sh verify.sh KEY [FOLDER], with the sender's public key, which did not come in the bundle"
-    [ -f "$key" ] || end 2 "$key: no such file; give the sender's public key"
+    [ -f "$key" ] || end 2 "$key: no such file; give the sender's public key, such as ../samebench.pub beside the bundle's folder"
     [ -d "$bundle" ] || end 2 "$bundle: no such folder; give the bundle's"
     bundle=$(cd "$bundle" && pwd -P)
-    [ "$(cd "$(dirname "$key")" && pwd -P)" != "$bundle" ] || end 2 "$key: lies in the bundle, where it proves nothing; give the one that came by another way"
+    [ "$(cd "$(dirname "$key")" && pwd -P)" != "$bundle" ] || end 2 "$key: lies in the bundle, where it proves nothing; put the one that came by another way beside the folder, and give that: sh verify.sh ../$(basename "$key")"
     for program in openssl tar; do
         command -v $program >/dev/null || end 3 "no $program on this machine; install it"
     done

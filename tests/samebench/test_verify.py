@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from samebench import bundle, files
 
 from . import bundles
-from .checkout import run
+from .checkout import ROOT, run
 from .fakes import write_program
 
 TAG = f"tiny:{bundle.version()}"
@@ -99,6 +100,23 @@ def test_what_was_loaded_and_is_another_is_removed_again(folder: Path, public: P
     assert f"docker has loaded {'0' * 64} as {TAG}, signed was" in done.stderr
     assert f"image rm --force {TAG}" in calls.read_text()
     assert not (calls.parent / "loaded").exists()
+
+
+PAGES = ("README.md", "docs/shipping.md", "{bundle}/README.md")  # what tells a partner how to check a bundle
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_lines_that_a_page_prints_for_the_partner_work_in_the_bundles_folder(
+    folder: Path, public: Path, calls: Path, page: str
+) -> None:
+    shutil.copy(public, folder.parent / "samebench.pub")
+    text = (ROOT / page.format(bundle=folder)).read_text()
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^(?:sh verify\.sh|openssl|sha256sum) .*", blocks, flags=re.MULTILINE)
+    assert any(line.startswith("sh verify.sh") for line in lines)
+    for line in lines:
+        done = run(["sh", "-c", line], cwd=folder, path=calls.parent)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
 # ---- refused ----
