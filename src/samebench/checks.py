@@ -4,14 +4,21 @@ python -m samebench.checks FILE…    a line for each thing that is wrong, with 
 """
 
 import json
+import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from samebench import command
-from samebench.notebook_outputs import strip_outputs
+from samebench.command import Refusal
+from samebench.git import GitError, run_git
+from samebench.notebook_outputs import clean, strip_outputs
+from samebench.untrusted import read_json
 
 LIMIT = 1_000_000  # bytes; the largest file that belongs here, requirements.lock, has a fifth of it
+FILTERED = "SAMEBENCH_FILTERED"  # set by lint.py for a working tree whose notebooks git filters
+FINGERPRINT = {"format", "machine", "same", "sha256"}
 CONFLICT = ("<" * 7 + " ", ">" * 7 + " ")
 
 
@@ -52,6 +59,8 @@ def secrets(path: Path) -> Iterator[str]:
 
     if path.stat().st_size > LIMIT:
         return
+    if is_fingerprint(path):
+        return
     found = SecretsCollection()
     with default_settings():
         found.scan_file(str(path))
@@ -65,15 +74,42 @@ def secrets(path: Path) -> Iterator[str]:
         )
 
 
+def is_fingerprint(path: Path) -> bool:
+    """Whether the file is what `make fingerprint` prints, whose hashes look like secrets."""
+    if path.suffix != ".json":
+        return False
+    try:
+        return read_json(path).keys() == FINGERPRINT
+    except Refusal:
+        return False
+
+
 CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (too_large, with_outputs, conflicts, secrets)
 
 
-def wrongs(paths: Iterable[Path]) -> Iterator[str]:
-    """One line for each thing that is wrong; links and folders are not looked into."""
-    for path in paths:
-        if path.is_file() and not path.is_symlink():
+def problems(paths: Iterable[Path], *, filtered: bool = False) -> Iterator[str]:
+    """One line for each thing that is wrong with a file; links and folders are skipped.
+
+    With `filtered` a notebook is checked without its outputs, as git adds it.
+    """
+    with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
+        for path in paths:
+            if not path.is_file() or path.is_symlink():
+                continue
+            file = path
+            if filtered and path.suffix == ".ipynb":
+                file = Path(scratch, path.name)
+                file.write_bytes(clean(path.read_bytes()))
             for check in CHECKS:
-                yield from check(path)
+                yield from (line.replace(str(file), str(path)) for line in check(file))
+
+
+def has_filter(root: Path) -> bool:
+    """Whether git in `root` has the notebook filter that `make hooks` installs."""
+    try:
+        return bool(run_git("config", "--local", "filter.nbstripout.clean", root=root, codes=(0, 1)))
+    except GitError:
+        return False
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -84,7 +120,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     warnings.simplefilter("ignore")  # what libraries think of a notebook is no business of a commit
-    found = list(wrongs(Path(name) for name in argv))
+    found = list(problems(map(Path, argv), filtered=bool(os.environ.get(FILTERED))))
     for line in found:
         print(line)
     return command.NO if found else command.DONE

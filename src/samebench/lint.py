@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samebench import command
+from samebench import checks, command
 from samebench.command import Lacking, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,7 @@ def lint(tree: Path, names: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
         known = environment(tree, Path(scratch))
         _git("init", "--quiet", known=known, tree=tree)
+        known[checks.FILTERED] = "1" if names is None and checks.has_filter(tree) else ""
         if names is None:
             listed = _git("ls-files", "--others", "--exclude-standard", "-z", known=known, tree=tree)
             names = [name for name in listed.split("\0") if name]

@@ -331,7 +331,7 @@ def test_half_of_a_surrogate_pair_stays_in_its_notebook() -> None:
 @pytest.mark.parametrize("line", ["=======\n", "a <<<<<<< b\n", "<<<<<<<\n"])
 def test_what_only_resembles_a_conflict_passes(tmp_path: Path, line: str) -> None:
     (tmp_path / "notes.md").write_text(line)
-    assert not list(checks.wrongs([tmp_path / "notes.md"]))
+    assert not list(checks.problems([tmp_path / "notes.md"]))
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_what_only_resembles_a_conflict_passes(tmp_path: Path, line: str) -> Non
 )
 def test_token_of_a_cloud_or_a_model_hub_is_found(tmp_path: Path, secret: str) -> None:
     (tmp_path / "settings.py").write_text(f'TOKEN = "{secret}"\n')
-    (line,) = checks.wrongs([tmp_path / "settings.py"])
+    (line,) = checks.problems([tmp_path / "settings.py"])
     assert line.startswith(f"{tmp_path}/settings.py:1: looks like a secret (")
     assert secret not in line
 

@@ -31,7 +31,7 @@ def test_first_notebook_is_number_one(home: Path) -> None:
 
 
 def test_new_notebook_passes_every_check_of_a_commit(home: Path) -> None:
-    assert not list(checks.wrongs([starter.start("compare-shoes", home=home)]))
+    assert not list(checks.problems([starter.start("compare-shoes", home=home)]))
 
 
 @pytest.mark.parametrize("name", ["", "Shoes", "a b", "../a", "a_b", "-a", "a--b", "é"])
