@@ -426,8 +426,9 @@ END
     case ${DATA:-} in '' | /*) ;; *) [ ! -e "$DATA" ] || DATA=/workspace/$DATA ;; esac
     [ -z "${DATA:-}" ] || set -- --env "DATA=$DATA" "$@"
     [ -z "$gpus" ] || set -- --env GPU=1 "$@" # in there are only those that were chosen
-    # shellcheck disable=SC2046 # both give words without spaces
-    set -- --init $(whose) $(handed_over) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
+    find_rootless
+    # shellcheck disable=SC2046 # all give words without spaces
+    set -- --init $(whose) $(groups) $(handed_over) --env "SAMEBENCH_RUNTIME=$RUNTIME" --env "SAMEBENCH_IMAGE=$(digest)" \
         --env "SAMEBENCH_BASE=$(base)" --env "SAMEBENCH_BUILDER=$builder" \
         --cap-drop ALL --security-opt no-new-privileges --pids-limit 4096 --shm-size 1g \
         --read-only --tmpfs /tmp:exec,mode=1777 --env HOME=/tmp --env USER=bench \
@@ -526,6 +527,7 @@ serve_artifact() {
     [ -z "$platform" ] || set -- --platform "$platform" "$@"
     [ -z "${API_KEY:-}" ] || set -- --env API_KEY "$@"
     [ -z "${KEEP_ALIVE:-}" ] || set -- --env KEEP_ALIVE "$@"
+    find_rootless
     # shellcheck disable=SC2046 # gives words without spaces
     serve --init $(whose) --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 --read-only "$@"
 }
@@ -549,6 +551,7 @@ serve() {
         rm -f "$work/id"
         case $(cat "$work/error") in
         *"already allocated"* | *"already in use"*) say "port $port is taken, trying $((port + 1))" ;;
+        *"Ports are not available"* | *"forbidden by its access permissions"* | *"bind: permission denied"*) say "port $port is reserved on this machine, trying $((port + 1))" ;;
         *) fail 3 "$RUNTIME did not start the server: $(cat "$work/error")" ;;
         esac
         port=$((port + 1))
@@ -594,10 +597,13 @@ stay_with() {
     exit "$code"
 }
 
-# What makes files that are written in there belong to the user out here.
-whose() {
+find_rootless() {
     rootless=
     [ "$RUNTIME" = podman ] || case $(docker info --format '{{.SecurityOptions}}') in *name=rootless*) rootless=1 ;; esac
+}
+
+# What makes files that are written in there belong to the user out here.
+whose() {
     if [ -n "$rootless" ]; then
         echo --user 0:0 # root in there is the user out here
     elif [ "$RUNTIME" = podman ] && [ "$(id -u)" != 0 ]; then
@@ -605,6 +611,12 @@ whose() {
     else
         echo --user "$(id -u):$(id -g)"
     fi
+}
+
+# The user's other groups, by which a team shares its folders. Rootless engines map none of them.
+groups() {
+    [ "$RUNTIME" = docker ] && [ -z "$rootless" ] && [ "$(id -u)" != 0 ] || return 0
+    for each in $(id -G); do [ "$each" = "$(id -g)" ] || printf ' --group-add %s' "$each"; done
 }
 
 # An absolute path, under the name that the command is given. What lies elsewhere is read, as a teammate's receipt is.

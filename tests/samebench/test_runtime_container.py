@@ -187,3 +187,38 @@ def test_a_repository_that_no_container_sees_is_told_before_any_work(
         f"samebench: git: the repository that {worktree}/.git names is not there or not yours, "
         "so no commit is recorded; git status says more"
     )
+
+
+# What engines say of a port that they can't publish; Docker Desktop's is of a port that Windows has reserved.
+REFUSED_PORTS = {
+    "docker: Error response from daemon: Bind for 127.0.0.1:8888 failed: port is already allocated.": "taken",
+    "Error: rootlessport listen tcp 127.0.0.1:8888: bind: address already in use": "taken",
+    "docker: Error response from daemon: Ports are not available: exposing port TCP 127.0.0.1:8888 -> 0.0.0.0:0: listen "
+    "tcp 127.0.0.1:8888: bind: An attempt was made to access a socket in a way forbidden by its access permissions.": (
+        "reserved on this machine"
+    ),
+    "Error: rootlessport listen tcp 127.0.0.1:8888: bind: permission denied": "reserved on this machine",
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), REFUSED_PORTS.items())
+def test_a_port_that_can_not_be_had_is_stepped_over(checkout: Path, programs: Path, answer: str, said: str) -> None:
+    refusing = SERVER.replace("run)", f'run) case "$*" in *127.0.0.1:8888:*) echo "{answer}" >&2; exit 125 ;; esac;')
+    fake_engines(programs, docker=refusing)
+    done = run([*SCRIPT, "--serve", "8888", "true"], cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
+    assert done.returncode == 0, done.stderr
+    assert f"samebench: port 8888 is {said}, trying 8889\n" in done.stderr
+    assert "127.0.0.1:8889:8888" in (checkout / "asked").read_text()
+
+
+ROOTLESS = ENGINE.replace("echo 26.1.5", "echo name=rootless")
+GROUPS = "case $1 in -u) echo 1001 ;; -g) echo 1001 ;; -G) echo 1001 998 2000 ;; esac"
+
+
+@pytest.mark.parametrize(("docker", "groups"), [(ENGINE, ["998", "2000"]), (ROOTLESS, [])])
+def test_the_users_other_groups_go_along(checkout: Path, programs: Path, docker: str, groups: list[str]) -> None:
+    fake_engines(programs, docker=docker)
+    write_program(programs / "id", GROUPS)
+    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
+    words = done.stdout.splitlines()
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--group-add"] == groups
