@@ -8,6 +8,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from samebench import determinism
+from tests.container import repeated
 
 os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
@@ -29,6 +30,12 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     """How tests are dealt out to several processes."""
     return Lanes(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what `.ci/run` repeats in the container."""
+    if repeated(item.nodeid):
+        item.add_marker("container")
 
 
 @pytest.fixture
