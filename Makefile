@@ -65,13 +65,14 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add clean
+.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
 HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
 BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
 CARRY := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --carry)# and data is fetched if it is not there, or pushed
+BOOTSTRAP := $(if $(SAMEBENCH),sh src/samebench/bootstrap.sh,$(RUNTIME_SH) --bootstrap)# and no image is built of the locks
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
 
 # The class whose fields are the project's settings.
@@ -187,10 +188,16 @@ format: ## format, and mend what can be mended
 	@$(BENCH) sh -c 'ruff check --fix-only --quiet . ; ruff format .'
 
 lock: ## write the locks from pyproject.toml
-	@$(BENCH) python -m samebench.lock
+	@$(BOOTSTRAP) python -m samebench.lock
 
-add: ## add packages and lock: make add PKG=name
-	@$(BENCH) python -m samebench.lock --add $(PKG)
+# As it was given: neither make nor a shell looks into it.
+unexport PKG
+add remove: export PACKAGES := $(value PKG)
+add: ## add packages and lock: make add PKG="pandas>=2 timm"
+	@$(BOOTSTRAP) python -m samebench.packages add
+
+remove: ## remove packages and lock: make remove PKG=name
+	@$(BOOTSTRAP) python -m samebench.packages remove
 
 clean: ## remove what can be made again; never data or runs
 	@rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache

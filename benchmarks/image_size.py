@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tests.samebench.checkout import ROOT, run
 from tests.samebench.server import started
 
-from samebench import command, lock
+from samebench import command, torch_builds
 from samebench import settings as flags
 from samebench.command import Lacking
 
@@ -55,7 +55,7 @@ def plain() -> str:
     """Build the image of the plain way; its name."""
     tag = "samebench-plain-server"
     words = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--output", ZSTD, "--tag", tag]
-    arguments = {"PACKAGES": " ".join(map(pinned, PACKAGES)), "INDEX": lock.torch_index()}
+    arguments = {"PACKAGES": " ".join(map(pinned, PACKAGES)), "INDEX": torch_builds.torch_index()}
     if base := os.environ.get("BASE_IMAGE"):
         arguments["BASE_IMAGE"] = base
     for name, value in arguments.items():

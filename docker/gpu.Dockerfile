@@ -8,7 +8,7 @@ ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -
 # Stands in for the directory of wheels that --build-context wheelhouse=DIR brings to a machine without a network.
 FROM scratch AS wheelhouse
 
-FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716}
+FROM ${BASE_IMAGE:-debian:bookworm-slim@sha256:96e378d7e6531ac9a15ad505478fcc2e69f371b10f5cdf87857c4b8188404716} AS system
 ARG DATED
 
 # An official base names the snapshot it was made from in a comment: taking that as the source freezes apt at the
@@ -36,6 +36,9 @@ RUN set -eux; \
     install --directory --owner 1000 --group 1000 /workspace; \
     id bench; \
     $DATED
+
+FROM system
+ARG DATED
 
 # Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
 RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \

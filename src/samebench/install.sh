@@ -2,6 +2,7 @@
 # Installs locked wheels into a fresh virtual environment. The images and the local runtime both come this way.
 #
 #   sh src/samebench/install.sh PYTHON VENV SOURCES LOCK…
+#   sh src/samebench/install.sh --uv FOLDER   only puts the pinned uv into FOLDER
 #
 # PYTHON   the interpreter, or a bare version: the one that uv finds or fetches
 # SOURCES  the folder that holds apparel and samebench; made importable
@@ -11,6 +12,11 @@
 # Every file is held against its hash before anything of it is unpacked, wherever it came from.
 set -eu
 
+tools=
+if [ "$1" = --uv ]; then
+    tools=$2
+    set -- python3 "$PWD/.venv" -
+fi
 python=$1 venv=$2 sources=$3
 shift 3
 : "${TORCH_INDEX:=https://download.pytorch.org/whl/cpu}"
@@ -26,8 +32,8 @@ fail() {
 
 # pip is needed once, to fetch uv: the interpreter's own, or the one that Debian and Ubuntu package as a wheel.
 pip() {
-    if "$host_python" -m pip --version >/dev/null 2>&1; then
-        "$host_python" -m pip "$@"
+    if PYTHONPATH='' "$host_python" -m pip --version >/dev/null 2>&1; then # src/pip.py is no pip
+        PYTHONPATH='' "$host_python" -m pip "$@"
     else
         set -- "$(pip_wheel)/pip" "$@"
         "$host_python" "$@"
@@ -76,6 +82,12 @@ fetch_uv() {
 host_python=$python
 [ "$python" != "${python#*[!0-9.]}" ] || host_python=python3
 fetch_uv
+if [ -n "$tools" ]; then
+    mkdir -p "$tools"
+    cp "$work/bin/uv" "$tools/uv.$$"
+    mv "$tools/uv.$$" "$tools/uv"
+    exit
+fi
 uv() {
     "$work/bin/uv" --no-config --quiet "$@"
 }

@@ -1,23 +1,29 @@
-"""Writes every lock from `pyproject.toml`: `make lock`, and `make add PKG=name`.
+"""Writes every lock from `pyproject.toml`: `make lock`.
 
-One resolution serves all: what both workspaces share goes to `requirements.lock`, what only CUDA needs to
-`docker/gpu.lock`, and `docker/cpu.lock` is torch's CPU build alone. So the two workspaces can't drift apart. What the
-server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions;
+One resolution serves all: what both workspaces share goes to `requirements.lock`. What only CUDA needs goes to
+`docker/gpu.lock`, with torch and the packages that are compiled against it in their builds for CUDA. `docker/cpu.lock`
+has the CPU builds of the same packages (src/samebench/torch_builds.py). So the two workspaces can't drift apart. What
+the server needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions;
 `tests/beside.lock` is what the tests and benchmarks of it put on top of the workspace. `src/samebench/versions.lock` is
 DVC's, which shares nothing with any of them.
+
+Runs on Python's standard library and uv alone (src/samebench/bootstrap.sh), as the locks may be what is broken.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import tomllib
-import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+from samebench import command, torch_builds
+from samebench.command import Refusal
+from samebench.text import without_credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
@@ -35,6 +41,25 @@ LINUX, ARM, MAC = PLATFORMS
 # A requirement as it stands in a lock: "name==version" and its sorted hashes.
 Pin = tuple[str, tuple[str, ...]]
 Pins = dict[str, Pin]
+
+
+class Resolution(NamedTuple):
+    """Every package of one platform, and for each the names of those that need it; "" stands for the project."""
+
+    pins: Pins
+    dependents: Mapping[str, set[str]]
+
+    def without(self, removed: Iterable[str]) -> set[str]:
+        """The names that the project needs in any case, if those `removed` and all that only they need are gone."""
+        gone = set(removed)
+        reached: set[str] = set()
+        while fresh := {
+            name
+            for name, dependents in self.dependents.items()
+            if name not in reached | gone and dependents & {"", *reached}
+        }:
+            reached |= fresh
+        return reached
 
 
 def declared(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], str]:
@@ -58,28 +83,50 @@ def parse(lock: str) -> list[Pin]:
     return [(name[0], tuple(sorted(hashes))) for name, hashes in found if name]
 
 
+def parse_dependents(lock: str) -> dict[str, set[str]]:
+    """The names that need each package, by uv's notes in a lock's text; "" stands for the project itself."""
+    found: dict[str, set[str]] = {}
+    name = ""
+    for line in lock.splitlines():
+        if pin := re.match(r"([\w.-]+)={2,3}", line):
+            name = pin[1]
+        elif note := re.match(r" +# via (.*)", line):
+            words = [word for word in note[1].split(", ") if not word.startswith("-c ")]
+            found[name] = {"" if word.startswith("-r ") else word for word in words}
+    return found
+
+
 def resolve(
     platform: str, *, python: str, requirements: list[str], bound: Pins, known: tuple[str, ...] = WORKSPACE
-) -> Pins:
+) -> Resolution:
     """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
 
     Raises:
-        ValueError: there is no solution, or the package index does not answer; with uv's own words.
+        Refusal: there is no solution, or the package index does not answer; with uv's own words.
     """
     with tempfile.TemporaryDirectory() as directory:
         asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
         asked.write_text("\n".join(requirements))
         found.write_text("\n".join(locked(known)))  # uv prefers what stands in its output already
         bounds.write_text("\n".join(pin for pin, _ in bound.values()))
-        command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
-        command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
+        words = ["uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style", "line", "--generate-hashes"]
+        words += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
         done = subprocess.run(
-            [*command, "--constraint", bounds, "--output-file", found, asked],
+            [*words, "--constraint", bounds, "--output-file", found, asked],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise ValueError(f"no lock for {platform}, nothing was changed: {' '.join(done.stderr.split())}")
-        return {pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(found.read_text())}
+            raise Refusal(f"no lock for {platform}, nothing was changed: {said(done.stderr)}")
+        text = found.read_text()
+        return Resolution({pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(text)}, parse_dependents(text))
+
+
+def said(stderr: str) -> str:
+    """What uv has said, in one line and without credentials; with a remedy where it has none."""
+    line = without_credentials(" ".join(stderr.split()))
+    if "no usable wheels" in line or "no wheels with a matching" in line:
+        line += " (only wheels are locked, as building a source package runs its code: take a version that has wheels)"
+    return line
 
 
 def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
@@ -99,134 +146,119 @@ def as_of() -> str:
 
 def everywhere(
     requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
-) -> tuple[dict[str, Pins], Pins]:
+) -> tuple[dict[str, Resolution], Pins]:
     """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
-    on: dict[str, Pins] = {}
+    on: dict[str, Resolution] = {}
     bound: Pins = {}
     for platform in PLATFORMS:
         on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, known=known)
-        bound = on[platform] | bound
+        bound = on[platform].pins | bound
     return on, bound
 
 
-def where(name: str, on: dict[str, Pins]) -> str:
+def where(name: str, on: Mapping[str, Resolution]) -> str:
     """The marker of the platforms that have this package; none where all have it."""
-    platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform]]
+    platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform].pins]
     return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
 
 
 def on_linux(requirements: list[str], *, python: str, bound: Pins) -> Pins:
     """Every package that `requirements` need on Linux, on either architecture."""
-    both = [resolve(platform, python=python, requirements=requirements, bound=bound) for platform in (LINUX, ARM)]
+    both = [resolve(platform, python=python, requirements=requirements, bound=bound).pins for platform in (LINUX, ARM)]
     return both[1] | both[0]
 
 
 def environment() -> dict[str, str]:
     """Our variables without those that would make one person's lock differ from another's."""
     personal = {"UV_FIND_LINKS", "UV_EXCLUDE_NEWER", "UV_OVERRIDE", "UV_CONSTRAINT", "UV_PRERELEASE", "UV_NO_INDEX"}
+    variables = {name: value for name, value in os.environ.items() if name not in personal}
+    if index := variables.get("PIP_INDEX_URL"):
+        variables.setdefault("UV_DEFAULT_INDEX", index)
     # torch's wheels ask for macOS 14; uv assumes an older one.
-    return {k: v for k, v in os.environ.items() if k not in personal} | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+    return variables | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
 
 
-def cpu_build(torch: str, *, python: str) -> Pin:
-    """Torch's CPU build for Linux on both architectures: from the lock if it has that version, else the index.
+def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
+    """The CPU build of `pin` for Linux: from the lock if it has that version, else from where torch's builds are.
 
-    Raises:
-        ValueError: the index does not answer, or lacks a wheel of that version.
+    Raises Refusal or Lacking as `torch_builds.cpu_build` does.
     """
-    wanted = f"{torch}+cpu"
-    known = dict(parse((ROOT / CPU).read_text())) if (ROOT / CPU).exists() else {}
-    if wanted in known:
-        return wanted, known[wanted]
-    index = torch_index()
-    try:
-        with urllib.request.urlopen(f"{index}/torch/", timeout=60) as answer:  # noqa: S310 - a mirror may be a folder
-            page = answer.read().decode()
-    except OSError as error:
-        raise ValueError(f"{index} does not answer ({error}): set TORCH_INDEX to a mirror of it") from error
-    name = f'torch-{torch.removeprefix("torch==")}(?:%2B|\\+)cpu-cp{python.replace(".", "")}-[^#"]*'
-    found = re.findall(rf"{name}(?:x86_64|aarch64)\.whl#sha256=([0-9a-f]{{64}})", page)
-    if len(set(found)) != 2:
-        raise ValueError(f"{index} has {len(set(found))} Linux wheels of {wanted} for Python {python}, not 2")
-    return wanted, tuple(sorted({f"sha256:{value}" for value in found}))
+    path = ROOT / CPU
+    locked_builds = dict(parse(path.read_text())) if path.is_file() else {}
+    wanted = pin + torch_builds.CPU_SUFFIX
+    if wanted in locked_builds:
+        return wanted, locked_builds[wanted]
+    return torch_builds.cpu_build(pin, python=python, needed_by=needed_by)
 
 
-def torch_index() -> str:
-    """Where torch's CPU builds are: `TORCH_INDEX`, or the default, which stands in `install.sh`."""
-    default = re.search(r"TORCH_INDEX:=([^}]+)}", Path(__file__).with_name("install.sh").read_text())
-    assert default, "install.sh names no default for TORCH_INDEX"
-    return os.environ.get("TORCH_INDEX") or default[1]
+def exactly(pin: Pin) -> Pin:
+    """The pin with three equals signs: two would let a CPU build (2.13.0+cpu) in a wheelhouse pass for 2.13.0."""
+    return pin[0].replace("==", "==="), pin[1]
 
 
-def write(name: str, pins: list[tuple[Pin, str]]) -> None:
-    """Replaces a lock in one step: the old or the new one is there, never half of it."""
-    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared()} {as_of()}\n"
-    for (pin, hashes), marker in sorted(pins):
-        text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
-    path = ROOT / name
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text, newline="\n")
-    fresh.replace(path)
-    print(f"{name}: {len(pins)} packages")
+def locks(root: Path = ROOT) -> dict[str, str]:
+    """The text of every lock for the `pyproject.toml` in `root`, by its name.
 
-
-def lock() -> None:
-    """Resolves once per platform and writes every lock.
-
-    Raises:
-        ValueError: see `resolve` and `cpu_build`; no lock is changed then.
+    Raises Refusal or Lacking; see `resolve` and `cpu_build`.
     """
-    python, requirements, groups, _ = declared()
+    python, requirements, groups, _ = declared(root)
     on, bound = everywhere(requirements, python=python)
-    plain = [requirement for requirement in requirements if not requirement.startswith("torch==")]
-    without_torch = resolve(LINUX, python=python, requirements=plain, bound=bound)
+    linux, mac = on[LINUX], on[MAC].pins
+    dependents = linux.dependents.get("torch", set())
+    compiled = {"torch", *torch_builds.compiled(linux.pins, dependents, python=python)}
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
-    shared = set(without_torch) | set(on[MAC]) - {"torch"}
+    shared = (linux.without(compiled) | on[ARM].without(compiled) | mac.keys()) - compiled
+    cpu = []
+    for name in sorted(compiled):
+        needed_by = linux.dependents.get(name, set()) - {""}
+        cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
+        cpu += [(exactly(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
     serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
     apart_on, apart = everywhere(groups["versions"], python=python, known=(VERSIONS,))
-    cpu = cpu_build(on[LINUX]["torch"][0], python=python)
-    # Three equals signs: two would let a wheelhouse's CPU build (2.13.0+cpu) pass for the plain one.
-    torch = on[LINUX]["torch"] = on[LINUX]["torch"][0].replace("==", "==="), on[LINUX]["torch"][1]
+    gpu = {name: exactly(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
+    pins: dict[str, list[tuple[Pin, str]]] = {
+        SHARED: [(bound[name], where(name, on)) for name in shared],
+        SERVE: [(bound[name], "") for name in serve],
+        BESIDE: [(pin, "") for name, pin in beside.items() if name not in bound],
+        VERSIONS: [(pin, where(name, apart_on)) for name, pin in apart.items()],
+        GPU: [(pin, "") for pin in gpu.values()],
+        CPU: cpu,
+    }
+    return {name: lock_text(lines, root) for name, lines in pins.items()}
 
-    write(SHARED, [(bound[name], where(name, on)) for name in shared])
-    write(SERVE, [(bound[name], "") for name in serve])
-    write(BESIDE, [(pin, "") for name, pin in beside.items() if name not in bound])
-    write(VERSIONS, [(pin, where(name, apart_on)) for name, pin in apart.items()])
-    write(GPU, [(pin, "") for name, pin in on[LINUX].items() if name not in shared])
-    write(CPU, [(cpu, "sys_platform == 'linux'"), (torch, "sys_platform == 'darwin'")])
+
+def lock_text(pins: Iterable[tuple[Pin, str]], root: Path = ROOT) -> str:
+    """The text of a lock with these pins and their markers, for the `pyproject.toml` in `root`."""
+    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared(root)} {as_of()}\n"
+    for (pin, hashes), marker in sorted(pins):
+        text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
+    return text
 
 
-def add(packages: list[str]) -> None:
-    """Puts packages into `pyproject.toml` and locks; on failure `pyproject.toml` is as before.
-
-    Raises:
-        ValueError: a package can't be added or resolved.
-    """
-    path = ROOT / "pyproject.toml"
-    before = path.read_text()
-    command = ["uv", "add", "--frozen", "--quiet", *packages]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(f"{' '.join(packages)}: {' '.join(done.stderr.split())}")
+def write(texts: Mapping[str, str]) -> None:
+    """Replace these files of the checkout, each in one step, once all of them are on the disk."""
+    fresh = {}
     try:
-        lock()
-    except BaseException:
-        path.write_text(before)
-        raise
+        for name, text in texts.items():
+            path = ROOT / name
+            fresh[path] = path.with_name(f"{path.name}.new")
+            fresh[path].write_text(text, newline="\n")
+        for path, new in fresh.items():
+            new.replace(path)
+    finally:
+        for new in fresh.values():
+            new.unlink(missing_ok=True)
 
 
-def main() -> int:
-    """The command line; exit code 2 if nothing could be locked."""
-    parser = argparse.ArgumentParser(prog="lock", description=__doc__)
-    parser.add_argument("--add", nargs="+", metavar="PKG", default=[], help="put these into pyproject.toml first")
-    arguments = parser.parse_args()
-    try:
-        add(arguments.add) if arguments.add else lock()
-    except ValueError as error:
-        print(f"lock: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(argv: Sequence[str]) -> None:
+    """The command line."""
+    if argv:
+        raise Refusal("usage: make lock")
+    texts = locks()
+    write(texts)
+    for name, text in texts.items():
+        print(f"{name}: {len(parse(text))} packages")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -22,6 +22,10 @@
 #   sh src/samebench/runtime.sh --as-is COMMAND…
 #                                           the same for who only looks: in the image or virtual environment that is there,
 #                                           if of another state of the checkout; where there is none, code 3
+#   sh src/samebench/runtime.sh --bootstrap COMMAND…
+#                                           the same for what writes the locks, and so must not need this checkout's image or
+#                                           virtual environment: src/samebench/bootstrap.sh, in any image that is there, else
+#                                           in the first layers of it
 #   sh src/samebench/runtime.sh --flow MODULE ARG…
 #                                           runs the module that only looks, and tells it what the host knows:
 #                                           src/samebench/flow.sh
@@ -47,6 +51,7 @@ LAUNCH='PROCS NPROC_PER_NODE NNODES NODE_RANK MASTER_ADDR MASTER_PORT JOB RESTAR
 service= # the port of the server that is asked for
 carry= # the command brings data from the team's remote, or takes it there
 as_is= # nothing is built and nothing set up
+bootstrap= # only Debian's Python is needed
 quiet=${SAMEBENCH_QUIET:-} # not a word about the runtime
 artifact= # the folder that is served
 platform= # of its image, where it is not this machine's
@@ -269,7 +274,7 @@ build_image() {
         eval "value=\${$variable:-}"
         [ -z "$value" ] || printf "{ set +x; } 2>/dev/null\nexport %s='%s'\nset -x\n" $variable "$(printf '%s' "$value" | sed "s/'/'\\\\''/g")" >>"$work/indexes"
     done
-    set -- --file docker/$flavour.Dockerfile --tag "$latest" --tag "$image"
+    set -- --file docker/$flavour.Dockerfile --tag "$latest" --tag "$image" "$@"
     [ ! -e "$work/indexes" ] || set -- "$@" --secret "id=indexes,src=$work/indexes"
     [ -z "$CA_CERT" ] || set -- "$@" --secret "id=ca,src=$CA_CERT"
     [ -z "$WHEELHOUSE" ] || set -- "$@" --build-context "wheelhouse=$WHEELHOUSE"
@@ -308,9 +313,20 @@ ensure_image() {
     name_image
     if [ -n "${CHECK:-}" ]; then
         check_build
+    elif [ -n "$bootstrap" ]; then
+        take_any
     elif ! "$RUNTIME" image inspect "$image" >/dev/null 2>&1; then
         if [ -n "$as_is" ]; then take_latest; else build_image; fi
     fi
+}
+
+# The locks may be such that the image can't be made of them; its stage `system` is made before they are read.
+take_any() {
+    for image in "$image" "$latest" samebench:system; do
+        ! "$RUNTIME" image inspect "$image" >/dev/null 2>&1 || return 0
+    done
+    latest=$image
+    build_image --target system
 }
 
 take_latest() {
@@ -383,7 +399,7 @@ run_in_image() {
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
     [ -n "$service" ] && indexes='' || indexes='TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX' # with their tokens
-    for variable in NOTE $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME $indexes http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    for variable in NOTE PACKAGES $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME $indexes http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
@@ -700,6 +716,11 @@ find_python() {
 }
 
 run_locally() {
+    if [ -n "$bootstrap" ]; then
+        [ -z "$CA_CERT" ] || export SSL_CERT_FILE="$CA_CERT"
+        export WHEELHOUSE
+        exec "$@"
+    fi
     ensure_venv
     # The variables that change results stand once, in the image's ENV lines.
     while read -r instruction setting; do
@@ -794,6 +815,10 @@ case ${1:-} in
     elif [ "$1" = --as-is ]; then
         shift
         as_is=1 quiet=1 gpus=
+    elif [ "$1" = --bootstrap ]; then
+        shift
+        bootstrap=1 gpus=
+        set -- sh src/samebench/bootstrap.sh "$@"
     fi
     if [ -n "${SAMEBENCH_LOCKED:-}" ]; then
         gpus='' # only sets up
