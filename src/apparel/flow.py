@@ -7,17 +7,16 @@ It only looks, and needs neither torch nor anything else that is installed: so i
 
 import platform
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apparel import parts
+from apparel import parts, train_command
 from apparel.settings import Budgets, Settings, kept
 from apparel.source import FASHION, SYNTHETIC, Source, taken
-from samebench import bundle, command, files, flow, receipt, records, sbom, untrusted
+from samebench import bundle, command, files, flow, make_command, receipt, records, sbom, untrusted
 from samebench import settings as flags
 from samebench.command import Refusal
 from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
@@ -72,7 +71,7 @@ class Run:
     def asked(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
         bad = served and not self.good()
-        words = [f" RUN={shlex.quote(str(self.directory))}"] if self.named or bad else []
+        words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or bad else []
         if self.again:
             words = [Source.of(str(self.settings.get("data"))).words() or f" DATASET={FASHION}" * self.named]
         return "".join([*words, f" {kept(Budgets(), 'min_validation_accuracy', self.accuracy)}" if bad else ""])
@@ -144,7 +143,7 @@ def trained(run: Run | None, source: Source) -> Step:
         return Step("training run", MISSING, "none is done", "make train" + source.words(), after)
     state = run.receipt.get("state")
     if state != "done":
-        resume = f"make train RESUME={shlex.quote(str(run.directory))}"
+        resume = train_command.resume(run.directory, run.receipt)
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
     problem = parts.weights_problem(run.directory, run.receipt)
@@ -153,7 +152,7 @@ def trained(run: Run | None, source: Source) -> Step:
         state, why = STALE, problem
     elif changed:
         state, why = STALE, f"changed: {few(changed)}"
-    return Step("training run", state, why, again(run), after)
+    return Step("training run", state, why, train_command.again(run.receipt), after)
 
 
 def changes(run: Run, source: Source) -> list[str]:
@@ -163,19 +162,6 @@ def changes(run: Run, source: Source) -> list[str]:
     data = f"listings.data/{source.name}.sha256"
     lines = receipt.changes(run.receipt, now, among=["code.source", "locks", data])
     return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace(data, "the data") for line in lines]
-
-
-def again(run: Run) -> str:
-    """The command that trains once more with the same settings."""
-    usual = flags.defaults(Settings)
-    other = {name: value for name, value in run.settings.items() if name in usual and value != usual[name]}
-    words = Source.of(str(other.pop("data", usual["data"]))).words()
-    if run.receipt.get("device") == "cuda":
-        other.pop("device", None)
-        words += " GPU=1"
-    words += " FAST=1" if other.pop("fast", False) else ""
-    given = " ".join(shlex.join(flag.split("=", 1)) for flag in flags.to_flags(Settings, other))
-    return f"make train{words}" + (f' ARGS="{given}"' if given else "")
 
 
 def evaluated(run: Run | None) -> Step:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, initial, parts, trial
+from apparel import data, dataset, initial, parts, train_command, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.source import SYNTHETIC, Source
@@ -97,9 +97,9 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
             f"{path.parent / parts.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
         )
     if found["state"] != "done":
-        raise Refusal(
-            f"{path}: {found['state']}, so there are no weights to compare; finish it with make train RESUME="
-        )
+        is_run = (path.parent / "checkpoints").is_dir()
+        remedy = "finish it" + (f": {train_command.resume(path.parent, found)}" if is_run else " where it was trained")
+        raise Refusal(f"{path}: {found['state']}, so there are no weights to compare; {remedy}")
     return found
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import secrets
-import shlex
 import shutil
 import string
 import sys
@@ -14,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from apparel import train_command
 from apparel.settings import Settings
 from apparel.source import LISTINGS, SYNTHETIC, Source, taken
-from samebench import files, hold, launch, receipt, records, untrusted, versions
+from samebench import files, hold, receipt, records, untrusted, versions
 from samebench import settings as flags
 from samebench.command import Lacking, Refusal
 from samebench.group import appears
@@ -200,24 +200,8 @@ class Run:
             raise Refusal(f"{self.directory}: {state}; finish it first: {self.resume_command()}")
 
     def resume_command(self) -> str:
-        """The command that goes on with it, with every word that it needs where it is copied into a shell.
-
-        The rest is in the run. A container sees what lies outside of the checkout only where a word names it.
-        """
-        settings, processes = self.receipt.get("settings", {}), self.receipt.get("processes", {})
-        count, machines = processes.get("count", 1), processes.get("machines", 1)
-        gpu = os.environ.get("GPU", "") if self.receipt.get("device") == "cuda" else ""
-        words = {"RESUME": str(self.directory)}
-        for name, value in (("DATA", settings.get("data")), ("INIT", settings.get("init"))):
-            needed = name == "DATA" or not any(self.checkpoints.glob("*.safetensors"))
-            words |= {name: str(value)} if value and needed and Path(value).is_absolute() else {}
-        runtime = self.receipt.get("environment", {}).get("runtime")
-        words |= {"RUNTIME": runtime} if runtime in {"docker", "podman", "local"} else {}
-        asked = os.environ.get(launch.WORDS, "")
-        launched = asked or (f"PROCS={count // machines}" if count > 1 else "")
-        first = f"GPU={gpu if gpu not in {'', '0'} else 1} " if self.receipt.get("device") == "cuda" else ""
-        said = " ".join(f"{name}={shlex.quote(value)}" for name, value in words.items())
-        return f"make train {first}{said} {launched}".rstrip()
+        """The command that goes on with it, with every word that it needs where it is copied into a shell."""
+        return train_command.resume(self.directory, self.receipt)
 
     def as_then(self, source: str = "") -> str:
         """What brings back the data that it was trained on, for a command that was told to take `source`."""

@@ -3,13 +3,12 @@
 import gzip
 import hashlib
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from samebench import environment, files
+from samebench import environment, files, make_command
 from samebench.listing import is_set_name
 from samebench.listing import read as read_listing
 
@@ -86,7 +85,7 @@ class Source:
         if self.name == SYNTHETIC:
             return f" DATA={SYNTHETIC}"
         if self.folder != LISTINGS / self.name:
-            return f" DATA={shlex.quote(str(self.folder))}"
+            return f" {make_command.variable('DATA', self.folder)}"
         return "" if self.name == FASHION else f" DATASET={self.name}"
 
 

@@ -7,7 +7,6 @@ python -m apparel.train --resume latest
 import math
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 
-from apparel import checkpoint, data, initial
+from apparel import checkpoint, data, initial, train_command
 from apparel.checkpoint import Checkpoint
 from apparel.initial import Initial
 from apparel.run import RUNS, Run, now
@@ -262,11 +261,8 @@ def schedule_change(run: Run, kept: Checkpoint, settings: Settings, steps: int) 
     if new <= old:
         return f"{said}\n"
     left = replace(settings, init="", epochs=max(1, settings.epochs - before), lr=float(f"{settings.lr / 10:.2g}"))
-    changed = {name: value for name, value in asdict(left).items() if value != asdict(Settings())[name]}
-    changed |= {"epochs": left.epochs, "lr": left.lr}
-    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]
-    words = f"INIT={shlex.quote(str(run.weights))} ARGS={shlex.quote(' '.join(flags))}"
-    return f"{said}: a jump; a new run from its best weights has none: make train {words}\n"
+    words = train_command.start(run.receipt, flags.to_dict(left), init=run.weights)
+    return f"{said}: a jump; a new run from its best weights has none: {words}\n"
 
 
 def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
@@ -284,7 +280,10 @@ def agree(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
         raise Refusal(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
     if epochs == done and run.receipt.get("state") == "done":
         left = [each for each in records.ordinary(records.find(run.directory.parent)) if each.state == "interrupted"]
-        other = f"RESUME={left[0].directory}, which was interrupted" if left else "start a new run"
+        other = "start a new run"
+        if left:
+            resumed = train_command.resume(left[0].directory, left[0].receipt)
+            other = f"finish the one that was interrupted: {resumed}"
         raise Refusal(
             f'{run.directory}: done, all {done} epochs; give more, such as ARGS="--epochs {2 * done}", or {other}'
         )

@@ -19,6 +19,9 @@ from samebench.text import clean_stdout, printable, without_credentials
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
+# A variable for the processes that launch.py starts: the words by which make is asked for the same.
+LAUNCH = "SAMEBENCH_LAUNCH"
+
 # torchrun gives them to what it starts. The first four alone are left in many a shell by clusters and other launchers.
 WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"}
 

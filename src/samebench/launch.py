@@ -27,7 +27,6 @@ from typing import Self
 from samebench import command, group
 from samebench.command import Interrupted, Lacking, Refusal
 
-WORDS = "SAMEBENCH_LAUNCH"  # for the processes that are started: how make is asked for the same
 PORT = 29500
 JOIN_TIMEOUT = 300
 CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
@@ -147,9 +146,9 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
     if not asked:
         if not os.environ.keys() >= command.WORKER:
             name = job(os.environ)
-            os.environ[WORDS] = f"JOB={shlex.quote(name)}" if name else ""
+            os.environ[command.LAUNCH] = f"JOB={shlex.quote(name)}" if name else ""
         return None
-    os.environ[WORDS] = asked.make_words()
+    os.environ[command.LAUNCH] = asked.make_words()
     for name in [name for name in os.environ if name.startswith("PET_")]:
         del os.environ[name]  # they have been read, and torchrun would warn of some
     os.environ.setdefault("OMP_NUM_THREADS", "1")

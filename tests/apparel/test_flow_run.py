@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from apparel import flow, reproduce, train
+from apparel import reproduce, train, train_command
 from apparel.initial import Initial
 from apparel.settings import Settings
 from samebench.flow import MISSING
@@ -151,7 +151,7 @@ def test_what_a_run_was_asked_for_is_its_own_and_is_asked_for_again(bench: Bench
 )
 def test_the_command_asks_for_what_the_run_was_asked_for(settings: dict[str, Any], device: str, command: str) -> None:
     told = {"settings": asdict(Settings()) | settings, "device": device}
-    assert flow.again(flow.Run(Path("runs/one"), told)) == command
+    assert train_command.again(told) == command
 
 
 def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Bench) -> None:

@@ -9,16 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from apparel import train
+from apparel import flow, reproduce, train
+from apparel.checkpoint import Checkpoint
 from apparel.run import Run
+from apparel.settings import Settings
+from apparel.source import Source
+from samebench.command import Refusal
 from tests.apparel.benches import store
 from tests.commands import call, start
 from tests.samebench.checkout import INHERITED, copy_checkout
 
+SMALL = Settings(data="synthetic", network="linear", epochs=1)
 COMMAND = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear"]
 
 
@@ -94,6 +100,42 @@ def test_what_a_resume_needs_is_in_the_line(tmp_path: Path, monkeypatch: pytest.
     run.checkpoints.mkdir()
     (run.checkpoints / "step-00000001.safetensors").touch()  # it has the weights, and the model may be gone
     assert run.resume_command() == f"make train GPU=1 RESUME={tmp_path} DATA='/my data' RUNTIME=podman PROCS=2"
+
+
+def test_what_a_new_run_without_the_jump_needs_is_in_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMEBENCH_LAUNCH", raising=False)
+    monkeypatch.setenv("GPU", "0,2")
+    settings = Settings(data="/my data", epochs=6, network="linear", fast=True, device="cuda")
+    told = {"device": "cuda", "environment": {"runtime": "podman"}, "processes": {"count": 2, "machines": 1}}
+    run = Run(Path("runs/a b"), {**told, "settings": asdict(settings)})
+    then = Checkpoint(
+        tensors={}, step=8, settings={"epochs": 2}, data_version="", device="cuda", history=[], seconds=1.0
+    )
+    command = train.schedule_change(run, then, settings, steps=4).strip().partition("has none: ")[2]
+    expected = "GPU=0,2 INIT='runs/a b/model.safetensors' FAST=1 DATA='/my data' RUNTIME=podman PROCS=2"
+    assert command == f'make train {expected} ARGS="--network linear --epochs 4 --lr 0.025"'
+
+
+@pytest.mark.parametrize("where", ["flow", "reproduce", "train"])
+def test_every_line_that_resumes_has_what_it_needs(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMEBENCH_LAUNCH", raising=False)
+    data = {"data": "/my data", "network": "linear", "epochs": 1}
+    run = train.train(SMALL, runs=tmp_path / "runs")
+    other = train.train(SMALL, runs=tmp_path / "runs")
+    for each, state in ((run, "done"), (other, "interrupted")):
+        settings = {**each.receipt["settings"], **(data if each is other else {})}
+        told = {
+            "state": state,
+            "settings": settings,
+            "environment": {**each.receipt["environment"], "runtime": "podman"},
+        }
+        each.record(**told)
+    command = f"make train RESUME={other.directory} DATA='/my data' RUNTIME=podman"
+    if where == "flow":
+        assert flow.trained(flow.Run(other.directory, other.receipt), Source.of("synthetic")).command == command
+    else:
+        with pytest.raises(Refusal, match=f": {re.escape(command)}$"):
+            reproduce.find(str(other.directory)) if where == "reproduce" else train.train(SMALL, run=run)
 
 
 def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_path: Path) -> None:

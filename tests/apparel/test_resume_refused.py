@@ -77,7 +77,7 @@ def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path, monkey
         train.train(dataclasses.replace(QUICK, epochs=1), run=run)
     interrupt(tmp_path, monkeypatch, at=4)
     (left,) = {path.parent for path in tmp_path.glob("*/receipt.json")} - {run.directory}
-    with pytest.raises(Refusal, match=f'ARGS="--epochs 4", or RESUME={left}, which was interrupted$'):
+    with pytest.raises(Refusal, match=f'ARGS="--epochs 4", or finish the one that .*: make train RESUME={left}'):
         train.train(QUICK, run=run)
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3

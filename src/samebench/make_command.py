@@ -1,0 +1,28 @@
+"""Words of a `make` command that a message prints, so that they mean the same when they are copied into a shell.
+
+Three readers come before the program: the user's shell, make, which expands `$`, and the shell of the recipe.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+
+def variable(name: str, value: object) -> str:
+    """`NAME=value`, for a variable that the recipe has between double quotes."""
+    inner = re.sub(r'([\\"$`])', r"\\\1", str(value))
+    return f"{name}={shlex.quote(inner.replace('$', '$$'))}"
+
+
+def arguments(flags: Sequence[str]) -> str:
+    """`ARGS="..."`, for flags of one word each, as `settings.to_flags` makes them; without any, nothing."""
+    text = " ".join(shlex.join(_words(flag)) for flag in flags).replace("$", "$$")
+    if not text:
+        return ""
+    return f"ARGS={shlex.quote(text)}" if re.search(r'["$`\\!]', text) else f'ARGS="{text}"'
+
+
+def _words(flag: str) -> list[str]:
+    """`--name=value` as two words, unless the value would be taken for another flag."""
+    name, equals, value = flag.partition("=")
+    return [name, value] if equals and not value.startswith("-") else [flag]
