@@ -115,7 +115,8 @@ wheels() {
 for lock; do
     # PyTorch's index carries old copies of common packages, so it is asked for torch and for nothing else.
     if grep -q '+cpu' "$lock" && [ "$(uname -s)" = Linux ]; then
-        wheels "$lock" --default-index "$TORCH_INDEX"
+        # By the environment: every user of a machine can read a command line, and an address can have a token.
+        (export UV_DEFAULT_INDEX="$TORCH_INDEX" && wheels "$lock")
     else
         wheels "$lock"
     fi

@@ -36,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]:
     """Exit code and messages of the script, without an index and with a cache of its own."""
-    variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": NOWHERE}
+    variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": f"{NOWHERE}/torch"}
     variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
     command = [
@@ -100,6 +100,22 @@ def test_index_that_does_not_answer_gets_one_last_line_and_code_3(checkout: Path
         "samebench: requirements.lock could not be installed (see above);"
         " behind a mirror set PIP_INDEX_URL and TORCH_INDEX, without a network WHEELHOUSE"
     )
+
+
+def test_an_index_with_a_token_is_asked_and_is_on_no_command_line(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uv, log = checkout / ".venv/bin/uv", checkout / "calls"
+    real = uv.rename(checkout / "real-uv")
+    uv.write_text(f'#!/bin/sh\necho "$UV_DEFAULT_INDEX | $*" >>"{log}"\nexec "{real}" "$@"\n')
+    uv.chmod(0o755)
+    monkeypatch.setattr(f"{__name__}.NOWHERE", NOWHERE.replace("//", "//me:s3cret@"))
+    code, said = install(checkout)
+    assert code == 0, said
+    calls = [line.split(" | ") for line in log.read_text().splitlines()]
+    assert not [words for _, words in calls if "s3cret" in words]
+    torch = [index for index, words in calls if "docker/cpu.lock" in words]
+    assert set(torch) == {"http://me:s3cret@127.0.0.1:9/torch"}
 
 
 def test_no_temporary_files_are_left(checkout: Path, tmp_path: Path) -> None:
