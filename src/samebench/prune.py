@@ -182,12 +182,14 @@ def bury(going: Sequence[Record]) -> int:
     """Delete these runs, of one folder, and say what had to stay."""
     home = going[0].directory.parent
     left: list[str] = []
+    deleted = 0
     with hold.alone(home):
         clear(home)
         for record in going:
             try:
                 with suppress(FileNotFoundError):  # somebody else was quicker
                     delete(record)
+                    deleted += 1
             except Busy as busy:
                 left.append(str(busy))
             except PermissionError:
@@ -200,7 +202,7 @@ def bury(going: Sequence[Record]) -> int:
                 )
     for line in left:
         print(printable(f"left: {line}"), file=sys.stderr)
-    print(f"{len(going) - len(left)} deleted")
+    print(f"{deleted} deleted")
     return command.NO if left else command.DONE
 
 

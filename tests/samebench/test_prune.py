@@ -325,6 +325,13 @@ def test_no_file_of_a_run_is_open_while_it_is_deleted(home: Path, monkeypatch: p
     assert left(home) == [0, 1, 2, 4, 5]
 
 
+def test_a_run_that_somebody_else_has_deleted_is_not_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    going = [records.read(home / name(number)) for number in (3, 4)]
+    shutil.rmtree(home / name(3))
+    assert prune.bury(going) == command.DONE
+    assert capsys.readouterr() == ("1 deleted\n", "")
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EBUSY])
 def test_what_could_not_be_deleted_is_told_and_not_counted(
     home: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
