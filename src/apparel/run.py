@@ -87,7 +87,7 @@ class Run:
         try:
             run.hold()
             if uncommitted:
-                files.write(directory / "uncommitted.diff", uncommitted)
+                files.write(directory / records.UNCOMMITTED, uncommitted)
             with records.next_in_sequence(home) as place:
                 run.record(run=directory.name, state="running", started=now(), **place, **facts)
         except BaseException:

@@ -42,10 +42,11 @@ class Asked:
 def kept(found: Sequence[Record], asked: str) -> set[str]:
     """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
 
-    What is damaged stays too: nobody knows what is in it. Raises Refusal for a word that names nothing.
+    What is damaged stays too: nobody knows what is in it. A training that died before its first receipt has left
+    nothing, and goes. Raises Refusal for a word that names nothing.
     """
     stay = {name for word in asked.split(",") for name in _named(word.strip(), found, asked)}
-    stay |= {record.name for record in found if record.state in {"running", "damaged"}}
+    stay |= {record.name for record in found if record.state in {"running", "damaged"} and not record.died_early}
     called = {record.receipt.get("run", record.name): record.name for record in found}  # a folder can be renamed
     while more := {called.get(_origin(record), "") for record in found if record.name in stay} - stay - {""}:
         stay |= more
@@ -76,7 +77,8 @@ def delete(record: Record) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(directory))
     handle, _ = hold.take(directory)
     try:
-        if json.dumps(records.read(directory).receipt) != json.dumps(record.receipt):
+        changed = json.dumps(records.read(directory).receipt) != json.dumps(record.receipt)
+        if changed or (record.died_early and not records.has_no_work(directory)):
             raise Busy(f"{directory}: not as it was listed, a process has been at work on it; look again")
         grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
         directory.rename(grave / directory.name)
@@ -119,7 +121,7 @@ def named(found: Sequence[Record], asked: str) -> list[Record]:
 def explain_damaged(found: Iterable[Record]) -> None:
     """Say on standard error of each damaged run why it stays, and what deletes it."""
     for record in found:
-        if record.state == "damaged":
+        if record.state == "damaged" and not record.died_early:
             plain = PLAIN.fullmatch(record.name)
             remedy = f"make prune DELETE={record.name}" if plain else "rename it to letters and digits first"
             said = f"stays: {record.directory}: {record.damage}; a damaged run is deleted by its name only: {remedy}"

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from samebench import files, hold, untrusted
+from samebench import files, heartbeat, hold, untrusted
 from samebench.command import Refusal
 from samebench.receipt import type_problem
 from samebench.text import printable
@@ -39,6 +39,8 @@ STATES = ("running", "interrupted", "done", "failed")
 FROM_ELSEWHERE, MADE_HERE, WITHOUT_RECEIPT = range(3)  # groups of runs, in their order
 CLOCK_TOLERANCE = timedelta(minutes=5)  # how far the clocks of two machines may be apart
 LINK = "a symbolic link, which could lead anywhere"
+DIED_EARLY = "died before its first receipt"
+UNCOMMITTED = "uncommitted.diff"  # in a run's folder: what was changed since the commit
 MOST_NAMED = 3  # damaged runs that are named one by one
 
 
@@ -54,6 +56,7 @@ class Record:
     state: str  # one of STATES, or damaged
     receipt: Mapping[str, Any] = field(default_factory=dict)
     damage: str = ""
+    died_early: bool = False  # damaged, and its training has left nothing but the lock: there is nothing to lose
     order: tuple[int, int, str, str] = (FROM_ELSEWHERE, 0, "", "")  # the run that was made last has the highest
 
     @property
@@ -105,12 +108,27 @@ def read(directory: Path, *, checkout: str | None = None) -> Record:
         begins = not directory.is_symlink() and not os.path.lexists(directory / "receipt.json") and hold.held(directory)
         if begins:
             return Record(directory, "running", order=nowhere)
+        if has_no_work(directory) and hold.held(directory) is False:
+            return Record(directory, "damaged", damage=DIED_EARLY, died_early=True, order=nowhere)
         return Record(directory, "damaged", damage=str(error), order=nowhere)
     if checkout is None:
         checkout, _ = _counter(directory.parent)
     left = receipt["state"] == "running" and hold.held(directory) is False
     state = "interrupted" if left else receipt["state"]
     return Record(directory, state, receipt, order=_order(directory, receipt, checkout))
+
+
+def has_no_work(directory: Path) -> bool:
+    """Whether a training has locked `directory`, and has written nothing of its work there: no receipt, no weights."""
+    if directory.is_symlink():
+        return False
+    with os.scandir(directory) as found:
+        entries = list(found)
+    ours = {hold.LOCK, heartbeat.FILE, UNCOMMITTED}
+    return hold.LOCK in {entry.name for entry in entries} and all(
+        entry.is_file(follow_symlinks=False) and (entry.name in ours or files.TEMPORARY.fullmatch(entry.name))
+        for entry in entries
+    )
 
 
 def _order(directory: Path, receipt: Mapping[str, Any], checkout: str) -> tuple[int, int, str, str]:

@@ -13,7 +13,7 @@ from samebench import command, hold, prune, records
 from samebench.command import Refusal
 from samebench.untrusted import MAX_BYTES
 from tests.commands import call
-from tests.samebench.recorded import name, on_terminal, write_run
+from tests.samebench.recorded import SETTINGS, name, on_terminal, write_run
 
 WORDS = ("-m", "samebench.prune")
 
@@ -195,6 +195,7 @@ def damage(home: Path) -> list[int]:
     (home / name(5) / "receipt.json").write_text("{")
     (home / name(4) / "receipt.json").write_bytes(b" " * (MAX_BYTES + 1))
     (home / name(3) / "receipt.json").unlink()
+    (home / name(3) / "model.safetensors").write_bytes(b"weights")
     return [3, 4, 5, 6]
 
 
@@ -223,6 +224,44 @@ def test_a_damaged_run_that_is_named_to_stay_stays_beside_the_others(home: Path)
     (home / name(4) / "receipt.json").write_text("{")
     assert call(*WORDS, "--yes", "--keep", f"{name(4)},last", at=home.parent).returncode == 0
     assert left(home) == [4, 5]
+
+
+def killed_early(home: Path, number: int) -> Path:
+    """The folder of a training that was killed before its first receipt."""
+    directory = home / name(number)
+    directory.mkdir()
+    for each in (".lock", "uncommitted.diff", ".receipt.json.0123abcd"):
+        (directory / each).touch()
+    return directory
+
+
+def test_a_training_that_was_killed_before_its_first_receipt_goes(home: Path) -> None:
+    killed_early(home, 6)
+    assert "died before its first receipt" in call("-m", "samebench.runs", *SETTINGS, at=home.parent).stdout
+    done = call(*WORDS, "--yes", "--keep", "last", at=home.parent)
+    assert (done.returncode, done.stderr, left(home)) == (0, "", [5])
+
+
+@pytest.mark.parametrize("what", ["model.safetensors", "checkpoints", "notes.md", "heartbeat", "link", "live"])
+def test_one_that_has_left_something_or_may_be_alive_elsewhere_stays(home: Path, what: str) -> None:
+    directory, handle = killed_early(home, 6), -1
+    if what == "heartbeat":
+        elsewhere = {"boot": "another", "host": "far", "pid": 7, "token": "x"}
+        (directory / ".heartbeat").write_text(json.dumps(elsewhere))
+    elif what == "link":
+        (directory / "uncommitted.diff").unlink()
+        (directory / "uncommitted.diff").symlink_to("../../precious")
+    elif what == "live":
+        handle, _ = hold.take(directory)
+    elif what == "checkpoints":
+        (directory / what).mkdir()
+        (directory / what / "step-00000001.safetensors").touch()
+    else:
+        (directory / what).touch()
+    done = call(*WORDS, "--yes", "--keep", "best", at=home.parent)
+    assert (done.returncode, left(home)) == (0, [0, 6])
+    if handle >= 0:
+        os.close(handle)
 
 
 def test_where_only_damaged_runs_are_left_none_is_the_last(home: Path) -> None:
