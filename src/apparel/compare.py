@@ -26,7 +26,7 @@ from samebench.text import printable
 GROUPS = {
     "settings": ("settings",),
     "data": ("data_version",),
-    "code": ("code.commit", "code.dirty"),
+    "code": ("code.commit", "code.dirty", "uncommitted_sha256"),
     "environment": (
         *("locks", "environment", "fingerprint", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
     ),

@@ -297,7 +297,12 @@ def is_there(run: Run) -> bool:
 
 
 def refuse_foreign_weights(run: Run) -> None:
-    """Raise Refusal where the run has weights that are not those of its receipt; an artifact may have outlived them."""
+    """Raise Refusal where the run has weights, or a patch, that are not those of its receipt.
+
+    An artifact may have outlived them.
+    """
+    if problem := parts.uncommitted_problem(run.directory, run.receipt):
+        raise Refusal(f"{run.directory}: {problem}; take the run from where it was trained")
     if run.weights.exists() and (problem := parts.weights_problem(run.directory, run.receipt)):
         raise Refusal(f"{run.weights}: {problem}; take the run from where it was trained")
 

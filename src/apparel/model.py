@@ -145,6 +145,8 @@ class Model:
         model = cls.load(run.weights)
         if run.receipt.get("state") != "done":
             return model
+        if problem := parts.uncommitted_problem(run.directory, run.receipt):
+            raise Refusal(f"{run.directory}: {problem}; take the run from where it was trained")
         problem = parts.difference(model.digest(), run.receipt)
         if not problem and (recorded := run.receipt.get("model", model.facts())) != model.facts():
             problem = "; ".join(receipt.changes({"model": recorded}, {"model": model.facts()}, among=["model"])[:3])

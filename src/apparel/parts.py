@@ -5,12 +5,13 @@ Needs neither torch nor onnxruntime: `make flow` looks with it where nothing is 
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from samebench import untrusted
+from samebench import files, records, untrusted
 from samebench.command import Refusal
 from samebench.text import printable
 
@@ -81,6 +82,22 @@ def weights_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
         return difference(weights_digest(path), receipt) if path.is_file() else f"{WEIGHTS} is gone"
     except (Refusal, OSError):
         return f"{WEIGHTS} is damaged"
+
+
+def uncommitted_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
+    """Which patch beside a receipt is not the one that the receipt names; empty where none is.
+
+    Older receipts name none. A patch that is missing is no problem: a receipt can be passed on alone.
+    """
+    named = {records.UNCOMMITTED: receipt}
+    named |= {f"uncommitted-{number}.diff": each for number, each in enumerate(receipt.get("resumed", []), start=1)}
+    for name, entry in named.items():
+        path = directory / name
+        if "uncommitted_sha256" not in entry or not os.path.lexists(path):
+            continue
+        if path.is_symlink() or not path.is_file() or files.digest(path) != entry["uncommitted_sha256"]:
+            return f"{name} is not what its receipt says was not committed"
+    return ""
 
 
 def difference(digest: str, receipt: Mapping[str, Any]) -> str:

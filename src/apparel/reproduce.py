@@ -96,6 +96,8 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
         raise Refusal(
             f"{path.parent / parts.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
         )
+    if problem := parts.uncommitted_problem(path.parent, found):
+        raise Refusal(f"{path.parent}: {problem}; take the run, or its receipt, from where it was trained")
     if found["state"] != "done":
         is_run = (path.parent / "checkpoints").is_dir()
         remedy = "finish it" + (f": {train_command.resume(path.parent, found)}" if is_run else " where it was trained")

@@ -1,5 +1,6 @@
 """Runs: one training each, in `runs/<UTC time>-<four letters>/`, told by its receipt."""
 
+import hashlib
 import json
 import os
 import platform
@@ -88,8 +89,9 @@ class Run:
             run.hold()
             if uncommitted:
                 files.write(directory / records.UNCOMMITTED, uncommitted)
+            patch = {"uncommitted_sha256": _sha256(uncommitted)}
             with records.next_in_sequence(home) as place:
-                run.record(run=directory.name, state="running", started=now(), **place, **facts)
+                run.record(run=directory.name, state="running", started=now(), **place, **facts, **patch)
         except BaseException:
             run.release()
             shutil.rmtree(directory)
@@ -219,7 +221,7 @@ class Run:
 
         What was not committed the n-th time lies beside the receipt as `uncommitted-<n>.diff`.
         """
-        resumed = [*self.receipt.get("resumed", []), entry]
+        resumed = [*self.receipt.get("resumed", []), {**entry, "uncommitted_sha256": _sha256(uncommitted)}]
         if uncommitted:
             files.write(self.directory / f"uncommitted-{len(resumed)}.diff", uncommitted)
         self.receipt = {name: fact for name, fact in self.receipt.items() if name not in OUTCOME | EXPORTED}
@@ -250,6 +252,11 @@ class Run:
         self.check_hold()
         content = json.dumps(self.receipt, indent=2) + "\n"
         files.write(self.directory / "receipt.json", content.encode())
+
+
+def _sha256(patch: bytes) -> str | None:
+    """The hash of what was not committed; None where it is nothing."""
+    return hashlib.sha256(patch).hexdigest() if patch else None
 
 
 def now() -> str:

@@ -1,6 +1,8 @@
 """A run whose parts don't belong together is refused by whatever takes it, before anything is done with it."""
 
+import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -133,6 +135,42 @@ def test_other_labels_beside_the_right_weights_are_refused(pair: tuple[Path, Pat
 def test_the_digest_of_a_file_is_that_of_its_model(runs: list[Run]) -> None:
     for run in runs:
         assert parts.weights_digest(run.weights) == run.receipt["weights_sha256"] == Model.load(run.weights).digest()
+
+
+# ---- what was not committed ----
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export", "serve and ship", "reproduce", "compare"])
+@pytest.mark.parametrize("name", ["uncommitted.diff", "uncommitted-1.diff"])
+def test_a_patch_that_is_not_the_receipts_is_refused(
+    pair: tuple[Path, Path], name: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pair[0].parents[1])
+    digest = hashlib.sha256(b"a patch").hexdigest()
+    receipt = json.loads((pair[0] / "receipt.json").read_bytes()) | {"uncommitted_sha256": digest}
+    receipt["resumed"] = [{"at": receipt["ended"], "step": 1, "changed": [], "uncommitted_sha256": digest}]
+    (pair[0] / "receipt.json").write_text(json.dumps(receipt))
+    for each in ("uncommitted.diff", "uncommitted-1.diff"):
+        (pair[0] / each).write_bytes(b"a patch")
+    assert not parts.uncommitted_problem(pair[0], receipt)
+    (pair[0] / name).write_bytes(b"another patch")
+    said = f"{name} is not what its receipt says was not committed"
+    if verb == "compare":
+        assert said in str(compare.verdicts([Run.open(folder) for folder in pair])[0])
+        return
+    words = {"export": [*LEAST], "serve and ship": ["--if-needed", *LEAST]}.get(verb, [])
+    with pytest.raises(Refusal, match=re.escape(said)):
+        MAINS.get(verb, export.main)([*words, "--run", pair[0].name])
+
+
+def test_a_patch_beside_the_receipt_of_a_clean_checkout_is_refused_and_one_of_an_older_receipt_is_not(
+    pair: tuple[Path, Path],
+) -> None:
+    (pair[0] / "uncommitted.diff").write_bytes(b"planted")
+    receipt = json.loads((pair[0] / "receipt.json").read_bytes()) | {"uncommitted_sha256": None}
+    assert parts.uncommitted_problem(pair[0], receipt)
+    del receipt["uncommitted_sha256"]
+    assert not parts.uncommitted_problem(pair[0], receipt)
 
 
 # ---- checkpoints ----

@@ -78,5 +78,8 @@ def test_runs_started_in_the_same_second_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_what_was_not_committed_lies_beside_the_receipt(tmp_path: Path) -> None:
-    assert (Run.start(tmp_path, uncommitted=b"a diff").directory / "uncommitted.diff").read_bytes() == b"a diff"
-    assert not (Run.start(tmp_path).directory / "uncommitted.diff").exists()
+    run, clean = Run.start(tmp_path, uncommitted=b"a diff"), Run.start(tmp_path)
+    assert (run.directory / "uncommitted.diff").read_bytes() == b"a diff"
+    assert run.receipt["uncommitted_sha256"] == files.digest(run.directory / "uncommitted.diff")
+    assert not (clean.directory / "uncommitted.diff").exists()
+    assert clean.receipt["uncommitted_sha256"] is None
