@@ -89,8 +89,16 @@ def read(directory: Path) -> Iterator[tuple[int, dict[str, float], dict[str, byt
             values = event.summary.value
             if values:
                 figures = {each.tag: each.simple_value for each in values if each.HasField("simple_value")}
-                images = {each.tag: each.image.encoded_image_string for each in values if each.HasField("image")}
+                pngs = ((each.tag, each.image.encoded_image_string) for each in values if each.HasField("image"))
+                images = {name: content for name, content in pngs if _is_png(content)}
                 yield event.step, figures, images
+
+
+def _is_png(content: bytes) -> bool:
+    """Whether it begins as a PNG does, with a width and a height that a PNG can have."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
+        return False
+    return all(0 < side < 1 << 31 for side in struct.unpack(">II", content[16:24]))
 
 
 def _image(png: bytes) -> Summary.Image:

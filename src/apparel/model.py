@@ -132,7 +132,7 @@ class Model:
         """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
         weights, facts = sealed.unpack(path, "model")
         try:
-            labels, preparation = tuple(map(str, facts["labels"])), Preparation.told(facts)
+            labels, preparation = _labels(facts["labels"]), Preparation.told(facts)
             network = _filled(weights, facts["network"], seed=0, labels=labels, preparation=preparation)
             preprocessing = Preprocessing.told(facts, channels=preparation.channels)
             return cls(facts["network"], network, labels, preprocessing, preparation)
@@ -201,6 +201,13 @@ def _filled(weights: Mapping[str, Tensor], name: networks.Name, **rest: Any) -> 
     network = fresh(name, **rest)
     network.load_state_dict(weights)
     return network
+
+
+def _labels(found: Any) -> tuple[str, ...]:
+    """The labels in a model's facts. Raises ValueError for what is no list of different texts."""
+    if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
+        raise ValueError("its labels are no list of different texts")
+    return tuple(map(str, found))
 
 
 def _first_line(error: Exception) -> str:

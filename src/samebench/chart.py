@@ -11,7 +11,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
+from samebench import untrusted
 from samebench.command import Refusal
+from samebench.text import printable
 
 WIDTH, EDGE, ACROSS, DOWN, HEIGHT = 760, 20, 20, 34, 84  # pixels; the last three of gaps and boxes
 WIDEST = 350
@@ -65,11 +67,28 @@ def draw(steps: Sequence[Told], *, title: str) -> str:
 def carried(path: Path) -> tuple[str, list[Told]]:
     """Title and steps that a drawing carries. Raises Refusal where it is none of ours."""
     try:
-        root = ET.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 - no entities are fetched, and it is our own file
+        root = ET.fromstring(untrusted.read_bytes(path).decode())  # noqa: S314 - it fetches no entities
         found = {name: root.findtext(f"{NAMESPACE}{name}") or "" for name in ("title", "metadata")}
-        return found["title"], list(json.loads(found["metadata"]))
-    except (OSError, TypeError, ValueError, ET.ParseError) as error:
-        raise Refusal(f"{path}: no picture of ours ({error}); make flow draws one") from error
+        steps = untrusted.parse_json(f'{{"steps": {found["metadata"]}}}', where="its metadata")["steps"]
+        return printable(found["title"]), _checked(steps)
+    except (OSError, TypeError, ValueError, LookupError, ET.ParseError) as error:
+        reason = printable(error, longest=120)
+        raise Refusal(f"{path}: no picture of ours ({reason}); make flow draws one") from error
+
+
+def _checked(steps: Any) -> list[Told]:
+    """The steps that a picture carries, with nothing in them that can't be printed. Raises ValueError, LookupError."""
+    checked: list[dict[str, Any]] = []
+    for step in steps:
+        texts = {name: step[name] for name in ("name", "state", "why", "command")}
+        names = {each["name"] for each in checked}
+        before = step["from"]
+        if not all(isinstance(text, str) for text in texts.values()) or not isinstance(before, list):
+            raise ValueError("a step has a value of another type")
+        if texts["state"] not in STATES or texts["name"] in names or not set(before) <= names:
+            raise ValueError("a step has a state, a name or a step before it that there is not")
+        checked.append({**{name: printable(text) for name, text in texts.items()}, "from": before})
+    return list(checked)
 
 
 # ---- where each stands ----

@@ -111,8 +111,11 @@ class Preparation:
     @classmethod
     def told(cls, facts: Mapping[str, Any]) -> Self:
         """The one that facts of a model or an artifact tell of; older ones know garments alone."""
-        known = {"name": facts.get("preparation", "garment")}
-        return cls(**known, side=int(facts.get("side", SIDE)), channels=int(facts.get("channels", 1)))
+        try:
+            side, channels = int(facts.get("side", SIDE)), int(facts.get("channels", 1))
+        except OverflowError as error:
+            raise ValueError(f"no preparation of such a size: {error}") from error
+        return cls(name=facts.get("preparation", "garment"), side=side, channels=channels)
 
     def facts(self) -> dict[str, Any]:
         """What `told` reads."""

@@ -1,0 +1,282 @@
+"""Receipts, weights, curves and pictures that a stranger wrote, in the verbs that list, note, prune, sweep and draw."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from apparel import curves, evaluate, export
+from apparel.initial import Initial
+from apparel.model import Model
+from samebench import chart, flow, notes, prune, records, runs, sealed, sweep
+from samebench import settings as flags
+from samebench.command import Refusal
+from samebench.flow import MISSING, STALE, Step
+from samebench.text import printable
+
+from .test_hostile import ESCAPE, LEAST, VALUES, check, evil, here, made, outside
+
+__all__ = ["evil", "here", "made"]  # fixtures
+
+KIND = "apparel.settings:Settings"
+
+
+def note(words: list[str]) -> None:
+    notes.main(words)
+
+
+def list_runs(_words: list[str]) -> None:
+    for more in ([], ["--json"], ["--sort", "test_accuracy"], ["--sort=-lr"], ["--filter", "epochs>=1,state!=done"]):
+        runs.main(["--settings", KIND, *more])
+
+
+def choose_to_prune(words: list[str]) -> None:
+    found = records.find()
+    for keep in ("best", "last", "1", Path(words[1]).name):
+        try:
+            prune.kept(found, keep)
+        except Refusal as refusal:
+            print(printable(refusal))
+    print(prune.listing(found, [prune.size(record.directory) for record in found]))
+    prune.explain_damaged(found)
+
+
+def plan_sweep(_words: list[str]) -> None:
+    asked = sweep.Asked(settings=KIND, training="apparel.train", grid="lr=0.1,0.2 epochs=1")
+    found = records.find()
+    points = sweep.plan(asked, ["--data", "synthetic", "--network", "linear"], found)
+    print(runs.lines([*found, *sweep.own(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]))
+
+
+def draw_steps(words: list[str]) -> None:
+    record = records.read(Path(words[1]))
+    why = f"{record.damage} {record.settings} {record.receipt}"[:5000]
+    steps = [Step("data", MISSING, why, why), Step("training run", STALE, why, f"make train {why}", ("data",))]
+    flow.show(steps, title="Steps", as_json=False, to=Path(words[1]) / "flow.svg")
+    flow.main([f"{words[1]}/flow.svg"])
+
+
+VERBS: dict[str, Callable[[list[str]], Any]] = {
+    "note": note,
+    "runs": list_runs,
+    "prune": choose_to_prune,
+    "sweep": plan_sweep,
+    "picture": draw_steps,
+}
+
+
+@pytest.fixture(autouse=True)
+def thought(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTE", "a thought")
+
+
+def test_no_receipt_of_a_stranger_disturbs_what_lists_notes_prunes_sweeps_or_draws(
+    evil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(evil, VERBS, capsys, step=9) > 25
+
+
+@pytest.mark.soak
+def test_nor_does_any_of_all_of_them(evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(evil, VERBS, capsys) > 200
+
+
+def test_a_run_with_a_strangers_receipt_is_deleted_alone(evil: Path) -> None:
+    receipt = json.loads((evil / "receipt.json").read_bytes())
+    for init in ("../../20261126-120000-good", ESCAPE, "/", "."):
+        (evil / "receipt.json").write_text(json.dumps(receipt | {"run": init, "init": {"run": init}}))
+        kept = shutil.copytree(evil, evil.parents[1] / "kept")
+        before = outside(evil)
+        assert prune.main(["--yes", "--delete", evil.name]) == 0
+        assert not evil.exists()
+        assert outside(evil) == before
+        kept.rename(evil)
+
+
+# ---- weights ----
+
+FACTS = ("network", "labels", "mean", "deviation", "side", "channels", "preparation", "kind", "more")
+MORE: dict[str, Any] = {
+    "huge": 10**18,
+    "zero": 0,
+    "empty": [],
+    "empty text": "",
+    "twice": ["a", "a"],
+    "ten escapes": [f"{ESCAPE}{number}" for number in range(10)],
+    "ten lines": [f"{number}\nidentical" for number in range(10)],
+    "not a number": float("nan"),
+    "infinite": float("inf"),
+    "deep": json.loads("[" * 400 + "]" * 400),
+}
+
+
+def foreign_weights(run: Path) -> list[tuple[str, bytes]]:
+    """Sealed files of other facts and tensors, each with its name."""
+    model = Model.load(run / "model.safetensors")
+    facts, tensors = model.facts(), dict(model.network.state_dict())
+    found = []
+    for fact in FACTS:
+        for name, value in {**VALUES, **MORE}.items():
+            found.append((f"{fact} {name}", sealed.pack("model", tensors, {**facts, fact: value})))
+        found.append((f"no {fact}", sealed.pack("model", tensors, {k: v for k, v in facts.items() if k != fact})))
+    first = next(iter(tensors))
+    others = {
+        "no tensor": {},
+        "escapes": {**tensors, ESCAPE: torch.zeros(1)},
+        "other type": {**tensors, first: tensors[first].to(torch.int8)},
+        "no values": {**tensors, first: torch.zeros(0)},
+        "NaN": {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()},
+    }
+    return [*found, *((name, sealed.pack("model", each, facts)) for name, each in others.items())]
+
+
+def take_weights(evil: Path, verbs: list[str], capsys: pytest.CaptureFixture[str], *, step: int) -> int:
+    receipt = json.loads((evil / "receipt.json").read_bytes())
+    before, failures = outside(evil), []
+    contents = foreign_weights(evil)[::step]
+    for name, content in contents:
+        (evil / "model.safetensors").write_bytes(content)
+        for verb in verbs:
+            said = ""
+            told = dict(receipt)
+            try:
+                try:  # the receipt of a stranger fits to the weights
+                    model = Model.load(evil / "model.safetensors")
+                    told |= {"weights_sha256": model.digest(), "model": model.facts()}
+                except Refusal:
+                    pass
+                (evil / "receipt.json").write_text(json.dumps(told))
+                WEIGHTS[verb](evil)
+            except Refusal as refusal:
+                said = printable(refusal)
+            except Exception as error:  # noqa: BLE001 - each is told, with what led to it
+                failures.append(f"{verb} of {name}: {error!r}")
+            shown = capsys.readouterr()
+            text = f"{shown.out}{shown.err}{said}".replace("\n", "").replace("\t", "")
+            if not text.isprintable():
+                failures.append(f"{verb} of {name}: {text!r}")
+    (evil / "receipt.json").write_text(json.dumps(receipt))
+    assert not failures, "\n".join(each[:300] for each in failures)
+    assert outside(evil) == before
+    return len(contents)
+
+
+WEIGHTS: dict[str, Callable[[Path], Any]] = {
+    "INIT=run": lambda run: Initial.load(str(run)).facts(),
+    "INIT=file": lambda run: Initial.load(str(run / "model.safetensors")).facts(),
+    "evaluate": lambda run: evaluate.main(["--run", str(run)]),
+    "export": lambda run: export.main([*LEAST, "--run", str(run)]),
+}
+
+
+def test_no_metadata_of_a_strangers_weights_ends_in_a_traceback_or_steers_the_terminal(
+    evil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert take_weights(evil, ["INIT=run", "INIT=file"], capsys, step=2) > 80
+
+
+@pytest.mark.soak
+def test_nor_does_any_when_it_is_evaluated_or_exported(evil: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert take_weights(evil, list(WEIGHTS), capsys, step=1) > 160
+
+
+# ---- curves ----
+
+
+def events(path: Path, values: list[Summary.Value]) -> None:
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for step in (1, 2, -1, 2**62):
+            writer.write(Event(wall_time=1.0, step=step, summary=Summary(value=values)).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [Summary.Value(tag=ESCAPE, simple_value=1.0)],
+        [Summary.Value(tag="loss", simple_value=float("nan"))],
+        [Summary.Value(tag="confusion_matrix", image=Summary.Image(encoded_image_string=b""))],
+        [Summary.Value(tag="confusion_matrix", image=Summary.Image(encoded_image_string=b"short"))],
+        [Summary.Value(tag=ESCAPE, image=Summary.Image(encoded_image_string=b"\xff" * 40))],
+        [Summary.Value(tag="x", metadata={})],
+    ],
+    ids=["tag", "NaN", "no picture", "short picture", "no png", "nothing"],
+)
+def test_curves_of_a_stranger_do_not_keep_a_run_from_going_on(
+    values: list[Summary.Value], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("events.out.tfevents.1.1", "events.out.tfevents.2.2"):
+        events(tmp_path / name, values)
+    figures = [{"validation_loss": 0.5}, {"validation_loss": 0.4}]
+    with curves.Curves(tmp_path) as written:
+        written.repeat(figures, pictured=lambda _: True)
+    assert [step for step, _, _ in curves.read(tmp_path)] == [1, 2]
+    assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 100, b"\xff" * 100, b"\x10" + b"\0" * 7 + b"\0" * 4, bytes(range(256))]
+)
+def test_a_file_of_curves_that_is_none_is_read_as_nothing(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1.1").write_bytes(content)
+    assert list(curves.read(tmp_path)) == []
+
+
+# ---- pictures of steps ----
+
+
+def picture(title: str, metadata: str) -> str:
+    found = io.StringIO()
+    found.write(f'<svg xmlns="http://www.w3.org/2000/svg"><title>{title}</title><metadata>{metadata}</metadata></svg>')
+    return found.getvalue()
+
+
+EVERY = {**VALUES, **MORE}
+WHOLE = {"name": "a", "state": "stale", "why": "w", "command": "", "from": []}
+BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(12))
+PICTURES = {
+    **{
+        f"{key} {name}": json.dumps([WHOLE | {key: value}])
+        for key in WHOLE
+        for name, value in {**VALUES, **MORE}.items()
+    },
+    **{name: json.dumps(value) for name, value in {**VALUES, **MORE}.items()},
+    "itself": json.dumps([WHOLE | {"from": ["a"]}]),
+    "twice": json.dumps([WHOLE, WHOLE]),
+    "no state": json.dumps([{"name": "a"}]),
+    "deeper": "[" * 100_000,
+}
+
+
+def test_a_picture_of_a_stranger_is_drawn_anew_or_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "flow.svg"
+    contents = [picture("t", metadata.replace("&", "").replace("<", "")) for metadata in PICTURES.values()]
+    contents += [f"<!DOCTYPE x [{BOMB}]><svg>&e11;</svg>", "<svg/>", "", "\0"]
+    drawn, said = 0, []
+    for content in contents:
+        path.write_text(content)
+        try:
+            flow.main([str(path)])
+            drawn += 1
+        except Refusal as refusal:
+            said.append(printable(refusal))
+        if path.read_text() != content:
+            assert all(each.isprintable() or each == "\n" for each in path.read_text())
+    assert drawn > 10
+    assert len(said) > 40
+    assert all(line.startswith(f"{path}: no picture of ours (") and len(line) < 400 for line in said)
+    assert "".join(capsys.readouterr()) == ""
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(Refusal):
+        chart.carried(path)
