@@ -122,6 +122,12 @@ for lock; do
     fi
 done
 
+# There is no pip: src/pip.py answers in its place.
+for name in pip pip3; do
+    # shellcheck disable=SC2016 # expanded when it runs
+    printf '#!/bin/sh\nexec "${0%%/*}/python" -m pip "$@"\n' >"$venv/bin/$name"
+    chmod 755 "$venv/bin/$name"
+done
 printf '%s\n' "$sources" >"$(echo "$venv"/lib/python3*/site-packages)/samebench.pth"
 rm -f "$venv/.lock" # uv leaves it writable to all
 # Of a wheel from a wheelhouse uv notes when it came to lie there, which is the machine's affair and in no image.

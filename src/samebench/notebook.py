@@ -20,6 +20,7 @@ from samebench.command import Lacking, Refusal
 
 PORT = 8888
 NEWS = "@jupyterlab/apputils-extension:notification"  # Lab's setting that asks each new user about announcements
+UNAVAILABLE_EXPORTERS = ("ASCIIDoc", "Latex", "PDF", "QtPDF", "QtPNG", "RST", "WebPDF")
 FOLDER = "jupyter-"  # how the folder of Jupyter's runtime files begins
 
 
@@ -42,6 +43,8 @@ def options(address: str, port: int) -> list[str]:
         "--PasswordIdentityProvider.allow_password_change=False",
         # TensorBoard at /tensorboard/, on this port and behind this token.
         "--ServerApp.jpserver_extensions=samebench.board=True",
+        # JupyterLab offers the exports that can work: TeX, pandoc and a browser are not in the workspace.
+        *(f"--{name}Exporter.enabled=False" for name in UNAVAILABLE_EXPORTERS),
         *quiet,
     ]  # fmt: skip
     return [*words, "--allow-root"] if os.getuid() == 0 else words

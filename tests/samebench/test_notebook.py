@@ -7,9 +7,11 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jupyter_client.manager import start_new_kernel
@@ -151,6 +153,46 @@ def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) ->
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     assert reply["content"]["status"] == "ok"
+
+
+def test_every_export_that_is_offered_works(lab: Server) -> None:
+    cell: dict[str, object] = {
+        "cell_type": "code",
+        "source": "1",
+        "outputs": [],
+        "metadata": {},
+        "execution_count": None,
+        "id": "a",
+    }
+    text = {"cell_type": "markdown", "source": "# *Title* $x$", "metadata": {}, "id": "b"}
+    language = {"language_info": {"name": "python", "file_extension": ".py"}}
+    notebook = {"cells": [text, cell], "metadata": language, "nbformat": 4, "nbformat_minor": 5}
+    lab.exchange("PUT", "/api/contents/export.ipynb", {"type": "notebook", "content": notebook})
+    hidden = {"custom", "notebook", "python"}  # JupyterLab leaves these out of its menu
+    offered = set(lab.exchange("GET", "/api/nbconvert")) - hidden
+    assert offered >= {"html", "markdown", "script", "slides"}
+    key = f"?download=true&token={lab.token}"
+    for name in sorted(offered):
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{lab.port}/nbconvert/{name}/export.ipynb{key}", timeout=60
+        ) as reply:
+            assert reply.read(), name
+
+
+def test_progress_bars_of_notebooks_are_widgets() -> None:
+    manager, client = start_new_kernel(env=dict(os.environ))
+    lines: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        lines.append(json.dumps(message["content"]))
+
+    code = "from tqdm.auto import tqdm\nfor each in tqdm(range(3)): pass"
+    reply = client.execute_interactive(code, timeout=60, output_hook=collect)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "ok"
+    assert any("application/vnd.jupyter.widget-view+json" in line for line in lines)
+    assert not any("IProgress not found" in line for line in lines)
 
 
 def test_settings_stay_in_the_checkout(lab: Server, checkout: Path) -> None:
