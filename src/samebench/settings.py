@@ -12,6 +12,8 @@ The annotation of a field decides which words its flag takes, and which value a 
 | tuple[int, ...], list[int] | 1,2,8 or [1,2,8]                                   | a list        |
 | tuple[int, str]            | 1,a                                                | a list of two |
 | float or None              | 0.5, none                                          | 0.5, null     |
+
+Of `str | None` the word none is no value, and "none" with its quotes is the text.
 """
 
 import argparse
@@ -93,7 +95,7 @@ def from_dict(kind: type[T], facts: Mapping[str, Any]) -> T:
 def to_flags(kind: type[Any], facts: Mapping[str, Any]) -> list[str]:
     """The flags, one word each, of which `parse` makes the settings that a receipt has."""
     hints = _hints(kind)
-    return [to_flag(name, _to_word(value), hint=hints.get(name)) for name, value in facts.items()]
+    return [to_flag(name, _word_of(hints.get(name), value), hint=hints.get(name)) for name, value in facts.items()]
 
 
 def to_flag(name: str, word: str, *, hint: Any) -> str:
@@ -129,7 +131,22 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     for name, hint in hints.items():
         if not _is_supported(hint):
             raise Refusal(f"{kind.__name__}.{name}: no flag can have the type {_type_name(hint)}; take {SUPPORTED}")
+        if len(_choices(hint)) < len(get_args(hint) if get_origin(hint) is Literal else ()):
+            raise Refusal(f"{kind.__name__}.{name}: two values of its Literal are the same word; take others")
+    for field in _fields(kind):
+        _check_default(kind, field, hints[field.name])
     return hints
+
+
+def _check_default(kind: type[Any], field: Field[Any], hint: Any) -> None:
+    """Raise Refusal for a default that its own annotation does not allow: no receipt with it could be read."""
+    if (default := _default(field)) is MISSING:
+        return
+    try:
+        _from_json(hint, _to_json(default))
+    except ValueError as error:
+        wrong = f"{kind.__name__}.{field.name}: its default {default!r} is not of its type {_type_name(hint)}"
+        raise Refusal(f"{wrong} ({error}); change one of them") from error
 
 
 def _is_supported(hint: Any) -> bool:
@@ -196,6 +213,8 @@ def _from_word(hint: Any, word: str) -> Any:
             raise ValueError(f"invalid choice: {word!r} (choose from {', '.join(choices)})")
         return choices[word]
     if _is_union(hint):
+        if (text := _quoted_text(word)) is not None:
+            return _first(hint, text, _from_json)
         return _first(hint, word, _from_word)
     if get_origin(hint) in {tuple, list}:
         return _sequence_from_word(hint, word)
@@ -208,6 +227,17 @@ def _from_word(hint: Any, word: str) -> Any:
     if problem := _limit(value):
         raise ValueError(f"invalid {_type_name(hint)} value: {word!r}: {problem}")
     return value
+
+
+def _quoted_text(word: str) -> str | None:
+    """The text in a word that is a JSON string with its quotes; None for another word."""
+    if not (word.startswith('"') and word.endswith('"')):
+        return None
+    try:
+        text = json.loads(word)
+    except ValueError:
+        return None
+    return text if isinstance(text, str) else None
 
 
 def _first(hint: Any, value: Any, convert: Any) -> Any:
@@ -288,6 +318,18 @@ def _to_word(value: Any) -> str:
     if isinstance(value, bool | list):
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return str(value)
+
+
+def _word_of(hint: Any, value: Any) -> str:
+    """The word that stands for a JSON value; text that would be read as something else is in quotes."""
+    word = _to_word(value)
+    if not (isinstance(value, str) and hint is not None and _is_union(hint)):
+        return word
+    try:
+        same = _to_json(_from_word(hint, word)) == value
+    except ValueError:
+        return word
+    return word if same else json.dumps(value, ensure_ascii=False)
 
 
 def _unknown(word: str, flags: list[str]) -> str:

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -241,3 +241,41 @@ def test_a_point_of_a_sweep_has_the_settings_that_its_flags_and_its_receipt_give
         assert to_dict(settings) == point.settings == json.loads(json.dumps(point.settings))
         assert settings.tags == ["a b", "c"]
     assert {bakery(*point.words).sizes for point in points} == {(1, 2), (3,), ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unions:
+    """Text that could also be something else."""
+
+    note: str | None = None
+    size: int | str = 1
+    where: Path | None = None
+    flag: bool | str = False
+    sizes: list[int] | str = ""
+
+
+@pytest.mark.parametrize("text", ["none", "None", "1", "true", "1,2", '"1"', '"', '"none"', "a b", "", "1.5", "-1"])
+def test_text_is_not_taken_for_a_value_of_another_type_when_a_run_is_asked_for_again(text: str) -> None:
+    for name in ("note", "size", "where", "flag", "sizes"):
+        facts = to_dict(from_dict(Unions, {name: text}))
+        again = parse(Unions, to_flags(Unions, facts), program="p", about="a")
+        assert to_dict(again) == facts
+
+
+def test_literals_that_are_the_same_word_are_refused() -> None:
+    @dataclass
+    class Wrong:
+        depth: Literal[18, "18"] = 18
+
+    with pytest.raises(Refusal, match=r"^Wrong\.depth: two values of its Literal are the same word"):
+        parse(Wrong, [], program="p", about="a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [(int, True), (int, None), (float, math.inf), (str, 1), (list[int], ["a"]), (Literal[1, 2], 3), (int, 2**63)],
+)
+def test_a_default_that_is_not_as_the_annotation_says_is_refused(kind: object, default: object) -> None:
+    wrong = make_dataclass("Wrong", [("size", kind, field(default_factory=lambda: default))])
+    with pytest.raises(Refusal, match=r"^Wrong\.size: its default .* is not of its type "):
+        parse(wrong, [], program="p", about="a")
