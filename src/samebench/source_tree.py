@@ -53,9 +53,7 @@ def commit(root: Path) -> str | None:
 def is_dirty(root: Path) -> bool:
     """Whether anything is not as in the commit that is checked out. Raises GitError."""
     untracked, left_out = _untracked(root)
-    return bool(
-        untracked or left_out or patch("--ignore-submodules=untracked", "HEAD", "--", ".", NOTEBOOKS, root=root)
-    )
+    return bool(untracked or left_out or _changed(root, submodules="untracked"))
 
 
 def uncommitted(root: Path) -> bytes:
@@ -66,13 +64,31 @@ def uncommitted(root: Path) -> bytes:
     if not commit(root):
         return b""
     prefix = os.fsdecode(run_git("rev-parse", "--show-prefix", root=root)).removesuffix("\n")
-    changed = patch("--ignore-submodules=dirty", "HEAD", "--", ".", NOTEBOOKS, root=root)
+    changed = _changed(root, submodules="dirty")
     # `--no-index` says by 1 that there is a difference.
     added = [
         patch("--no-index", "--", os.devnull, name, root=root, prefix=prefix, codes=(0, 1))
         for name in _untracked(root)[0]
     ]
     return b"".join([changed, *added])
+
+
+def _changed(root: Path, *, submodules: str) -> bytes:
+    """What differs from the commit in the files that git knows, also where git is told to take one as unchanged."""
+    hidden = _hidden(root)
+    others = [f":(exclude,literal){name}" for name in hidden]
+    seen = patch(f"--ignore-submodules={submodules}", "HEAD", "--", ".", NOTEBOOKS, *others, root=root)
+    return b"".join([seen, *(patch(f"HEAD:./{name}", "--", name, root=root) for name in hidden)])
+
+
+def _hidden(root: Path) -> list[str]:
+    """The files of the commit, here, at which git does not look: `--assume-unchanged`, `--skip-worktree`."""
+    listed = _names(run_git("ls-files", "-v", "-z", "--", ".", NOTEBOOKS, root=root))
+    flagged = [line[2:] for line in listed if line[0] == "S" or line[0].islower()]
+    if not flagged:
+        return []
+    committed = set(_names(run_git("ls-tree", "-r", "-z", "--name-only", "HEAD", "--", ".", root=root)))
+    return [name for name in flagged if name in committed and os.path.lexists(root / name)]
 
 
 def notices(root: Path) -> list[str]:

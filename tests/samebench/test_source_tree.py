@@ -153,6 +153,26 @@ def test_the_patch_gives_the_same_tree_whatever_the_users_git_is_set_to(
     assert contents(tmp_path / "clone") == contents(tree)
 
 
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_a_change_that_git_is_told_to_overlook_is_in_the_patch_and_makes_the_tree_dirty(
+    flag: str, tree: Path, tmp_path: Path
+) -> None:
+    names = ["src/project/train.py", "src/project/naïve.txt", "src/project/vocabulary.json"]
+    git(tree, "update-index", flag, *names[1:])
+    assert receipt.code()["dirty"] is False
+    (tree / names[0]).write_text("staged\n")
+    git(tree, "add", names[0])
+    git(tree, "update-index", flag, names[0])
+    (tree / names[2]).chmod(0o755)
+    assert receipt.code()["dirty"] is True
+    for name in names[:2]:
+        (tree / name).write_text("changed\n")
+    (tmp_path / "patch").write_bytes(receipt.uncommitted())
+    git(tmp_path, "clone", "--quiet", str(tree), "clone")
+    git(tmp_path / "clone", "apply", "--whitespace=nowarn", str(tmp_path / "patch"))
+    assert contents(tmp_path / "clone") == contents(tree)
+
+
 def test_the_patch_of_a_checkout_inside_of_a_repository_applies_to_the_repository(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
