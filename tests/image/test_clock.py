@@ -21,6 +21,8 @@ from tests.samebench.checkout import ROOT, copy_checkout
 from tests.samebench.checkout import run as call
 from tests.samebench.server import started
 
+from .test_same_image import otherwise
+
 __all__ = ["artifact", "folder", "images", "run"]  # fixtures
 
 CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's package libfaketime
@@ -118,9 +120,10 @@ def test_the_servers_image_is_the_same_by_a_clock_that_is_400_days_ahead(
     checkout = copy_checkout(tmp_path / "checkout")
     shutil.copytree(folder.parent, checkout / "runs" / folder.parent.name)
     names = {}
+    words = ["make", "serve", "DATA=synthetic", "RUNTIME=docker"]
     for each, variables in (("now", {}), ("later", {"BASE_IMAGE": later})):
-        words = ["make", "serve", "DATA=synthetic", "RUNTIME=docker"]
-        with started(*words, at=checkout, **variables) as server:
+        before = otherwise(checkout) if each == "later" else []  # with another umask, time zone, times and modes, too
+        with started(*before, *words, at=checkout, **variables) as server:
             (running,) = engine.containers.list(filters={"publish": str(server.port)})
             names[each] = running.attrs["Config"]["Image"]
     same = layers(names["now"], base)

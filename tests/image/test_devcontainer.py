@@ -76,11 +76,17 @@ def named(folder: Path) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(users)]
 
 
-@pytest.fixture(params=[1000, 1010])
+@pytest.fixture(scope="module", params=[1000, 1010])
 def devcontainer(
-    request: pytest.FixtureRequest, client: Path, engine: docker.DockerClient, image: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    client: Path,
+    engine: docker.DockerClient,
+    image: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Devcontainer]:
+    """Opened by the first test, and left open for the next."""
     uid: int = request.param
+    tmp_path = tmp_path_factory.mktemp("devcontainer")
     open_to_others(tmp_path)
     checkout = copy_checkout(tmp_path / "work")
     (tmp_path / "home").mkdir()

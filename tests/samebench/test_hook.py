@@ -50,6 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in a folder with spaces, with hooks; each test must leave it as it was."""
     path = make_clone(tmp_path_factory.mktemp("git") / "my work")
     make_hooks(path)
+    if (ROOT / ".mypy_cache").is_dir():  # what it knows of torch and numpy, for which it takes half a minute
+        shutil.copytree(ROOT / ".mypy_cache", path / ".git/samebench/.mypy_cache")
     return path
 
 
@@ -372,7 +374,10 @@ def canaried(clone: Path, canary: Path) -> None:
     (clone / ".pre-commit-config.yaml").write_text(
         f"repos: [{{repo: local, hooks: [{{id: x, name: x, entry: touch '{canary}', language: system}}]}}]\n"
     )
-    (clone / ".gitattributes").write_text("* filter=nbstripout diff=evil merge=evil\n*.ipynb filter=nbstripout\n")
+    # Not of all files, of which each would take as long as a notebook.
+    (clone / ".gitattributes").write_text(
+        "* diff=evil merge=evil\n*.toml filter=nbstripout\n*.ipynb filter=nbstripout\n"
+    )
 
 
 @pytest.fixture
