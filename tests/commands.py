@@ -55,7 +55,7 @@ def start(
 def call(*words: str, at: Path, changes: Mapping[str, str | None] | None = None) -> subprocess.CompletedProcess[str]:
     """The same, to its end."""
     process = start(*words, at=at, changes=changes)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=240)  # a bound for a busy machine, below that of a test
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
