@@ -65,7 +65,7 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove clean
+.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
 
 # Inside the image, or in `make shell`, we are there already.
 RUNTIME_SH := sh src/samebench/runtime.sh
@@ -192,12 +192,15 @@ lock: ## write the locks from pyproject.toml
 
 # As it was given: neither make nor a shell looks into it.
 unexport PKG
-add remove: export PACKAGES := $(value PKG)
+add remove try: export PACKAGES := $(value PKG)
 add: ## add packages and lock: make add PKG="pandas>=2 timm"
 	@$(BOOTSTRAP) python -m samebench.packages add
 
 remove: ## remove packages and lock: make remove PKG=name
 	@$(BOOTSTRAP) python -m samebench.packages remove
+
+try: ## packages for a while, in a shell: make try PKG=name (ARGS="python script.py", or ARGS=notebook)
+	@$(if $(filter notebook,$(ARGS)),$(call SERVICE,8888),$(BENCH)) python -m samebench.overlay $(if $(filter notebook,$(ARGS)),python -m samebench.notebook,$(or $(ARGS),bash))
 
 clean: ## remove what can be made again; never data or runs
 	@rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache

@@ -49,7 +49,10 @@ def examine(
     return {
         **{kind: environment.digest(now["same"][kind]) for kind in KINDS},
         "variables": now["same"]["variables"],
-        "drift": [line for line in lines if not line.startswith(left_out)],
+        "drift": [
+            *(f"overlay: {pin} by make try, expected in no lock" for pin in environment.overlay()),
+            *(line for line in lines if not line.startswith(left_out)),
+        ],
     }
 
 

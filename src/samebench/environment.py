@@ -13,6 +13,7 @@ them no more than the interpreter and libc, which are told by version. Not looke
 import base64
 import csv
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ from typing import Any
 FORMAT = 1
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "/opt/venv"  # where the images have their environment
+OVERLAY = "SAMEBENCH_OVERLAY"  # the folder in which `make try` installs
 BAKED = Path(sys.prefix) / "fingerprint.json"
 
 # What changes results without a line of code being changed.
@@ -178,9 +180,17 @@ def variables() -> dict[str, str]:
     return {name: _pathless(name, value) for name, value in values.items()}
 
 
+def overlay(folder: Path | None = None) -> list[str]:
+    """What `make try` has put on top of the workspace, as "name==version"; empty outside of it."""
+    place = folder or (Path(os.environ[OVERLAY]) if os.environ.get(OVERLAY) else None)
+    found = importlib.metadata.distributions(path=[str(place)]) if place else []
+    return sorted(f"{each.name}=={each.version}" for each in found)
+
+
 def _foreign(pythonpath: str) -> list[str]:
-    """What is on PYTHONPATH besides our own sources, which are there anyway."""
-    return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() != ROOT / "src"]
+    """What is on PYTHONPATH besides our own sources, which are there anyway, and the overlay."""
+    known = {ROOT / "src", *([Path(os.environ[OVERLAY]).resolve()] if os.environ.get(OVERLAY) else [])}
+    return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() not in known]
 
 
 def _pathless(name: str, value: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from samebench import cores, determinism, files, schema, source_tree, untrusted
 from samebench.command import Refusal
+from samebench.environment import overlay
 from samebench.git import GitError
 from samebench.text import printable
 
@@ -25,6 +26,7 @@ LISTINGS = "data/*.sha256"
 # Where a receipt keeps what decides the result, and what does not.
 COMPARED = (
     *("settings", "data_version", "init", "code.source", "locks", "environment", "fingerprint", "cpu_level"),
+    "overlay",
     *("device", "gpu"),
 )
 ADDED = ("fingerprint",)  # what older receipts lack: compared only where every receipt has it
@@ -41,6 +43,7 @@ def inputs() -> dict[str, Any]:
         "environment": environment(),
         "cpu_level": {"torch": determinism.level(), **determinism.variables()},
         "machine": machine(),
+        **({"overlay": packages} if (packages := overlay()) else {}),
     }
 
 

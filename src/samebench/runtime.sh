@@ -398,7 +398,7 @@ run_in_image() {
     if [ -n "$service" ] && { [ "$RUNTIME" = docker ] || [ -d /run/systemd/system ]; }; then
         set -- --health-cmd "$check" --health-interval 8s --health-timeout 5s --health-retries 2 "$@"
     fi
-    [ -n "$service" ] && indexes='' || indexes='TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX' # with their tokens
+    [ -n "$service" ] && [ -z "${PACKAGES:-}" ] && indexes='' || indexes='TORCH_INDEX PIP_INDEX_URL UV_DEFAULT_INDEX' # with their tokens
     for variable in NOTE PACKAGES $LAUNCH GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME $indexes http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "[ -z \"\${$variable:-}\" ]" || set -- --env "$variable" "$@"
     done
