@@ -23,6 +23,7 @@
 #   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
+#   make notebook ARGS="--ServerApp.base_url=/bench/"   JupyterLab's own options
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make test ARGS="tests/samebench -x"       some tests, in one process (JOBS=4: in four); without ARGS= in one a core
 #   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
@@ -89,7 +90,7 @@ build: ## build the workspace image
 	@$(RUNTIME_SH) --build
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
-	@$(call SERVICE,8888) python -m samebench.notebook
+	@$(call SERVICE,8888) python -m samebench.notebook $(ARGS)
 
 new-notebook: ## a notebook to start from: make new-notebook NAME=words
 	@$(BENCH) python -m samebench.starter $(if $(NAME),"$(NAME)")

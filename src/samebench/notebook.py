@@ -1,7 +1,8 @@
 """Starts JupyterLab on this checkout and prints a link that works: `make notebook`.
 
-    python -m samebench.notebook              until Ctrl-C
+    python -m samebench.notebook [OPTION…]    until Ctrl-C; options of JupyterLab: src/samebench/jupyter_options.py
     python -m samebench.notebook --health     exit code 0 if the one in this container is well
+    python -m samebench.notebook --help-all   JupyterLab's options
 
 The token is made anew for each start and can't be switched off. Settings and kernels that a user makes stay in the
 checkout, under .samebench/jupyter.
@@ -9,45 +10,55 @@ checkout, under .samebench/jupyter.
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samebench import command, service
+from samebench import command, jupyter_options, service
 from samebench.command import Lacking, Refusal
+from samebench.jupyter_options import JupyterOptions
 
 PORT = 8888
 NEWS = "@jupyterlab/apputils-extension:notification"  # Lab's setting that asks each new user about announcements
 UNAVAILABLE_EXPORTERS = ("ASCIIDoc", "Latex", "PDF", "QtPDF", "QtPNG", "RST", "WebPDF")
 FOLDER = "jupyter-"  # how the folder of Jupyter's runtime files begins
+HELP = {"-h", "--help", "--help-all", "--version"}  # JupyterLab's own
 
 
-def options(address: str, port: int) -> list[str]:
-    """Jupyter's command line; nothing in it is secret, as every user of a machine can read it."""
+def options(address: str, port: int, given: JupyterOptions | None = None) -> list[str]:
+    """Jupyter's command line with the options `given`; nothing in it is secret: every user of a machine can read it."""
+    given = given or JupyterOptions()
     quiet = ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
     words = [
         # Jupyter warns of handlers that don't say who may call them; ours are closed by default, and tested one by one.
-        sys.executable, "-W", "ignore", "-m", "jupyterlab", "--no-browser", "--log-level=ERROR",
-        "--LabApp.log_level=ERROR",
+        sys.executable, "-W", "ignore", "-m", "jupyterlab", "--no-browser",
         f"--ServerApp.ip={address}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         # Sockets in our runtime folder, which only this user may enter, not ports that the whole machine may try.
         "--KernelManager.transport=ipc",
-        # A page elsewhere that calls itself by another name must not reach us: loopback names only.
-        "--ServerApp.allow_remote_access=False",
         f"--ServerApp.root_dir={service.checkout()}",
         # Packages come from the locks, so there is nothing to install and no catalogue to fetch.
         "--LabApp.extension_manager=readonly",
         # A password would outlive the token.
         "--PasswordIdentityProvider.allow_password_change=False",
+        # A kernel that was killed is a line in this terminal.
+        "--AsyncIOLoopKernelManager.restarter_class=samebench.kernel_restarter.KernelRestarter",
         # TensorBoard at /tensorboard/, on this port and behind this token.
         "--ServerApp.jpserver_extensions=samebench.board=True",
         # JupyterLab offers the exports that can work: TeX, pandoc and a browser are not in the workspace.
         *(f"--{name}Exporter.enabled=False" for name in UNAVAILABLE_EXPORTERS),
         *quiet,
     ]  # fmt: skip
-    return [*words, "--allow-root"] if os.getuid() == 0 else words
+    if "log_level" not in given.names:
+        words += ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
+    if "allow_remote_access" not in given.names:
+        # A page elsewhere that calls itself by another name must not reach us: loopback names only.
+        words += ["--ServerApp.allow_remote_access=False"]
+    if os.getuid() == 0:
+        words += ["--allow-root"]
+    return [*words, *given.words]
 
 
 def environment(runtime: Path, token: str) -> dict[str, str]:
@@ -103,8 +114,11 @@ class KernelCheck(threading.Thread):
 
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
-    if service.asks_for_health(arguments):
+    if list(arguments) == ["--health"]:
         return service.health(FOLDER)
+    if not HELP.isdisjoint(arguments):
+        return subprocess.run([sys.executable, "-W", "ignore", "-m", "jupyterlab", *arguments]).returncode
+    given = jupyter_options.parse(arguments)
     if not {"JUPYTER_TOKEN", "TOKEN"}.isdisjoint(os.environ):
         raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
     address, port, published = service.address(PORT)
@@ -112,8 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)
-        url = f"http://{service.LOOPBACK}:{port}"
-        status = f"{url}/api/status"
+        status = f"http://{service.LOOPBACK}:{port}{given.base_url}api/status"
         kernel = KernelCheck(variables)
         kernel.start()
 
@@ -128,10 +141,12 @@ def main(arguments: Sequence[str]) -> int:
                 raise Refusal("JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config")
             (runtime / "token").unlink()
             service.write_ready(runtime, status, headers=authorization(token))
-            return f"JupyterLab: http://{service.LOOPBACK}:{published}/lab?token={token}   (Ctrl-C ends it)"
+            return (
+                f"JupyterLab: http://{service.LOOPBACK}:{published}{given.base_url}lab?token={token}   (Ctrl-C ends it)"
+            )
 
         return service.serve(
-            options(address, port),
+            options(address, port, given),
             environment=variables,
             ready=lambda: service.answer(status, headers=authorization(token), seconds=1) == 200,
             announce=announce,

@@ -391,7 +391,7 @@ digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$i
 
 run_in_image() {
     ensure_image
-    check="$* --health"
+    words="$* " check="python -m ${3:-} --health"
     [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"
     set -- "$image" "$@"
     # Podman asks systemd for its checks, and refuses to start where there is none.
@@ -407,7 +407,7 @@ run_in_image() {
     [ -z "$WHEELHOUSE" ] || set -- --mount "type=bind,\"source=$(absolute "$WHEELHOUSE")\",target=/tmp/wheelhouse,readonly" --env WHEELHOUSE=/tmp/wheelhouse "$@"
     [ -z "${DATA_REMOTE:-}" ] || set -- --env DATA_REMOTE "$@"
     check_remote
-    case $check in *'samebench.versions push '* | 'bash --health') remote='readonly=false' ;; *) remote='readonly' ;; esac
+    case $words in *'samebench.versions push '* | 'bash ') remote='readonly=false' ;; *) remote='readonly' ;; esac
     while read -r rights place; do
         [ ! -d "$place" ] || set -- --mount "type=bind,\"source=$place\",\"target=$place\",$rights" "$@"
     done <<END

@@ -25,6 +25,7 @@ class Server:
     process: subprocess.Popen[str]
     line: str  # with the link
     said: str  # beside it, on stderr, until then
+    stderr: Path | None = None  # all that it says there
 
     @property
     def link(self) -> str:
@@ -108,7 +109,7 @@ def started(*words: str | Path, at: Path, **variables: str) -> Iterator[Server]:
             if line.startswith("onnxruntime "):  # it warns of processors that it does not know, such as emulated ones
                 line = process.stdout.readline()
             assert line, Path(said.name).read_text()
-            yield Server(process, line, Path(said.name).read_text())
+            yield Server(process, line, Path(said.name).read_text(), Path(said.name))
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to make, the shell and all
