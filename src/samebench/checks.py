@@ -45,6 +45,12 @@ def with_outputs(path: Path) -> Iterator[str]:
         yield f"{path}: carries outputs or counts; strip them: make hooks && git add --renormalize '{path}'"
 
 
+def dotenv(path: Path) -> Iterator[str]:
+    """The file of variables that src/samebench/dotenv.sh reads."""
+    if path.name == ".env":
+        yield f"{path}: holds your own variables, which stay here: git rm --cached '{path}'"
+
+
 def conflicts(path: Path) -> Iterator[str]:
     """A merge that was not finished."""
     for number, line in _lines(path):
@@ -84,7 +90,7 @@ def is_fingerprint(path: Path) -> bool:
         return False
 
 
-CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (too_large, with_outputs, conflicts, secrets)
+CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (too_large, with_outputs, dotenv, conflicts, secrets)
 
 
 def problems(paths: Iterable[Path], *, filtered: bool = False) -> Iterator[str]:

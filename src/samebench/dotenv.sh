@@ -10,7 +10,7 @@ is_reserved() {
     FAST | FILTER | FROM | GPU | GRID | HOST | INIT | JOB | JOBS | JOIN_TIMEOUT | JSON | KEEP | KEEP_ALIVE | KEY) ;;
     MASTER_ADDR | MASTER_PORT | NAME | NNODES | NODE_RANK | NOTE | NPROC_PER_NODE | OPEN | PKG | PLATFORM | PORT | PROCS) ;;
     QUICK | RESTARTS | RESUME | RUN | RUNS | RUNTIME | SERVE | SORT | TEXT | TOKEN | TORCH_INDEX | WHEELHOUSE | WITH | YES) ;;
-    HTTP_PROXY | HTTPS_PROXY | NO_PROXY | MAKE* | MFLAGS | GNUMAKEFLAGS | SAMEBENCH* | SSH_AGENT | ARTIFACT) ;;
+    HTTP_PROXY | HTTPS_PROXY | NO_PROXY | MAKE* | MFLAGS | GNUMAKEFLAGS | SAMEBENCH* | ARTIFACT | HASH | LAUNCH | LOAD | NAMES) ;;
     # The system, the shell, the loader, Python, git and the engines.
     PATH | HOME | USER | LOGNAME | SHELL | PWD | OLDPWD | TERM | TMPDIR | TMP | TEMP | TZ | IFS | ENV | PPID | UID | EUID) ;;
     OPTARG | OPTIND | PS[0-9] | BASH* | SHELLOPTS | CDPATH | LANG | LANGUAGE | LC_* | LOCPATH | GCONV_PATH) ;;
@@ -32,7 +32,7 @@ load_dotenv() {
     { [ -f .env ] && [ -r .env ]; } || fail 3 "$PWD/.env: no file that can be read; make it yours (chown), or remove it"
     while IFS= read -r line || [ -n "$line" ]; do
         number=$((number + 1))
-        line=$(printf '%s' "$line" | sed 's/^[[:blank:]]*//; s/[[:space:]]*$//; s/^export[[:blank:]][[:blank:]]*//')
+        line=$(printf '%s' "$line" | LC_ALL=C sed 's/^[[:blank:]]*//; s/[[:space:]]*$//; s/^export[[:blank:]][[:blank:]]*//')
         case $line in '' | '#'*) continue ;; esac
         variable=${line%%=*}
         case $variable in
@@ -55,10 +55,10 @@ read_value() {
         rest=${value#?}
         value=${rest%%"$quote"*}
         [ "$value" != "$rest" ] || fail 2 ".env:$number: $variable: a quote that does not end on this line; end it"
-        rest=$(printf '%s' "${rest#*"$quote"}" | sed 's/^[[:blank:]]*//')
+        rest=$(printf '%s' "${rest#*"$quote"}" | LC_ALL=C sed 's/^[[:blank:]]*//')
         case $rest in '' | '#'*) ;; *) fail 2 ".env:$number: $variable: more after the second quote; use the other kind of quotes around it" ;; esac
         ;;
-    *) value=$(printf '%s' "$value" | sed 's/^[[:blank:]]*//; s/[[:blank:]]#.*//; s/[[:blank:]]*$//') ;;
+    *) value=$(printf '%s' "$value" | LC_ALL=C sed 's/^[[:blank:]]*//; s/[[:blank:]]#.*//; s/[[:blank:]]*$//') ;;
     esac
 }
 

@@ -8,6 +8,9 @@
 #   sh src/samebench/runtime.sh --build     builds the image and says what it is; with CHECK=1 twice from nothing, and
 #                                           compares; with EXPECT= a digest, or a fingerprint of a teammate's, too
 #   sh src/samebench/runtime.sh --check     only checks that the runtime has what GPU= asks for
+#   sh src/samebench/runtime.sh --devcontainer
+#                                           for .devcontainer: the image of this checkout under the name samebench:cpu or
+#                                           samebench:gpu, built if it is not there, and .env as a file for the engine
 #   sh src/samebench/runtime.sh --serve PORT COMMAND…
 #                                           the same for a server: publishes its PORT on the host's loopback, and no
 #                                           container is left when it ends; `COMMAND --health` says how it is
@@ -391,6 +394,8 @@ digest() { printf 'sha256:%s' "$("$RUNTIME" image inspect --format '{{.Id}}' "$i
 
 run_in_image() {
     ensure_image
+    dotenv=
+    [ -n "$as_is" ] || load_dotenv
     words="$* " check="python -m ${3:-} --health"
     [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"
     set -- "$image" "$@"
@@ -405,6 +410,7 @@ run_in_image() {
     [ -z "$CA_CERT" ] || set -- --mount "type=bind,\"source=$(absolute "$CA_CERT")\",target=/tmp/ca.pem,readonly" --env SSL_CERT_FILE=/tmp/ca.pem "$@"
     # DVC is installed in there, when it is first needed.
     [ -z "$WHEELHOUSE" ] || set -- --mount "type=bind,\"source=$(absolute "$WHEELHOUSE")\",target=/tmp/wheelhouse,readonly" --env WHEELHOUSE=/tmp/wheelhouse "$@"
+    for variable in $dotenv; do set -- --env "$variable" "$@"; done # by name: its value is the engine's client's alone
     [ -z "${DATA_REMOTE:-}" ] || set -- --env DATA_REMOTE "$@"
     check_remote
     case $words in *'samebench.versions push '* | 'bash ') remote='readonly=false' ;; *) remote='readonly' ;; esac
@@ -722,6 +728,7 @@ run_locally() {
         exec "$@"
     fi
     ensure_venv
+    if [ -z "$as_is$artifact${SAMEBENCH_LOCKED:-}" ]; then load_dotenv; fi
     # The variables that change results stand once, in the image's ENV lines.
     while read -r instruction setting; do
         case $instruction:$setting in ENV:PATH=* | ENV:HOME=*) ;; ENV:*) export "${setting?}" ;; esac
@@ -750,6 +757,7 @@ writable() {
 }
 
 cd "$(dirname "$0")/../.."
+. src/samebench/dotenv.sh
 case ${1:-} in
 --build)
     choose_runtime
@@ -760,6 +768,17 @@ case ${1:-} in
 --check)
     choose_runtime
     check_gpu
+    ;;
+--devcontainer)
+    CHECK='' EXPECT=''
+    [ "${RUNTIME:-}" != local ] || RUNTIME=auto # an editor's container needs an engine
+    choose_runtime
+    [ "$RUNTIME" != local ] || fail 3 "no engine answers, which a devcontainer needs; start docker or podman"
+    check_gpu
+    writable .samebench
+    write_env_file .samebench/devcontainer.env
+    ensure_image
+    "$RUNTIME" tag "$image" "$latest"
     ;;
 --serve)
     service=$2

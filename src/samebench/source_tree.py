@@ -19,6 +19,7 @@ SOURCE = "src"
 IGNORED = re.compile(r"\..*|__pycache__|.*~|#.*#|.*\.(pyc|pyo|egg-info|ipynb|bak|orig|rej|swp)")
 VERSIONS = (":(glob)data/*.sha256", ":(glob)data/*.dvc")  # which versions the names of data sets stand for
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first
+DOTENV = ":(exclude,glob)**/.env"  # secrets (src/samebench/dotenv.sh), which no record may hold
 LARGE = 16 << 20  # bytes; far above any source, and little enough to keep with each run
 
 
@@ -77,13 +78,13 @@ def _changed(root: Path, *, submodules: str) -> bytes:
     """What differs from the commit in the files that git knows, also where git is told to take one as unchanged."""
     hidden = _hidden(root)
     others = [f":(exclude,literal){name}" for name in hidden]
-    seen = patch(f"--ignore-submodules={submodules}", "HEAD", "--", ".", NOTEBOOKS, *others, root=root)
+    seen = patch(f"--ignore-submodules={submodules}", "HEAD", "--", ".", NOTEBOOKS, DOTENV, *others, root=root)
     return b"".join([seen, *(patch(f"HEAD:./{name}", "--", name, root=root) for name in hidden)])
 
 
 def _hidden(root: Path) -> list[str]:
     """The files of the commit, here, at which git does not look: `--assume-unchanged`, `--skip-worktree`."""
-    listed = _names(run_git("ls-files", "-v", "-z", "--", ".", NOTEBOOKS, root=root))
+    listed = _names(run_git("ls-files", "-v", "-z", "--", ".", NOTEBOOKS, DOTENV, root=root))
     flagged = [line[2:] for line in listed if line[0] == "S" or line[0].islower()]
     if not flagged:
         return []
@@ -145,7 +146,7 @@ def _refuse(error: OSError) -> NoReturn:
 def _untracked(root: Path) -> tuple[list[str], list[str]]:
     """The new files that a patch can hold, and what it can't: large files, other repositories, links to folders."""
     words = ("ls-files", "--others", "-z")
-    sources = _names(run_git(*words, "--", SOURCE, NOTEBOOKS, root=root))
+    sources = _names(run_git(*words, "--", SOURCE, NOTEBOOKS, DOTENV, root=root))
     versions = _names(run_git(*words, "--exclude-standard", "--", *VERSIONS, root=root))
     new = [name for name in sources if not any(map(IGNORED.fullmatch, name.rstrip("/").split("/")))]
     left_out = [name for name in new if (root / name).is_dir() or (root / name).lstat().st_size > LARGE]
