@@ -25,6 +25,7 @@
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make notebook ARGS="--ServerApp.base_url=/bench/"   JupyterLab's own options
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
+#   make shell AGENT=1                        with the SSH agent, to push from in there (make notebook AGENT=1, too)
 #   make test ARGS="tests/samebench -x"       some tests, in one process (JOBS=4: in four); without ARGS= in one a core
 #   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
 #   make flow RUN=runs/<id>                   the steps of one run instead of the newest; JSON=1 for machines
@@ -39,7 +40,7 @@
 # What decides an action counts from this command line only, whatever the shell exports. What describes the machine
 # (RUNTIME, GPU, DATA, DATA_REMOTE, BASE_IMAGE, CA_CERT, WHEELHOUSE, indexes, proxies) and what a cluster tells the
 # processes of a training (src/samebench/launch.py) count from the environment, too.
-SWITCHES := CHECK ELSEWHERE FAST JSON OPEN QUICK YES
+SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
 	RESUME RUN RUNS SORT TEXT TOKEN WITH
 MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \

@@ -31,7 +31,7 @@ earlier='#!/bin/sh
 install() {
     cd "$home"
     if [ "$(git rev-parse --show-cdup 2>/dev/null || echo none)" != '' ]; then
-        say "hooks: no git clone here, so there is nothing to set up"
+        say "hooks: $(explain_no_clone)"
         return
     fi
     install_copy
@@ -40,6 +40,15 @@ install() {
     if [ -z "${SAMEBENCH:-}" ]; then
         sh src/samebench/runtime.sh --ready true || say "hooks: no runtime is ready (see above); until one is, commits are refused"
     fi
+}
+
+explain_no_clone() {
+    answer=$(LC_ALL=C git rev-parse --git-dir 2>&1) || :
+    case $answer in
+    *'dubious ownership'*) echo "git does not trust $home, which belongs to another user; if you do: git config --global --add safe.directory '$home' && make hooks" ;;
+    *'not a git repository: '*) echo "the repository that $home/.git names is not here, as this is a worktree or a submodule; commit on the host, or open the main clone" ;;
+    *) echo "no git clone here, so there is nothing to set up" ;;
+    esac
 }
 
 install_copy() {

@@ -420,12 +420,17 @@ run_in_image() {
 $(kept_at $remote)
 END
     # The agent rather than the keys: what is in there can use it, and can't carry it away.
-    if [ -n "$carry" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END; then
-${DATA_REMOTE:-}
-END
+    if needs_agent; then
         [ ! -S "${SSH_AUTH_SOCK:-}" ] || set -- --mount "type=bind,\"source=$SSH_AUTH_SOCK\",target=/tmp/agent" --env SSH_AUTH_SOCK=/tmp/agent "$@"
         [ ! -f "${HOME:-}/.ssh/known_hosts" ] || set -- --mount "type=bind,\"source=$HOME/.ssh/known_hosts\",target=/tmp/.ssh/known_hosts,readonly" "$@"
     fi
+    case $words in
+    'bash ' | 'python -m samebench.notebook '*)
+        write_identity
+        set -- --env GIT_CONFIG_SYSTEM=/workspace/.samebench/git/system "$@"
+        ;;
+    esac
+    ! is_trusted_of_another || set -- --env GIT_CONFIG_COUNT=1 --env GIT_CONFIG_KEY_0=safe.directory --env GIT_CONFIG_VALUE_0=/workspace "$@"
     find_repository
     [ -z "$repository" ] || set -- --mount "type=bind,\"source=$repository\",\"target=$repository\",readonly" \
         --mount "type=bind,\"source=$PWD/.samebench/git/file\",target=/workspace/.git,readonly" \
@@ -460,6 +465,48 @@ END
     [ -z "$service" ] || serve "$@"
     [ ! -t 0 ] || [ ! -t 1 ] || set -- --tty "$@"
     stay_with "$RUNTIME" run --rm --interactive "$@"
+}
+
+# Where the user says so, or a command carries data and a remote is reached over SSH.
+needs_agent() {
+    if [ -n "${AGENT:-}" ]; then
+        [ -S "${SSH_AUTH_SOCK:-}" ] || fail 3 "AGENT=1: no SSH agent answers here; start one (eval \$(ssh-agent) && ssh-add), or leave AGENT out"
+        return
+    fi
+    [ -n "$carry" ] && grep -qs '^[^#]*ssh://' .dvc/config .dvc/config.local - <<END
+${DATA_REMOTE:-}
+END
+}
+
+# For git in the user's own shell and JupyterLab: who commits, and the key's name. No program and no alias of the host.
+write_identity() {
+    writable .samebench .samebench/git
+    rm -f .samebench/git/system
+    printf '[include]\n\tpath = /etc/gitconfig\n' >.samebench/git/system
+    for option in user.name user.email gpg.format user.signingKey; do
+        value=$(git config --get $option 2>/dev/null) || continue
+        [ $option != user.signingKey ] || value=$(public_key "$value")
+        [ -z "$value" ] || git config --file .samebench/git/system $option "$value"
+    done
+}
+
+# A signing key as git takes it without the file: that of an SSH key by the public key itself.
+public_key() {
+    case $(git config --get gpg.format || :):$1 in
+    ssh:key::* | ssh:ssh-*) echo "$1" ;;
+    ssh:*)
+        file=$(git config --type path --get user.signingKey)
+        file=${file%.pub}.pub
+        [ ! -r "$file" ] || echo "key::$(head -n 1 "$file")"
+        ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# Whether the checkout belongs to another user, and the git of the host trusts it all the same (safe.directory).
+is_trusted_of_another() {
+    # shellcheck disable=SC2012 # a folder's owner as a number, which no other tool of POSIX says
+    [ "$(ls -nd . | awk '{ print $3 }')" != "$(id -u)" ] && git rev-parse --git-dir >/dev/null 2>&1
 }
 
 # The repository of a worktree or a submodule, which lies out of the checkout: "" where it lies in .git, or there is none.

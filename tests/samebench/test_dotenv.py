@@ -109,8 +109,10 @@ def test_the_devcontainer_has_them_in_a_file_that_only_the_user_may_read(checkou
 
 
 def test_it_is_neither_in_git_nor_in_a_receipts_patch_nor_in_a_build(tmp_path: Path) -> None:
-    for name in (".gitignore", ".dockerignore"):
-        assert {".env", "**/.env"} & set((ROOT / name).read_text().splitlines()), name
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in sent
+    assert not any(".env" in line for line in sent if line.startswith("!"))
     (tmp_path / "src").mkdir()
     for place in (tmp_path / ".env", tmp_path / "src/.env"):
         place.write_text("HF_TOKEN=old\n")
