@@ -102,8 +102,8 @@ def found(root: Path) -> Member:
 
 
 @contextmanager
-def ssh_server(home: Path) -> Iterator[str]:
-    """A real sshd on loopback; `HOME` must be `home` for those who want to be let in. Gives the address of its folder.
+def ssh_server(home: Path, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """A real sshd at `host`; `HOME` must be `home` for those who want to be let in. Gives the address of its folder.
 
     Skips where there is none.
     """
@@ -116,29 +116,29 @@ def ssh_server(home: Path) -> Iterator[str]:
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)]
         subprocess.run(words, check=True)
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
-    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
+    (keys / "known_hosts").write_text(f"[{host}]:{port} {(keys / 'host.pub').read_text()}")
     (keys / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/id_ed25519.pub\n"
+        f"Port {port}\nListenAddress {host}\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/id_ed25519.pub\n"
         "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it insists on locking its children up
     server = subprocess.Popen([sshd, "-D", "-e", "-f", str(keys / "sshd_config")], stderr=subprocess.DEVNULL)
     try:
-        _wait(port)
-        yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}{home}/remote"
+        _wait(host, port)
+        yield f"ssh://{getpass.getuser()}@{host}:{port}{home}/remote"
     finally:
         server.terminate()
         server.wait()
 
 
-def _wait(port: int) -> None:
+def _wait(host: str, port: int) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             assert time.monotonic() < deadline, "sshd does not answer"
             time.sleep(0.05)
