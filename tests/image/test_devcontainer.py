@@ -111,12 +111,12 @@ def containers(engine: docker.DockerClient, checkout: Path) -> list[Any]:
 def test_teammate_opens_trains_tests_and_owns_the_files(
     devcontainer: Devcontainer, image: str, engine: docker.DockerClient
 ) -> None:
-    (devcontainer.checkout / ".env").write_text("WANDB_API_KEY='a b'\n")
+    (devcontainer.checkout / ".env").write_text("WANDB_PROJECT='a b'\n")
     up = devcontainer.call("up")
     assert up.returncode == 0, up.stderr[-3000:]
     assert "a b" not in up.stderr + up.stdout, "no value of .env is shown"
     assert layers_of_container(engine, devcontainer.checkout)[: len(layers(engine, image))] == layers(engine, image)
-    assert devcontainer.call("exec", "printenv", "WANDB_API_KEY").stdout == "a b\n"
+    assert devcontainer.call("exec", "printenv", "WANDB_PROJECT").stdout == "a b\n"
     assert (devcontainer.checkout / ".git/hooks/pre-commit").exists()
     assert devcontainer.call("exec", "printenv", "PYTHONPATH").stdout == "/workspace/src\n"
     train = devcontainer.call("exec", "make", "train", "ARGS=--data synthetic --epochs 1")

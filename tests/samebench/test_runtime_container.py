@@ -193,10 +193,9 @@ def test_a_repository_that_no_container_sees_is_told_before_any_work(
 REFUSED_PORTS = {
     "docker: Error response from daemon: Bind for 127.0.0.1:8888 failed: port is already allocated.": "taken",
     "Error: rootlessport listen tcp 127.0.0.1:8888: bind: address already in use": "taken",
-    "docker: Error response from daemon: Ports are not available: exposing port TCP 127.0.0.1:8888 -> 0.0.0.0:0: listen "
-    "tcp 127.0.0.1:8888: bind: An attempt was made to access a socket in a way forbidden by its access permissions.": (
-        "reserved on this machine"
-    ),
+    "docker: Error response from daemon: Ports are not available: exposing port TCP 127.0.0.1:8888 -> 0.0.0.0:0: "
+    "listen tcp 127.0.0.1:8888: bind: An attempt was made to access a socket in a way forbidden by its "
+    "access permissions.": "reserved on this machine",
     "Error: rootlessport listen tcp 127.0.0.1:8888: bind: permission denied": "reserved on this machine",
 }
 

@@ -94,7 +94,7 @@ def test_the_agent_is_handed_over_where_the_user_says_so(checkout: Path, program
 def test_a_checkout_of_another_user_is_trusted_inside_where_the_host_trusts_it(
     checkout: Path, programs: Path, host: dict[str, str]
 ) -> None:
-    trust = {"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=/workspace", "GIT_CONFIG_COUNT=1"}
+    trust = {f"GIT_CONFIG_{rest}" for rest in ("COUNT=1", "KEY_0=safe.directory", "VALUE_0=/workspace")}
     assert not trust & set(asked(checkout, programs, host, "true"))
     for path in (checkout, checkout / ".git"):
         os.chown(path, 1234, 1234)
