@@ -75,7 +75,9 @@ fetch_uv() {
         ! ls "$wheelhouse/uv-$version"-*.whl >/dev/null 2>&1 || set -- "$@" --no-index
     fi
     [ -z "${SSL_CERT_FILE:-}" ] || export PIP_CERT="$SSL_CERT_FILE"
-    PIP_ROOT_USER_ACTION=ignore pip install "$@" --target "$work" --requirement "$work/uv.lock" ||
+    # A user's own settings of pip (require-virtualenv, user) would refuse this call.
+    export PIP_ROOT_USER_ACTION=ignore PIP_REQUIRE_VIRTUALENV=0 PIP_USER=0
+    pip install "$@" --target "$work" --requirement "$work/uv.lock" ||
         fail 3 "uv $version could not be installed by hash (see above); behind a mirror set PIP_INDEX_URL, without a network WHEELHOUSE"
 }
 

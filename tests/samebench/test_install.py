@@ -118,6 +118,19 @@ def test_an_index_with_a_token_is_asked_and_is_on_no_command_line(
     assert set(torch) == {"http://me:s3cret@127.0.0.1:9/torch"}
 
 
+def test_a_users_own_settings_of_pip_do_not_keep_uv_from_coming(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (checkout / ".venv/bin/uv").unlink()  # so that pip has to bring it: here a wheel with no program in it
+    code, said = install(checkout)
+    assert code != 0
+    assert "could not be installed by hash" not in said
+    assert "bin/uv: not found" in said or "No such file" in said
+
+
 def test_no_temporary_files_are_left(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     install(checkout, temporary=tmp_path / "temporary")
