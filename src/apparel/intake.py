@@ -148,7 +148,7 @@ def whole(content: bytes) -> None:
     """Raise Unreadable for a PNG that is damaged or cut, where its pixels may not show it."""
     try:
         picture.look(content).verify()
-    except Exception as error:
+    except Exception as error:  # what a decoder says of a stranger's bytes has many names
         raise Unreadable("a damaged picture") from error
     if PNG_END not in content:
         raise Unreadable("a damaged picture")

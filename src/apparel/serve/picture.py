@@ -165,7 +165,7 @@ def _decode(opened: Image.Image) -> NDArray[np.uint8]:
         opened.draft("L", (WORKING_SIDE, WORKING_SIDE))  # a JPEG decodes smaller in the first place
         whole = _opaque(opened)
         return np.asarray(whole if turn is None else whole.transpose(turn))
-    except Exception as error:
+    except Exception as error:  # what a decoder says of a stranger's bytes has many names
         raise Unreadable("a damaged picture; send another") from error
 
 
@@ -247,7 +247,7 @@ def _plain(opened: Image.Image, wanted: Preparation) -> Prepared:
         opened.draft("RGB", (8 * side, 8 * side))
         small = _in_colour(opened, (_scaled(size[0], size, side), _scaled(size[1], size, side)))
         upright = small if turn is None else small.transpose(turn)
-    except Exception as error:
+    except Exception as error:  # what a decoder says of a stranger's bytes has many names
         raise Unreadable("a damaged picture; send another") from error
     square = Image.new("RGB", (side, side), (wanted.blank,) * 3)
     square.paste(upright, ((side - upright.width) // 2, (side - upright.height) // 2))
