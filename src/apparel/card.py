@@ -39,15 +39,22 @@ SOURCES = {"fashion-mnist": " (Xiao, Rasul and Vollgraf 2017: shop pictures of s
 
 
 def weakest(matrix: Tensor, labels: Sequence[str]) -> str:
-    """The category that is found least often, and what it is taken for most often instead."""
-    shares = matrix.double() / matrix.sum(1, keepdim=True).clamp_min(1)
-    row = int(shares.diagonal().argmin())
+    """The category with test images that is found least often, and what it is taken for most often instead."""
+    counts = matrix.sum(1)
+    shares = matrix.double() / counts[:, None].clamp_min(1)
+    row = int(shares.diagonal().masked_fill(counts == 0, 2).argmin())
     others = shares[row].clone()
     others[row] = 0
     return (
         f"{markdown(labels[row])}, of which {shares[row, row]:.1%} are found; "
         f"{others.max():.1%} are taken for {markdown(labels[int(others.argmax())])}"
     )
+
+
+def untested(matrix: Tensor, labels: Sequence[str]) -> str:
+    """A line of the card that names the categories without test images; empty if each has some."""
+    names = [markdown(label) for label, count in zip(labels, matrix.sum(1).tolist(), strict=True) if not count]
+    return f"- Not tested, as there are no test images: {', '.join(names)}.\n" if names else ""
 
 
 def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], matrix: Tensor) -> str:
@@ -94,7 +101,7 @@ Network `{code(settings["network"])}`, {settings["epochs"]} epochs, seed {settin
 - It knows these categories and no others: {words["limits"]}.
 - It has seen {words["seen"]}.
 - Weakest: {weakest(matrix, artifact.labels)}.
-- The figures are those of test images as the data set has them; {words["photos"]}.
+{untested(matrix, artifact.labels)}- The figures are those of test images as the data set has them; {words["photos"]}.
 
 ## How to check it
 `{MODEL}` takes `{IMAGES}`, uint8 (N, {shape}), {words["pixels"]}, and gives `{PROBABILITIES}`, float (N, {count});

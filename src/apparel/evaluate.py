@@ -21,6 +21,7 @@ from samebench.command import Refusal
 from samebench.table import aligned
 from samebench.text import printable
 
+UNTESTED = "not tested"  # a category without images
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
 
 
@@ -47,7 +48,7 @@ def table(matrix: Tensor, names: Sequence[str]) -> str:
     """The figures of each category as lines of text."""
     rows = [["category", "precision", "recall", "F1", "images"]]
     for name, shares, met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
-        rows.append([name, *(f"{share:.2%}" for share in shares), f"{met}"])
+        rows.append([name, *([f"{share:.2%}" for share in shares] if met else [UNTESTED] * 3), f"{met}"])
     return "\n".join(aligned(rows, numbers=range(1, 5)))
 
 
