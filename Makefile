@@ -23,6 +23,7 @@
 #   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
+#   make notebook DATASET=shoes               the notebooks look at that data set
 #   make notebook ARGS="--ServerApp.base_url=/bench/"   JupyterLab's own options
 #   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make shell AGENT=1                        with the SSH agent, to push from in there (make notebook AGENT=1, too)
@@ -91,7 +92,7 @@ build: ## build the workspace image
 	@$(RUNTIME_SH) --build
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
-	@$(call SERVICE,8888) python -m samebench.notebook $(ARGS)
+	@$(if $(SET),DATA="$(SET)") $(call SERVICE,8888) python -m samebench.notebook $(ARGS)
 
 new-notebook: ## a notebook to start from: make new-notebook NAME=words
 	@$(BENCH) python -m samebench.starter $(if $(NAME),"$(NAME)")

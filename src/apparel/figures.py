@@ -74,13 +74,17 @@ def bars(groups: Mapping[str, Sequence[float]], names: Sequence[str], *, title: 
     return figure
 
 
-def mosaic(images: Tensor, names: Sequence[str], *, title: str) -> Figure:
-    """Images (rows, columns, 28, 28) without gaps for captions, each row named at its left."""
-    rows, columns, side, _ = images.shape
-    figure, [axes] = blank(height=0.6 + 7 * rows / columns)
-    framed = np.pad(images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=255)
-    axes.imshow(framed.swapaxes(1, 2).reshape(rows * (side + 2), columns * (side + 2)), vmin=0, vmax=255)
-    axes.set_yticks((np.arange(rows) + 0.5) * (side + 2), names)
+def mosaic(rows: Sequence[Tensor], names: Sequence[str], *, title: str) -> Figure:
+    """Rows of images (N, C, H, W) uint8 without captions, each named at its left; a row may have few or none."""
+    columns, step = max(1, *map(len, rows)), rows[0].shape[-1] + 2
+    figure, [axes] = blank(height=0.6 + 7 * len(rows) / columns)
+    sheet = np.full((len(rows) * step, columns * step, rows[0].shape[1]), 255, dtype=np.uint8)
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            top, left = row * step + 1, column * step + 1
+            sheet[top : top + step - 2, left : left + step - 2] = np.moveaxis(image.numpy(), 0, 2)
+    axes.imshow(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet, vmin=0, vmax=255)
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * step, names)
     axes.set_xticks([])
     _plain(axes)
     axes.set_title(title)
@@ -88,7 +92,7 @@ def mosaic(images: Tensor, names: Sequence[str], *, title: str) -> Figure:
 
 
 def gallery(images: Tensor, captions: Sequence[str], *, title: str, columns: int = 6, cmap: str = "gray") -> Figure:
-    """Images (N, 28, 28), 0 to 255, each under its caption; says so where there are none."""
+    """Images (N, C, H, W), 0 to 255, each under its caption, grey ones in `cmap`; says so where there are none."""
     rows = max(1, -(-len(images) // columns))
     tall = max((caption.count("\n") for caption in captions), default=0)
     figure, axes = blank(height=0.5 + rows * (8 / columns + 0.1 + 0.16 * tall), rows=rows, columns=columns)
@@ -96,9 +100,11 @@ def gallery(images: Tensor, captions: Sequence[str], *, title: str, columns: int
     for place in axes:
         place.set_axis_off()
     for place, image, caption in zip(axes, images, captions, strict=False):
-        shown = place.imshow(image.numpy(), cmap=cmap, vmin=0, vmax=255)
+        pixels = np.moveaxis(image.numpy(), 0, 2)
+        is_grey = pixels.shape[2] == 1
+        shown = place.imshow(pixels.squeeze(2) if is_grey else pixels.astype(np.uint8), cmap=cmap, vmin=0, vmax=255)
         place.set_title(caption, fontsize=9, loc="center", pad=4)
-    if len(images) and cmap != "gray":
+    if len(images) and images.shape[1] == 1 and cmap != "gray":
         bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, label="pixel value, 0 to 255")
         bar.outline.set_visible(False)
     return figure

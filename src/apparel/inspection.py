@@ -73,6 +73,8 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
 
 def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:
     """The images (M,) whose neighbours' labels (N, neighbours) are all one that is not theirs, and that label (M,)."""
+    if not votes.shape[1]:  # an image alone has no neighbours
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
     first = votes[:, 0]
     places = ((votes == votes[:, :1]).all(1) & (first != split.labels)).nonzero().squeeze(1)
     return places, first[places]

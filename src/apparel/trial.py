@@ -15,6 +15,7 @@ from apparel.shards import crew, workers
 from apparel.training import Training
 from samebench import accelerator, command, cores
 from samebench import settings as flags
+from samebench.command import Refusal
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,33 @@ class Trial:
 def part(known: Data, *, images: int) -> Data:
     """`images` of the training images, drawn the same each time; the test images stay out of reach.
 
-    A twelfth of them is held out for validation, and `test()` gives the validation images of the whole.
+    A twelfth of them is held out for validation, and `test()` gives the validation images of the whole. Of a set that
+    has no more, all are taken, and its own validation images.
     """
+    if len(known.training) <= images:
+        return Data(
+            known.training,
+            known.validation,
+            validation=known.validation,
+            labels=known.labels,
+            preparation=known.preparation,
+        )
     drawn = order(len(known.training), seed=0, epoch=0, purpose="part")[:images]
     return Data(known.training.take(drawn), known.validation, labels=known.labels, preparation=known.preparation)
 
 
+def sizes(known: Data, *, most: int = 100) -> dict[str, int]:
+    """The settings `batch_size`, at most `most`, and `shards` for a trial on so few training images."""
+    count = len(known.training)
+    if count < 8:
+        return {"batch_size": max(2, count // 2), "shards": 1}
+    return {"batch_size": max(8, min(most, count // 10) // 4 * 4), "shards": 4}
+
+
 def train(settings: Settings, known: Data) -> Trial:
     """Train on `known`; the run's folder is gone when this returns."""
+    if len(known.training) < settings.batch_size:
+        raise Refusal(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
     count, each = crew(settings, cores=cores.allowed())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from apparel import dataset, intake
 from samebench import notebook_outputs, starter
 from tests import soak
+from tests.apparel.pictures import drawn, folder
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("[0-9]*.ipynb"))
@@ -87,6 +90,23 @@ def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for cell in code(starter.start("compare-shoes", home=tmp_path)):
         exec(compile(cell, "cell", "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
     assert known["known"]
+
+
+@pytest.mark.parametrize("count", [3, 30])
+@named
+def test_notebook_runs_on_small_sets_in_colour(
+    path: Path, count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    photos = folder(tmp_path / "photos", count)
+    shutil.rmtree(photos / "square")
+    for number in range(count):
+        drawn("square", number).save(photos / f"triangle/more-{number}.png")
+    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
+    intake.main(["--source", str(photos), "--name", "shapes", "--side", "16"])
+    monkeypatch.setenv("DATA", "shapes")
+    known: dict[str, object] = {}
+    for cell in code(path):
+        exec(compile(cell, path.name, "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / starter.TEMPLATE], ids=lambda path: path.name)

@@ -69,6 +69,14 @@ def test_what_the_shell_exports_does_not_reach_the_command(flag: list[str], chec
     assert names >= {"RUNTIME", "PROCS"}
 
 
+@pytest.mark.parametrize("word", ["DATASET=shoes", "DATA=shoes"])
+def test_the_notebooks_look_at_the_data_set_that_make_is_given(word: str, checkout: Path) -> None:
+    (checkout / "src/samebench/runtime.sh").write_text("env\n")
+    done = run(["make", "notebook", word], cwd=checkout)
+    assert "DATA=shoes" in done.stdout.splitlines()
+    assert "DATA=shoes" not in run(["make", "notebook"], cwd=checkout).stdout.splitlines()
+
+
 def test_what_make_is_given_does_not_reach_a_make_in_its_shell(checkout: Path) -> None:
     (checkout / "src/samebench/runtime.sh").write_text(
         "exec make --no-print-directory --dry-run prune KEEP=last SAMEBENCH=1\n"
