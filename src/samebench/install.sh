@@ -124,8 +124,9 @@ for lock; do
     fi
 done
 
-# There is no pip: src/pip.py answers in its place.
+# There is no pip: in a workspace src/pip.py answers in its place.
 for name in pip pip3; do
+    [ "$lock" != docker/serve.lock ] || continue
     # shellcheck disable=SC2016 # expanded when it runs
     printf '#!/bin/sh\nexec "${0%%/*}/python" -m pip "$@"\n' >"$venv/bin/$name"
     chmod 755 "$venv/bin/$name"
