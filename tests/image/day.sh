@@ -59,7 +59,7 @@ track() { git lfs install --local && git lfs track '*.bin' && grep -q 'filter=lf
 
 step "a name" named
 step "clone over SSH" git clone --quiet "$address" clone
-cd clone || exit 1
+cd clone || { echo "the day is over" && exit 1; }
 git config user.name Jane
 git config user.email jane@example.com
 step "edit" edit
