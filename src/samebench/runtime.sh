@@ -242,13 +242,37 @@ take_ready() {
 
 # The image is named by what it is made from: a changed lock is a new name, two checkouts don't disturb each other.
 name_image() {
+    packages=
+    [ -n "$artifact" ] || packages=$(debian_packages) ||
+        fail 2 "pyproject.toml, [tool.samebench.image]: apt: $packages is no name of a Debian package; give a list such as apt = [\"libgl1\"]"
     inputs=$( (
         cat docker/$flavour.Dockerfile requirements.lock docker/$flavour.lock src/samebench/install.sh src/samebench/environment.py
         # shellcheck disable=SC2046 # names without spaces
-        [ -z "$artifact" ] || cat .dockerignore "$artifact"/* $(served)
+        if [ -n "$artifact" ]; then cat .dockerignore "$artifact"/* $(served); else cat docker/nss_caller.c docker/profile.sh; fi
+        printf '%s\n' "$packages"
         printf '%s' "$(cut_off)${BASE_IMAGE:-}"
     ) | sha256 12)${platform:+-${platform#linux/}}
     if [ -n "$artifact" ]; then image=$name:$inputs latest=$name:latest${platform:+-${platform#linux/}}; else image=samebench:$flavour-$inputs latest=samebench:$flavour; fi
+}
+
+# The Debian packages that pyproject.toml adds to the workspace, in one line; code 1 and the word that names none.
+debian_packages() {
+    LC_ALL=C awk '
+        /^[[:space:]]*\[/ && !listing { section = /^[[:space:]]*\[tool\.samebench\.image\]/ }
+        section && /^[[:space:]]*apt[[:space:]]*=/ { listing = 1; sub(/^[^=]*=/, "") }
+        listing { sub(/#.*/, ""); text = text $0 " "; if (/\]/) listing = 0 }
+        END {
+            if (text !~ /^[[:space:]]*(\[[^][]*\][[:space:]]*)?$/) { print text; exit 1 }
+            gsub(/^[[:space:]]*\[|\][[:space:]]*$/, "", text)
+            count = split(text, names, ",")
+            for (i = 1; i <= count; i++) {
+                gsub(/^[[:space:]]+|[[:space:]]+$/, "", names[i])
+                if (names[i] == "" && i == count) continue
+                if (names[i] !~ /^("[a-z0-9][a-z0-9+.-]+"|\047[a-z0-9][a-z0-9+.-]+\047)$/) { print names[i]; exit 1 }
+                packages = packages " " substr(names[i], 2, length(names[i]) - 2)
+            }
+            print substr(packages, 2)
+        }' pyproject.toml
 }
 
 # Every file in an image bears one moment, so that its bits don't depend on the day. It is the one after which packages
@@ -284,6 +308,7 @@ build_image() {
     [ -z "$artifact" ] || set -- "$@" --build-context "artifact=$artifact"
     [ -z "$platform" ] || set -- "$@" --platform "$platform"
     [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
+    [ -z "$packages" ] || set -- "$@" --build-arg "DEBIAN_PACKAGES=$packages"
     for variable in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         eval "value=\${$variable:-}"
         [ -z "$value" ] || set -- "$@" --build-arg "$variable" # the engine takes the value from its own environment
@@ -778,7 +803,10 @@ run_locally() {
     if [ -z "$as_is$artifact${SAMEBENCH_LOCKED:-}" ]; then load_dotenv; fi
     # The variables that change results stand once, in the image's ENV lines.
     while read -r instruction setting; do
-        case $instruction:$setting in ENV:PATH=* | ENV:HOME=*) ;; ENV:*) export "${setting?}" ;; esac
+        case $instruction:$setting in
+        ENV:PATH=* | ENV:HOME=* | ENV:SHELL=* | ENV:EDITOR=*) ;; # the user has these
+        ENV:*) export "${setting?}" ;;
+        esac
     done <docker/$flavour.Dockerfile
     PATH=$PWD/$environment/bin:$PATH
     SAMEBENCH_RUNTIME=local

@@ -39,7 +39,9 @@ VARIABLES = ("NO_FAKE_STAT=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
 @pytest.fixture(scope="module")
 def base() -> str:
     """What the images stand on: the pinned base, or a stand-in."""
-    (pinned,) = re.findall(r"^FROM \${BASE_IMAGE:-(.+)}$", (ROOT / "docker/cpu.Dockerfile").read_text(), re.MULTILINE)
+    (pinned,) = re.findall(
+        r"^FROM \${BASE_IMAGE:-(.+)} AS base$", (ROOT / "docker/cpu.Dockerfile").read_text(), re.MULTILINE
+    )
     return os.environ.get("BASE_IMAGE") or str(pinned)
 
 

@@ -74,7 +74,8 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     server |= {"src/apparel/__init__.py", "src/apparel/serve"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image
-    assert allowed == {*locks, *told, "src/samebench/install.sh", *server}
+    workspace = {"docker/nss_caller.c", "docker/profile.sh"}
+    assert allowed == {*locks, *told, *workspace, "src/samebench/install.sh", *server}
     assert lines[-1] == "**/__pycache__"
 
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from .checkout import run
 from .fakes import SCRIPT, SERVER, checkout, fake_engines, programs
 
@@ -99,3 +101,40 @@ def test_no_server_gets_the_address_of_an_index(checkout: Path, programs: Path) 
     done = run(["make", "notebook"], cwd=checkout, path=programs, variables={"PIP_INDEX_URL": ADDRESS})
     assert done.returncode == 0, done.stderr
     assert "PIP_INDEX_URL" not in (checkout / "asked").read_text()
+
+
+def with_packages(checkout: Path, names: str) -> Path:
+    """The checkout with this list of Debian packages."""
+    pyproject = checkout / "pyproject.toml"
+    text, count = re.subn(r"(?ms)^apt = \[.*?^\]$", lambda _: f"apt = {names}", pyproject.read_text())
+    assert count == 1
+    pyproject.write_text(text)
+    (checkout / "built").unlink(missing_ok=True)
+    return checkout
+
+
+def test_debian_packages_of_pyproject_reach_the_build_and_the_images_name(checkout: Path, programs: Path) -> None:
+    fake_engines(programs, docker=BUILDER)
+    lists = {"[]": None, '["libgl1"]': "libgl1", "[ # both\n 'g++',\n \"libgl1\",\n]": "g++ libgl1"}
+    images = set()
+    for names, wanted in lists.items():
+        done = run([*SCRIPT, "true"], cwd=with_packages(checkout, names), path=programs)
+        built = (checkout / "built").read_text()
+        assert (f"--build-arg DEBIAN_PACKAGES={wanted} " in built) == bool(wanted)
+        assert wanted or "DEBIAN_PACKAGES" not in built
+        images |= set(re.findall(r"building (\S+):", done.stderr))
+    assert len(images) == len(lists)
+
+
+@pytest.mark.parametrize(
+    "names",
+    ['["libgl1", "$(touch evil)"]', '["lib gl1"]', '["-o=x"]', '["Libgl1"]', '"libgl1"', "[libgl1]", '["x", , "y1"]'],
+)
+def test_what_is_no_name_of_a_debian_package_is_refused(checkout: Path, programs: Path, names: str) -> None:
+    fake_engines(programs, docker=BUILDER)
+    done = run([*SCRIPT, "true"], cwd=with_packages(checkout, names), path=programs)
+    assert done.returncode == 2
+    assert "pyproject.toml, [tool.samebench.image]: apt: " in done.stderr
+    assert len(done.stderr.splitlines()) == 2, "which runtime it is, and what is wrong"
+    assert not (checkout / "built").exists()
+    assert not (checkout / "evil").exists()
