@@ -8,8 +8,10 @@ from apparel.randomness import integers
 SHIFT = 1
 
 
-def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: int = 0) -> Tensor:
-    """Images (N, C, H, W) flipped left to right by a coin and shifted by up to SHIFT pixels, edges `blank`, 0 to 255.
+def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: int | None = 0) -> Tensor:
+    """Images (N, C, H, W) flipped left to right by a coin and shifted by up to SHIFT pixels.
+
+    What comes in at an edge is `blank`, 0 to 255, or for None the edge's own pixels again.
 
     `indices` (N,) are the images' places in the training set. What is drawn is drawn on the CPU, what is done with the
     pixels is done where the images are.
@@ -23,6 +25,11 @@ def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: in
     step = torch.arange(side, device=device)
     down = draw("rows", 2 * SHIFT + 1) + step
     across = torch.where(draw("flip", 2) == 1, step.flip(0), step) + draw("columns", 2 * SHIFT + 1)
-    pixels = (down * (side + 2 * SHIFT))[:, :, None] + across[:, None, :]
-    padded = torch.nn.functional.pad(images, (SHIFT,) * 4, value=blank).flatten(2)
+    if blank is None:
+        down, across = ((each - SHIFT).clamp(0, side - 1) for each in (down, across))
+        pixels = (down * side)[:, :, None] + across[:, None, :]
+        padded = images.flatten(2)
+    else:
+        pixels = (down * (side + 2 * SHIFT))[:, :, None] + across[:, None, :]
+        padded = torch.nn.functional.pad(images, (SHIFT,) * 4, value=blank).flatten(2)
     return padded.gather(2, pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)).view_as(images)

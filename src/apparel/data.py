@@ -122,7 +122,7 @@ class Data:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The statistics of the training images: as they were written down with the set, else as they are."""
-        return self._preprocessing or Preprocessing.of(self.training.images)
+        return (self._preprocessing or Preprocessing.of(self.training.images)).with_min_deviation()
 
     def test(self) -> Split:
         """The test images, which no choice may depend on."""

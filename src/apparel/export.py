@@ -32,6 +32,7 @@ from apparel.serve.artifact import (
     CARD,
     FACTS,
     IMAGES,
+    LEVELS,
     MODEL,
     PROBABILITIES,
     SAMPLES,
@@ -138,8 +139,16 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "confidence_floor": floor,
         "figures": figures,
     }
+    if (found := levels(known.training.images)) != [[0, 255]] * len(found):
+        facts[LEVELS] = found
     content = graph(model, temperature, facts)
     return finish(content, chosen, run, budgets, test, expected)
+
+
+def levels(images: Tensor) -> list[list[int]]:
+    """The lowest and the highest level of images (N, C, H, W) uint8 in each channel."""
+    channels = images.transpose(0, 1).flatten(1)
+    return [[int(channel.min()), int(channel.max())] for channel in channels]
 
 
 def accuracy(probabilities: Tensor, labels: Tensor) -> float:

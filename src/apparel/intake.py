@@ -23,8 +23,9 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
+from apparel.serve.picture_file import CHECKSUM, CUT, PICTURES, damaged
 from apparel.settings import Settings, small_steps, told
-from apparel.sources import ALIKE, KEPT, LEFT_OUT, REFUSED, Finding, Source, Unusable, found_in, legible
+from apparel.sources import ALIKE, KEPT, LEFT_OUT, REFUSED, SYSTEM, Finding, Source, Unusable, found_in, legible
 from samebench import command, cores, determinism, files
 from samebench import settings as flags
 from samebench.command import Refusal
@@ -32,10 +33,10 @@ from samebench.command import Refusal
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
 FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
-THREADS = 4  # a picture of 4096x4096 pixels takes 200 MB while it is worked on
+THREADS = 4  # that work on pictures; together these take picture.MAX_MEMORY at most
+NAMED = {PICTURES, SYSTEM}  # kinds of findings of which the summary counts each format or name
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet calculates
-PNG_END = b"IEND\xaeB\x60\x82"
-MOVES = {"PNG", "WEBP"}  # formats in which further frames are a film
+NO_PNG = {CUT, CHECKSUM}  # of a PNG, which has checksums, the import takes nothing that does not match them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Taken:
 
     source: Source
     pixels: NDArray[np.uint8]
-    film: bool
+    notes: tuple[str, ...] = ()  # what is to be said of its file, though it is taken
 
     @property
     def digest(self) -> bytes:
@@ -108,6 +109,8 @@ def make(question: Question) -> tuple[Dataset, list[Finding]]:
         made = assemble(kept, question)
     except Refusal as refusal:
         raise ImportRefusal(f"{refusal}{_why(findings)}", findings) from refusal
+    if made.preprocessing.warning:
+        findings.append(Finding("", "", made.preprocessing.warning, KEPT))
     return made, sorted([*findings, *missing(made, sources), *suspicious(made)])
 
 
@@ -126,32 +129,22 @@ def read_all(sources: Sequence[Source], preparation: Preparation) -> Iterator[Ta
 def read(source: Source, preparation: Preparation) -> Taken | Finding:
     """One picture, prepared as the server does, or why it is none."""
     try:
-        content = source.read()
-        if picture.look(content).format == "PNG":
-            whole(content)
-        opened = picture.look(content)
-        film = opened.format in MOVES and getattr(opened, "n_frames", 1) > 1
-        pixels = preparation(opened).pixels
-    except Foreign:
-        return source.finding("no PNG, JPEG or WebP picture")
+        file = picture.look(source.read())
+        if file.format == "PNG" and NO_PNG & {*file.damage}:
+            raise damaged(" and ".join(file.damage))
+        prepared = preparation(file)
+    except Foreign as reason:
+        return source.finding(f"{PICTURES}: {reason.name}: {reason.remedy}" if reason.name else PICTURES)
     except TooLarge as reason:
         return source.finding(f"too large: {reason}".partition(";")[0])
     except Unreadable as reason:
         return source.finding(f"{reason}".partition(";")[0])
     except Unusable as reason:
         return source.finding(f"{reason}")
+    pixels = prepared.pixels
     grey = bool((pixels == pixels[:1]).all())
-    return Taken(source, pixels[:1].copy() if grey else pixels, film)
-
-
-def whole(content: bytes) -> None:
-    """Raise Unreadable for a PNG that is damaged or cut, where its pixels may not show it."""
-    try:
-        picture.look(content).verify()
-    except Exception as error:  # what a decoder says of a stranger's bytes has many names
-        raise Unreadable("a damaged picture") from error
-    if PNG_END not in content:
-        raise Unreadable("a damaged picture")
+    film = ["a film: its first picture was taken"] if file.frames > 1 else []
+    return Taken(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage))
 
 
 def labels_of(same: Sequence[Taken]) -> list[str]:
@@ -165,8 +158,9 @@ def alike(same: Sequence[Taken]) -> Iterator[Finding]:
     labels = labels_of(same)
     if labels[1:]:
         others = [first, *others]
-    elif first.film:
-        yield first.source.finding("a film: its first picture was taken", KEPT)
+    else:
+        for note in first.notes:
+            yield first.source.finding(note, KEPT)
     for each in others:
         what = f"the same pixels as: {first.source.path}"
         if labels[1:]:
@@ -240,11 +234,8 @@ def _cell(text: str) -> str:
 
 def summary(made: Dataset, findings: Sequence[Finding]) -> str:
     """In one line, what became of the pictures."""
-    kinds = {
-        done: Counter(each.found.partition(":")[0] for each in findings if each.done == done)
-        for done in (LEFT_OUT, KEPT)
-    }
-    told = [f"{done} {counts.total():,} ({_counted(counts)})" for done, counts in kinds.items() if counts]
+    kinds = {done: [each for each in findings if each.done == done] for done in (LEFT_OUT, KEPT)}
+    told = [f"{done} {len(each):,} ({_counted(each)})" for done, each in kinds.items() if each]
     side, colour = made.preparation.side, "grey" if made.preparation.channels == 1 else "colour"
     sizes = ", ".join(f"{size:,} {name}" for name, size in made.sizes.items())
     version = data.own(made).version[:12]
@@ -263,12 +254,19 @@ def _first_of(refused: Sequence[Finding], source: str) -> str:
 
 def _why(findings: Sequence[Finding]) -> str:
     """How many files were left out, and why; empty without one."""
-    counts = Counter(each.found.partition(":")[0] for each in findings if each.done == LEFT_OUT)
-    return f"; {LEFT_OUT} are {counts.total():,} ({_counted(counts)})" if counts else ""
+    left = [each for each in findings if each.done == LEFT_OUT]
+    return f"; {LEFT_OUT} are {len(left):,} ({_counted(left)})" if left else ""
 
 
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+def _counted(findings: Sequence[Finding]) -> str:
+    """How many findings of each kind there are; of what is no picture also how many of each format."""
+    kinds = Counter(each.found.partition(":")[0] for each in findings)
+    said = []
+    for kind, count in kinds.most_common():
+        names = Counter(each.found.split(": ")[1] for each in findings if each.found.startswith(f"{kind}: "))
+        more = ", ".join(f"{number:,} {name}" for name, number in names.most_common()) if kind in NAMED else ""
+        said.append(f"{count:,} {kind}: {more}" if more else f"{count:,} {kind}")
+    return (", " if not any(": " in each for each in said) else "; ").join(said)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -287,6 +285,8 @@ def main(argv: Sequence[str]) -> None:
     dataset.write(question.name, made, report(findings))
     refused.unlink(missing_ok=True)
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
+    if made.preprocessing.warning:
+        print(f"warning: {made.preprocessing.warning}")
     for each in findings:
         if each.found.startswith(ALIKE):
             print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from samebench import files, receipt, sealed
 from samebench.command import Refusal
 
 BATCH = 1000
-LEAST_DEVIATION = 1e-7  # a tenth of what `_statistics` gives for pixels that are all the same
+LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
+MIN_DEVIATION = 0.02  # 5 of 255 levels: with less, one level would be a large step for a network
 Levels = float | tuple[float, ...]  # one of grey images, or one of each channel
 
 
@@ -31,9 +32,12 @@ class Preprocessing:
 
     @classmethod
     def of(cls, images: Tensor) -> Self:
-        """The statistics of images (N, C, H, W) uint8; from histograms, hence exact in any order."""
+        """The statistics of images (N, C, H, W) uint8; from histograms, hence exact in any order.
+
+        A deviation is at least MIN_DEVIATION.
+        """
         means, deviations = zip(*(_statistics(images[:, each]) for each in range(images.shape[1])), strict=True)
-        return cls(_levels(means), _levels(deviations))
+        return cls(_levels(means), _levels(deviations)).with_min_deviation()
 
     @classmethod
     def told(cls, facts: Mapping[str, Any], *, channels: int = 1) -> Self:
@@ -47,6 +51,20 @@ class Preprocessing:
         if len(means) != channels or len(deviations) != channels or not within:
             raise ValueError(f"statistics {mean} and {deviation} of {channels} channels")
         return cls(mean, deviation)
+
+    def with_min_deviation(self) -> Self:
+        """The same with deviations of at least MIN_DEVIATION."""
+        raised = [max(each, MIN_DEVIATION) for each in np.atleast_1d(self.deviation).tolist()]
+        return replace(self, deviation=_levels(raised))
+
+    @property
+    def warning(self) -> str:
+        """What to say of channels whose deviation was raised; empty without one."""
+        deviations = np.atleast_1d(self.deviation)
+        if not (low := [str(place) for place, each in enumerate(deviations, start=1) if each <= MIN_DEVIATION]):
+            return ""
+        which = f"channel {' and '.join(low)} of {len(deviations)}" if len(deviations) > 1 else "the pixels"
+        return f"{which}: hardly any contrast in the training images; a deviation of {MIN_DEVIATION} is assumed"
 
     def facts(self) -> dict[str, Any]:
         """What `told` reads."""

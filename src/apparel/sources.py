@@ -16,12 +16,18 @@ from samebench import untrusted
 from samebench.command import Refusal
 from samebench.text import printable
 
-MOST_BYTES = 128 << 20  # of a file: a picture of 4096x4096 pixels with four channels takes half of it unpacked
+MOST_BYTES = 128 << 20  # of a file
 LABEL_LENGTH = 100
 JOINERS = "\u200c\u200d"  # no letters, and Persian, Hindi and others can't be written without them
 LEFT_OUT, KEPT, REFUSED = "left out", "kept", "refused"  # REFUSED: nothing is imported because of it
 LEADS_OUT = "leads out of the folder"
 ALIKE = "a label almost like"
+SYSTEM = "a system's own"
+SYSTEM_NAMES = {  # what Windows, macOS and network drives put beside pictures, in lower case
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "zbthumbnail.info", "picasa.ini", "albumart.pamp",
+    "@eadir", "#recycle", "#snapshot", "@recycle", "@tmp", "__macosx", "$recycle.bin", "system volume information",
+    "network trash folder", "temporary items", "icon\r", "lost.dir",
+}  # fmt: skip
 
 
 class Finding(NamedTuple):
@@ -113,8 +119,8 @@ def _in_folder(root: Path) -> Iterator[Source | Finding]:
 
 def _entry_problem(entry: os.DirEntry[str], home: Path, places: dict[Path, str]) -> str:
     """Why an entry of the folder is no class; empty if it is one. Puts the folder behind a link into `places`."""
-    if entry.name.startswith("."):
-        return "hidden"
+    if problem := _unwanted(entry.name):
+        return problem
     if not entry.is_symlink():
         return "" if entry.is_dir() else "outside of every class's folder"
     try:
@@ -145,10 +151,17 @@ def _in_class(folder: Path, label: str, root: Path) -> Iterator[Source | Finding
         yield Finding(folder.name, label, "an empty folder")
     for entry in entries:
         path = f"{folder.name}/{entry.name}"
-        if entry.name.startswith("."):
-            yield Finding(path, label, "hidden")
+        if problem := _unwanted(entry.name):
+            yield Finding(path, label, problem)
         else:
             yield Source(path, label, root, home)
+
+
+def _unwanted(name: str) -> str:
+    """Why nobody means a file or folder of this name as a picture or a class; empty if it may be one."""
+    if name.lower() in SYSTEM_NAMES:
+        return f"{SYSTEM}: {name}"
+    return "hidden" if name.startswith(".") else ""
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -74,6 +74,8 @@ def train(
     alike(facts, group)
     for line in receipt.notices() if group.leads else []:
         print(line, file=sys.stderr, flush=True)
+    if group.leads and known.preprocessing.warning:
+        print(f"warning: {known.preprocessing.warning}", file=sys.stderr, flush=True)
     if group.leads:
         facts["fingerprint"] = examine_environment()
     resumed = run is not None

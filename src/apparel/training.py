@@ -202,7 +202,7 @@ class Training:
     def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of `network` on the training images at `indices` (N,), augmented."""
         split = self.training.take(indices.to(self.device, non_blocking=True))
-        blank = self.data.preparation.blank
+        blank = self.data.preparation.shifted_in
         images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch, blank=blank)
         with self.precision():
             logits = network(self.model.preprocessing(images))

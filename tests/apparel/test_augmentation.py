@@ -46,3 +46,15 @@ def test_the_channels_of_an_image_are_changed_alike_and_its_edges_are_blank() ->
     assert torch.equal(black[:, ~rims], colours[:, :1][:, ~rims])
     assert (colours[:, :1] >= black).all()
     assert ((colours[:, :1] == 255) & (black == 0)).any()
+
+
+def test_without_a_blank_the_edges_of_an_image_repeat() -> None:
+    before = images(60).repeat(1, 3, 1, 1)
+    after = augment(before, torch.arange(60), seed=1, epoch=2, blank=None)
+    blank = augment(before, torch.arange(60), seed=1, epoch=2)
+    assert torch.equal(after[..., 1:-1, 1:-1], blank[..., 1:-1, 1:-1])
+    even = torch.full((40, 3, 28, 28), 7, dtype=torch.uint8)
+    assert torch.equal(augment(even, torch.arange(40), seed=1, epoch=2, blank=None), even)
+    ramp = torch.arange(28, dtype=torch.uint8).expand(40, 1, 28, 28)
+    shifted = augment(ramp, torch.arange(40), seed=1, epoch=2, blank=None)
+    assert (shifted.int().diff(dim=3).abs() <= 1).all(), "no pixel comes in that is not like its neighbour"

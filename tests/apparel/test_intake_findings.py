@@ -65,7 +65,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path, int], object]]] = {
         written(head(0, 10) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")),
     ),
     "bomb": ("too large", written(BOMB)),
-    "long": ("too large", lambda path, n: path.write_bytes(encoded(Image.new("1", (4097 + n, 3))))),
+    "wide": ("too large", lambda path, n: path.write_bytes(head(2**31 - 1 - n, 3) + chunk(b"IDAT", b""))),
     "folder": ("a folder", lambda path, _: path.mkdir()),
     "dangling link": ("a link to nothing", lambda path, _: path.symlink_to("nowhere.png")),
     "link in a ring": ("can't be read", lambda path, _: path.symlink_to(path.name)),

@@ -29,6 +29,10 @@ def seen(folder: Path, artifact: Artifact, images: NDArray[np.uint8], tmp_path_f
     node.installed("playwright-core")
     here = tmp_path_factory.mktemp("page")
     (here / "garment.png").write_bytes(encoded(Image.fromarray(images[0])))
+    large = Image.fromarray(255 - images[0]).resize((5600, 5600)).convert("RGB")
+    (here / "large.jpg").write_bytes(encoded(large, "JPEG") + bytes(6_000_000))
+    (here / "garment.gif").write_bytes(encoded(large.resize((280, 280)), "GIF"))
+    (here / "empty.png").write_bytes(encoded(Image.new("RGBA", (90, 90))))
     server = start(folder)
     assert server.process
     link = f"http://127.0.0.1:{server.port}/"
@@ -50,6 +54,22 @@ def view(request: pytest.FixtureRequest, seen: Seen) -> Seen:
 def test_a_picture_is_answered_however_it_is_given(view: Seen, way: str) -> None:
     assert view["said"][way].startswith(f"{view['right']}, ")
     assert view["said"][way].endswith(" % sure")
+
+
+def test_a_large_photo_is_made_smaller_before_it_is_sent(view: Seen) -> None:
+    assert view["said"]["large"].endswith(" % sure")
+    kind, size = view["largeSent"]
+    assert kind == "image/jpeg"
+    assert size < 1_500_000
+
+
+def test_what_the_browser_shows_and_the_server_does_not_read_is_sent_as_a_jpeg(view: Seen) -> None:
+    assert view["said"]["gif"].endswith(" % sure")
+    assert view["gifSent"][0] == "image/jpeg"
+
+
+def test_of_a_picture_without_anything_no_category_is_said(view: Seen) -> None:
+    assert view["said"]["empty"] == "Nothing to see"
 
 
 def test_a_sample_is_answered_by_the_keyboard_alone(view: Seen) -> None:

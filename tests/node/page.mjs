@@ -16,11 +16,14 @@ const browser = await chromium.launch({
 });
 
 async function open(options) {
-  const seen = { console: [], failed: [], requests: [], said: {} };
+  const seen = { console: [], failed: [], requests: [], sent: [], said: {} };
   const page = await browser.newPage(options);
   page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
   page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
-  page.on("request", (request) => seen.requests.push(request.url()));
+  page.on("request", (request) => {
+    seen.requests.push(request.url());
+    if (request.method() === "POST") seen.sent.push([request.headers()["content-type"], request.postDataBuffer()?.length]);
+  });
   page.on("requestfailed", (request) => seen.failed.push(`${request.failure().errorText} ${request.url()}`));
   page.on("response", (reply) => reply.status() < 400 || seen.failed.push(`${reply.status()} ${reply.url()}`));
   await page.goto(link);
@@ -65,6 +68,11 @@ async function visit(name, options) {
     await page.keyboard.press("Enter"); // with the keyboard alone
   });
   seen.sampleLabel = await page.locator("#samples button").first().getAttribute("title");
+  await say("large", () => give("#file", `${folder}/large.jpg`));
+  seen.largeSent = seen.sent.at(-1);
+  await say("gif", () => give("#file", `${folder}/garment.gif`));
+  seen.gifSent = seen.sent.at(-1);
+  await say("empty", () => give("#file", `${folder}/empty.png`));
   await say("last", () => give("#file", file));
   seen.title = await page.title();
   seen.bars = await page.locator("#bars tr").count();

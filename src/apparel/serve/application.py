@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,12 +21,13 @@ from apparel.serve.health import HealthCheck
 from apparel.serve.metrics import Metrics
 from apparel.serve.page import address, page
 from apparel.serve.picture import Foreign, Prepared, TooLarge, Unreadable
+from apparel.serve.picture_file import PictureFile
 from apparel.serve.problem import Problem, TooMuch
 from apparel.serve.upload import Body
 from samebench import cores
 
-THREADS = 2  # that work on large pictures, each of which may take 300 MB for a moment
-WORK_SECONDS = 20.0  # for the pictures of a request, of which each takes a second at most: see picture.MAX_SCANS
+THREADS = 2  # that work on large pictures; together these take picture.MAX_MEMORY at most
+WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished
 QUEUE = 32  # requests with large pictures that wait for a thread
 SMALL_PIXELS = 256 * 256  # a request with fewer is worked on at once: handing it to a thread would cost more
 JSON = "application/json"
@@ -130,7 +130,7 @@ class Application:
         if self.key and (scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), self.key)):
             raise TooMuch(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
 
-    async def work(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
+    async def work(self, opened: list[PictureFile], *, seen: bool) -> list[dict[str, Any]]:
         """The answers; small pictures at once, large ones in a thread, of which only so many may wait."""
         if sum(each.width * each.height for each in opened) <= SMALL_PIXELS:
             return self.answers(opened, seen=seen)
@@ -143,7 +143,7 @@ class Application:
         finally:
             self.queued -= 1
 
-    def answers(self, opened: list[Image.Image], *, seen: bool) -> list[dict[str, Any]]:
+    def answers(self, opened: list[PictureFile], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
         prepared: list[Prepared] = []
         count, latest = len(opened), time.monotonic() + WORK_SECONDS
@@ -164,12 +164,20 @@ class Application:
             "category": category,
             "confidence": confidence,
             "probabilities": dict(zip(self.artifact.labels, probabilities, strict=True)),
-            "warnings": [
-                *prepared.warnings,
-                *([self.artifact.preparation.doubt] if confidence < self.artifact.floor else []),
-            ],
+            "warnings": self.warnings(prepared, confidence),
         }
         return told | {"seen": address(prepared.pixels)} if seen else told
+
+    def warnings(self, prepared: Prepared, confidence: float) -> list[str]:
+        """What makes an answer doubtful: the picture, its file, or how sure the network is."""
+        doubts = {
+            picture.NOTHING: prepared.is_empty,
+            **dict.fromkeys(prepared.damage, True),
+            picture.OUTSIDE: self.artifact.is_outside(prepared.pixels),
+            **dict.fromkeys(prepared.warnings, True),
+            self.artifact.preparation.doubt: confidence < self.artifact.floor,
+        }
+        return [doubt for doubt, is_so in doubts.items() if is_so]
 
 
 @contextmanager

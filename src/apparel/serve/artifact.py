@@ -29,6 +29,8 @@ MODEL, SAMPLES, SEAL, CARD = "model.onnx", "samples.json", "model.onnx.sha256", 
 IMAGES, PROBABILITIES = "images", "probabilities"  # what the graph takes and gives
 FACTS = "samebench"  # the name of our metadata inside the model
 SAMPLES_SHA256 = "samples_sha256"  # in it, the hash of samples.json
+LEVELS = "levels"  # in it, the lowest and the highest level of the training pixels in each channel, 0 and 255 without
+OUTSIDE_BY, OUTSIDE_SHARE = 25, 0.01  # a picture is outside where 1 % of its pixels are 25 levels outside of these
 MAX_SAMPLES_BYTES = 32 << 20  # of samples.json: export writes at most two thirds of it
 MAX_LABELS, LONGEST_LABEL = 10_000, 255  # an answer and the metrics tell of each
 STEERING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of control characters and ends of lines
@@ -50,6 +52,7 @@ class Artifact:
     facts: dict[str, Any]  # run, weights_sha256, data_version, lock, figures
     sample_labels: tuple[str, ...]
     sample_images: NDArray[np.uint8]  # (N, H, W), in colour (N, 3, H, W)
+    levels: tuple[tuple[int, int], ...] = ()  # lowest and highest of the training pixels in each channel; all if empty
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -73,10 +76,11 @@ class Artifact:
             _check_hash(samples, facts.pop(SAMPLES_SHA256, None), path.with_name(SAMPLES))
             labels, preparation = _labels(facts.pop("labels")), Preparation.told(facts)
             floor = _check_facts(facts, float(facts.pop("confidence_floor")))
+            levels = _check_levels(facts.pop(LEVELS, []), preparation.channels)
             _check_graph(session, preparation, len(labels))
             names, images = _parsed(samples, preparation, labels, path.with_name(SAMPLES))
             sha256 = hashlib.sha256(content).hexdigest()
-            return cls(session, labels, preparation, floor, sha256, facts, names, images)
+            return cls(session, labels, preparation, floor, sha256, facts, names, images, levels)
         except Refusal:
             raise
         except Exception as error:  # onnxruntime's errors have no common ancestor
@@ -86,6 +90,14 @@ class Artifact:
         """Probabilities (N, labels) for images (N, H, W), in colour (N, 3, H, W), as its preparation makes them."""
         (probabilities,) = self.session.run([PROBABILITIES], {IMAGES: images})
         return np.asarray(probabilities, dtype=np.float32)
+
+    def is_outside(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether a picture (H, W), in colour (3, H, W), has levels far from all that the training pixels have."""
+        channels = pixels.reshape(-1, *pixels.shape[-2:]).astype(int)
+        return any(
+            float(((channel < low - OUTSIDE_BY) | (channel > high + OUTSIDE_BY)).mean()) > OUTSIDE_SHARE
+            for channel, (low, high) in zip(channels, self.levels, strict=False)
+        )
 
     def samples(self) -> tuple[list[str], NDArray[np.uint8]]:
         """An image of each category that it knows how to tell: labels, and images as `predict` takes them."""
@@ -155,6 +167,14 @@ def _check_facts(facts: dict[str, Any], floor: float) -> float:
     if not all(isinstance(text, str) for text in texts) or not 0 <= floor <= 1:
         raise ValueError("a fact has the wrong type")
     return floor
+
+
+def _check_levels(told: Any, channels: int) -> tuple[tuple[int, int], ...]:
+    """The levels of each channel, or none. Raises ValueError or TypeError for impossible ones."""
+    levels = tuple((int(low), int(high)) for low, high in told)
+    if len(levels) not in {0, channels} or not all(0 <= low <= high <= 255 for low, high in levels):
+        raise ValueError(f"levels {levels} of {channels} channels")
+    return levels
 
 
 def _check_graph(session: "onnxruntime.InferenceSession", preparation: Preparation, labels: int) -> None:

@@ -62,7 +62,8 @@ def _predict(thing: str) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": f"The category of a {thing} and the confidence in it.",
-        "description": f"PNG, JPEG or WebP, at most {picture.MAX_SIDE} pixels a side. A form is answered by a list.",
+        "description": f"PNG, JPEG or WebP, at most {picture.MAX_PIXELS // 1_000_000} million pixels and "
+        f"{upload.BODY_BYTES // 1_000_000} MB. A form is answered by a list.",
         "parameters": [
             {
                 "name": "seen",

@@ -7,19 +7,27 @@ lightest point is white (measured on all of them). This does the same.
 """
 
 import io
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFilter
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-JPEGS = {"JPEG", "MPO"}  # what Pillow calls one with further pictures behind it, as phones make them
-MAX_SIDE = 4096  # pixels; asked of the header, before anything is decoded
-MAX_SCANS = 100  # of a progressive JPEG, which has ten or so; each takes time, and 100 of 4096x4096 a second
-MAX_TEXT = 1 << 20  # bytes of all comments in a PNG, unpacked
+from apparel.serve import colour, picture_file
+from apparel.serve.picture_file import CUT, DAMAGE, JPEG, PNG, WEBP, Foreign, PictureFile, Unreadable, damaged
+
+__all__ = ["Foreign", "Unreadable"]
+
+FORMATS = (JPEG, PNG, WEBP)
+MAX_PIXELS = 300_000_000  # of a picture; phones make 200 million
+MAX_SCAN_PIXELS = 4_000_000_000  # pixels times scans of a JPEG in several; 10 scans of the largest
+MAX_MEMORY = 640_000_000  # bytes that the pictures which are decoded at the same time take together
+REDUCED_BYTES = 128_000_000  # of a JPEG as it is decoded; where it would take more, it is decoded smaller
+SMALL_MEMORY = 16_000_000  # bytes; a picture that takes fewer waits for no other
 SIDE = 28
 LEAST_SIDE, MOST_SIDE = 8, 256  # of what a network sees: three times halved something is left; a set fits in memory
 WORKING_SIDE = 8 * SIDE  # what a picture is reduced to before the garment is looked for
@@ -37,8 +45,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FILLER = b"\x5a" * 64  # no marker, and no picture's last bytes
 BUSY = 25  # grey levels: half of the rim differs from its median by more
 
+NOTHING = "nothing to see"  # all of one colour, or transparent
+OUTSIDE = "unlike the training pictures"  # said by the artifact, which knows the range of the levels
 TOO_SMALL = "very small"
 FAINT = "low contrast"
 RESTLESS = "busy background"
@@ -46,19 +57,17 @@ DOUBTFUL = "probably not a garment"  # said by the answer's confidence, not by t
 STRANGE = "probably none of the categories"  # the same, where they are no garments
 
 BLANK = {"garment": 0, "plain": 255}  # the grey level around a picture
-WARNINGS = {"garment": (TOO_SMALL, FAINT, RESTLESS, DOUBTFUL), "plain": (TOO_SMALL, STRANGE)}  # the doubt last
-
-
-class Unreadable(ValueError):  # noqa: N818 - what the picture is
-    """A picture that can't be read; the message says why and what would be."""
-
-
-class Foreign(Unreadable):
-    """Not one of the formats that are read."""
+EVERY = (NOTHING, *DAMAGE, OUTSIDE)
+WARNINGS = {  # the doubt last
+    "garment": (*EVERY, TOO_SMALL, FAINT, RESTLESS, DOUBTFUL),
+    "plain": (*EVERY, TOO_SMALL, STRANGE),
+}
+Sizing = Callable[[tuple[int, int]], tuple[int, int]]  # the size to make of a size
+EMPTY = 3  # grey levels of 255: a picture whose levels differ by no more has nothing to see
 
 
 class TooLarge(Unreadable):
-    """More pixels a side than are read."""
+    """A picture that takes more memory or time than there is for one."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +76,78 @@ class Prepared:
 
     pixels: NDArray[np.uint8]
     warnings: tuple[str, ...]
+    damage: tuple[str, ...] = ()  # what of the file is damaged, its pixels aside
+    is_empty: bool = False  # whether all of it has one colour
 
 
-def look(content: bytes) -> Image.Image:
-    """A PNG, JPEG or WebP picture of at most MAX_SIDE pixels a side, of which only the header has been read.
+def look(content: bytes) -> PictureFile:
+    """A PNG, JPEG or WebP picture, of which no pixel has been decoded.
 
-    Raises Foreign for other formats, TooLarge, or Unreadable for a damaged header.
+    Raises Foreign for other formats, TooLarge for one that takes too much memory or time, or Unreadable for a damaged
+    structure.
     """
-    PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT  # Pillow has no other way to say it
-    try:
-        opened = Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise Foreign("no PNG, JPEG or WebP picture; send one of these") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"more than {MAX_SIDE} pixels a side; send a smaller one") from error
-    except Exception as error:  # what a decoder says of a stranger's bytes has many names
-        raise Unreadable("a damaged picture; send another") from error
-    if opened.format in JPEGS and content.count(b"\xff\xda") > MAX_SCANS:
-        raise Unreadable(f"a JPEG of more than {MAX_SCANS} scans; save it as an ordinary one")
-    if max(opened.size) > MAX_SIDE:
-        width, height = opened.size
-        raise TooLarge(f"{width}x{height} pixels, at most {MAX_SIDE} a side are read; send a smaller one")
-    return opened
+    file = picture_file.parse(content)
+    count, scans = file.width * file.height, file.scans if file.progressive else 1
+    said = f"{file.width}x{file.height} pixels"
+    if count > MAX_PIXELS:
+        raise TooLarge(f"{said}, at most {MAX_PIXELS // 1_000_000} million are read; send a smaller one")
+    if count * scans > MAX_SCAN_PIXELS:
+        raise TooLarge(f"{said} in {scans} scans; save it as an ordinary JPEG, which has one")
+    if (needed := memory(file)) > MAX_MEMORY:
+        remedy = "send a smaller one, or a JPEG"
+        if file.format == JPEG:
+            remedy = "save it as an ordinary JPEG, not a progressive one, or send a smaller one"
+        most = MAX_MEMORY // 1_000_000
+        raise TooLarge(f"{said} of this kind take {needed // 1_000_000} MB of memory, at most {most}; {remedy}")
+    return file
+
+
+def memory(file: PictureFile, *, edge: int = 1) -> int:
+    """The bytes that a picture takes while it is decoded and made small, a JPEG to `edge` pixels a side or more."""
+    count = file.width * file.height
+    if file.format == JPEG:
+        buffered = file.coefficients if file.progressive or file.scans > 1 else 0
+        return buffered + 8 * count // _reduction(file, edge) ** 2
+    if file.format == WEBP:
+        return 17 * count  # two canvases, a copy of one, and the picture
+    sixteen, clear = file.depth == 16, bool(file.transparency)
+    each = {0: 16 if sixteen else 6, 2: 10 if clear else 6, 3: 6, 4: 10, 6: 6}.get(file.colour, 16)
+    return (each + (8 if file.frame else 0)) * count
+
+
+def _reduction(file: PictureFile, edge: int) -> int:
+    """How many times smaller a JPEG is decoded: so that each side keeps `edge` pixels, if there is memory for it."""
+    least = next((each for each in (1, 2, 4) if 4 * file.width * file.height <= REDUCED_BYTES * each**2), 8)
+    return max(least, next((each for each in (8, 4, 2) if min(file.size) // edge >= each), 1))
+
+
+class Memory:
+    """Memory that pictures share: one that needs more than is free waits for others."""
+
+    def __init__(self, size: int) -> None:
+        """Have `size` bytes."""
+        self.size = self.free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def reserve(self, needed: int) -> Iterator[None]:
+        """Have `needed` bytes; wait for them where they are many."""
+        if needed <= SMALL_MEMORY:
+            yield
+            return
+        needed = min(needed, self.size)
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= needed)
+            self.free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += needed
+                self._changed.notify_all()
+
+
+DECODING = Memory(MAX_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -137,48 +196,128 @@ class Preparation:
         """The grey level around a picture, 0 to 255."""
         return BLANK[self.name]
 
-    def __call__(self, opened: Image.Image) -> Prepared:
-        """What a network sees of a picture that `look` has opened. Raises Unreadable for a damaged one."""
-        return prepare(opened) if self.name == "garment" else _plain(opened, self)
+    @property
+    def shifted_in(self) -> int | None:
+        """The grey level that comes in at the edge of a picture that training shifts; None: the edge repeats.
+
+        Fashion-MNIST has black margins. A set of one's own may have none.
+        """
+        return self.blank if self.name == "garment" else None
+
+    def __call__(self, file: PictureFile) -> Prepared:
+        """What a network sees of a picture that `look` has read. Raises Unreadable for a damaged one."""
+        return prepare(file) if self.name == "garment" else _plain(file, self)
 
 
 GARMENTS = Preparation()
 
 
-def prepare(opened: Image.Image) -> Prepared:
-    """Find the garment in a picture that `look` has opened.
+def prepare(file: PictureFile) -> Prepared:
+    """Find the garment in a picture that `look` has read.
 
     A picture of 28x28 pixels is taken as it is, and only turned if it is dark on light. Raises Unreadable for a
     damaged one.
     """
-    size = opened.size
-    grey = _decode(opened)
-    if size == (SIDE, SIDE):
-        return Prepared(_turned(grey), ())
-    return _found(grey, shrunk=max(size) / max(grey.shape))
+    grey = np.asarray(_decoded(file, "L", WORKING_SIDE, _working_size))
+    empty = bool(np.ptp(grey) <= EMPTY)
+    if file.size == (SIDE, SIDE):
+        return Prepared(_turned(grey), (), tuple(file.damage), empty)
+    pixels, warnings = _found(grey, shrunk=max(file.size) / max(grey.shape))
+    return Prepared(pixels, warnings, tuple(file.damage), empty)
 
 
-def _decode(opened: Image.Image) -> NDArray[np.uint8]:
-    """Grey levels, the right side up, transparency over white, reduced to WORKING_SIDE."""
+def _decoded(file: PictureFile, mode: str, edge: int, smaller: Sizing) -> Image.Image:
+    """The picture in `mode`, L or RGB, the right side up, over white, in the size that `smaller` makes of its size.
+
+    A JPEG is decoded in a half, a quarter or an eighth of its size where both sides keep `edge` pixels. Raises
+    Unreadable for a damaged picture.
+    """
+    profile = colour.Profile.of(file)
+    draft = "RGB" if profile else mode
     try:
-        turn = TURNS.get(opened.getexif().get(ORIENTATION, 1))
-        opened.draft("L", (WORKING_SIDE, WORKING_SIDE))  # a JPEG decodes smaller in the first place
-        whole = _opaque(opened)
-        return np.asarray(whole if turn is None else whole.transpose(turn))
+        with DECODING.reserve(memory(file, edge=edge)):
+            opened = _open(file, file.content, draft, edge)
+            if file.format == JPEG and CUT in file.damage:
+                _refuse_missing_pixels(file, opened, draft, edge)
+            small = _opaque(opened, file, mode, smaller(opened.size), profile)
+            small.load()  # Pillow decodes no earlier than it must
+        turn = TURNS.get(file.orientation)
+        return small if turn is None else small.transpose(turn)
+    except Unreadable:
+        raise
     except Exception as error:  # what a decoder says of a stranger's bytes has many names
-        raise Unreadable("a damaged picture; send another") from error
+        raise damaged() from error
 
 
-def _opaque(opened: Image.Image) -> Image.Image:
-    size = _working_size(opened.size)
+def _open(file: PictureFile, content: bytes, mode: str, edge: int) -> Image.Image:
+    """The picture, a JPEG set to decode no larger than need be."""
+    Image.MAX_IMAGE_PIXELS = None  # `look` has held its size against ours
+    opened = Image.open(io.BytesIO(content), formats=(file.format,))
+    if opened.size != ((file.frame or (0, 0, *file.size))[2:]):
+        raise damaged()
+    if file.format == JPEG:
+        scale = _reduction(file, edge)
+        opened.draft(mode, (max(1, file.width // scale), max(1, file.height // scale)))
+    return opened
+
+
+def _refuse_missing_pixels(file: PictureFile, opened: Image.Image, mode: str, edge: int) -> None:
+    """Raise Unreadable for a JPEG without its end that lacks some of its pixels, too.
+
+    Where they are all there, the decoder does not look at what comes behind them.
+    """
+    other = file.content[: -len(picture_file.END)] + FILLER + picture_file.END
+    if _open(file, other, mode, edge).tobytes() != opened.tobytes():
+        raise damaged("it is cut")
+
+
+def _opaque(
+    opened: Image.Image, file: PictureFile, mode: str, size: tuple[int, int], profile: colour.Profile | None
+) -> Image.Image:
+    """The picture over white, in this mode and size, its colours those of sRGB."""
+    if file.frame:
+        opened = _on_canvas(opened, file)
     if opened.mode.startswith("I"):
-        levels = (np.asarray(opened) >> 8).astype(np.uint8)  # 16 bits a pixel
-        return Image.fromarray(levels).resize(size, Image.Resampling.BOX)
-    if not opened.has_transparency_data:
-        grey = opened if opened.mode == "L" else opened.convert("L")
-        return grey if grey.size == size else grey.resize(size, Image.Resampling.BOX)
-    small = opened.convert("RGBA").resize(size, Image.Resampling.BOX)
-    return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert("L")
+        opened = _eight_bits(opened, file)
+    elif file.transparency and file.format == PNG:
+        _scale_transparency(opened, file)
+    if opened.has_transparency_data:
+        clear = opened if opened.mode == "RGBA" else opened.convert("RGBA")
+        small = clear.resize(size, Image.Resampling.BOX)
+        if profile:
+            small = Image.merge("RGBA", (*profile.to_srgb(small.convert(profile.mode)).split(), small.getchannel("A")))
+        return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert(mode)
+    wanted = profile.mode if profile else mode
+    small = opened if opened.mode == wanted else opened.convert(wanted)
+    small = small if small.size == size else small.resize(size, Image.Resampling.BOX)
+    return profile.to_srgb(small).convert(mode) if profile else small
+
+
+def _eight_bits(opened: Image.Image, file: PictureFile) -> Image.Image:
+    """Grey levels of 16 bits as levels of 8, transparent where they have the value of `file.transparency`."""
+    levels = np.asarray(opened)
+    small = Image.fromarray((levels >> 8).astype(np.uint8))
+    if not file.transparency:
+        return small
+    opaque = (levels != int.from_bytes(file.transparency, "big")).astype(np.uint8) * np.uint8(255)
+    return Image.merge("LA", (small, Image.fromarray(opaque)))
+
+
+def _scale_transparency(opened: Image.Image, file: PictureFile) -> None:
+    """Have the transparent value of a PNG on the scale of 8 bits, as Pillow has its levels."""
+    value = opened.info.get("transparency")
+    if opened.mode == "L" and isinstance(value, int) and file.depth < 8:
+        opened.info["transparency"] = value * 255 // ((1 << file.depth) - 1)
+    elif opened.mode == "RGB" and isinstance(value, tuple) and file.depth == 16:
+        opened.info["transparency"] = tuple(each >> 8 for each in value)
+
+
+def _on_canvas(opened: Image.Image, file: PictureFile) -> Image.Image:
+    """The first picture of an animation where it has its place in it, the rest transparent."""
+    left, top, _, _ = file.frame or (0, 0, 0, 0)
+    canvas = Image.new("RGBA", file.size)
+    canvas.paste(opened.convert("RGBA"), (left, top))
+    return canvas
 
 
 def _working_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -191,8 +330,8 @@ def _turned(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return 255 - grey if min(grey[0, 0], grey[0, -1], grey[-1, 0], grey[-1, -1]) > 127 else grey
 
 
-def _found(grey: NDArray[np.uint8], *, shrunk: float) -> Prepared:
-    """The garment in `grey`, whose sides are `shrunk` times smaller than the picture's."""
+def _found(grey: NDArray[np.uint8], *, shrunk: float) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """The garment in `grey`, whose sides are `shrunk` times smaller than the picture's, and what is doubtful of it."""
     warnings = []
     rim = _rim(grey)
     background = float(np.median(rim))
@@ -207,7 +346,7 @@ def _found(grey: NDArray[np.uint8], *, shrunk: float) -> Prepared:
     top, bottom, left, right = _box(contrast)
     if max(bottom - top, right - left) * shrunk < SIDE:
         warnings.append(TOO_SMALL)
-    return Prepared(_fitted(contrast[top:bottom, left:right]), tuple(warnings))
+    return _fitted(contrast[top:bottom, left:right]), tuple(warnings)
 
 
 def _rim(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -239,32 +378,23 @@ def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
     return canvas
 
 
-def _plain(opened: Image.Image, wanted: Preparation) -> Prepared:
+def _plain(file: PictureFile, wanted: Preparation) -> Prepared:
     """The whole picture the right side up, over white where it is transparent, fitted by area onto a white square."""
-    side, size = wanted.side, opened.size
-    try:
-        turn = TURNS.get(opened.getexif().get(ORIENTATION, 1))
-        opened.draft("RGB", (8 * side, 8 * side))
-        small = _in_colour(opened, (_scaled(size[0], size, side), _scaled(size[1], size, side)))
-        upright = small if turn is None else small.transpose(turn)
-    except Exception as error:  # what a decoder says of a stranger's bytes has many names
-        raise Unreadable("a damaged picture; send another") from error
+    side = wanted.side
+    size = _scaled(file.width, file.size, side), _scaled(file.height, file.size, side)
+
+    def smaller(_: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    upright = _decoded(file, "RGB", 8 * side, smaller)
     square = Image.new("RGB", (side, side), (wanted.blank,) * 3)
     square.paste(upright, ((side - upright.width) // 2, (side - upright.height) // 2))
     # Grey is made last, so that a grey picture has the same levels in a grey set as in one of colours.
     pixels = np.asarray(square.convert("L")) if wanted.channels == 1 else np.moveaxis(np.asarray(square), 2, 0)
-    return Prepared(np.ascontiguousarray(pixels), (TOO_SMALL,) if max(size) < side else ())
+    empty = bool((np.ptp(np.asarray(upright), axis=(0, 1)) <= EMPTY).all())
+    warnings = (TOO_SMALL,) if max(file.size) < side else ()
+    return Prepared(np.ascontiguousarray(pixels), warnings, tuple(file.damage), empty)
 
 
 def _scaled(edge: int, size: tuple[int, int], side: int) -> int:
     return max(1, round(edge * side / max(size)))
-
-
-def _in_colour(opened: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """RGB of this size."""
-    if opened.mode.startswith("I"):
-        opened = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))  # 16 bits a pixel
-    if not opened.has_transparency_data:
-        return opened.convert("RGB").resize(size, Image.Resampling.BOX)
-    small = opened.convert("RGBA").resize(size, Image.Resampling.BOX)
-    return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert("RGB")

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from apparel.serve.problem import Problem, TooMuch
 
-BODY_BYTES = 5_000_000
-HELD_BYTES = 64_000_000  # of bodies, of all requests together
+BODY_BYTES = 32_000_000  # a phone's photo has 3 to 25 MB
+HELD_BYTES = 128_000_000  # of bodies, of all requests together
 ALWAYS_BYTES = 65_536  # of a body are taken even then, so that a few slow uploads keep no small picture out
 IMAGES = 32  # a request
 FORM = "multipart/form-data"

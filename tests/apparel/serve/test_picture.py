@@ -1,6 +1,5 @@
 """Pictures as phones and shops make them: what the network sees of them."""
 
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from apparel.serve.picture import (
     Foreign,
     Preparation,
     Prepared,
-    TooLarge,
     Unreadable,
 )
 
@@ -135,14 +133,9 @@ def test_other_formats_are_refused_by_name_unread() -> None:
             picture.look(content)
 
 
-def test_more_than_4096_pixels_a_side_are_refused_before_they_are_decoded() -> None:
-    bomb = encoded(Image.new("1", (12_000, 12_000)))
-    tracemalloc.start()
-    for content in (bomb, encoded(Image.new("L", (4097, 1))), encoded(Image.new("L", (1, 5000)), "JPEG")):
-        with pytest.raises(TooLarge, match="send a smaller one"):
-            picture.look(content)
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    tracemalloc.stop()
+def test_a_side_may_be_as_long_as_the_memory_for_its_pixels_allows() -> None:
+    for content in (encoded(Image.new("L", (20_000, 1))), encoded(Image.new("L", (1, 5000)), "JPEG")):
+        assert prepared(content).warnings == (FAINT,)
     assert prepared(encoded(Image.new("1", (4096, 4096)))).warnings == (FAINT,)
 
 
@@ -161,7 +154,7 @@ def test_a_damaged_picture_is_unreadable_and_nothing_else() -> None:
     assert 300 < wrong <= 600, "the others are still pictures"
 
 
-def test_a_picture_with_bombs_beside_its_pixels_is_unreadable() -> None:
+def test_bombs_beside_the_pixels_of_a_picture_are_harmless() -> None:
     progressive = encoded(boot().convert("RGB"), "JPEG", progressive=True)
     assert close(prepared(progressive).pixels)
     scan = progressive.rindex(b"\xff\xda")
@@ -169,13 +162,11 @@ def test_a_picture_with_bombs_beside_its_pixels_is_unreadable() -> None:
         picture.look(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
     several = encoded(boot().convert("RGB"), "MPO", save_all=True, append_images=[boot().convert("RGB")])
     assert close(prepared(several).pixels)
-    with pytest.raises(Unreadable, match="more than 100 scans"):
-        picture.look(several + progressive[scan:-2] * 200)
+    assert close(prepared(several + progressive[scan:-2] * 200).pixels), "what is behind the end is not looked at"
     comments = PngInfo()
     for _ in range(3):
         comments.add_text("a", "b" * 900_000, zip=True)
-    with pytest.raises(Unreadable):
-        prepared(encoded(boot(), pnginfo=comments))
+    assert close(prepared(encoded(boot(), pnginfo=comments)).pixels), "no comment is unpacked"
 
 
 def plain(content: bytes, *, side: int = 28, channels: int = 3) -> NDArray[np.uint8]:
