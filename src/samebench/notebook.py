@@ -114,7 +114,7 @@ class KernelCheck(threading.Thread):
 
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
-    if list(arguments) == ["--health"]:
+    if list(arguments[-1:]) == ["--health"]:
         return service.health(FOLDER)
     if not HELP.isdisjoint(arguments):
         return subprocess.run([sys.executable, "-W", "ignore", "-m", "jupyterlab", *arguments]).returncode

@@ -421,7 +421,8 @@ run_in_image() {
     ensure_image
     dotenv=
     [ -n "$as_is" ] || load_dotenv
-    words="$* " check="python -m ${3:-} --health"
+    words="$* " check="$*"
+    check="${check%% --*} --health" # without the server's options
     [ -z "$gpus" ] || set -- python -m samebench.accelerator "$@"
     set -- "$image" "$@"
     # Podman asks systemd for its checks, and refuses to start where there is none.

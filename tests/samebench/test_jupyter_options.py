@@ -15,6 +15,7 @@ from samebench.jupyter_options import parse
 
 from . import server
 from .checkout import run
+from .fakes import SCRIPT, SERVER, fake_engines
 from .proxy import Proxy, proxied
 from .server import Server
 from .servers import checkout
@@ -104,6 +105,16 @@ def test_a_refused_option_ends_make_notebook_with_code_2_and_one_line(checkout: 
     done = run(words, cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: --ServerApp.token: who has the token comes in, and nobody else; leave it out\n"
+
+
+def test_the_engine_asks_for_the_health_without_the_options(checkout: Path, tmp_path: Path) -> None:
+    fake_engines(tmp_path, docker=SERVER)
+    module = "python -m samebench.notebook"
+    for words in (module, f"{module} --ServerApp.base_url=/bench/", f"python -m samebench.overlay {module}"):
+        command = [*SCRIPT, "--serve", "8888", *words.split()]
+        assert run(command, cwd=checkout, path=tmp_path).returncode == 0
+        asked = (checkout / "asked").read_text().splitlines()
+        assert asked[asked.index("--health-cmd") + 1] == f"{words.split(' --')[0]} --health"
 
 
 # ---- behind a proxy ----
