@@ -22,10 +22,14 @@ async function open(options) {
   page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
   page.on("request", (request) => {
     seen.requests.push(request.url());
-    if (request.method() === "POST") seen.sent.push([request.headers()["content-type"], request.postDataBuffer()?.length]);
+    if (request.method() === "POST") seen.sent.push(request.headers()["content-type"]);
   });
   page.on("requestfailed", (request) => seen.failed.push(`${request.failure().errorText} ${request.url()}`));
   page.on("response", (reply) => reply.status() < 400 || seen.failed.push(`${reply.status()} ${reply.url()}`));
+  await page.addInitScript(() => {
+    const ask = window.fetch;
+    window.fetch = (address, options) => ask(address, ((window.sent = options.body.size), options)); // bytes
+  });
   await page.goto(link);
   return [page, seen];
 }
@@ -69,9 +73,9 @@ async function visit(name, options) {
   });
   seen.sampleLabel = await page.locator("#samples button").first().getAttribute("title");
   await say("large", () => give("#file", `${folder}/large.jpg`));
-  seen.largeSent = seen.sent.at(-1);
+  seen.largeSent = [seen.sent.at(-1), await page.evaluate(() => window.sent)];
   await say("gif", () => give("#file", `${folder}/garment.gif`));
-  seen.gifSent = seen.sent.at(-1);
+  seen.gifSent = [seen.sent.at(-1)];
   await say("empty", () => give("#file", `${folder}/empty.png`));
   await say("last", () => give("#file", file));
   seen.title = await page.title();
