@@ -40,11 +40,12 @@ ARG DATED
 
 # Any UID works: the runtime gives the host user's. This one is for those who start the image without a word; it is the
 # only one of low number, so a devcontainer can renumber it. No useradd: it would write today's date into /etc/shadow.
-# Others have their name from nss_caller.c.
+# Others have their name from nss_caller.c. Without a line in /etc/shadow root's `su bench` is refused.
 RUN --mount=type=bind,from=names,source=/libnss_caller.so.2,target=/build/libnss_caller.so.2 \
     set -eux; \
     echo 'bench:x:1000:' >>/etc/group; \
     echo 'bench:x:1000:1000:bench:/home/bench:/bin/bash' >>/etc/passwd; \
+    echo 'bench:*:1:0:99999:7:::' >>/etc/shadow; \
     install --directory --owner 1000 --group 1000 --mode 1777 /home/bench; \
     install --directory --owner 1000 --group 1000 /workspace; \
     install --mode 644 /build/libnss_caller.so.2 /usr/lib; \
