@@ -109,13 +109,13 @@ def test_an_index_with_a_token_is_asked_and_is_on_no_command_line(
     real = uv.rename(checkout / "real-uv")
     uv.write_text(f'#!/bin/sh\necho "$UV_DEFAULT_INDEX | $*" >>"{log}"\nexec "{real}" "$@"\n')
     uv.chmod(0o755)
-    monkeypatch.setattr(f"{__name__}.NOWHERE", NOWHERE.replace("//", "//me:s3cret@"))
+    monkeypatch.setattr(f"{__name__}.NOWHERE", NOWHERE.replace("//", "//me:s3cret@"))  # pragma: allowlist secret
     code, said = install(checkout)
     assert code == 0, said
     calls = [line.split(" | ") for line in log.read_text().splitlines()]
     assert not [words for _, words in calls if "s3cret" in words]
     torch = [index for index, words in calls if "docker/cpu.lock" in words]
-    assert set(torch) == {"http://me:s3cret@127.0.0.1:9/torch"}
+    assert set(torch) == {"http://me:s3cret@127.0.0.1:9/torch"}  # pragma: allowlist secret
 
 
 def test_a_users_own_settings_of_pip_do_not_keep_uv_from_coming(
