@@ -229,6 +229,7 @@ def hold(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
     try:
         if alone:
             files.sweep(run.directory)
+            records.sweep(run.directory.parent)
         kept = checkpoint.newest(run)
         agree(run, kept, facts)
     except BaseException:

@@ -120,7 +120,7 @@ def read(directory: Path, *, checkout: str | None = None) -> Record:
 
 def has_no_work(directory: Path) -> bool:
     """Whether a training has locked `directory`, and has written nothing of its work there: no receipt, no weights."""
-    if directory.is_symlink():
+    if directory.is_symlink() or not directory.is_dir():
         return False
     with os.scandir(directory) as found:
         entries = list(found)
@@ -182,11 +182,24 @@ def next_in_sequence(home: Path) -> Iterator[dict[str, Any]]:
     most. Raises OSError where `home` can't be written.
     """
     with hold.alone(home):  # no file of one user's, which another user of the same folder could not open
+        _remove_unfinished(home)
         checkout, last = _counter(home)
         here = [record.order[1] for record in find(home) if record.order[0] == MADE_HERE]
         facts = {"sequence": max([last, *here]) + 1, "checkout": checkout or secrets.token_hex(8)}
         files.write(home / COUNTER, json.dumps(facts).encode())
         yield facts
+
+
+def sweep(home: Path) -> None:
+    """Remove from `home` what a training has left that was killed while it counted its run."""
+    if any(home.glob(f".{COUNTER}.*")):
+        with hold.alone(home):
+            _remove_unfinished(home)
+
+
+def _remove_unfinished(home: Path) -> None:
+    for path in home.glob(f".{COUNTER}.*"):
+        path.unlink(missing_ok=True)
 
 
 def _counter(home: Path) -> tuple[str, int]:

@@ -32,8 +32,9 @@
 #   sh src/samebench/runtime.sh --flow MODULE ARG…
 #                                           runs the module that only looks, and tells it what the host knows:
 #                                           src/samebench/flow.sh
-#   sh src/samebench/runtime.sh --name NAME FOLDER
-#                                           says what the server's image NAME of the artifact in FOLDER would be called
+#   sh src/samebench/runtime.sh --name [NAME FOLDER]
+#                                           says what the workspace's image would be called, or the server's image
+#                                           NAME of the artifact in FOLDER
 #   sh src/samebench/runtime.sh --test-engine ARG…
 #                                           where the runtime is an engine: runs the tests that drive it from outside
 #
@@ -885,7 +886,7 @@ case ${1:-} in
     flow "$@"
     ;;
 --name)
-    name=$2 artifact=$3 flavour=serve
+    [ $# = 1 ] || name=$2 artifact=$3 flavour=serve
     name_image
     printf '%s\n' "$image"
     ;;

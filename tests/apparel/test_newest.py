@@ -265,3 +265,15 @@ def test_runs_that_can_only_be_read_are_listed(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert [each["run"] for each in json.loads(out)] == [name(1), name(0)]
+
+
+@pytest.mark.parametrize("by_next_run", [True, False])
+def test_what_a_kill_while_counting_has_left_goes(tmp_path: Path, by_next_run: bool) -> None:
+    left = tmp_path / f".{records.COUNTER}.0123abcd"
+    left.touch()
+    if by_next_run:
+        with records.next_in_sequence(tmp_path):
+            assert not left.exists()
+    else:
+        records.sweep(tmp_path)
+        assert not left.exists()

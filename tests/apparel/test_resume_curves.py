@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from apparel import curves, pictures, train
 from .interrupts import QUICK, interrupt, tiny
 
 __all__ = ["tiny"]  # fixtures
+
+PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 1, 1)  # as far as its width and height
 
 
 def test_its_curves_have_each_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,12 +64,12 @@ def test_pictures_of_epochs_that_are_done_are_those_of_the_earlier_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupt(tmp_path, monkeypatch, at=5)
-    monkeypatch.setattr(pictures, "draw", lambda *_: {"confusion_matrix": bytes(24)})
+    monkeypatch.setattr(pictures, "draw", lambda *_: {"confusion_matrix": PNG})
     ((_, _, before),) = curves.read(run.directory)
     train.train(QUICK, run=run)
     first, second = (shown for _, _, shown in curves.read(run.directory))
     assert first == before
-    assert second == {"confusion_matrix": bytes(24)}
+    assert second == {"confusion_matrix": PNG}
 
 
 def test_resuming_over_a_damaged_file_of_curves_loses_only_pictures(

@@ -73,7 +73,8 @@ step "torch.compile" compile
 step "a C++ extension" extend
 step "tqdm.notebook" execute
 step "git-lfs" track
-for program in less ps curl unzip jq man; do step "$program" command -v $program; done
+step "git's manual" git help commit
+for program in less ps curl unzip jq; do step "$program" command -v $program; done
 cd /
 rm -rf "$work"
 echo "the day is over"

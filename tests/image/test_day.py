@@ -25,7 +25,7 @@ from .test_devcontainer import Devcontainer, client, containers
 
 __all__ = ["client"]  # fixtures
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]  # a compiler and torch's headers take minutes
 
 DAY = ".samebench/day"  # in the checkout: the script, and the keys of somebody who may push
 END = "the day is over"
