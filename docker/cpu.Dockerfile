@@ -80,6 +80,8 @@ RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
 # 57 MB of a compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
 ARG DEBIAN_PACKAGES=
 RUN set -eux; \
+    # podman takes the folder away that something was mounted at.
+    [ -d /tmp ] || install --directory --mode 1777 /tmp; \
     apt-get update; \
     for package in $DEBIAN_PACKAGES; do \
         apt-cache show "$package" >/dev/null 2>&1 || \

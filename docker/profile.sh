@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC1091 # the files are the image's
 
 # `su -` starts with a PATH of its own.
-case :$PATH: in *:/opt/venv/bin:*) ;; *) export PATH=/opt/venv/bin:$PATH ;; esac
+case :$PATH: in *:/opt/venv/bin:*) ;; *) export PATH="/opt/venv/bin:$PATH" ;; esac
 
 # The language of a host that is not installed here: every perl and bash would complain.
 if [ -n "$(locale 2>&1 >/dev/null)" ]; then

@@ -39,7 +39,7 @@ def make_clone(at: Path) -> Path:
     copy_checkout(at)
     for package in ("benchmarks", "tests"):
         (at / package).mkdir()
-        (at / package / "__init__.py").touch()
+        (at / package / "__init__.py").write_text(f'"""{package.capitalize()}."""\n')
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "First"]):
         assert git(*words, cwd=at).returncode == 0
     return at
