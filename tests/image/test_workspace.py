@@ -230,9 +230,18 @@ def bare(engine: docker.DockerClient, image: str, checkout: Path) -> Iterator[Co
     container.remove(force=True)
 
 
+def token_of(container: Container) -> str:
+    """The token in the link that it prints. It is asked again and again, as the SDK would leave a stream open."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if found := re.search(r"token=(\S+)", container.logs().decode()):
+            return found[1]
+        time.sleep(0.2)
+    raise AssertionError(container.logs().decode())
+
+
 def test_image_by_itself_starts_jupyterlab_behind_a_token(bare: Container) -> None:
-    link = next(line.decode() for line in bare.logs(stream=True, follow=True) if b"token=" in line)
-    token = link.split("token=")[1].split()[0]
+    token = token_of(bare)
     bare.reload()
     (published, *_) = bare.ports["8888/tcp"] or []
     port = published["HostPort"]
