@@ -16,6 +16,7 @@ from apparel.run import Run
 from apparel.serve.picture import GARMENTS, Preparation
 from samebench import files, receipt, sealed
 from samebench.command import Refusal
+from samebench.text import printable
 
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
@@ -150,6 +151,7 @@ class Model:
         """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
         weights, facts = sealed.unpack(path, "model")
         try:
+            _check_finite(weights)
             labels, preparation = _labels(facts["labels"]), Preparation.told(facts)
             network = _filled(weights, facts["network"], seed=0, labels=labels, preparation=preparation)
             preprocessing = Preprocessing.told(facts, channels=preparation.channels)
@@ -226,6 +228,13 @@ def _labels(found: Any) -> tuple[str, ...]:
     if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
         raise ValueError("its labels are no list of different texts")
     return tuple(map(str, found))
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for weights with which every answer would be NaN."""
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{printable(name, longest=80)} has values that are no finite numbers")
 
 
 def _first_line(error: Exception) -> str:

@@ -112,3 +112,14 @@ def test_the_seed_alone_decides_the_first_weights(name: networks.Name) -> None:
     first, again, other = (networks.make(name, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_finite_numbers_are_refused(model: Model, tmp_path: Path, value: float) -> None:
+    tensors = dict(model.network.state_dict())
+    name = next(iter(tensors))
+    tensors[name] = torch.full_like(tensors[name], value)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(sealed.pack("model", tensors, model.facts()))
+    with pytest.raises(Refusal, match=f"{name} has values that are no finite numbers"):
+        Model.load(path)
