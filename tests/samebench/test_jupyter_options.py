@@ -149,7 +149,10 @@ def test_behind_a_proxy_the_token_is_asked_for(lab: Server, proxy: Proxy) -> Non
 
 
 def run_in_kernel(kernel: Any, code: str) -> str:
-    """What the `code` prints in the kernel behind this websocket; what came until then if the kernel dies."""
+    """What the `code` prints in the kernel behind this websocket; what came until then if the kernel dies.
+
+    The end is the kernel's "idle", which travels behind the output; the reply travels beside it and may come before.
+    """
     header = {"msg_id": code, "username": "", "session": "s", "msg_type": "execute_request", "version": "5.3"}
     content = {"code": code, "silent": False}
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
@@ -159,7 +162,8 @@ def run_in_kernel(kernel: Any, code: str) -> str:
         reply = json.loads(kernel.recv())
         if reply["msg_type"] == "stream":
             printed += reply["content"]["text"]
-        if reply["msg_type"] == "execute_reply" or reply["content"].get("execution_state") in {"restarting", "dead"}:
+        state = reply["content"].get("execution_state")
+        if state in {"restarting", "dead"} or (state == "idle" and reply["parent_header"].get("msg_id") == code):
             return printed
 
 

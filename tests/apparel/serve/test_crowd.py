@@ -74,6 +74,9 @@ def test_more_idle_connections_than_files_keep_nobody_out_and_fill_no_log(
             assert server.ask("GET", "/health").status == 200
         for client in clients:
             client.close()
+        assert server.process
+        server.process.terminate()
+        server.process.wait(20)
         said = logged(server).partition("\n")[2]
     assert len(said) < 20_000
     lines = [json.loads(line) for line in said.splitlines()]

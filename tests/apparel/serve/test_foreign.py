@@ -15,7 +15,7 @@ from tests.commands import call
 from tests.samebench.server import free_port
 
 from . import foreign
-from .conftest import encoded, end, logged, start
+from .conftest import encoded, end, start
 
 NOT_OURS = "its content is not ours"
 
@@ -82,12 +82,12 @@ def test_labels_are_shown_as_text_and_requests_choose_neither_metrics_nor_the_lo
     after = server.ask("GET", "/metrics").body.decode().splitlines()
     assert len(after) - len(before) < 40, "one more path, two more statuses"
     assert not [line for line in after if "2J" in line]
-    said = logged(server)
-    assert said.isascii()
-    assert [json.loads(line)["path"] for line in said.splitlines()[4:6]] == ["/\x1b[2J\n0", "/\x1b[2J\n1"]
-    assert all(line.isprintable() for line in said.splitlines())
-    assert sum("2J" in line for line in said.splitlines()) == 50
-    end(server)
+    log = end(server)
+    assert log.isascii()
+    lines = log.splitlines()
+    assert [json.loads(line)["path"] for line in lines[3:5]] == ["/\x1b[2J\n0", "/\x1b[2J\n1"]
+    assert all(line.isprintable() for line in lines)
+    assert sum("2J" in line for line in lines) == 50
 
 
 def test_a_thousand_categories_of_large_pictures_fit_the_budget_and_are_healthy_in_time(tmp_path: Path) -> None:
