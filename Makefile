@@ -1,4 +1,4 @@
-# The day's verbs. Every recipe is one command; where it runs is src/samebench/runtime.sh's affair.
+# The day's verbs. Every recipe is one command; where it runs is src/samebench/host's affair.
 #
 #   make train ARGS="--epochs 1 --seed 3"     settings of the command behind a target
 #   make train RUNTIME=local                  auto (default), docker, podman or local
@@ -34,6 +34,7 @@
 #   make train GPU=0,2                        on these, as nvidia-smi numbers them; one alone: GPU=2,
 #   make build GPU=1 ELSEWHERE=1              the GPU image for other machines, on one without a GPU
 #   make build CHECK=1                        twice from nothing: the same image, or the files that differ
+#   make push TO=registry.example/team/bench  the image of the workspace to the team's registry; teammates pull it
 #   make build EXPECT=theirs.json             a teammate's image (their `make fingerprint`, or a digest), or what differs
 #
 # Kept to what GNU Make 3.81 knows: macOS has no other.
@@ -43,7 +44,7 @@
 # processes of a training (src/samebench/launch.py) count from the environment, too.
 SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
-	RESUME RUN RUNS SORT TEXT TOKEN WITH
+	RESUME RUN RUNS SORT TEXT TO TOKEN WITH
 MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \
 	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE \
 	http_proxy https_proxy no_proxy CONTAINER% CUDA_% DOCKER_% GLOO_% MAKE% NCCL_% PET_% PIP_% SAMEBENCH% SSH_% UV_%
@@ -68,15 +69,16 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
+.PHONY: help build push notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
 
 # Inside the image, or in `make shell`, we are there already.
-RUNTIME_SH := sh src/samebench/runtime.sh
+NO_PYTHON = $(error no python3 on this machine; install Python 3.9 or newer)
+ON_HOST = $(if $(shell command -v python3 2>/dev/null),python3,$(NO_PYTHON)) -I src/samebench/host
 HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
-BENCH := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH))
-CARRY := $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --carry)# and data is fetched if it is not there, or pushed
-BOOTSTRAP := $(if $(SAMEBENCH),sh src/samebench/bootstrap.sh,$(RUNTIME_SH) --bootstrap)# and no image is built of the locks
-SERVICE = $(if $(SAMEBENCH),$(HERE),$(RUNTIME_SH) --serve $(1))
+BENCH = $(if $(SAMEBENCH),$(HERE),$(ON_HOST))
+CARRY = $(if $(SAMEBENCH),$(HERE),$(ON_HOST) --carry)# and data is fetched if it is not there, or pushed
+BOOTSTRAP = $(ON_HOST) $(if $(SAMEBENCH),--inside,--bootstrap)# and no image is built of the locks
+SERVICE = $(if $(SAMEBENCH),$(HERE),$(ON_HOST) --serve $(1))
 
 # The class whose fields are the project's settings.
 SETTINGS := apparel.settings:Settings
@@ -89,7 +91,10 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
 build: ## build the workspace image
-	@$(RUNTIME_SH) --build
+	@$(ON_HOST) --build
+
+push: ## carry the workspace image to the team's registry: make push TO=registry.example/team/bench
+	@$(ON_HOST) --push
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
 	@$(if $(SET),DATA="$(SET)") $(call SERVICE,8888) python -m samebench.notebook $(ARGS)
@@ -125,10 +130,10 @@ export: ## a run's model as an artifact: model.onnx, its hash, a model card
 	@$(CARRY) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 serve: ## the page and POST /predict, of the newest good run
-	@$(RUNTIME_SH) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 ship: ## what a partner gets: image, SBOM, card, signature, in dist/
-	@$(RUNTIME_SH) --ship apparel apparel-serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --ship apparel apparel-serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 evaluate: ## per-class figures and confusion matrix of a run
 	@$(CARRY) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
@@ -143,7 +148,7 @@ CHOSEN = $(filter tests tests/%,$(subst --ignore ,--ignore=,$(subst --deselect ,
 BESIDE = $(filter-out tests/image%,$(CHOSEN))
 test: ## check every promise that this machine can check
 	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.lint && )exec pytest "$$@"' test $(LANES) $(ARGS)
-	@$(if $(or $(SAMEBENCH),$(and $(CHOSEN),$(if $(filter tests tests/image%,$(CHOSEN)),,x))),true,$(RUNTIME_SH) --test-engine $(if $(filter tests/image%,$(CHOSEN)),,tests/image) $(filter-out $(BESIDE),$(ARGS)))
+	@$(if $(or $(SAMEBENCH),$(and $(CHOSEN),$(if $(filter tests tests/image%,$(CHOSEN)),,x))),true,$(ON_HOST) --test-engine $(if $(filter tests/image%,$(CHOSEN)),,tests/image) $(filter-out $(BESIDE),$(ARGS)))
 
 soak: ## the checks that run long
 	@$(BENCH) pytest -m soak $(ARGS)
@@ -152,10 +157,10 @@ bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for on
 	@$(BENCH) python -m benchmarks $(ARGS)
 
 flow: ## data to bundle as a picture: what is up to date, stale or missing, and what brings it up
-	@$(RUNTIME_SH) --flow apparel.flow $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --flow apparel.flow $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 doctor: ## is this machine, and what is installed, as it must be: ok, or what is not and what mends it
-	@sh src/samebench/doctor.sh
+	@$(ON_HOST) --doctor
 
 fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment
@@ -182,7 +187,7 @@ shell: ## a shell in the environment
 	@$(BENCH) bash
 
 hooks: ## check every commit, keep outputs out of git; safe to repeat
-	@sh src/samebench/hook.sh install
+	@$(ON_HOST) --hooks
 
 lint: ## every check of a commit, on all files
 	@$(BENCH) python -m samebench.lint

@@ -1,7 +1,7 @@
 # The GPU workspace. docker/cpu.Dockerfile is the same but for its lock: keep it so (a test compares them).
 ARG BASE_IMAGE
 
-# Ends each step: what it has written bears a moment that runtime.sh gives, so that the bits don't depend on the day.
+# Ends each step: what it has written bears a moment that host/image.py gives, so that the bits don't depend on the day.
 ARG SOURCE_DATE_EPOCH
 ARG DATED="find / -xdev -newermt @${SOURCE_DATE_EPOCH:-9999999999} -writable ! -path /dev ! -path /proc ! -path /sys -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +"
 

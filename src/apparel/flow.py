@@ -1,6 +1,6 @@
 """The steps from the data to what a partner gets, each held against what it was made from; `make flow` shows them.
 
-    sh src/samebench/runtime.sh --flow apparel.flow --run runs/20261123-201500-abcd
+    python3 -I src/samebench/host --flow apparel.flow --run runs/20261123-201500-abcd
 
 It only looks, and needs neither torch nor anything else that is installed: so it is quick, and there before all else.
 """

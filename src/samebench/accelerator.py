@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from samebench import command
 from samebench.command import Lacking, Refusal
+from samebench.host import gpu
 
 if TYPE_CHECKING:
     import torch
@@ -38,35 +39,22 @@ def wanted() -> bool:
     return os.environ.get("GPU", "") not in {"", "0"}
 
 
-def picked(asked: str) -> str:
-    """The GPUs of `GPU=` as CUDA takes them: `0,2`, or nothing for all. Raises Refusal for what it can't be."""
-    if asked in {"1", "all"}:
-        return ""
-    numbers = asked.removesuffix(",").split(",")
-    if "," not in asked or not all(each.isdecimal() for each in numbers) or len(set(numbers)) < len(numbers):
-        raise Refusal(f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,")
-    hidden = [each for each in numbers if each not in os.environ.get("CUDA_VISIBLE_DEVICES", asked).split(",")]
-    if hidden:
-        within = f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}"
-        raise Refusal(f"GPU={asked}: {hidden[0]} is not in {within}; give GPU=1 for what is, or unset it")
-    return ",".join(numbers)
-
-
 def require(asked: str = "") -> None:
     """Let CUDA see the GPUs that `GPU=` asks for. Raises Lacking with the cause and the remedy where it can't have one.
 
     `asked` is how it was asked for where it was not by `GPU=`. Needs no torch in this process.
     """
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}
     if wanted():
         asked = f"GPU={os.environ['GPU']}"
-        if chosen := picked(os.environ["GPU"]):
+        if (chosen := gpu.parse(os.environ)) != "all" and not hidden:
             os.environ["CUDA_VISIBLE_DEVICES"] = chosen
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi numbers them
     built_for = cuda()
     if built_for is None:
         remedy = "start anew, from outside, with GPU=1 (in an editor: the GPU devcontainer)"
         raise Lacking(f"{asked}: the torch of this workspace is built without CUDA; {remedy}")
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}:
+    if hidden:
         raise Lacking(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
     if reason := _unfit(built_for):
         raise Lacking(f"{asked}: {reason}")

@@ -1,8 +1,8 @@
 """What a partner gets of a server: its image as an archive, what is in it, and how to check it before it is loaded.
 
-python -m samebench.bundle FOLDER NAME IMAGE    FOLDER holds what src/samebench/ship.sh has put there
+python -m samebench.bundle FOLDER NAME IMAGE    FOLDER holds what src/samebench/host/ship.py has put there
 
-Prints the bundle's name. The same image and run give the same files, to the byte; the signature is ship.sh's.
+Prints the bundle's name. The same image and run give the same files, to the byte; the signature is host/ship.py's.
 """
 
 import json
@@ -18,7 +18,7 @@ from samebench.command import Refusal
 from samebench.sbom import document
 
 ROOT = Path(__file__).resolve().parents[2]
-SAVED, INSIDE, RUN = "saved.tar", "inside.json", "run.md"  # what ship.sh brings and no partner gets
+SAVED, INSIDE, RUN = "saved.tar", "inside.json", "run.md"  # what host/ship.py brings and no partner gets
 
 
 def version() -> str:
@@ -27,7 +27,7 @@ def version() -> str:
 
 
 def make(folder: Path, name: str, image: str) -> str:
-    """Turn what ship.sh has put into `folder` into the bundle's files; its name, with version and architecture."""
+    """Turn what host/ship.py has put into `folder` into the bundle's files; its name, with version and architecture."""
     tag = f"{image}:{version()}"
     packed = repack(folder / SAVED, folder / "image.tar", tag)
     inside = json.loads((folder / INSIDE).read_bytes())

@@ -46,7 +46,7 @@ def with_outputs(path: Path) -> Iterator[str]:
 
 
 def dotenv(path: Path) -> Iterator[str]:
-    """The file of variables that src/samebench/dotenv.sh reads."""
+    """The file of variables that src/samebench/host/dotenv.py reads."""
     if path.name == ".env":
         yield f"{path}: holds your own variables, which stay here: git rm --cached '{path}'"
 
@@ -113,7 +113,7 @@ def problems(paths: Iterable[Path], *, filtered: bool = False) -> Iterator[str]:
 def has_filter(root: Path) -> bool:
     """Whether git in `root` has the notebook filter that `make hooks` installs."""
     try:
-        return bool(run_git("config", "--local", "filter.nbstripout.clean", root=root, codes=(0, 1)))
+        return bool(run_git("config", "--local", "filter.nbstripout.process", root=root, codes=(0, 1)))
     except GitError:
         return False
 

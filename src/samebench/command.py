@@ -15,7 +15,10 @@ from types import FrameType
 from typing import NoReturn
 
 from samebench import files
+from samebench.host.errors import Lacking, Refusal
 from samebench.text import clean_stdout, printable, without_credentials
+
+__all__ = ["Interrupted", "Lacking", "Refusal", "interruptible", "is_stdout_closed", "refused_by_machine", "run"]
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
@@ -42,17 +45,6 @@ REFUSED_BY_MACHINE = {
 # Those that sockets know, too: here they are of the machine only where they name a file.
 REFUSED_FOR_FILES = dict.fromkeys((errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), STORAGE)
 WRONG_NAMES = dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another name")
-
-
-class Refusal(ValueError):  # noqa: N818 - what we do, not what broke
-    """Wrong use or input: the message says what, where, the value given and the remedy, in one line.
-
-    A class of its own, so that a plain ValueError, which is a bug, keeps its traceback.
-    """
-
-
-class Lacking(Exception):  # noqa: N818 - named for what the machine is, as Refusal is
-    """The machine lacks what was asked for: room, a GPU, an engine, a network."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an ending, not an error

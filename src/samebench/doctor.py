@@ -1,12 +1,13 @@
-"""Whether this environment is what it is said to be. `make doctor` runs it and shows what it says (doctor.sh).
+"""Whether this environment is what it is said to be. `make doctor` runs it and shows what it says (host/doctor.py).
 
     python -m samebench.doctor               against the locks, and what the image was built with or RECORDs; the data
     python -m samebench.doctor --with FILE   against a teammate's fingerprint
 
-One finding a line, between tabs: status (ok, warning, failure, remark), name, what was found, what was expected, and
-the command that mends it. Nothing is changed.
+One finding a line, as a list in JSON: status (ok, warning, failure, remark), name, what was found, what was expected,
+and the command that mends it. Nothing is changed.
 """
 
+import json
 import os
 import platform
 import re
@@ -287,7 +288,7 @@ def main(argv: Sequence[str]) -> None:
     theirs = read(Path(argv[1])) if argv else None
     now = environment.fingerprint()
     for finding in findings(now, baked=environment.baked()) if theirs is None else compared(theirs, now):
-        print("\t".join(printable(" ".join(text.split())) for text in finding), flush=True)
+        print(json.dumps([printable(" ".join(text.split())) for text in finding]), flush=True)
 
 
 if __name__ == "__main__":

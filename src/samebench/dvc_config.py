@@ -5,7 +5,6 @@ keys and the folders outside of the checkout, counts from `.dvc/config.local` on
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from samebench import listing, untrusted
 from samebench.command import Refusal
 from samebench.git import NoRepositoryError, run_git
+from samebench.host import dvc
 from samebench.text import printable
 
 MAX_BYTES = 1 << 20
@@ -151,18 +151,4 @@ def _sections(path: Path) -> Sections:
         text = listing.decode(untrusted.read_bytes(path, max_bytes=MAX_BYTES), where=path)
     except FileNotFoundError:
         return {}
-    sections: Sections = {}
-    section = ""
-    for line in text.splitlines():
-        if heading := re.fullmatch(r"\s*\[(.*)]\s*", line):
-            section = heading[1].strip("'\" ") + '"' * ('"' in heading[1])
-        elif "=" in line and not line.lstrip().startswith("#"):
-            key, value = line.split("=", 1)
-            sections.setdefault(section, {})[key.strip().lower()] = _unquoted(value)
-    return sections
-
-
-def _unquoted(value: str) -> str:
-    """Without the remark behind it; a `#` between quotes is none."""
-    quoted = re.fullmatch(r"""\s*(["'])(.*?)\1\s*(#.*)?""", value)
-    return quoted[2] if quoted else value.partition("#")[0].strip()
+    return dvc.parse(text)

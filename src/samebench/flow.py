@@ -3,7 +3,7 @@
     python -m samebench.flow PICTURE    draws a picture of ours anew, from the steps that it carries
 
 What the steps are is the project's affair: it looks at its files, and is told on stdin what only the host can see
-(src/samebench/flow.sh). Nothing here changes anything but the picture.
+(src/samebench/host/flow.py). Nothing here changes anything but the picture.
 """
 
 import json
@@ -72,7 +72,7 @@ def few(names: Sequence[str], *, most: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """Where commands would run, and which images and virtual environments are there; as flow.sh tells it."""
+    """Where commands would run, and which images and virtual environments are there; as host/flow.py says."""
 
     runtime: str = "local"  # docker, podman, local, or here
     flavour: str = "cpu"
@@ -82,15 +82,9 @@ class Host:
     images: Mapping[str, str] = field(default_factory=dict)  # by name, its id
 
     @classmethod
-    def read(cls, lines: Iterable[str]) -> Self:
-        """What is told, a word and its value a line."""
-        facts, images = {}, {}
-        for word, _, value in (line.strip().partition(" ") for line in lines):
-            if word == "there":
-                name, _, images[name] = value.partition(" ")
-            elif word:
-                facts[word] = value
-        return cls(**facts, images=images)
+    def read(cls, text: str) -> Self:
+        """What host/flow.py says, as JSON."""
+        return cls(**json.loads(text))
 
     @property
     def sees_images(self) -> bool:
@@ -149,8 +143,8 @@ def _venv(host: Host) -> tuple[str, str]:
 
 
 def image_name(name: str, folder: Path, host: Host) -> str:
-    """What runtime.sh calls the image `name` that would be made of the artifact in `folder`."""
-    words = ["sh", str(ROOT / "src/samebench/runtime.sh"), "--name", name, str(folder.absolute())]
+    """What the host calls the image `name` that would be made of the artifact in `folder`."""
+    words = [sys.executable, "-I", str(ROOT / "src/samebench/host"), "--name", name, str(folder.absolute())]
     own = {**os.environ, "GPU": "", "PLATFORM": "", "BASE_IMAGE": host.base}
     return subprocess.run(words, env=own, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -180,7 +174,7 @@ def host(stdin: TextIO) -> Host:
     """What is told on stdin. Raises Refusal where nobody tells anything."""
     if stdin.isatty():
         raise Refusal("nobody tells what the host knows; start it by make flow")
-    return Host.read(stdin)
+    return Host.read(stdin.read())
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ the server needs is in the workspaces too, and `docker/serve.lock` is that part 
 `tests/beside.lock` is what the tests and benchmarks of it put on top of the workspace. `src/samebench/versions.lock` is
 DVC's, which shares nothing with any of them.
 
-Runs on Python's standard library and uv alone (src/samebench/bootstrap.sh), as the locks may be what is broken.
+Runs on Python's standard library and uv alone (src/samebench/host/bootstrap.py), as the locks may be what is broken.
 """
 
 import hashlib

@@ -1,14 +1,17 @@
-"""Strip outputs from notebooks, as a clean filter of git: a notebook from stdin to stdout.
+"""Strip outputs from notebooks, as a filter of git: one process for all notebooks of a command.
 
-It needs Python 3.7 and its standard library alone: git runs a copy of this file (src/samebench/hook.sh).
-The result has the same bytes as that of nbstripout with these keys, which the tests compare.
+It speaks git's protocol for that (gitattributes(5), "Long Running Filter Process"): packets that begin with their
+length in four hexadecimal digits, and "0000" behind the last of a list. It needs Python 3.7 and its standard library
+alone: git runs a copy of this file (src/samebench/hook.sh). The result has the same bytes as that of nbstripout with
+these keys, which the tests compare.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import IO, Any
 
 # What an editor writes into a notebook and what differs from one reader's machine to the next.
 METADATA = ("language_info", "signature", "widgets")
@@ -87,5 +90,45 @@ def _size(item: object) -> int:
     return len(str(item))
 
 
+# ---- git's protocol ----
+
+MOST = 65516  # bytes in a packet, without its length
+
+
+def serve(read: IO[bytes], write: IO[bytes]) -> None:
+    """Answer git until it ends: a notebook that it takes in is cleaned, one that it writes out stays as it is."""
+    _packets(read)  # git-filter-client, and its versions
+    _send(write, [b"git-filter-server\n", b"version=2\n"])
+    _packets(read)
+    _send(write, [b"capability=clean\n", b"capability=smudge\n"])
+    while True:
+        header = _packets(read)
+        if not header:
+            return
+        content = b"".join(_packets(read))
+        if b"command=clean\n" in header:
+            content = clean(content)
+        _send(write, [b"status=success\n"])
+        _send(write, (content[start : start + MOST] for start in range(0, len(content), MOST)))
+        _send(write, [])  # the status stays
+
+
+def _packets(read: IO[bytes]) -> list[bytes]:
+    """The packets up to the next end of a list; none where git has ended."""
+    packets: list[bytes] = []
+    while True:
+        size = int(read.read(4) or b"0", 16)
+        if not size:
+            return packets
+        packets.append(read.read(size - 4))
+
+
+def _send(write: IO[bytes], packets: Iterable[bytes]) -> None:
+    for packet in packets:
+        write.write(b"%04x" % (len(packet) + 4) + packet)
+    write.write(b"0000")
+    write.flush()
+
+
 if __name__ == "__main__":
-    sys.stdout.buffer.write(clean(sys.stdin.buffer.read()))
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -19,7 +19,7 @@ SOURCE = "src"
 IGNORED = re.compile(r"\..*|__pycache__|.*~|#.*#|.*\.(pyc|pyo|egg-info|ipynb|bak|orig|rej|swp)")
 VERSIONS = (":(glob)data/*.sha256", ":(glob)data/*.dvc")  # which versions the names of data sets stand for
 NOTEBOOKS = ":(exclude)*.ipynb"  # git would strip each of them first
-DOTENV = ":(exclude,glob)**/.env"  # secrets (src/samebench/dotenv.sh), which no record may hold
+DOTENV = ":(exclude,glob)**/.env"  # secrets (src/samebench/host/dotenv.py), which no record may hold
 LARGE = 16 << 20  # bytes; far above any source, and little enough to keep with each run
 
 

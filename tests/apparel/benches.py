@@ -21,7 +21,7 @@ from tests.apparel.test_data import idx
 from tests.commands import call
 from tests.samebench import bundles
 from tests.samebench.checkout import copy_checkout, run
-from tests.samebench.fakes import write_program
+from tests.samebench.fakes import SCRIPT, write_program
 
 STEPS = ("data", "workspace", "training run", "evaluation", "artifact", "server image", "bundle")
 
@@ -43,7 +43,7 @@ for last; do :; done
 case $1 in
 info) echo 26.1.5 ;;
 images) cat "$here/images" ;;
-image) sed -n "s/^there $last //p" "$here/images" | grep . ;;
+image) sed -n "s/^$last //p" "$here/images" | grep . ;;
 run)
     echo "$@" >>"$here/asked"
     until [ "$1" = python ]; do shift; done
@@ -81,21 +81,17 @@ class Bench:
         return self.start("--flow", "apparel.flow", *words, **variables)
 
     def start(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = ["sh", "src/samebench/runtime.sh", *words]
+        command = [*SCRIPT, *words]
         return run(command, cwd=self.root, path=self.programs, variables=NOBODYS | variables)
 
     def names(self, **variables: str) -> tuple[str, str]:
         """What the images of this checkout are called: the workspace's and the server's."""
-        inner = (
-            "set -- --name x .\n. src/samebench/runtime.sh >/dev/null\nartifact= flavour=cpu\nname_image\necho $image"
-        )
-        words = ["sh", "-c", inner, "src/samebench/runtime.sh"]
-        workspace = run(words, cwd=self.root, variables=NOBODYS | variables).stdout.strip()
+        workspace = self.start("--name", **variables).stdout.strip()
         words = ["--name", "apparel-serve", str(self.run / "artifact")]
         return workspace, self.start(*words, **variables).stdout.strip()
 
     def images(self, names: Mapping[str, str]) -> None:
-        told = "".join(f"there {name} sha256:{digest}\n" for name, digest in names.items())
+        told = "".join(f"{name} sha256:{digest}\n" for name, digest in names.items())
         (self.programs / "images").write_text(told)
 
     def edit(self, name: str, text: str = "\n# edited\n") -> None:

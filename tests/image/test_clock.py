@@ -19,6 +19,7 @@ from tests.apparel.serve.conftest import artifact, folder, images, run
 from tests.commands import lacking
 from tests.samebench.checkout import ROOT, copy_checkout
 from tests.samebench.checkout import run as call
+from tests.samebench.fakes import SCRIPT
 from tests.samebench.server import started
 
 from .test_same_image import otherwise
@@ -115,14 +116,14 @@ def test_the_cpu_image_is_the_same_by_a_clock_that_is_400_days_ahead(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_servers_image_is_the_same_by_a_clock_that_is_400_days_ahead(
     engine: docker.DockerClient, image: str, base: str, later: str, folder: Path, tmp_path: Path
 ) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     shutil.copytree(folder.parent, checkout / "runs" / folder.parent.name)
     # The workspace only checks the artifact: it need not be made by that clock, which takes minutes.
-    workspace = call(["sh", "src/samebench/runtime.sh", "--name"], cwd=checkout, variables={"BASE_IMAGE": later})
+    workspace = call([*SCRIPT, "--name"], cwd=checkout, variables={"BASE_IMAGE": later})
     subprocess.run(["docker", "tag", image, workspace.stdout.strip()], check=True)
     names = {}
     words = ["make", "serve", "DATA=synthetic", "RUNTIME=docker"]

@@ -10,6 +10,7 @@ import pytest
 
 from samebench import determinism, environment
 from tests.samebench.checkout import ROOT, run
+from tests.samebench.fakes import SCRIPT
 from tests.soak import busy
 from tests.soak import record as record_figure
 
@@ -38,7 +39,7 @@ def examine(image: str, checkout: Path) -> Examined:
     """`make doctor` on a checkout that nobody has touched: the exit code and what is not ok inside."""
 
     def examined(**variables: str) -> tuple[int, list[str]]:
-        done = run(["sh", "src/samebench/doctor.sh"], cwd=checkout, variables={"RUNTIME": "docker", **variables})
+        done = run([*SCRIPT, "--doctor"], cwd=checkout, variables={"RUNTIME": "docker", **variables})
         lines = done.stdout.splitlines()
         start = next((number for number, line in enumerate(lines) if " environment: " in line), 0)
         return done.returncode, [line for line in lines[start:] if not line.startswith("ok ")]
@@ -56,7 +57,7 @@ def drifted(engine: docker.DockerClient, image: str) -> Callable[[str], list[str
         output: bytes = engine.containers.run(
             image, words, user="0:0", volumes=mounts, remove=True, environment={"DATA": "/opt"}
         )
-        lines = [line.split("\t") for line in output.decode().splitlines()]
+        lines = [json.loads(line) for line in output.decode().splitlines()]
         return [f"{name}: {what}" for status, name, what, *_ in lines if status not in {"ok", "warning"}]
 
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.samebench.checkout import copy_checkout, run
+from tests.samebench.fakes import SCRIPT
 
 
 @pytest.fixture
@@ -70,13 +71,16 @@ def test_engine_that_dies_in_the_middle_gets_a_last_line_and_code_3(
     engine: subprocess.Popen[bytes], state: Path, tmp_path: Path
 ) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
-    script = checkout / "src/samebench/runtime.sh"
-    script.write_text(script.read_text().replace("name_image() {", "name_image() {\n    image=shell:1\n    return\n"))
-    load_shell(state, "shell:1")
+    load_shell(state, run([*SCRIPT, "--name"], cwd=checkout).stdout.strip())
     environment = {k: v for k, v in os.environ.items() if k != "SAMEBENCH"}
     environment |= {"RUNTIME": "docker", "DOCKER_HOST": f"unix://{state}/docker.sock"}
     command = subprocess.Popen(
-        ["sh", script, "sh", "-c", "echo started; sleep 100"], env=environment, stdout=-1, stderr=-1, text=True
+        [*SCRIPT, "sh", "-c", "echo started; sleep 100"],
+        cwd=checkout,
+        env=environment,
+        stdout=-1,
+        stderr=-1,
+        text=True,
     )
     assert command.stdout
     assert command.stdout.readline() == "started\n"

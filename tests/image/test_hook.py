@@ -26,5 +26,5 @@ def test_commit_on_the_host_is_stripped_and_checked_in_the_image(image: str, tmp
 
 def test_what_is_piped_in_reaches_the_command_in_the_image(image: str, tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
-    line = "printf one | RUNTIME=docker sh src/samebench/runtime.sh cat"
+    line = "printf one | RUNTIME=docker python3 -I src/samebench/host cat"
     assert run(["sh", "-c", line], cwd=clone, variables=HOST).stdout == "one"

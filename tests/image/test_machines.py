@@ -38,7 +38,7 @@ switch(True)
 
 @dataclass
 class Machines:
-    """Containers started as src/samebench/runtime.sh does, but on a network of their own, with one checkout."""
+    """Containers started as the host does, but on a network of their own, with one checkout."""
 
     engine: docker.DockerClient
     image: str

@@ -18,6 +18,7 @@ from tests import soak
 from tests.apparel.serve.conftest import PNG, Server, artifact, encoded, folder, images, run
 from tests.commands import lacking
 from tests.samebench import checkout as checkouts
+from tests.samebench.fakes import SCRIPT
 from tests.samebench.server import started
 
 from .conftest import as_user, copy_for_all, give
@@ -175,7 +176,7 @@ def test_of_a_damaged_artifact_there_is_no_image(checkout: Path, served: Served,
     with (damaged / "model.onnx").open("r+b") as file:
         file.write(b"?")
     # The command "makes" the damaged one, as `make serve` has the export do.
-    words = ["sh", "src/samebench/runtime.sh", "--serve-image", "apparel-serve", "8000", "apparel.serve"]
+    words = [*SCRIPT, "--serve-image", "apparel-serve", "8000", "apparel.serve"]
     done = checkouts.run(
         [*words, "echo", f"{damaged}: exported"], cwd=checkout, timeout=600, variables={"RUNTIME": "docker"}
     )

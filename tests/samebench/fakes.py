@@ -1,12 +1,13 @@
 """A checkout whose set-up installs nothing, and programs that stand for those of a machine."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from .checkout import copy_checkout
 
-SCRIPT = ["sh", "src/samebench/runtime.sh"]
+SCRIPT = [sys.executable, "-I", "src/samebench/host"]
 
 # Stands for install.sh: notes that it was called, and makes what the runtime needs of a virtual environment.
 FAKE_INSTALL = """

@@ -71,6 +71,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
         f"src/samebench/{name}.py"
         for name in ("__init__", "command", "cores", "environment", "files", "service", "text", "untrusted")
     }
+    server |= {f"src/samebench/host/{name}.py" for name in ("__init__", "errors", "ports")}
     server |= {"src/apparel/__init__.py", "src/apparel/serve"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image

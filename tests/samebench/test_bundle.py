@@ -12,7 +12,7 @@ from samebench.command import Refusal
 
 from . import bundles
 from .checkout import copy_checkout, run
-from .fakes import write_program
+from .fakes import SCRIPT, write_program
 
 FILES = "README.md SHA256SUMS SHA256SUMS.sig card.md image.tar receipt.json sbom.cdx.json verify.sh"
 
@@ -72,7 +72,7 @@ def ship(checkout: Path, programs: Path, *, engine: str = ENGINE, **variables: s
     programs.mkdir(exist_ok=True)
     write_program(programs / "docker", engine)
     write_program(programs / "podman", "exit 1")
-    words = ["sh", "src/samebench/runtime.sh", "--ship", "tiny", "tiny-serve", "true"]
+    words = [*SCRIPT, "--ship", "tiny", "tiny-serve", "true"]
     done = run(words, cwd=checkout, path=programs, variables=variables)
     return done.returncode, done.stderr.splitlines()[-1].removeprefix("samebench: ")
 

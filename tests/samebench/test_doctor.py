@@ -18,12 +18,12 @@ from tests.soak import busy
 from tests.soak import record as record_figure
 
 from .checkout import run
-from .fakes import checkout, programs
+from .fakes import SCRIPT, checkout, programs
 from .installed import install, install_torch, record, remove
 
 __all__ = ["checkout", "programs"]  # fixtures
 
-DOCTOR = ["sh", "src/samebench/doctor.sh"]
+DOCTOR = [*SCRIPT, "--doctor"]
 LOCK = """# Written by `make lock`
 numpy==2.1.0 \\
     --hash=sha256:00

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from samebench import checks, source_tree
+from samebench.host import dotenv
+from samebench.host.errors import Refusal
 
 from .checkout import ROOT, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
@@ -75,16 +77,26 @@ def names_of_make() -> list[str]:
     return sorted(name for name in names if name.isupper())
 
 
-def test_what_decides_what_is_done_or_comes_out_is_refused_by_name(checkout: Path) -> None:
+def test_what_decides_what_is_done_or_comes_out_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in (
         *names_of_make(), "ATEN_CPU_CAPABILITY", "BASH_ENV", "CUBLAS_WORKSPACE_CONFIG", "GIT_SSH_COMMAND", "LD_PRELOAD",
         "OMP_NUM_THREADS", "PYTHONPATH", "RANK", "SAMEBENCH", "SSH_AUTH_SOCK", "TORCH_LOGS",
     ):  # fmt: skip
-        (checkout / ".env").write_text(f"HF_TOKEN={VALUE}\n{name}={VALUE}\n")
-        done = local(checkout, "true")
-        assert (done.returncode, done.stdout) == (2, ""), name
-        assert done.stderr.splitlines()[-1].startswith(f"samebench: .env:2: {name} can't stand in there: "), name
-        assert VALUE not in done.stderr
+        (tmp_path / ".env").write_text(f"HF_TOKEN={VALUE}\n{name}={VALUE}\n")
+        with pytest.raises(Refusal, match=rf"^\.env:2: {name} can't stand in there: [^=]*$") as refused:
+            dotenv.read()
+        assert VALUE not in str(refused.value)
+
+
+def test_a_refused_line_ends_the_command_and_shows_no_value(checkout: Path) -> None:
+    (checkout / ".env").write_text(f"HF_TOKEN={VALUE}\nLD_PRELOAD={VALUE}\n")
+    done = local(checkout, "true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("samebench: .env:2: LD_PRELOAD can't stand in there: ")
+    assert VALUE not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from samebench.command import Refusal
 from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step
 
 from .checkout import ROOT, run
-from .fakes import checkout, fake_engines, programs, write_program
+from .fakes import SCRIPT, checkout, fake_engines, programs, write_program
 
 __all__ = ["checkout", "programs"]  # fixtures
 
@@ -72,18 +72,16 @@ def test_few_names_one_and_counts_the_others() -> None:
 
 
 def told(checkout: Path, programs: Path, **variables: str) -> Host:
-    """What flow.sh tells on this host, where nothing is set up yet."""
+    """What the host says of itself, where nothing is set up yet."""
     (checkout / "src/told.py").write_text("import sys\nprint(sys.stdin.read(), end='')\n")
-    words = ["sh", "src/samebench/runtime.sh", "--flow", "told"]
+    words = [*SCRIPT, "--flow", "told"]
     done = run(words, cwd=checkout, path=programs, variables={"CA_CERT": "", "SSL_CERT_FILE": "", **variables})
     assert (done.returncode, done.stderr) == (0, "")
-    return Host.read(done.stdout.splitlines())
+    return Host.read(done.stdout)
 
 
 def test_the_host_tells_runtime_names_and_images(checkout: Path, programs: Path) -> None:
-    fake_engines(
-        programs, docker="case $1 in info) echo 1 ;; images) echo there shoes:1 sha256:12 ;; *) exit 1 ;; esac"
-    )
+    fake_engines(programs, docker="case $1 in info) echo 1 ;; images) echo shoes:1 sha256:12 ;; *) exit 1 ;; esac")
     host = told(checkout, programs, BASE_IMAGE="mine:1")
     assert (host.runtime, host.flavour, host.base, dict(host.images)) == (
         "docker",
@@ -103,7 +101,7 @@ def test_where_there_is_nothing_to_draw_with_it_says_so(checkout: Path, programs
     fake_engines(programs, docker="exit 1")
     text = (checkout / "pyproject.toml").read_text()
     (checkout / "pyproject.toml").write_text(text.replace("==3.11.*", "==3.99.*"))
-    done = run(["sh", "src/samebench/runtime.sh", "--flow", "told"], cwd=checkout, path=programs)
+    done = run([*SCRIPT, "--flow", "told"], cwd=checkout, path=programs)
     assert done.returncode == 3
     said = "make flow: nothing is set up yet that could draw, and there is no Python 3.99; make build"
     assert done.stderr == f"samebench: {said}\n"

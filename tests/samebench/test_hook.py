@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from nbstripout import strip_output  # type: ignore[import-untyped]
 from samebench import checks, notebook_outputs
 
 from .checkout import ROOT, copy_checkout, run
-from .fakes import write_program
+from .fakes import SCRIPT, write_program
 
 HOOK = ".git/hooks/pre-commit"
 NOTEBOOK = "notebooks/01-look-at-the-data.ipynb"
@@ -51,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_clone(tmp_path_factory.mktemp("git") / "my work")
     make_hooks(path)
     if (ROOT / ".mypy_cache").is_dir():  # what it knows of torch and numpy, for which it takes half a minute
-        shutil.copytree(ROOT / ".mypy_cache", path / ".git/samebench/.mypy_cache")
+        shutil.copytree(ROOT / ".mypy_cache", path / ".git/samebench-hooks/.mypy_cache")
     return path
 
 
@@ -125,9 +126,11 @@ def test_changed_notebook_keeps_its_cells_ids_and_loses_its_outputs(clone: Path)
 def test_notebook_with_outputs_that_went_round_the_filter_is_stopped_and_the_remedy_works(clone: Path) -> None:
     run_cells(clone / NOTEBOOK)
     round_the_filter = {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "filter.nbstripout.clean",
-        "GIT_CONFIG_VALUE_0": "cat",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "filter.nbstripout.process",
+        "GIT_CONFIG_VALUE_0": "",
+        "GIT_CONFIG_KEY_1": "filter.nbstripout.required",
+        "GIT_CONFIG_VALUE_1": "false",
     }
     assert_stopped(clone, f"{NOTEBOOK}: carries outputs or counts; strip them: make hooks", **round_the_filter)
     git("add", "--renormalize", NOTEBOOK, cwd=clone)
@@ -190,12 +193,12 @@ def test_hooks_are_set_up_once_however_often_they_are_asked_for(bare_clone: Path
     config, hook = (bare_clone / ".git/config").read_text(), (bare_clone / HOOK).read_text()
     second = make_hooks(bare_clone)
     assert [line.split(":")[0] for line in first] == [
-        "copied the checks of this checkout to .git/samebench",
+        "copied the checks of this checkout to .git/samebench-hooks",
         "set the notebook filter",
         f"wrote {HOOK}",
     ]
     assert second == [
-        "the checks in .git/samebench are those of this checkout",
+        "the checks in .git/samebench-hooks are those of this checkout",
         "the notebook filter is already there",
         f"{HOOK} is already there",
     ]
@@ -442,80 +445,76 @@ def test_make_hooks_replaces_what_an_earlier_edition_installed(bare_clone: Path)
     (bare_clone / HOOK).chmod(0o755)
     assert "make hooks, once, mends that" in commit(bare_clone, "--allow-empty").stderr
     assert make_hooks(bare_clone)[1:] == [
-        "replaced the notebook filter, which ran a script of the branch",
-        f"replaced {HOOK}, which ran a script of the branch",
+        "replaced the notebook filter of an earlier edition",
+        f"replaced {HOOK} of an earlier edition",
     ]
     assert make_hooks(bare_clone)[1:] == ["the notebook filter is already there", f"{HOOK} is already there"]
 
 
-WITHOUT_PYTHON = ("sh", "git", "cat", "dirname", "grep", "mktemp", "rm", "tr")
+def test_a_commit_that_git_does_not_answer_for_deletes_nothing(tmp_path: Path) -> None:
+    copy_checkout(tmp_path / "tree")
+    before = sorted(tmp_path.rglob("*"))
+    for words in (["sh", "src/samebench/hook.sh", "commit"], [*SCRIPT, "--commit"]):
+        done = run(words, cwd=tmp_path / "tree", variables=INSIDE | {"GIT_CEILING_DIRECTORIES": str(tmp_path)})
+        assert done.returncode == 1
+        assert "samebench: git rev-parse --git-path: fatal: not a git repository" in done.stderr
+    assert [path for path in before if not path.exists()] == []
 
 
-@pytest.fixture
-def without_python(clone: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The variables of a user on a machine that has git, what every system has, and no Python."""
-    for program in WITHOUT_PYTHON:
+def test_make_hooks_fails_where_git_can_not_be_set(bare_clone: Path) -> None:
+    (bare_clone / ".git/config.lock").touch()
+    done = run(["make", "hooks"], cwd=bare_clone, variables=INSIDE)
+    assert done.returncode == 2
+    assert re.search("^samebench: git config --local: .*lock", done.stderr, re.MULTILINE)
+
+
+def test_without_python_no_notebook_is_staged_and_one_line_says_why(clone: Path, tmp_path: Path) -> None:
+    for program in ("sh", "git", "dirname"):
         (tmp_path / program).symlink_to(str(shutil.which(program)))
-    script = clone / ".git/samebench/src/samebench/hook.sh"
+    script = clone / ".git/samebench-hooks/src/samebench/hook.sh"
     text = script.read_text()
     script.write_text(text.replace("/usr/bin $PATH", "$PATH"))
-    yield INSIDE | {"PATH": str(tmp_path)}
-    script.write_text(text)
-
-
-def test_without_python_a_notebook_with_outputs_is_not_staged(clone: Path, without_python: dict[str, str]) -> None:
     before = git("ls-files", "--stage", NOTEBOOK, cwd=clone).stdout
     run_cells(clone / NOTEBOOK)
-    done = run(["git", "add", NOTEBOOK], cwd=clone, variables=without_python)
+    done = run(["git", "add", NOTEBOOK], cwd=clone, variables=INSIDE | {"PATH": str(tmp_path)})
+    script.write_text(text)
     assert done.returncode == 128
     said = [line for line in done.stderr.splitlines() if line.startswith("samebench: ")]
-    assert len(said) == 1
-    assert "no python3 is here to strip them; install python3, or run git add in make shell" in said[0]
+    assert said == [
+        "samebench: no notebook was added or compared: no python3 is here to strip outputs; install Python 3.9 or newer"
+    ]
     assert git("ls-files", "--stage", NOTEBOOK, cwd=clone).stdout == before
 
 
-@pytest.mark.parametrize(
-    "mark",
-    [
-        {"cells": [{"cell_type": "code", "metadata": {}, "outputs": [{"text": "x"}], "source": ""}]},
-        {"cells": [{"cell_type": "code", "execution_count": 3, "metadata": {}, "outputs": [], "source": ""}]},
-        {"cells": [{"cell_type": "code", "metadata": {"execution": {}}, "outputs": [], "source": ""}]},
-        {"cells": [], "metadata": {"language_info": {"version": "3.11.2"}}},
-        {"worksheets": [{"cells": [{"prompt_number": 4}]}], "nbformat": 3},
-    ],
-)
-def test_without_python_each_mark_of_a_run_is_seen(
-    clone: Path, without_python: dict[str, str], mark: dict[str, Any]
-) -> None:
-    for indent in (None, 1):
-        (clone / "new.ipynb").write_text(json.dumps({"metadata": {}, "nbformat": 4, **mark}, indent=indent))
-        assert run(["git", "add", "new.ipynb"], cwd=clone, variables=without_python).returncode == 128
-
-
-def test_without_python_a_notebook_without_outputs_is_staged_as_it_is(
-    clone: Path, without_python: dict[str, str]
-) -> None:
-    text = (clone / NOTEBOOK).read_text().replace("# Look at the data", '# A cell that says \\"outputs\\": [1]')
-    (clone / NOTEBOOK).write_text(text)
-    for words in (["status", "--short"], ["add", NOTEBOOK]):
-        done = run(["git", *words], cwd=clone, variables=without_python)
-        assert (done.returncode, done.stderr) == (0, "")
-    assert git("show", f":{NOTEBOOK}", cwd=clone).stdout == text
-
-
-def test_without_python_git_status_says_nothing_of_notebooks_that_were_touched(
-    clone: Path, without_python: dict[str, str]
-) -> None:
-    for path in (clone / "notebooks").iterdir():
-        path.touch()
-    done = run(["git", "status", "--short"], cwd=clone, variables=without_python)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_one_process_cleans_all_notebooks_of_a_command_whatever_their_size(clone: Path, tmp_path: Path) -> None:
+    script = clone / ".git/samebench-hooks/src/samebench/notebook_outputs.py"
+    text = script.read_text()
+    count = tmp_path / "starts"
+    script.write_text(text.replace("import sys\n", f"import sys\nopen({str(count)!r}, 'a').write('x')\n", 1))
+    sizes = (0, 1, 60_000, 65_400, 65_516, 65_517, 200_000)
+    for number, size in enumerate([*sizes, *[100] * 33]):
+        cells = [{"cell_type": "code", "execution_count": 1, "metadata": {}, "outputs": [{}], "source": "x" * size}]
+        (clone / f"{number}.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
+    (clone / "empty.ipynb").touch()
+    contents = {path.name: path.read_bytes() for path in clone.glob("*.ipynb")}
+    assert git("add", "--all", cwd=clone).returncode == 0
+    script.write_text(text)
+    assert count.read_text() == "x"
+    for name, content in contents.items():
+        assert git("show", f":{name}", cwd=clone).stdout.encode() == notebook_outputs.clean(content)
+        assert (clone / name).read_bytes() == content
+    git("commit", "--quiet", "--no-verify", "--message", "Notebooks", cwd=clone)
+    for name in contents:
+        (clone / name).unlink()
+    assert git("checkout", "--", ".", cwd=clone).returncode == 0
+    assert (clone / "6.ipynb").read_bytes() == notebook_outputs.clean(contents["6.ipynb"])
+    assert git("status", "--short", cwd=clone).stdout == ""
 
 
 def test_a_filter_that_fails_stages_nothing(clone: Path) -> None:
     run_cells(clone / NOTEBOOK)
-    copy = clone / ".git/samebench/src/samebench"
-    for name, said in (("notebook_outputs.py", "could not strip it"), ("hook.sh", "make hooks writes it again")):
+    copy = clone / ".git/samebench-hooks/src/samebench"
+    for name, said in (("notebook_outputs.py", "notebook_outputs.py"), ("hook.sh", "make hooks writes it again")):
         (copy / name).rename(copy / "away")
         done = git("add", NOTEBOOK, cwd=clone)
         (copy / "away").rename(copy / name)

@@ -95,7 +95,7 @@ def test_a_notebook_with_outputs_is_normal_work_where_git_leaves_them_out(
     assert "carries outputs" in said
     assert "MB, at most" in said
     assert "looks like a secret" in said
-    subprocess.run(["git", "config", "filter.nbstripout.clean", "cat"], cwd=repository, check=True)
+    subprocess.run(["git", "config", "filter.nbstripout.process", "cat"], cwd=repository, check=True)
     assert lint.lint(repository) == 0, capfd.readouterr().out
     assert lint.lint(repository, ["notebooks/saved.ipynb"]) == 1  # as a commit checks what is staged
 

@@ -59,10 +59,14 @@ def test_what_the_shell_exports_changes_no_command(inside: str, flag: list[str],
     assert commands(**EXPORTED) == commands()
 
 
+def stand_in(checkout: Path, *words: str) -> None:
+    """The host's side becomes this command, whatever it is asked for."""
+    (checkout / "src/samebench/host/__main__.py").write_text(f"import os\nos.execvp({words[0]!r}, {list(words)})\n")
+
+
 @pytest.mark.parametrize("flag", [[], ["-e"]])
 def test_what_the_shell_exports_does_not_reach_the_command(flag: list[str], checkout: Path) -> None:
-    shown = checkout / "src/samebench/runtime.sh"
-    shown.write_text("env\n")
+    stand_in(checkout, "env")
     done = run(["make", *flag, "train"], cwd=checkout, variables={**EXPORTED, "RUNTIME": "local", "PROCS": "2"})
     names = {line.split("=")[0] for line in done.stdout.splitlines()}
     assert not names & EXPORTED.keys()
@@ -71,16 +75,14 @@ def test_what_the_shell_exports_does_not_reach_the_command(flag: list[str], chec
 
 @pytest.mark.parametrize("word", ["DATASET=shoes", "DATA=shoes"])
 def test_the_notebooks_look_at_the_data_set_that_make_is_given(word: str, checkout: Path) -> None:
-    (checkout / "src/samebench/runtime.sh").write_text("env\n")
+    stand_in(checkout, "env")
     done = run(["make", "notebook", word], cwd=checkout)
     assert "DATA=shoes" in done.stdout.splitlines()
     assert "DATA=shoes" not in run(["make", "notebook"], cwd=checkout).stdout.splitlines()
 
 
 def test_what_make_is_given_does_not_reach_a_make_in_its_shell(checkout: Path) -> None:
-    (checkout / "src/samebench/runtime.sh").write_text(
-        "exec make --no-print-directory --dry-run prune KEEP=last SAMEBENCH=1\n"
-    )
+    stand_in(checkout, *["make", "--no-print-directory", "--dry-run", "prune", "KEEP=last", "SAMEBENCH=1"])
     done = run(["make", "shell", "YES=1", "PORT=9000"], cwd=checkout)
     assert done.stdout == 'python -m samebench.prune --keep="last" --delete="" \n'
 
@@ -166,7 +168,7 @@ def test_what_describes_the_machine_can_be_given(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-ENGINE_TESTS = "runtime.sh --test-engine"
+ENGINE_TESTS = "host --test-engine"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from samebench import lock
 
 from . import indexes
 from .checkout import copy_checkout, run
-from .fakes import fake_engines
+from .fakes import SCRIPT, fake_engines
 
 LOCKS = (lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS)
 UV = next(pin for pin, _ in lock.parse((lock.ROOT / lock.SHARED).read_text()) if pin.startswith("uv==")).split("==")[1]
@@ -150,7 +150,7 @@ def test_a_cpu_lock_of_two_packages_installs_by_hash_and_imports(bench: Bench) -
     (bench.path / ".venv/bin").mkdir(parents=True)  # of an earlier state: the index has no real uv
     shutil.copy(Path(sys.executable).with_name("uv"), bench.path / ".venv/bin/uv")
     show = "import pictures, torch, torchvision; print(torch.__version__, torchvision.__version__)"
-    done = run(["sh", "src/samebench/runtime.sh", "python", "-c", show], cwd=bench.path, variables=bench.variables)
+    done = run([*SCRIPT, "python", "-c", show], cwd=bench.path, variables=bench.variables)
     assert done.stdout == "1.0+cpu 0.1+cpu\n", done.stderr
 
 
@@ -253,7 +253,10 @@ def test_make_lock_builds_no_image_of_the_locks(bench: Bench, tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert "--target system" in (bench.path / "built").read_text()
-    assert "samebench:system sh src/samebench/bootstrap.sh python -m samebench.lock" in (bench.path / "ran").read_text()
+    assert (
+        "samebench:system python3 -I src/samebench/host --inside python -m samebench.lock"
+        in (bench.path / "ran").read_text()
+    )
 
 
 def test_uv_is_put_beside_the_checkout_where_the_path_has_none(bench: Bench) -> None:

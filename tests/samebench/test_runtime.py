@@ -1,4 +1,4 @@
-"""`runtime.sh`: which runtime is taken and why, and what it refuses."""
+"""The host's side: which runtime is taken and why, and what it refuses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How runtime.sh builds, with fakes for the engine: what an image's bits and its name depend on."""
+"""How the host builds, with fakes for the engine: what an image's bits and its name depend on."""
 
 import re
 from pathlib import Path

@@ -1,12 +1,16 @@
-"""`runtime.sh`: what a container gets and sees of the machine, and that it is gone when it is told to end."""
+"""The host's side: what a container gets and sees of the machine, and that it is gone when it is told to end."""
 
+import csv
 import os
+import shlex
 import signal
 import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from tests.commands import open_to_others
 
 from .checkout import INHERITED, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs, write_program
@@ -21,7 +25,15 @@ def test_files_in_the_container_belong_to_the_host_user_and_nothing_is_granted(c
     assert words[words.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
     assert words[words.index("--cap-drop") + 1] == "ALL"
     assert {"no-new-privileges", "--read-only", "--init", "--pids-limit"} <= set(words)
-    assert f'type=bind,"source={checkout}",target=/workspace' in words, "quoted: a path may have a comma"
+    assert f'type=bind,"source={checkout}","target=/workspace"' in words, "quoted: a path may have a comma"
+
+
+def test_every_path_is_a_field_of_csv(checkout: Path, programs: Path) -> None:
+    moved = checkout.rename(checkout.with_name('a "b", $c: it\'s'))
+    fake_engines(programs, docker=ENGINE)
+    words = run([*SCRIPT, "true"], cwd=moved, path=programs).stdout.splitlines()
+    (mount,) = [word for word in words if word.endswith('target=/workspace"')]
+    assert next(csv.reader([mount])) == ["type=bind", f"source={moved}", "target=/workspace"]
 
 
 @pytest.mark.parametrize("name", ["DATA", "FROM", "INIT", "RUN", "WITH"])
@@ -151,7 +163,7 @@ def test_what_torchrun_needs_goes_along_and_several_machines_share_the_hosts_net
 
 def test_what_is_piped_in_reaches_the_command_in_the_container(checkout: Path, programs: Path) -> None:
     fake_engines(programs, docker="case $1 in info) echo 26.1.5 ;; run) cat ;; esac")
-    piped = ["sh", "-c", "printf one | sh src/samebench/runtime.sh true"]
+    piped = ["sh", "-c", f"printf one | {shlex.join(SCRIPT)} true"]
     assert run(piped, cwd=checkout, path=programs).stdout == "one"
 
 
@@ -211,13 +223,17 @@ def test_a_port_that_can_not_be_had_is_stepped_over(checkout: Path, programs: Pa
 
 
 ROOTLESS = ENGINE.replace("echo 26.1.5", "echo name=rootless")
-GROUPS = "case $1 in -u) echo 1001 ;; -g) echo 1001 ;; -G) echo 1001 998 2000 ;; esac"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user of other groups")
 @pytest.mark.parametrize(("docker", "groups"), [(ENGINE, ["998", "2000"]), (ROOTLESS, [])])
 def test_the_users_other_groups_go_along(checkout: Path, programs: Path, docker: str, groups: list[str]) -> None:
     fake_engines(programs, docker=docker)
-    write_program(programs / "id", GROUPS)
-    done = run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
+    open_to_others(programs)
+    for folder in (checkout, checkout / "data"):
+        folder.chmod(0o777)
+    user = ["setpriv", "--reuid=1001", "--regid=1001", "--groups=1001,998,2000"]
+    done = run([*user, *SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "docker"})
+    assert done.returncode == 0, done.stderr
     words = done.stdout.splitlines()
     assert [words[at + 1] for at, word in enumerate(words) if word == "--group-add"] == groups

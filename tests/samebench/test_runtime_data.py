@@ -1,4 +1,4 @@
-"""`runtime.sh`: what a container sees of where versions of the data are kept."""
+"""The host's side: what a container sees of where versions of the data are kept."""
 
 import socket
 import tempfile
@@ -103,7 +103,7 @@ def test_only_a_target_that_carries_data_reaches_the_agent(checkout: Path, progr
     config = checkout / ".dvc/config"
     config.write_text("['remote \"team\"']\n    url = ssh://data@host/srv/data\n")
     agent = tmp_path / "agent"
-    mount = f'type=bind,"source={agent}",target=/tmp/agent'
+    mount = f'type=bind,"source={agent}","target=/tmp/agent"'
     variables = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": str(agent)}
     fake_engines(programs, docker=ENGINE)
 
@@ -116,7 +116,7 @@ def test_only_a_target_that_carries_data_reaches_the_agent(checkout: Path, progr
         for target in CARRIED:
             words = asked_by(target)
             assert mount in words, target
-            assert f'type=bind,"source={tmp_path}/.ssh/known_hosts",target=/tmp/.ssh/known_hosts,readonly' in words
+            assert f'type=bind,"source={tmp_path}/.ssh/known_hosts","target=/tmp/.ssh/known_hosts",readonly' in words
             assert not [word for word in words if "id_ed25519" in word]
         for target in OTHERS:
             assert not [word for word in asked_by(target) if "agent" in word], target
@@ -133,5 +133,5 @@ def test_wheels_for_what_is_installed_in_the_container_are_seen_there(
 ) -> None:
     (tmp_path / "wheels").mkdir()
     words = asked(checkout, programs, WHEELHOUSE=str(tmp_path / "wheels"))
-    assert f'type=bind,"source={tmp_path}/wheels",target=/tmp/wheelhouse,readonly' in words
+    assert f'type=bind,"source={tmp_path}/wheels","target=/tmp/wheelhouse",readonly' in words
     assert "WHEELHOUSE=/tmp/wheelhouse" in words

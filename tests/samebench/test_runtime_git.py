@@ -83,7 +83,7 @@ def test_the_agent_is_handed_over_where_the_user_says_so(checkout: Path, program
         variables = {**host, "SSH_AUTH_SOCK": str(agent)}
         assert str(agent) not in " ".join(asked(checkout, programs, variables, "bash"))
         variables["AGENT"] = "1"
-        assert f'type=bind,"source={agent}",target=/tmp/agent' in asked(checkout, programs, variables, "bash")
+        assert f'type=bind,"source={agent}","target=/tmp/agent"' in asked(checkout, programs, variables, "bash")
     fake_engines(programs, docker=ENGINE)
     done = run([*SCRIPT, "bash"], cwd=checkout, path=programs, variables={**host, "AGENT": "1", "SSH_AUTH_SOCK": ""})
     assert done.returncode == 3
@@ -106,7 +106,7 @@ def test_a_checkout_of_another_user_is_trusted_inside_where_the_host_trusts_it(
 
 
 def test_make_hooks_says_what_keeps_git_from_working(checkout: Path, host: dict[str, str]) -> None:
-    words = ["sh", "src/samebench/hook.sh", "install"]
+    words = [*SCRIPT, "--hooks"]
     if os.getuid() == 0:
         os.chown(checkout, 1234, 1234)
         os.chown(checkout / ".git", 1234, 1234)

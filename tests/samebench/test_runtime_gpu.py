@@ -1,4 +1,4 @@
-"""`GPU=` in runtime.sh: which GPUs are handed over, and what is refused before any work."""
+"""`GPU=` on the host: which GPUs are handed over, and what is refused before any work."""
 
 import re
 import shutil
@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from samebench.host import gpu
 
 from .checkout import ROOT, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs, write_program
@@ -224,6 +226,6 @@ def test_git_needs_no_gpu(checkout: Path, programs: Path) -> None:
 
 
 def test_the_driver_that_is_asked_for_is_that_of_the_locked_cuda() -> None:
-    assert "\nnvidia-cuda-runtime==13." in (ROOT / "docker/gpu.lock").read_text(), "then look up `driver` anew"
-    assert "\ndriver=580 " in (ROOT / "src/samebench/runtime.sh").read_text()
+    assert "\nnvidia-cuda-runtime==13." in (ROOT / "docker/gpu.lock").read_text(), "then look up DRIVER anew"
+    assert gpu.DRIVER == 580
     assert "older than 580" in (ROOT / "docs/gpu.md").read_text()

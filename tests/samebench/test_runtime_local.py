@@ -1,4 +1,4 @@
-"""`runtime.sh`: how the local runtime is set up, and when again."""
+"""The host's side: how the local runtime is set up, and when again."""
 
 import os
 import shutil
@@ -109,6 +109,15 @@ def test_local_runtime_sets_what_the_image_sets(checkout: Path) -> None:
     line += "; echo $JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS"
     done = run([*SCRIPT, "sh", "-c", line], cwd=checkout, variables={"RUNTIME": "local"})
     assert done.stdout == "avx2 COMPATIBLE AVX2 :4096:8\nfalse\n"
+
+
+def test_a_checkout_with_a_colon_in_its_path_is_refused_before_any_work(checkout: Path) -> None:
+    moved = checkout.rename(checkout.with_name("a:b"))
+    done = run([*SCRIPT, "true"], cwd=moved, variables={"RUNTIME": "local"})
+    remedy = "move the checkout, or use docker or podman"
+    said = f'{moved}: ":" separates folders in PATH, so no environment works in there; {remedy}'
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (2, [f"samebench: {said}"])
+    assert not (moved / "installed").exists()
 
 
 def test_unwritable_checkout_gets_one_line_and_code_3(checkout: Path) -> None:

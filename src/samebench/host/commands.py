@@ -1,0 +1,157 @@
+"""What the host does beside running a command: each option of main.py that is one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from samebench.host import (
+    artifact,
+    bootstrap,
+    builds,
+    container,
+    dotenv,
+    engine,
+    flow,
+    gpu,
+    hooks,
+    local,
+    options,
+    ports,
+    registry,
+    runtime,
+    ship,
+)
+from samebench.host.call import Call
+from samebench.host.errors import Lacking, Refusal
+from samebench.host.files import make_writable
+from samebench.host.image import Image
+from samebench.host.process import say, succeeds
+
+FLAVOURS = {"cpu": "", "gpu": "1"}  # and the GPU= that asks for each
+
+
+def _inside(call: Call, rest: list[str]) -> int:
+    """A command that needs no lock, where we are in an image, or `make shell`, already."""
+    return bootstrap.run(rest, call.variables)
+
+
+def _ready(call: Call, command: list[str]) -> int:
+    """What starts soonest of what needs no setting up, for git; where nothing is ready, `auto` decides as ever."""
+    call = call._replace(quiet=True, gpus="")
+    if call.get("RUNTIME") in {"", "auto"}:
+        for flavour in FLAVOURS:
+            if local.is_stamped(Path(local.link_name(flavour)), flavour):
+                return local.run(call, command, flavour=flavour)
+        for name in engine.VERSIONS:
+            for flavour, asked in FLAVOURS.items():
+                own = call._replace(variables={**call.variables, "GPU": asked})
+                if engine.Engine(name).has(Image.of_workspace(own, flavour).name):
+                    return runtime.run(own._replace(variables={**own.variables, "RUNTIME": name}), command)
+        call = call._replace(variables={**call.variables, "GPU": ""})
+    return runtime.run(call, command)
+
+
+def _build(call: Call, _rest: list[str]) -> int:
+    found = runtime.choose(call)
+    if not call.get("ELSEWHERE"):  # ELSEWHERE=1: the image is for other machines
+        gpu.check(call.variables, found)
+    if found.is_local:
+        remedy = "install docker or podman, or work without one: RUNTIME=local needs no image"
+        raise Lacking(f"make build: no engine answers; {remedy}")
+    return builds.command_build(call, found)
+
+
+def _push(call: Call, _rest: list[str]) -> int:
+    found = runtime.choose(call)
+    if found.is_local:
+        raise Lacking("make push: no engine answers, and RUNTIME=local has no image; start docker or podman")
+    place = registry.address(call.get("TO"))
+    if not place:
+        raise Refusal(f"make push: to where? Give TO=registry.example/team/bench, or registry in [{registry.TABLE}]")
+    return registry.push(builds.ensure(Image.of_workspace(call), call, found), place, found)
+
+
+def _check(call: Call, _rest: list[str]) -> int:
+    gpu.check(call.variables, runtime.choose(call))
+    return 0
+
+
+def _devcontainer(call: Call, _rest: list[str]) -> int:
+    asked = call.get("RUNTIME")
+    own = {"CHECK": "", "EXPECT": "", "RUNTIME": "" if asked == engine.LOCAL else asked}  # an editor needs an engine
+    call = call._replace(variables={**call.variables, **own})
+    found = runtime.choose(call)
+    if found.is_local:
+        raise Lacking("no engine answers, which a devcontainer needs; start docker or podman")
+    gpu.check(call.variables, found)
+    make_writable(".samebench")
+    dotenv.write_env_file(Path(".samebench/devcontainer.env"), call.variables, options.read().env)
+    made = builds.ensure(Image.of_workspace(call), call, found)
+    if not succeeds([found.name, "tag", made.name, made.latest]):
+        raise Lacking(f"{made.name}: {found.name} could not name it {made.latest}; try {found.name} info")
+    return 0
+
+
+def _serve(call: Call, rest: list[str]) -> int:
+    service, command = int(rest[0]), rest[1:]
+    port = ports.parse(call.get("PORT"), service)
+    found = runtime.choose(call)
+    gpu.check(call.variables, found)
+    make_writable("data", "runs", ".samebench")
+    if found.is_local:
+        return local.run(call, command)
+    return container.serve(call, found, command, service=service, port=port)
+
+
+def _serve_image(call: Call, rest: list[str]) -> int:
+    name, service, module, *command = rest
+    port = ports.parse(call.get("PORT"), int(service))
+    make_writable("data", "runs")
+    found = None if call.get("SAMEBENCH") else runtime.choose(call)
+    return artifact.serve(call, name, int(service), port, module, found, command)
+
+
+def _ship(call: Call, rest: list[str]) -> int:
+    bundle, name, *command = rest
+    make_writable("data", "dist", "runs")
+    ship.check_host(call)
+    return ship.ship(call, runtime.choose(call), bundle, name, command)
+
+
+def _flow(call: Call, rest: list[str]) -> int:
+    call = call._replace(as_is=True, quiet=True, gpus="")
+    return flow.show(call, None if call.get("SAMEBENCH") else runtime.choose(call), rest[0], rest[1:])
+
+
+def _name(call: Call, rest: list[str]) -> int:
+    print((Image.of_server(call, *rest) if rest else Image.of_workspace(call)).name)
+    return 0
+
+
+def _test_engine(call: Call, rest: list[str]) -> int:
+    found = engine.choose(call.get("RUNTIME"))
+    if found.is_local:
+        return 0  # there they were part of the whole
+    say("the tests that drive the engine run beside it, in the local runtime")
+    variables = {**call.variables, "SAMEBENCH_ENGINE": found.name}
+    return local.run(
+        call._replace(variables=variables, gpus=""), ["pytest", *rest], flavour="cpu"
+    )  # the GPU is not theirs
+
+
+COMMANDS: dict[str, Callable[[Call, list[str]], int]] = {
+    "--build": _build,
+    "--check": _check,
+    "--devcontainer": _devcontainer,
+    "--flow": _flow,
+    "--hooks": lambda call, _rest: hooks.install(call),
+    "--inside": _inside,
+    "--name": _name,
+    "--push": _push,
+    "--ready": _ready,
+    "--serve": _serve,
+    "--serve-image": _serve_image,
+    "--ship": _ship,
+    "--test-engine": _test_engine,
+}

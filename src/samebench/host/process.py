@@ -1,0 +1,135 @@
+"""The one place that starts programs: to ask them, to show what they say, to wait for them, or to become them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+MISSING, NOT_RUNNABLE = 127, 126  # exit codes, as a shell gives them
+CREDENTIALS = re.compile(r"(\w://)[^/@\s]*@")
+
+
+def say(line: str) -> None:
+    """One line of ours for the user."""
+    if sys.stderr:  # it may be closed; None would mean stdout
+        print(f"samebench: {line}", file=sys.stderr, flush=True)
+
+
+def without_credentials(text: str) -> str:
+    """The same with **** for the user and the password of each address."""
+    return CREDENTIALS.sub(r"\1****@", text)
+
+
+def ask(
+    words: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """What a program answers. One that is not there has the exit code 127."""
+    try:
+        done = subprocess.run(words, env=environment, input=stdin, capture_output=True)
+    except OSError as error:
+        code = MISSING if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+        return subprocess.CompletedProcess(words, code, "", f"{words[0]}: {error.strerror}")
+    out, err = os.fsdecode(done.stdout), os.fsdecode(done.stderr)  # a path that git names may have any bytes
+    return subprocess.CompletedProcess(words, done.returncode, out, err)
+
+
+def answer(words: Sequence[str]) -> str:
+    """What a program says on stdout, without the last newline; "" where it fails."""
+    done = ask(words)
+    return "" if done.returncode else done.stdout.rstrip("\n")
+
+
+def succeeds(words: Sequence[str]) -> bool:
+    """Whether a program ends with 0."""
+    return ask(words).returncode == 0
+
+
+def run(
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    mask: bool = False,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """The exit code of a program whose output goes to stderr, with `mask` without credentials.
+
+    Ctrl-C reaches it, too: it is waited for, and then the KeyboardInterrupt goes on.
+    """
+    sys.stderr.flush()
+    out, err = (subprocess.PIPE, subprocess.STDOUT) if mask else (2, None)
+    interrupted = None
+    with subprocess.Popen(words, env=environment, stdout=out, stderr=err, pass_fds=tuple(pass_fds)) as child:
+        while True:
+            try:
+                for line in child.stdout or ():
+                    sys.stderr.write(without_credentials(line.decode(errors="replace")))
+                    sys.stderr.flush()
+                child.wait()
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+    if interrupted:
+        raise interrupted
+    return shell_code(child.returncode)
+
+
+def output(words: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """The exit code and the stdout of a program whose stderr is ours. Ctrl-C waits for it, as in `run`."""
+    interrupted = None
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        content = b""
+        while True:
+            try:
+                content += child.stdout.read()
+                child.wait()
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+    if interrupted:
+        raise interrupted
+    return shell_code(child.returncode), os.fsdecode(content)
+
+
+def shell_code(returncode: int) -> int:
+    """The exit code that a shell gives where Python says -9 for a signal."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def become(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by a program, found on the PATH of its environment."""
+    sys.stdout.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and a program inherits that
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(words[0], list(words), dict(environment))  # noqa: S606
+    except OSError as error:
+        say(f"{words[0]}: {error.strerror}")
+        sys.exit(MISSING if isinstance(error, FileNotFoundError) else NOT_RUNNABLE)
+
+
+def stay_with(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The exit code of a program that has our input and output.
+
+    SIGTERM is passed on. Ctrl-C reaches it from the terminal. So somebody is there to speak when it dies.
+    """
+    numbers: list[int] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _frame: object) -> None:
+        numbers.append(number)
+        if child:
+            child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the program would inherit
+    child = subprocess.Popen(words, env=dict(environment))
+    for number in numbers:
+        child.send_signal(number)
+    return shell_code(child.wait())
