@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
     address, port, published = service.address(PORT)
     token = service.secret()
-    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)
         status = f"http://{service.LOOPBACK}:{port}{given.base_url}api/status"

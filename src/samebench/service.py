@@ -21,10 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from samebench.command import Lacking, Refusal
+from samebench.host import ports
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container, whose port is published on loopback
 READY_SECONDS = 90
 STOP_SECONDS = 4  # an engine kills after 5
+LONGEST_FOLDER = 32  # bytes
 READY = "ready.json"  # in a server's own temporary folder once it is ready: what to ask for its health
 
 
@@ -46,10 +48,7 @@ def address(default_port: int) -> tuple[str, int, int]:
 
 def wanted_port(default: int) -> int:
     """`PORT` from the environment. Raises Refusal where it is none."""
-    value = os.environ.get("PORT") or str(default)
-    if not (value.isdecimal() and 1024 <= int(value) < 65536):
-        raise Refusal(f"PORT={value}: give a number from 1024 to 65535")
-    return int(value)
+    return ports.parse(os.environ.get("PORT", ""), default)
 
 
 def secret() -> str:
@@ -96,9 +95,22 @@ def write_ready(folder: Path, url: str, *, headers: Mapping[str, str] | None = N
     path.write_text(json.dumps({"url": url, "headers": dict(headers or {})}))
 
 
+def short_folder() -> str:
+    """The folder for a server's own: TMPDIR, or /tmp where its path leaves no room for a kernel's sockets in there.
+
+    A socket's path has at most 103 bytes on macOS and 107 on Linux (unix(7), zmq_ipc(7)), of which a kernel's own name
+    takes up to 71. Raises Lacking where there is no such folder.
+    """
+    for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - in there each server makes a folder that is its own
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK):
+            return folder
+    remedy = f"set TMPDIR to a folder with a path of at most {LONGEST_FOLDER} characters"
+    raise Lacking(f"TMPDIR={tempfile.gettempdir()}: too long for the sockets of kernels; {remedy}")
+
+
 def health(prefix: str) -> int:
     """0 if a server of this user, whose folder's name begins with `prefix`, is ready and answers within 4 s, else 1."""
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*/{READY}"):
+    for path in Path(short_folder()).glob(f"{prefix}*/{READY}"):
         if answer(**json.loads(path.read_text()), seconds=4) == 200:
             return 0
     return 1

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(service.checkout() / "runs"),
         "--host", address, "--port", str(port), *FLAGS,
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
 
         def announce() -> str:
             service.write_ready(Path(folder), page)

@@ -1,6 +1,8 @@
 """The servers of `make notebook` and `make tensorboard`, as make starts them in a checkout."""
 
 import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +23,13 @@ def started(module: str, at: Path, **variables: str) -> AbstractContextManager[S
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_checkout(tmp_path_factory.mktemp("notebook") / "my work")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder for temporary files, with a path that a server takes; pytest's own are too long."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def children(pid: int) -> list[int]:

@@ -18,6 +18,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from . import server
 from .checkout import copy_checkout
 from .server import Server
+from .servers import short_folder
+
+__all__ = ["short_folder"]  # a fixture
 
 PICTURE = b"\x89PNG\r\n\x1a\n and the rest of it"
 PATIENCE = 60  # seconds for TensorBoard to see what is new: it looks every 5
@@ -117,11 +120,11 @@ def test_no_other_site_may_show_it_inside(lab: Server) -> None:
         assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
 
 
-def test_nothing_is_said_and_nothing_is_left_when_it_ends(checkout: Path, tmp_path: Path) -> None:
+def test_nothing_is_said_and_nothing_is_left_when_it_ends(checkout: Path, short_folder: Path) -> None:
     words = [sys.executable, "-m", "samebench.notebook"]
-    with server.started(*words, at=checkout, PYTHONPATH=f"{checkout}/src", TMPDIR=str(tmp_path)) as lab:
+    with server.started(*words, at=checkout, PYTHONPATH=f"{checkout}/src", TMPDIR=str(short_folder)) as lab:
         until(lab, "runs", "first")
         lab.process.terminate()
         assert lab.process.wait(10) == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_folder.iterdir()) == []
     assert lab.said == ""

@@ -121,11 +121,12 @@ def test_the_engine_asks_for_the_health_without_the_options(checkout: Path, tmp_
 
 
 @pytest.fixture(scope="module")
-def lab(checkout: Path) -> Iterator[Server]:
-    """A server below /bench/ whose pages a proxy shows under another name."""
+def lab(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server below /bench/ whose pages a proxy shows under another name; its TMPDIR is too long for sockets."""
+    temporary = tmp_path_factory.mktemp("temporary-files-of-a-user-with-a-long-name" + "x" * 40)
     words = (sys.executable, "-m", "samebench.notebook", "--ServerApp.base_url=/bench/")
     options = (f"--ServerApp.local_hostnames={NAME}",)
-    with server.started(*words, *options, at=checkout, PYTHONPATH=f"{checkout}/src") as started:
+    with server.started(*words, *options, at=checkout, PYTHONPATH=f"{checkout}/src", TMPDIR=str(temporary)) as started:
         yield started
 
 

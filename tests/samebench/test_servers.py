@@ -17,9 +17,9 @@ from tests import soak
 
 from .checkout import ROOT, copy_checkout, run
 from .server import wait_for
-from .servers import both, checkout, children, started
+from .servers import both, checkout, children, short_folder, started
 
-__all__ = ["checkout"]  # fixtures
+__all__ = ["checkout", "short_folder"]  # fixtures
 
 
 def test_setting_is_still_there_after_a_restart(checkout: Path) -> None:
@@ -65,11 +65,11 @@ def test_a_hundred_starts_have_a_hundred_tokens(checkout: Path) -> None:
 
 
 @both
-def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, tmp_path: Path, module: str) -> None:
+def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, short_folder: Path, module: str) -> None:
     health = [sys.executable, "-m", f"samebench.{module}", "--health"]
-    variables = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(checkout / "src")}
+    variables = {"TMPDIR": str(short_folder), "PYTHONPATH": str(checkout / "src")}
     assert run(health, cwd=checkout, variables=variables).returncode == 1
-    with started(module, checkout, TMPDIR=str(tmp_path)) as server:
+    with started(module, checkout, TMPDIR=str(short_folder)) as server:
         assert run(health, cwd=checkout, variables=variables).returncode == 0
         child = children(server.process.pid)[0]
         os.kill(child, signal.SIGSTOP)
@@ -109,15 +109,15 @@ def test_token_switched_off_in_the_settings_is_refused(tmp_path: Path) -> None:
 @both
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["told", "terminal closed"])
 def test_stopped_server_leaves_no_process_and_no_file(
-    checkout: Path, tmp_path: Path, module: str, number: signal.Signals
+    checkout: Path, short_folder: Path, module: str, number: signal.Signals
 ) -> None:
-    with started(module, checkout, TMPDIR=str(tmp_path)) as server:
+    with started(module, checkout, TMPDIR=str(short_folder)) as server:
         started_by_it = children(server.process.pid)
         assert started_by_it
         server.process.send_signal(number)
         assert server.process.wait(10) == 0
     assert not [pid for pid in started_by_it if Path(f"/proc/{pid}").exists()]
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_folder.iterdir()) == []
 
 
 def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None:
