@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 MISSING, NOT_RUNNABLE = 127, 126  # exit codes, as a shell gives them
@@ -60,40 +60,39 @@ def run(
 
     Ctrl-C reaches it, too: it is waited for, and then the KeyboardInterrupt goes on.
     """
+
+    def show(line: bytes) -> None:
+        sys.stderr.write(without_credentials(line.decode(errors="replace")))
+        sys.stderr.flush()
+
     sys.stderr.flush()
     out, err = (subprocess.PIPE, subprocess.STDOUT) if mask else (2, None)
-    interrupted = None
     with subprocess.Popen(words, env=environment, stdout=out, stderr=err, pass_fds=tuple(pass_fds)) as child:
-        while True:
-            try:
-                for line in child.stdout or ():
-                    sys.stderr.write(without_credentials(line.decode(errors="replace")))
-                    sys.stderr.flush()
-                child.wait()
-                break
-            except KeyboardInterrupt as error:
-                interrupted = error
-    if interrupted:
-        raise interrupted
-    return shell_code(child.returncode)
+        return _wait(child, show)
 
 
 def output(words: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     """The exit code and the stdout of a program whose stderr is ours. Ctrl-C waits for it, as in `run`."""
-    interrupted = None
+    lines: list[bytes] = []
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as child:
-        assert child.stdout
-        content = b""
-        while True:
-            try:
-                content += child.stdout.read()
-                child.wait()
-                break
-            except KeyboardInterrupt as error:
-                interrupted = error
+        code = _wait(child, lines.append)
+    return code, os.fsdecode(b"".join(lines))
+
+
+def _wait(child: subprocess.Popen[bytes], take: Callable[[bytes], object]) -> int:
+    """The exit code of a program, each line of whose output is handed over. Ctrl-C is raised once it has ended."""
+    interrupted = None
+    while True:
+        try:
+            for line in child.stdout or ():
+                take(line)
+            child.wait()
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
     if interrupted:
         raise interrupted
-    return shell_code(child.returncode), os.fsdecode(content)
+    return shell_code(child.returncode)
 
 
 def shell_code(returncode: int) -> int:
