@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -27,6 +28,8 @@ LAUNCH = "SAMEBENCH_LAUNCH"
 
 # torchrun gives them to what it starts. The first four alone are left in many a shell by clusters and other launchers.
 WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"}
+
+SPEAKER_SECONDS = 10.0  # for another process to print its message and end
 
 ROOM = "free some room, or work in another directory"
 WRITABLE = "make it writable, or work in another directory"
@@ -129,10 +132,20 @@ def _unheard() -> bool:
 
 def _say(message: object, code: int) -> int:
     if not str(message):
-        return code  # another process speaks for us
+        _wait_for_the_speaker()
+        return code
     line = without_credentials(printable(message))
     print(f"error: {line}" if code != INTERRUPTED else line, file=sys.stderr, flush=True)
     return code
+
+
+def _wait_for_the_speaker() -> None:
+    """Let the process speak that has the message: the launcher kills the others as soon as the first one ends.
+
+    The launcher's SIGTERM ends the wait. So does the bound, where the speaker is on another machine.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    time.sleep(SPEAKER_SECONDS)
 
 
 @contextmanager

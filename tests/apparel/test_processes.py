@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from samebench import receipt
-from tests.commands import call, start
+from tests.commands import SOURCE, call, start
 
 TRAIN = ("-m", "apparel.train", "--data", "synthetic", "--epochs", "2", "--batch-size", "64")
 SECONDS = 30  # a bound for what takes one or two
@@ -158,6 +158,17 @@ def test_what_is_refused_is_said_once_and_leaves_no_run(words: tuple[str, ...], 
     (line,) = done.stderr.splitlines()
     assert said in line
     assert not receipts(tmp_path)
+
+
+def test_a_slow_leader_is_heard_before_the_others_end(tmp_path: Path) -> None:
+    slow = "import os, sys, time\nif os.environ.get('RANK') == '0':\n    say = sys.stderr.write\n"
+    slow += "    sys.stderr.write = lambda line: (time.sleep(3), say(line))[1]\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    source = f"{tmp_path}{os.pathsep}{SOURCE}"
+    done = call(*TRAIN, "--shards", "1", at=tmp_path, changes={"PROCS": "2", "PYTHONPATH": source})
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "there are only 1 shards" in line
 
 
 @pytest.mark.soak
