@@ -9,7 +9,7 @@
 #   make data-push DATA_REMOTE=ssh://me@host/data   the team's remote for once; else the one of .dvc/config (docs/data.md)
 #   make data-diff A=HEAD~1 B=HEAD JSON=1     between two revisions of git (B: what is in data/)
 #   make train FAST=1                         the machine's full speed instead of the same bits everywhere
-#   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/launch.py)
+#   make train PROCS=4                        four processes, the same bits (NNODES and more: src/samebench/training/launch.py)
 #   make train RESUME=latest                  an interrupted or killed run (or RESUME=runs/<id>)
 #   make train INIT=runs/<id>                 starts from that run's model, with its statistics (or from a model.safetensors)
 #   make sweep GRID="lr=0.1,0.3 seed=0,1" JOBS=2   a training for each combination; again: what is not done yet
@@ -41,7 +41,7 @@
 
 # What decides an action counts from this command line only, whatever the shell exports. What describes the machine
 # (RUNTIME, GPU, DATA, DATA_REMOTE, BASE_IMAGE, CA_CERT, WHEELHOUSE, indexes, proxies) and what a cluster tells the
-# processes of a training (src/samebench/launch.py) count from the environment, too.
+# processes of a training (src/samebench/training/launch.py) count from the environment, too.
 SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
 	RESUME RUN RUNS SORT TEXT TO TOKEN WITH
@@ -74,7 +74,7 @@ unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 # Inside the image, or in `make shell`, we are there already.
 NO_PYTHON = $(error no python3 on this machine; install Python 3.9 or newer)
 ON_HOST = $(if $(shell command -v python3 2>/dev/null),python3,$(NO_PYTHON)) -I src/samebench/host
-HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.accelerator)
+HERE := $(if $(filter-out 0,$(GPU)),python -m samebench.environment.accelerator)
 BENCH = $(if $(SAMEBENCH),$(HERE),$(ON_HOST))
 CARRY = $(if $(SAMEBENCH),$(HERE),$(ON_HOST) --carry)# and data is fetched if it is not there, or pushed
 BOOTSTRAP = $(ON_HOST) $(if $(SAMEBENCH),--inside,--bootstrap)# and no image is built of the locks
@@ -97,31 +97,31 @@ push: ## carry the workspace image to the team's registry: make push TO=registry
 	@$(ON_HOST) --push
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
-	@$(if $(SET),DATA="$(SET)") $(call SERVICE,8888) python -m samebench.notebook $(ARGS)
+	@$(if $(SET),DATA="$(SET)") $(call SERVICE,8888) python -m samebench.workspace.notebook $(ARGS)
 
 new-notebook: ## a notebook to start from: make new-notebook NAME=words
-	@$(BENCH) python -m samebench.starter $(if $(NAME),"$(NAME)")
+	@$(BENCH) python -m samebench.workspace.new_notebook $(if $(NAME),"$(NAME)")
 
 tensorboard: ## TensorBoard on runs/, the same way
-	@$(call SERVICE,6006) python -m samebench.tensorboard
+	@$(call SERVICE,6006) python -m samebench.workspace.tensorboard
 
 train: ## train; prints where the run is
 	@$(CARRY) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
-	@$(CARRY) python -m samebench.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
+	@$(CARRY) python -m samebench.runs.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
-	@$(BENCH) python -m samebench.runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
+	@$(BENCH) python -m samebench.runs.list_runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
 
 # As it was given: neither make nor a shell looks into it.
 unexport TEXT
 note: export NOTE := $(value TEXT)
 note: ## a thought kept with a run: make note TEXT="why"
-	@$(BENCH) python -m samebench.notes $(if $(RUN),--run "$(RUN)")
+	@$(BENCH) python -m samebench.runs.notes $(if $(RUN),--run "$(RUN)")
 
 prune: ## delete runs: make prune KEEP=best,last,5 (or DELETE=<id>)
-	@$(BENCH) python -m samebench.prune --keep="$(KEEP)" --delete="$(DELETE)" $(if $(YES),--yes)
+	@$(BENCH) python -m samebench.runs.prune --keep="$(KEEP)" --delete="$(DELETE)" $(if $(YES),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
 	@$(CARRY) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
@@ -147,7 +147,7 @@ LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
 CHOSEN = $(filter tests tests/%,$(subst --ignore ,--ignore=,$(subst --deselect ,--deselect=,$(ARGS))))
 BESIDE = $(filter-out tests/image%,$(CHOSEN))
 test: ## check every promise that this machine can check
-	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.lint && )exec pytest "$$@"' test $(LANES) $(ARGS)
+	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.workspace.lint && )exec pytest "$$@"' test $(LANES) $(ARGS)
 	@$(if $(or $(SAMEBENCH),$(and $(CHOSEN),$(if $(filter tests tests/image%,$(CHOSEN)),,x))),true,$(ON_HOST) --test-engine $(if $(filter tests/image%,$(CHOSEN)),,tests/image) $(filter-out $(BESIDE),$(ARGS)))
 
 soak: ## the checks that run long
@@ -163,7 +163,7 @@ doctor: ## is this machine, and what is installed, as it must be: ok, or what is
 	@$(ON_HOST) --doctor
 
 fingerprint: ## what is installed and set here: make fingerprint >mine.json
-	@$(BENCH) python -m samebench.environment
+	@$(BENCH) python -m samebench.environment.fingerprint
 
 data: ## have the data in the version of this checkout, or verify DATA=
 	@$(CARRY) python -m apparel.data $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
@@ -172,13 +172,13 @@ data-import: ## your own pictures as a data set: make data-import FROM=photos NA
 	@$(BENCH) python -m apparel.intake --source "$(FROM)" --name "$(NAME)" $(ARGS)
 
 data-add: ## make what is in data/ the version of this checkout
-	@$(BENCH) python -m samebench.versions add $(if $(DATASET),"$(DATASET)")
+	@$(BENCH) python -m samebench.data.versions add $(if $(DATASET),"$(DATASET)")
 
 data-merge: ## the union of two branches' versions, during git merge: make data-merge DATASET=shoes
 	@$(CARRY) python -m apparel.merge "$(DATASET)"
 
 data-push: ## carry this version of the data to the team's remote
-	@$(CARRY) python -m samebench.versions push $(if $(DATASET),"$(DATASET)")
+	@$(CARRY) python -m samebench.data.versions push $(if $(DATASET),"$(DATASET)")
 
 data-diff: ## what has changed between two versions: make data-diff A=HEAD~1
 	@$(CARRY) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
@@ -190,25 +190,25 @@ hooks: ## check every commit, keep outputs out of git; safe to repeat
 	@$(ON_HOST) --hooks
 
 lint: ## every check of a commit, on all files
-	@$(BENCH) python -m samebench.lint
+	@$(BENCH) python -m samebench.workspace.lint
 
 format: ## format, and mend what can be mended
 	@$(BENCH) sh -c 'ruff check --fix-only --quiet . ; ruff format .'
 
 lock: ## write the locks from pyproject.toml
-	@$(BOOTSTRAP) python -m samebench.lock
+	@$(BOOTSTRAP) python -m samebench.environment.lock
 
 # As it was given: neither make nor a shell looks into it.
 unexport PKG
 add remove try: export PACKAGES := $(value PKG)
 add: ## add packages and lock: make add PKG="pandas>=2 timm"
-	@$(BOOTSTRAP) python -m samebench.packages add
+	@$(BOOTSTRAP) python -m samebench.environment.packages add
 
 remove: ## remove packages and lock: make remove PKG=name
-	@$(BOOTSTRAP) python -m samebench.packages remove
+	@$(BOOTSTRAP) python -m samebench.environment.packages remove
 
 try: ## packages for a while, in a shell: make try PKG=name (ARGS="python script.py", or ARGS=notebook)
-	@$(if $(filter notebook,$(ARGS)),$(call SERVICE,8888),$(BENCH)) python -m samebench.overlay $(if $(filter notebook,$(ARGS)),python -m samebench.notebook,$(or $(ARGS),bash))
+	@$(if $(filter notebook,$(ARGS)),$(call SERVICE,8888),$(BENCH)) python -m samebench.environment.overlay $(if $(filter notebook,$(ARGS)),python -m samebench.workspace.notebook,$(or $(ARGS),bash))
 
 clean: ## remove what can be made again; never data or runs
 	@rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from samebench import command
-from samebench.command import Refusal
+from samebench.core import command
+from samebench.core.command import Refusal
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 

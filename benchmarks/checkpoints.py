@@ -13,7 +13,7 @@ from apparel.run import Run
 from apparel.settings import Asked
 from apparel.shards import workers
 from apparel.training import Training
-from samebench import accelerator, cores, determinism
+from samebench.environment import accelerator, cores, determinism
 
 SAVES = 20
 STEPS = 20  # trained between two saves, so that both are measured under the same load

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from tests.samebench.checkout import ROOT, run
 from tests.samebench.server import started
 
-from samebench import command, torch_builds
-from samebench import settings as flags
-from samebench.command import Lacking
+from samebench.core import command, flags
+from samebench.core.command import Lacking
+from samebench.environment import torch_builds
 
 # As tutorials have it, without a model. Its wheels are those that the locks name.
 PLAIN = """

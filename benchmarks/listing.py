@@ -12,9 +12,10 @@ from pathlib import Path
 from tests.samebench.checkout import copy_checkout
 from tests.samebench.recorded import write_run
 
-from samebench import command, determinism, notes
-from samebench import settings as flags
-from samebench.command import Refusal
+from samebench.core import command, flags
+from samebench.core.command import Refusal
+from samebench.environment import determinism
+from samebench.runs import notes
 
 RUNS = 50
 BUDGET = 1.0  # seconds

@@ -18,9 +18,10 @@ from pathlib import Path
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.server import started
 
-from samebench import command, determinism, notebook, service
-from samebench import settings as flags
-from samebench.command import Lacking, Refusal
+from samebench.core import command, flags, service
+from samebench.core.command import Lacking, Refusal
+from samebench.environment import determinism
+from samebench.workspace import notebook
 
 
 @dataclass(frozen=True, kw_only=True)

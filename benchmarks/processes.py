@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from apparel.settings import told
-from samebench import settings as flags
-from samebench.command import Lacking
+from samebench.core import flags
+from samebench.core.command import Lacking
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 DATA = SOURCE.parent / "data/fashion-mnist"

@@ -22,9 +22,9 @@ from apparel import data, export
 from apparel.run import RUNS, Run
 from apparel.serve.artifact import Artifact
 from apparel.settings import Budgets
-from samebench import command, determinism
-from samebench import settings as flags
-from samebench.command import Lacking, Refusal
+from samebench.core import command, flags
+from samebench.core.command import Lacking, Refusal
+from samebench.environment import determinism
 
 Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
 

@@ -19,8 +19,8 @@ from torch import distributed
 
 from apparel import networks
 from apparel.settings import Settings, told
-from samebench import settings as flags
-from samebench.group import Group, share
+from samebench.core import flags
+from samebench.training.process_group import Group, share
 
 COUNT = Settings().shards
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from apparel import data
 from apparel.settings import told
-from samebench import accelerator, cores, determinism
-from samebench import settings as flags
+from samebench.core import flags
+from samebench.environment import accelerator, cores, determinism
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 55_000  # in an epoch

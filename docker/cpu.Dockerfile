@@ -60,7 +60,7 @@ ARG DATED
 # Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
 RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
-    --mount=type=bind,source=src/samebench/install.sh,target=/build/install.sh \
+    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
     --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/run/ca.pem \
@@ -119,7 +119,7 @@ ENV SAMEBENCH=1
 ENV JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS=false
 ENV LANG=C.UTF-8
 ENV ORT_DISABLE_TELEMETRY=1
-# The CPU level, for the same weights on every x86-64 machine; see src/samebench/determinism.py.
+# The CPU level, for the same weights on every x86-64 machine; see src/samebench/environment/determinism.py.
 ENV ATEN_CPU_CAPABILITY=avx2
 ENV MKL_CBWR=COMPATIBLE
 ENV ONEDNN_MAX_CPU_ISA=AVX2
@@ -129,9 +129,9 @@ ENV CUBLAS_WORKSPACE_CONFIG=:4096:8
 RUN --mount=type=bind,source=docker/cpu.Dockerfile,target=/build/docker/cpu.Dockerfile \
     --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
-    --mount=type=bind,source=src/samebench/environment.py,target=/build/src/samebench/environment.py \
+    --mount=type=bind,source=src/samebench/environment/fingerprint.py,target=/build/src/samebench/environment/fingerprint.py \
     set -eux; \
-    python -B /build/src/samebench/environment.py --same >/opt/venv/fingerprint.json; \
+    python -B /build/src/samebench/environment/fingerprint.py --same >/opt/venv/fingerprint.json; \
     chmod 644 /opt/venv/fingerprint.json; \
     $DATED
 
@@ -139,4 +139,4 @@ USER bench
 WORKDIR /workspace
 
 # On all addresses of the container: which of the host's lead there is for --publish to say. Behind a token as always.
-CMD ["sh", "-c", "[ -d src/samebench ] || { echo 'samebench: no checkout in /workspace; mount it: docker run --volume \"$PWD:/workspace\" …' >&2; exit 2; }; SAMEBENCH_PUBLISHED=${SAMEBENCH_PUBLISHED:-8888} exec python -m samebench.notebook"]
+CMD ["sh", "-c", "[ -d src/samebench ] || { echo 'samebench: no checkout in /workspace; mount it: docker run --volume \"$PWD:/workspace\" …' >&2; exit 2; }; SAMEBENCH_PUBLISHED=${SAMEBENCH_PUBLISHED:-8888} exec python -m samebench.workspace.notebook"]

@@ -32,7 +32,7 @@ RUN set -eux; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates python3-pip-whl
 RUN --mount=type=bind,source=docker/serve.lock,target=/build/docker/serve.lock \
     --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
-    --mount=type=bind,source=src/samebench/install.sh,target=/build/install.sh \
+    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
     --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/run/ca.pem \
@@ -74,7 +74,7 @@ ENV HOST=0.0.0.0
 
 # What the running environment can be held against.
 RUN set -eux; \
-    python -m samebench.environment --same >/opt/venv/fingerprint.json; \
+    python -m samebench.environment.fingerprint --same >/opt/venv/fingerprint.json; \
     chmod 644 /opt/venv/fingerprint.json; \
     $DATED
 

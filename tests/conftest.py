@@ -7,7 +7,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from samebench import determinism
+from samebench.environment import determinism
 from tests.container import repeated
 
 os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from samebench import determinism, files
+from samebench.core import files
+from samebench.environment import determinism
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/soak.md"
 HEAD = """# What `make soak` has shown

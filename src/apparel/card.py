@@ -7,7 +7,7 @@ from torch import Tensor
 
 from apparel.evaluate import table
 from apparel.serve.artifact import IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
-from samebench.text import code, markdown
+from samebench.core.text import code, markdown
 
 # What `export` promises, in the words of the card.
 AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's

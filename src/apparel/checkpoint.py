@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from apparel.run import Run
-from samebench import files, sealed
-from samebench.command import Refusal
-from samebench.text import printable
+from samebench.core import files
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.data import checked_safetensors
 
 FIGURES = {"train_loss", "validation_loss", "validation_accuracy", "seconds"}  # of each epoch
 KEPT = 2  # the last and the one before; the best weights are in each of them, and in the run's model
@@ -47,7 +48,7 @@ def save(run: Run, checkpoint: Checkpoint) -> None:
     run.checkpoints.mkdir(exist_ok=True)
     facts = {"run": run.name, **checkpoint.facts()}
     path = run.checkpoints / f"step-{checkpoint.step:08}.safetensors"
-    files.write(path, sealed.pack("checkpoint", checkpoint.tensors, facts))
+    files.write(path, checked_safetensors.pack("checkpoint", checkpoint.tensors, facts))
     files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     for old in _newest_first(run)[KEPT:]:
         old.with_suffix(".json").unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def path(run: Run) -> Path | None:
 
 
 def _load(path: Path, run: Run) -> Checkpoint:
-    tensors, facts = sealed.unpack(path, "checkpoint")
+    tensors, facts = checked_safetensors.unpack(path, "checkpoint")
     if facts.get("run") != run.name:
         raise Refusal(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
     try:

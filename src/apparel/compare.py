@@ -16,11 +16,12 @@ from apparel import data, figures
 from apparel.chance import Discord
 from apparel.model import Model
 from apparel.run import Run
-from samebench import accelerator, command, determinism, files, receipt, records
-from samebench import settings as flags
-from samebench.command import Refusal
-from samebench.table import aligned
-from samebench.text import printable
+from samebench.core import command, files, flags
+from samebench.core.command import Refusal
+from samebench.core.table import aligned
+from samebench.core.text import printable
+from samebench.environment import accelerator, determinism
+from samebench.runs import receipt, records
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {

@@ -17,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from samebench import files
+from samebench.core import files
 
 NAMES = "events.out.tfevents.*"  # TensorBoard knows its files by them
 

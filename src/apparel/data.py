@@ -26,10 +26,11 @@ from apparel.model import Preprocessing
 from apparel.randomness import order, uniform
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.source import FASHION, SYNTHETIC
-from samebench import command, debian, delivery, download, versions
-from samebench.command import Lacking, Refusal
-from samebench.listing import read as read_listing
-from samebench.text import printable
+from samebench.core import command
+from samebench.core.command import Lacking, Refusal
+from samebench.core.text import printable
+from samebench.data import checkout, debian_package, download, versions
+from samebench.data.listing import read as read_listing
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = FASHION
@@ -255,7 +256,7 @@ def provide(name: str = NAME, *, root: Path | None = None) -> bool:
     root = root or ROOT
     dataset.finish(name, home=root / "data")
     version = versions.recorded(name, root=root)
-    return delivery.bring(
+    return checkout.bring(
         version, versions.folder_of(name, root=root), root=root, public=published if name == NAME else None
     )
 
@@ -273,7 +274,7 @@ def published(folder: Path, missing: Mapping[str, str]) -> None:
 
 def _from_debian(folder: Path, missing: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="samebench-") as temporary:
-        root = debian.extract(PACKAGE, into=Path(temporary))
+        root = debian_package.extract(PACKAGE, into=Path(temporary))
         for name, sha256 in missing.items():
             packed = next(root.rglob(f"{name}.gz"), root / f"{name}.gz")
             download.fetch(folder / name, sha256=sha256, sources=[packed.as_uri()], max_bytes=LARGEST)

@@ -20,9 +20,10 @@ from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
 from apparel.source import FASHION, LISTINGS, SYNTHETIC
 from apparel.sources import label_problem
-from samebench import files, hold, sealed, untrusted
-from samebench.command import Refusal
-from samebench.listing import read as read_listing
+from samebench.core import file_lock, files, untrusted
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
+from samebench.data.listing import read as read_listing
 
 HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
@@ -64,12 +65,12 @@ class Dataset:
             "balance": self.balance,
             "preparation": self.preparation.name,
         }
-        return sealed.pack("dataset", tensors, facts)
+        return checked_safetensors.pack("dataset", tensors, facts)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """The one at `path`. Raises Refusal for a missing, damaged or impossible one; the first two unparsed."""
-        tensors, facts = sealed.unpack(path, "dataset")
+        tensors, facts = checked_safetensors.unpack(path, "dataset")
         try:
             _, channels, side, _ = tensors["images"].shape
             known = cls(
@@ -126,7 +127,7 @@ def read(name: str, *, home: Path | None = None) -> Dataset:
     """The data set of this name. Raises Refusal where it is not there, or not the one whose hash is in git."""
     home = home or HOME
     path, listing = home / name / FILE, home / f"{name}.sha256"
-    with hold.alone(home):
+    with file_lock.alone(home):
         _finish(name, home)
         if not path.is_file():
             raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
@@ -147,7 +148,7 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
     contents = {FILE: dataset.pack(), REPORT: report}
     listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
     home.mkdir(parents=True, exist_ok=True)
-    with hold.alone(home):
+    with file_lock.alone(home):
         _finish(name, home)
         aside = untrusted.path_inside(home, f".{name}.part", where=home)
         shutil.rmtree(aside, ignore_errors=True)
@@ -166,7 +167,7 @@ def finish(name: str, *, home: Path | None = None) -> None:
     """Finish what an import that was killed has left valid."""
     home = home or HOME
     if NAME.fullmatch(name) and _valid(name, home).is_dir():
-        with hold.alone(home):
+        with file_lock.alone(home):
             _finish(name, home)
 
 

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from apparel import data, dataset
 from apparel.dataset import Dataset
-from samebench import command, delivery, versions
-from samebench.command import Lacking, Refusal
-from samebench.table import aligned
+from samebench.core import command
+from samebench.core.command import Lacking, Refusal
+from samebench.core.table import aligned
+from samebench.data import checkout, versions
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def of_revision(revision: str, name: str) -> list[Image]:
         return images(folder)
     with tempfile.TemporaryDirectory(prefix="samebench-") as temporary:
         place = Path(temporary, name)
-        delivery.bring(version, place, root=data.ROOT, public=data.published if name == data.NAME else None)
+        checkout.bring(version, place, root=data.ROOT, public=data.published if name == data.NAME else None)
         return images(place)
 
 

@@ -15,11 +15,12 @@ from apparel import data
 from apparel.inspection import confusion
 from apparel.model import Model
 from apparel.run import RUNS, Run
-from samebench import accelerator, command, determinism, files, records
-from samebench import settings as flags
-from samebench.command import Refusal
-from samebench.table import aligned
-from samebench.text import printable
+from samebench.core import command, files, flags
+from samebench.core.command import Refusal
+from samebench.core.table import aligned
+from samebench.core.text import printable
+from samebench.environment import accelerator, determinism
+from samebench.runs import records
 
 UNTESTED = "not tested"  # a category without images
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix

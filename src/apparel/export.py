@@ -44,9 +44,10 @@ from apparel.serve.health import spread
 from apparel.settings import Budgets, kept, told
 from apparel.source import Source, taken
 from apparel.temperature import FEWEST, calibrated
-from samebench import accelerator, command, determinism, files, records
-from samebench import settings as flags
-from samebench.command import Refusal
+from samebench.core import command, files, flags
+from samebench.core.command import Refusal
+from samebench.environment import accelerator, determinism
+from samebench.runs import records
 
 MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 

@@ -16,10 +16,11 @@ from typing import Any
 from apparel import parts, train_command
 from apparel.settings import Budgets, Settings, kept
 from apparel.source import FASHION, SYNTHETIC, Source, taken
-from samebench import bundle, command, files, flow, make_command, receipt, records, sbom, untrusted
-from samebench import settings as flags
-from samebench.command import Refusal
-from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
+from samebench.core import command, files, flags, make_command, untrusted
+from samebench.core.command import Refusal
+from samebench.runs import flow, receipt, records
+from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
+from samebench.shipping import bundle, sbom
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
 SERVER = "apparel-serve"

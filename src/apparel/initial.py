@@ -8,8 +8,8 @@ from apparel.data import Data
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench import receipt, records
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt, records
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
 PLACES = {"settings.init", "init.run"}

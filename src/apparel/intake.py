@@ -26,9 +26,9 @@ from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
 from apparel.serve.picture_file import CHECKSUM, CUT, PICTURES, damaged
 from apparel.settings import Settings, small_steps, told
 from apparel.sources import ALIKE, KEPT, LEFT_OUT, REFUSED, SYSTEM, Finding, Source, Unusable, found_in, legible
-from samebench import command, cores, determinism, files
-from samebench import settings as flags
-from samebench.command import Refusal
+from samebench.core import command, files, flags
+from samebench.core.command import Refusal
+from samebench.environment import cores, determinism
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12

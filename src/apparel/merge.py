@@ -23,10 +23,12 @@ from apparel import data, dataset, intake
 from apparel.dataset import FILE, REPORT, Dataset
 from apparel.model import Preprocessing
 from apparel.sources import KEPT, Finding
-from samebench import command, determinism, merge, versions
-from samebench.command import Refusal
-from samebench.merge import Folders
-from samebench.text import printable
+from samebench.core import command
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.data import merge, versions
+from samebench.data.merge import Folders
+from samebench.environment import determinism
 
 # Findings about the set as a whole, which the merged set has its own of.
 OF_THE_WHOLE = ("looks like another class", "no training images", "no validation images", "no test images")

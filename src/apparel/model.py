@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from apparel import networks, parts
 from apparel.run import Run
 from apparel.serve.picture import GARMENTS, Preparation
-from samebench import files, receipt, sealed
-from samebench.command import Refusal
-from samebench.text import printable
+from samebench.core import files
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.data import checked_safetensors
+from samebench.runs import receipt
 
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
@@ -142,14 +144,14 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the sealed weights to `path`, and beside them the same facts, less the weights, as JSON."""
-        files.write(path, sealed.pack("model", self.network.state_dict(), self.facts()))
+        files.write(path, checked_safetensors.pack("model", self.network.state_dict(), self.facts()))
         readable = json.dumps(self.facts() | {"weights_sha256": self.digest()}, indent=2) + "\n"
         files.write(path.with_suffix(".json"), readable.encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
-        weights, facts = sealed.unpack(path, "model")
+        weights, facts = checked_safetensors.unpack(path, "model")
         try:
             _check_finite(weights)
             labels, preparation = _labels(facts["labels"]), Preparation.told(facts)

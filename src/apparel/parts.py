@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from samebench import files, records, untrusted
-from samebench.command import Refusal
-from samebench.text import printable
+from samebench.core import files, untrusted
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.runs import records
 
 WEIGHTS, MODEL, SEAL, CARD = "model.safetensors", "model.onnx", "model.onnx.sha256", "card.md"
 SAMPLES = "samples.json"

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from samebench import untrusted
-from samebench.command import Refusal
-from samebench.text import printable
+from samebench.core import untrusted
+from samebench.core.command import Refusal
+from samebench.core.text import printable
 
 MAX_BYTES = 256 << 20  # of a table: some million rows
 COLUMNS = ("path", "label")

@@ -16,10 +16,11 @@ from apparel.run import RUNS, Run
 from apparel.settings import Settings, told
 from apparel.source import SYNTHETIC, Source
 from apparel.train import PLACES, train
-from samebench import accelerator, command, determinism, receipt, records
-from samebench import settings as flags
-from samebench.command import Lacking, Refusal
-from samebench.text import printable
+from samebench.core import command, flags
+from samebench.core.command import Lacking, Refusal
+from samebench.core.text import printable
+from samebench.environment import accelerator, determinism
+from samebench.runs import receipt, records
 
 GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)

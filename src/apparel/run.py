@@ -17,12 +17,13 @@ from typing import Any, Self
 from apparel import train_command
 from apparel.settings import Settings
 from apparel.source import LISTINGS, SYNTHETIC, Source, taken
-from samebench import files, hold, receipt, records, untrusted, versions
-from samebench import settings as flags
-from samebench.command import Lacking, Refusal
-from samebench.group import appears
-from samebench.heartbeat import Heartbeat
-from samebench.text import printable
+from samebench.core import file_lock, files, flags, untrusted
+from samebench.core.command import Lacking, Refusal
+from samebench.core.heartbeat import Heartbeat
+from samebench.core.text import printable
+from samebench.data import versions
+from samebench.runs import receipt, records
+from samebench.training.process_group import appears
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -162,7 +163,7 @@ class Run:
         is a link.
         """
         records.check_is_no_link(self.directory)
-        self._lock, alone = hold.take(self.directory, patience=patience)
+        self._lock, alone = file_lock.take(self.directory, patience=patience)
         if beat:
             try:
                 self._heartbeat = Heartbeat(self.directory)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from apparel.source import SYNTHETIC, Source
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 Network = Literal["linear", "conv", "residual"]
 Device = Literal["auto", "cpu", "cuda"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from apparel.settings import Settings
-from samebench.group import ALONE, Group, own, share
+from samebench.training.process_group import ALONE, Group, own, share
 
 T = TypeVar("T")
 R = TypeVar("R")

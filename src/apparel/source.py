@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from samebench import environment, files, make_command
-from samebench.listing import is_set_name
-from samebench.listing import read as read_listing
+from samebench.core import files, make_command
+from samebench.data.listing import is_set_name
+from samebench.data.listing import read as read_listing
+from samebench.environment import fingerprint
 
-LISTINGS = environment.ROOT / "data"
+LISTINGS = fingerprint.ROOT / "data"
 FASHION, SYNTHETIC = "fashion-mnist", "synthetic"
 CHUNK, MAX_BYTES = 1 << 20, 1 << 30  # of a packed file at a time, and at most
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from apparel import picture_table
-from samebench import untrusted
-from samebench.command import Refusal
-from samebench.text import printable
+from samebench.core import untrusted
+from samebench.core.command import Refusal
+from samebench.core.text import printable
 
 MOST_BYTES = 128 << 20  # of a file
 LABEL_LENGTH = 100

@@ -24,11 +24,13 @@ from apparel.run import RUNS, Run, now
 from apparel.settings import Asked, Settings, small_steps
 from apparel.shards import crew, workers
 from apparel.training import Training, learning_rate_factor, precision
-from samebench import accelerator, command, cores, determinism, drift, files, launch, receipt, records
-from samebench import settings as flags
-from samebench.command import Interrupted, Lacking, Refusal
-from samebench.group import ALONE, Group, Parted, joined
-from samebench.text import printable
+from samebench.core import command, files, flags
+from samebench.core.command import Interrupted, Lacking, Refusal
+from samebench.core.text import printable
+from samebench.environment import accelerator, cores, determinism, drift
+from samebench.runs import receipt, records
+from samebench.training import launch
+from samebench.training.process_group import ALONE, Group, Parted, joined
 
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is

@@ -10,8 +10,7 @@ from typing import Any
 
 from apparel.settings import Settings
 from apparel.source import Source
-from samebench import command, make_command
-from samebench import settings as flags
+from samebench.core import command, flags, make_command
 
 RUNTIMES = {"docker", "podman", "local"}
 

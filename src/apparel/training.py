@@ -23,10 +23,10 @@ from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Gradients, Shards, Spread, in_order
-from samebench import determinism
-from samebench import settings as flags
-from samebench.command import Interrupted, Refusal
-from samebench.group import ALONE, Group, own, share
+from samebench.core import flags
+from samebench.core.command import Interrupted, Refusal
+from samebench.environment import determinism
+from samebench.training.process_group import ALONE, Group, own, share
 
 WARM_UP = 0.2  # share of the steps
 

@@ -13,9 +13,9 @@ from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import crew, workers
 from apparel.training import Training
-from samebench import accelerator, command, cores
-from samebench import settings as flags
-from samebench.command import Refusal
+from samebench.core import command, flags
+from samebench.core.command import Refusal
+from samebench.environment import accelerator, cores
 
 
 @dataclass(frozen=True)

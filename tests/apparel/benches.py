@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from apparel import data, flow
-from samebench import bundle
-from samebench.flow import STALE, UP
+from samebench.runs.flow import STALE, UP
+from samebench.shipping import bundle
 from tests.apparel.test_data import idx
 from tests.commands import call
 from tests.samebench import bundles

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samebench import determinism
+from samebench.environment import determinism
 
 determinism.pin()
 

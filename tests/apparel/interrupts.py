@@ -11,7 +11,7 @@ from apparel import data, train
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
-from samebench.command import Interrupted
+from samebench.core.command import Interrupted
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=2, network="conv")
 KNOWN = data.synthetic(0, training=144, test=40)

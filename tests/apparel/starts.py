@@ -13,8 +13,8 @@ from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
-from samebench import receipt
-from samebench.command import Interrupted
+from samebench.core.command import Interrupted
+from samebench.runs import receipt
 
 QUICK = Settings(data="bright", epochs=2, batch_size=32, shards=2, network="conv", lr=0.05)
 BRIGHT = data.synthetic(0, training=144, test=40)

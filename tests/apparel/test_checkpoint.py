@@ -16,7 +16,7 @@ import torch
 from apparel import checkpoint
 from apparel.checkpoint import Checkpoint
 from apparel.run import Run
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests import soak
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import AS_STRANGER, STRANGER, open_to_others, start, stranger_may_start

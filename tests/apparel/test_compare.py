@@ -14,7 +14,7 @@ from apparel import compare, data, figures, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests.commands import call
 
 QUICK = Settings(data="synthetic", epochs=2, network="linear", batch_size=100, shards=2)

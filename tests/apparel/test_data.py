@@ -10,8 +10,8 @@ import torch
 from apparel import data, source
 from apparel.randomness import order
 from apparel.source import Source
-from samebench import debian, download
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
+from samebench.data import debian_package, download
 from tests.commands import call
 
 NAMES = (
@@ -186,7 +186,7 @@ def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_a
 
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
-    monkeypatch.setattr(debian, "extract", extract)
+    monkeypatch.setattr(debian_package, "extract", extract)
     assert data.provide() is True
     assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
     assert data.load(str(data.HOME)).version == data.load(str(small)).version

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import dvc
+from samebench.core.paths import ROOT
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT, with_dvc
 
@@ -22,7 +22,7 @@ def checkout(tmp_path: Path, with_dvc: Path) -> Path:
     """A checkout in git, with small idx files for data and this one's DVC."""
     path = copy_checkout(tmp_path / "my work")
     (path / ".dvc").mkdir(exist_ok=True)
-    shutil.copy(dvc.ROOT / ".dvc/config", path / ".dvc/config")
+    shutil.copy(ROOT / ".dvc/config", path / ".dvc/config")
     (path / ".samebench").mkdir()
     place = with_dvc.parents[1]
     (path / ".samebench" / place.name).symlink_to(place)

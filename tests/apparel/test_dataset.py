@@ -15,8 +15,8 @@ from apparel import data, dataset
 from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve.picture import Preparation
-from samebench import sealed
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
+from samebench.data import checked_safetensors
 
 
 def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> Dataset:
@@ -55,7 +55,7 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
 
 def test_the_file_has_what_others_rely_on(home: Path) -> None:
     dataset.write("noise", small(0), b"path\n")
-    tensors, facts = sealed.unpack(home / "noise/dataset.safetensors", "dataset")
+    tensors, facts = checked_safetensors.unpack(home / "noise/dataset.safetensors", "dataset")
     assert {name: str(each.dtype) for name, each in tensors.items()} == {
         "images": "torch.uint8",
         "labels": "torch.int64",
@@ -229,9 +229,9 @@ def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
 def test_a_file_that_is_whole_and_impossible_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "dataset.safetensors"
     path.write_bytes(small(0).pack())
-    tensors, facts = sealed.unpack(path, "dataset")
+    tensors, facts = checked_safetensors.unpack(path, "dataset")
     for name, value in changes.items():
         (tensors if isinstance(value, torch.Tensor) else facts)[name] = value
-    path.write_bytes(sealed.pack("dataset", tensors, facts))
+    path.write_bytes(checked_safetensors.pack("dataset", tensors, facts))
     with pytest.raises(Refusal, match=r"dataset\.safetensors: not a data set of this code"):
         Dataset.load(path)

@@ -8,8 +8,8 @@ import torch
 
 from apparel import data, difference
 from apparel.difference import Change, Image
-from samebench import sealed
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 from tests.apparel.test_data import NAMES, idx
 from tests.samebench.team import NAME, found, with_dvc
 
@@ -114,7 +114,7 @@ def sealed_set(
         "balance": {},
         "preparation": "plain",
     }
-    return {"dataset.safetensors": sealed.pack("dataset", tensors, facts)}
+    return {"dataset.safetensors": checked_safetensors.pack("dataset", tensors, facts)}
 
 
 @pytest.mark.parametrize("form", [idx_set, sealed_set])
@@ -140,7 +140,9 @@ def test_both_forms_know_an_image_by_the_same_content(tmp_path: Path) -> None:
 
 def test_a_sealed_set_that_lacks_what_it_must_have_is_refused(tmp_path: Path) -> None:
     tensors = {"images": pixels(0, 2), "labels": torch.tensor([0, 1]), "parts": torch.tensor([0, 9], dtype=torch.uint8)}
-    (tmp_path / "dataset.safetensors").write_bytes(sealed.pack("dataset", tensors, {"labels": ["bag", "boot"]}))
+    (tmp_path / "dataset.safetensors").write_bytes(
+        checked_safetensors.pack("dataset", tensors, {"labels": ["bag", "boot"]})
+    )
     with pytest.raises(Refusal, match=r"dataset\.safetensors: not a data set of this code"):
         difference.images(tmp_path)
 

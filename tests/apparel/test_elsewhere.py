@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from apparel.run import Run, sweep
-from samebench import command, heartbeat, hold, prune, records
-from samebench.command import Refusal
-from samebench.hold import Busy
+from samebench.core import command, file_lock, heartbeat
+from samebench.core.command import Refusal
+from samebench.core.file_lock import Busy
+from samebench.runs import prune, records
 from tests.commands import environment
 
 # A process of another machine: its start of the machine is another one, and its lock is not seen here.
 ELSEWHERE = """
 import fcntl, sys
 from pathlib import Path
-from samebench import heartbeat
+from samebench.core import heartbeat
 fcntl.flock = lambda *_: None
 heartbeat.boot_id = lambda: "another machine"
 from apparel.run import Run
@@ -144,11 +145,11 @@ def test_without_locks_the_heartbeat_says_who_is_at_work(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     run = Run.start(tmp_path)
-    assert hold.held(run.directory) is True
+    assert file_lock.held(run.directory) is True
     with pytest.raises(Busy, match="gave a sign of life"):
         Run.open(run.directory).hold(patience=0)
     let_go_stale(run.directory)
-    assert hold.held(run.directory) is False
+    assert file_lock.held(run.directory) is False
     run.release()
 
 
@@ -182,19 +183,19 @@ def test_a_folder_that_can_not_be_locked_itself_is_locked_by_a_file(
         flock(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", nfs)
-    with hold.alone(tmp_path) as locked:
+    with file_lock.alone(tmp_path) as locked:
         assert locked
-        with (tmp_path / hold.FOLDER_LOCK).open("rb") as other, pytest.raises(BlockingIOError):
+        with (tmp_path / file_lock.FOLDER_LOCK).open("rb") as other, pytest.raises(BlockingIOError):
             flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with hold.alone(tmp_path) as locked:
+    with file_lock.alone(tmp_path) as locked:
         assert locked
 
 
 def test_what_another_machine_has_not_finished_is_cleared_after_a_day(tmp_path: Path) -> None:
-    names = [f"dvc-{hold.machine_tag()}-a", "dvc-01234567-b", "dvc-01234567-c"]
+    names = [f"dvc-{file_lock.machine_tag()}-a", "dvc-01234567-b", "dvc-01234567-c"]
     for name in names:
         (tmp_path / name).mkdir()
-    then = (tmp_path / names[2]).stat().st_mtime - hold.DAY - 1
+    then = (tmp_path / names[2]).stat().st_mtime - file_lock.DAY - 1
     os.utime(tmp_path / names[2], (then, then))
-    with hold.alone(tmp_path):
-        assert sorted(path.name for path in hold.abandoned(tmp_path, "dvc-*")) == sorted([names[0], names[2]])
+    with file_lock.alone(tmp_path):
+        assert sorted(path.name for path in file_lock.abandoned(tmp_path, "dvc-*")) == sorted([names[0], names[2]])

@@ -9,7 +9,7 @@ from apparel.evaluate import figures
 from apparel.inspection import confusion
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests.commands import call
 
 

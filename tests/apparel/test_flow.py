@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from apparel import flow
-from samebench.command import Refusal
-from samebench.flow import MISSING
+from samebench.core.command import Refusal
+from samebench.runs.flow import MISSING
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
 

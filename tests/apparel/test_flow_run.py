@@ -12,7 +12,7 @@ import pytest
 from apparel import reproduce, train, train_command
 from apparel.initial import Initial
 from apparel.settings import Settings
-from samebench.flow import MISSING
+from samebench.runs.flow import MISSING
 from tests.commands import call
 from tests.samebench.checkout import run
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from samebench.flow import MISSING, STALE, UNKNOWN
+from samebench.runs.flow import MISSING, STALE, UNKNOWN
 from tests.samebench import bundles
 from tests.samebench.fakes import write_program
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from samebench import receipt
+from samebench.runs import receipt
 from tests.commands import call, start
 
 pytestmark = pytest.mark.gpu
@@ -36,7 +36,7 @@ train.main(sys.argv[1:])
 # What a network gives, its gradients and its statistics after two batches, as a graph and as operations.
 GRAPHED = """
 import copy, torch
-from samebench import determinism
+from samebench.environment import determinism
 determinism.pin(fast=True)
 from apparel import graph, networks
 in_bf16 = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)

@@ -14,9 +14,10 @@ from apparel.initial import Initial
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
 from apparel.source import Source
-from samebench import command, determinism, files
-from samebench.command import Lacking, Refusal
-from samebench.text import printable
+from samebench.core import command, files
+from samebench.core.command import Lacking, Refusal
+from samebench.core.text import printable
+from samebench.environment import determinism
 
 LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
 ESCAPE = "\x1b[2J\x1b]0;mine\x07\x9b31m\u202e"

@@ -16,11 +16,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from apparel import curves, evaluate, export
 from apparel.initial import Initial
 from apparel.model import Model
-from samebench import chart, flow, notes, prune, records, runs, sealed, sweep
-from samebench import settings as flags
-from samebench.command import Refusal
-from samebench.flow import MISSING, STALE, Step
-from samebench.text import printable
+from samebench.core import flags
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.data import checked_safetensors
+from samebench.runs import chart, flow, list_runs, notes, prune, records, sweep
+from samebench.runs.flow import MISSING, STALE, Step
 
 from .test_hostile import ESCAPE, LEAST, VALUES, check, evil, here, made, outside
 
@@ -33,9 +34,9 @@ def note(words: list[str]) -> None:
     notes.main(words)
 
 
-def list_runs(_words: list[str]) -> None:
+def show_runs(_words: list[str]) -> None:
     for more in ([], ["--json"], ["--sort", "test_accuracy"], ["--sort=-lr"], ["--filter", "epochs>=1,state!=done"]):
-        runs.main(["--settings", KIND, *more])
+        list_runs.main(["--settings", KIND, *more])
 
 
 def choose_to_prune(words: list[str]) -> None:
@@ -53,7 +54,7 @@ def plan_sweep(_words: list[str]) -> None:
     asked = sweep.Asked(settings=KIND, training="apparel.train", grid="lr=0.1,0.2 epochs=1")
     found = records.find()
     points = sweep.plan(asked, ["--data", "synthetic", "--network", "linear"], found)
-    print(runs.lines([*found, *sweep.own(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]))
+    print(list_runs.lines([*found, *sweep.own(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]))
 
 
 def draw_steps(words: list[str]) -> None:
@@ -66,7 +67,7 @@ def draw_steps(words: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], Any]] = {
     "note": note,
-    "runs": list_runs,
+    "runs": show_runs,
     "prune": choose_to_prune,
     "sweep": plan_sweep,
     "picture": draw_steps,
@@ -125,8 +126,10 @@ def foreign_weights(run: Path) -> list[tuple[str, bytes]]:
     found = []
     for fact in FACTS:
         for name, value in {**VALUES, **MORE}.items():
-            found.append((f"{fact} {name}", sealed.pack("model", tensors, {**facts, fact: value})))
-        found.append((f"no {fact}", sealed.pack("model", tensors, {k: v for k, v in facts.items() if k != fact})))
+            found.append((f"{fact} {name}", checked_safetensors.pack("model", tensors, {**facts, fact: value})))
+        found.append(
+            (f"no {fact}", checked_safetensors.pack("model", tensors, {k: v for k, v in facts.items() if k != fact}))
+        )
     first = next(iter(tensors))
     others = {
         "no tensor": {},
@@ -135,7 +138,7 @@ def foreign_weights(run: Path) -> list[tuple[str, bytes]]:
         "no values": {**tensors, first: torch.zeros(0)},
         "NaN": {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()},
     }
-    return [*found, *((name, sealed.pack("model", each, facts)) for name, each in others.items())]
+    return [*found, *((name, checked_safetensors.pack("model", each, facts)) for name, each in others.items())]
 
 
 def take_weights(evil: Path, verbs: list[str], capsys: pytest.CaptureFixture[str], *, step: int) -> int:

@@ -17,9 +17,9 @@ from apparel.initial import Initial
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench import receipt
-from samebench.command import Refusal
-from samebench.group import Group
+from samebench.core.command import Refusal
+from samebench.runs import receipt
+from samebench.training.process_group import Group
 
 from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from apparel import reproduce
-from samebench import receipt
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt
 from tests.commands import SOURCE, call
 from tests.samebench.checkout import run as run_command
 

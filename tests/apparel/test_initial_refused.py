@@ -13,7 +13,7 @@ from apparel.model import Model, Preprocessing, fresh
 from apparel.run import Run
 from apparel.serve.picture import Preparation
 from apparel.settings import Settings
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 from .starts import DARK, dark, first, settings
 

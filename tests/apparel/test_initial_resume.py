@@ -13,8 +13,8 @@ from apparel import checkpoint, reproduce, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench import sealed
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 
 from .starts import QUICK, dark, first, interrupt, settings, trained
 
@@ -92,9 +92,9 @@ def test_a_run_of_the_code_before_this_setting_resumes_and_is_reproduced(
     told = {**run.receipt, "settings": without_init(run.receipt["settings"])}
     (run.directory / "receipt.json").write_text(json.dumps(told))
     for path in run.checkpoints.glob("*.safetensors"):
-        tensors, facts = sealed.unpack(path, "checkpoint")
+        tensors, facts = checked_safetensors.unpack(path, "checkpoint")
         facts = without_init(facts) | {"settings": without_init(facts["settings"])}
-        path.write_bytes(sealed.pack("checkpoint", tensors, facts))
+        path.write_bytes(checked_safetensors.pack("checkpoint", tensors, facts))
     old = Run.open(run.directory)
     assert checkpoint.newest(old)
     assert train.train(old.settings(), run=old).receipt["weights_sha256"] == then["weights_sha256"]

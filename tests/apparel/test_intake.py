@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from apparel import data, dataset, intake
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES, folder

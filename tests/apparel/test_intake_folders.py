@@ -9,7 +9,7 @@ import pytest
 
 from apparel import dataset, intake
 from apparel.sources import KEPT, Finding
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.checkout import copy_checkout, run
 

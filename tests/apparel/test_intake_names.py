@@ -7,7 +7,7 @@ import pytest
 
 from apparel import intake
 from apparel.intake import Question
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 from .imports import WHOLE, copy, imported, pictures, told
 from .pictures import drawn, folder

@@ -19,7 +19,7 @@ WATCH = """
 import os, sys
 from pathlib import Path
 from apparel import dataset, intake, sources
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 folder, data, temporary = (os.path.realpath(each) for each in sys.argv[2:5])
 dataset.HOME = Path(data)

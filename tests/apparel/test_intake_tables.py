@@ -10,7 +10,7 @@ import pytest
 from apparel import intake
 from apparel.dataset import Dataset
 from apparel.sources import KEPT, LEFT_OUT, REFUSED, Finding
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES

@@ -10,8 +10,8 @@ import pytest
 from apparel import evaluate, export, train
 from apparel.run import Run, sweep
 from apparel.settings import Settings
-from samebench import notes, records
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import notes, records
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
 

@@ -20,8 +20,8 @@ from apparel.evaluate import evaluate
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
-from samebench import sealed
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 from tests import soak
 
 LIMIT = 100 << 20  # bytes more than before
@@ -44,7 +44,7 @@ def weights() -> Weights:
 
 
 def model(tensors: Weights | None = None, **changes: Any) -> bytes:
-    return sealed.pack("model", weights() if tensors is None else tensors, FACTS | changes)
+    return checked_safetensors.pack("model", weights() if tensors is None else tensors, FACTS | changes)
 
 
 def resealed(content: bytes, old: bytes = b"", new: bytes = b"") -> bytes:
@@ -52,8 +52,8 @@ def resealed(content: bytes, old: bytes = b"", new: bytes = b"") -> bytes:
     forged = bytearray(content.replace(old, new))
     header = int.from_bytes(content[:8], "little") + len(forged) - len(content)
     forged[:8] = header.to_bytes(8, "little")
-    forged[sealed.PLACE] = sealed.ZEROS
-    forged[sealed.PLACE] = hashlib.sha256(forged).hexdigest().encode()
+    forged[checked_safetensors.PLACE] = checked_safetensors.ZEROS
+    forged[checked_safetensors.PLACE] = hashlib.sha256(forged).hexdigest().encode()
     return bytes(forged)
 
 
@@ -122,7 +122,9 @@ FILES: dict[str, Callable[[Gadget], bytes]] = {
     "more channels than colours": lambda _: model(channels=1 << 40, preparation="plain"),
     "a preparation that there is not": lambda _: model(preparation="__import__('os').system"),
     "labels without end": lambda _: model(labels=["a"] * 1_000_000),
-    "no labels": lambda _: sealed.pack("model", weights(), {"network": "linear", "mean": 0.5, "deviation": 0.5}),
+    "no labels": lambda _: checked_safetensors.pack(
+        "model", weights(), {"network": "linear", "mean": 0.5, "deviation": 0.5}
+    ),
     "labels nested without end": lambda _: resealed(model(), b'[\\"T-shirt/top\\"', b"[" * 50_000),
 }
 
@@ -193,7 +195,7 @@ def test_malicious_files(run: Run, tmp_path: Path) -> None:
 def test_a_forged_file_is_refused_for_what_it_is_named_for(name: str, refused_by: str, run: Run) -> None:
     run.weights.write_bytes(FILES[name](Gadget(run.directory / "canary")))
     with pytest.raises(Refusal) as refusal:
-        sealed.unpack(run.weights, "model")
+        checked_safetensors.unpack(run.weights, "model")
     assert refused_by in str(refusal.value.__cause__)
 
 
@@ -226,7 +228,7 @@ def test_a_checkpoint_with_impossible_facts_is_refused_and_the_one_before_used(
     whole = {"settings": {}, "data_version": "", "device": "cpu", "history": [], "seconds": 0.5}
     for step, more in enumerate([{}, change], start=1):
         facts = {"run": run.name, "step": step} | whole | more
-        (run.checkpoints / f"step-{step:08}.safetensors").write_bytes(sealed.pack("checkpoint", {}, facts))
+        (run.checkpoints / f"step-{step:08}.safetensors").write_bytes(checked_safetensors.pack("checkpoint", {}, facts))
     found = checkpoint.newest(run)
     assert found
     assert found.step == 1

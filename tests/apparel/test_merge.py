@@ -11,10 +11,10 @@ import pytest
 from apparel import dataset, intake, merge
 from apparel.dataset import Dataset
 from apparel.intake import Question
-from samebench import merge as bench
-from samebench import versions
-from samebench.command import Refusal
-from samebench.merge import three_way
+from samebench.core.command import Refusal
+from samebench.data import merge as bench
+from samebench.data import versions
+from samebench.data.merge import three_way
 from tests.samebench.team import GIT, NAME, Member, found, with_dvc
 
 from .pictures import folder

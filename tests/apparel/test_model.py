@@ -7,8 +7,8 @@ import torch
 from apparel import data, networks
 from apparel.model import Model, Preprocessing, fresh
 from apparel.serve.picture import GARMENTS, Preparation
-from samebench import sealed
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_model_of_colours_comes_back_with_its_statistics_and_its_preparation(t
 
 def test_a_model_saved_before_there_were_preparations_is_one_of_garments(model: Model, tmp_path: Path) -> None:
     facts = {"network": "conv", "labels": list(data.LABELS), **model.preprocessing.facts()}
-    (tmp_path / "old.safetensors").write_bytes(sealed.pack("model", model.network.state_dict(), facts))
+    (tmp_path / "old.safetensors").write_bytes(checked_safetensors.pack("model", model.network.state_dict(), facts))
     again = Model.load(tmp_path / "old.safetensors")
     assert (again.preparation, again.preprocessing) == (GARMENTS, model.preprocessing)
     assert isinstance(facts["mean"], float)
@@ -120,6 +120,6 @@ def test_weights_that_are_no_finite_numbers_are_refused(model: Model, tmp_path: 
     name = next(iter(tensors))
     tensors[name] = torch.full_like(tensors[name], value)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(sealed.pack("model", tensors, model.facts()))
+    path.write_bytes(checked_safetensors.pack("model", tensors, model.facts()))
     with pytest.raises(Refusal, match=f"{name} has values that are no finite numbers"):
         Model.load(path)

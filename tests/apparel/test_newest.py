@@ -14,8 +14,8 @@ import pytest
 from apparel import compare, export, flow, reproduce, train
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
-from samebench import prune, records
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import prune, records
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import SETTINGS, name, write_run
 
@@ -123,7 +123,7 @@ def test_the_two_newest_of_a_notebook_are_those_that_were_made_last(checkout: Pa
 
 
 def test_runs_are_listed_as_they_were_made_and_a_start_in_the_future_is_told(checkout: Path) -> None:
-    done = call("-m", "samebench.runs", *SETTINGS, "--json", at=checkout)
+    done = call("-m", "samebench.runs.list_runs", *SETTINGS, "--json", at=checkout)
     listed = json.loads(done.stdout)
     assert [each["sequence"] for each in listed] == [3, 2, 1]
     assert [each["run"] for each in listed[1:]] == [last(), NEXT_YEAR]
@@ -161,7 +161,7 @@ def test_a_reproduction_says_so_in_its_receipt_and_in_the_table_and_is_taken_by_
 
 
 def table(at: Path) -> list[str]:
-    return call("-m", "samebench.runs", *SETTINGS, at=at).stdout.splitlines()
+    return call("-m", "samebench.runs.list_runs", *SETTINGS, at=at).stdout.splitlines()
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -236,7 +236,8 @@ def test_where_the_counter_is_lost_or_damaged_the_next_run_is_the_newest(tmp_pat
 KILLED = """
 import os, signal
 from pathlib import Path
-from samebench import files, records
+from samebench.core import files
+from samebench.runs import records
 if {before}:
     files.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 with records.next_in_sequence(Path("runs")):
@@ -261,7 +262,7 @@ def test_runs_that_can_only_be_read_are_listed(tmp_path: Path) -> None:
         write_run(tmp_path / "runs", number)
     open_to_others(tmp_path)
     (tmp_path / "runs").chmod(0o555)
-    process = start("-m", "samebench.runs", *SETTINGS, "--json", at=tmp_path, before=AS_STRANGER)
+    process = start("-m", "samebench.runs.list_runs", *SETTINGS, "--json", at=tmp_path, before=AS_STRANGER)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert [each["run"] for each in json.loads(out)] == [name(1), name(0)]

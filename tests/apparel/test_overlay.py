@@ -54,7 +54,7 @@ def test_what_the_locks_rule_out_is_refused_in_one_line(index: dict[str, str], p
 
 
 def test_runs_made_there_say_so_and_reproduce_names_it(index: dict[str, str], tmp_path: Path) -> None:
-    words = ("-m", "samebench.overlay", sys.executable, *TRAIN)
+    words = ("-m", "samebench.environment.overlay", sys.executable, *TRAIN)
     done = call(*words, at=tmp_path, changes={**index, "PACKAGES": "small"})
     assert done.returncode == 0, done.stderr
     assert "drift: overlay: small==1.0 by make try" in done.stderr

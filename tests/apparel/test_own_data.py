@@ -23,8 +23,8 @@ from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import GARMENTS, Preparation
 from apparel.settings import Budgets, Settings
-from samebench import files
-from samebench.command import Refusal
+from samebench.core import files
+from samebench.core.command import Refusal
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 

@@ -16,9 +16,10 @@ from apparel.run import Run
 from apparel.serve.artifact import CARD, MODEL, SEAL
 from apparel.settings import Budgets, Settings
 from apparel.source import Source
-from samebench import determinism, files
-from samebench.command import Refusal
-from samebench.flow import STALE
+from samebench.core import files
+from samebench.core.command import Refusal
+from samebench.environment import determinism
+from samebench.runs.flow import STALE
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
 LEAST = ("--min-validation-accuracy", "0", "--max-latency-ms-p99", "10000")

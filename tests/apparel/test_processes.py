@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from samebench import receipt
+from samebench.runs import receipt
 from tests.commands import SOURCE, call, start
 
 TRAIN = ("-m", "apparel.train", "--data", "synthetic", "--epochs", "2", "--batch-size", "64")

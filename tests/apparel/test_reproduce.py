@@ -13,8 +13,8 @@ import pytest
 
 from apparel import data, dataset, reproduce, train
 from apparel.settings import Settings
-from samebench import receipt
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
 
@@ -248,7 +248,7 @@ def test_a_data_byte_that_is_not_as_git_says_is_named_before_any_training(bench:
 def test_a_run_at_another_cpu_level_is_named_by_its_variables(tmp_path: Path) -> None:
     level = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
     teammate = f"""
-from samebench import determinism
+from samebench.environment import determinism
 determinism.CPU_LEVEL = {level}
 determinism._check_loaded = lambda target: None
 from apparel import train

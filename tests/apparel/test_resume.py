@@ -11,7 +11,7 @@ import torch
 from apparel import train, training
 from apparel.run import OUTCOME, Run, sweep
 from apparel.training import Training
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
 from tests.samebench.test_accelerator import out_of_memory
 
 from .interrupts import QUICK, interrupt, tiny, undisturbed

@@ -19,7 +19,7 @@ from apparel.checkpoint import Checkpoint
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.source import Source
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests.apparel.benches import store
 from tests.commands import call, start
 from tests.samebench.checkout import INHERITED, copy_checkout

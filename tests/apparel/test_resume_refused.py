@@ -7,8 +7,8 @@ import pytest
 
 from apparel import checkpoint, data, train
 from apparel.run import Run
-from samebench import receipt
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt
 
 from .interrupts import KNOWN, QUICK, interrupt, tiny, undisturbed
 

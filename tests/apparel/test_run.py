@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from apparel.run import ROOM, Run
-from samebench import files
-from samebench.command import Refusal
+from samebench.core import files
+from samebench.core.command import Refusal
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import call, start
 

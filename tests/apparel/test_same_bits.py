@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import determinism
+from samebench.environment import determinism
 from tests import soak
 from tests.commands import AS_STRANGER, environment, lacking, open_to_others, stranger_may_start
 from tests.samebench.checkout import ROOT, run
@@ -18,7 +18,7 @@ from tests.samebench.checkout import ROOT, run
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 PROGRAM = """
-from samebench import determinism
+from samebench.environment import determinism
 determinism.pin()
 from apparel import data, trial
 from apparel.settings import Settings

@@ -7,8 +7,8 @@ import pytest
 
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.command import Refusal
-from samebench.settings import to_dict
+from samebench.core.command import Refusal
+from samebench.core.flags import to_dict
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from apparel import export, flow, source
 from apparel.run import Run
 from apparel.settings import Budgets
-from samebench import files
-from samebench.command import Refusal
+from samebench.core import files
+from samebench.core.command import Refusal
 
 
 @pytest.fixture

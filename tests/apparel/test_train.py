@@ -17,9 +17,9 @@ from apparel.run import Run
 from apparel.settings import Settings
 from apparel.shards import Loss, Shards, crew, workers
 from apparel.training import Training
-from samebench import determinism
-from samebench.command import Interrupted, Lacking, Refusal
-from samebench.group import Group
+from samebench.core.command import Interrupted, Lacking, Refusal
+from samebench.environment import determinism
+from samebench.training.process_group import Group
 from tests.commands import call, start
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")

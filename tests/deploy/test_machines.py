@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from samebench.launch import Launch
+from samebench.training.launch import Launch
 from tests.commands import call
 from tests.samebench.checkout import ROOT
 

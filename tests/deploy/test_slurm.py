@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from samebench import receipt
+from samebench.runs import receipt
 from tests.apparel.test_processes import receipts, trained
 from tests.commands import SOURCE, lacking
 from tests.samebench.checkout import ROOT

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from samebench import determinism, environment
+from samebench.environment import determinism, fingerprint
 from tests.samebench.checkout import ROOT, run
 from tests.samebench.fakes import SCRIPT
 from tests.soak import busy
@@ -53,7 +53,7 @@ def drifted(engine: docker.DockerClient, image: str) -> Callable[[str], list[str
 
     def found(line: str) -> list[str]:
         mounts = {str(ROOT): {"bind": "/workspace", "mode": "ro"}}
-        words = ["sh", "-c", f"{line}\nexec python -B -m samebench.doctor"]
+        words = ["sh", "-c", f"{line}\nexec python -B -m samebench.environment.doctor"]
         output: bytes = engine.containers.run(
             image, words, user="0:0", volumes=mounts, remove=True, environment={"DATA": "/opt"}
         )
@@ -69,7 +69,7 @@ def test_an_image_is_what_it_was_built_as(examine: Examined) -> None:
 
 def test_its_fingerprint_comes_out_again_to_the_byte(engine: docker.DockerClient, image: str) -> None:
     file = "/opt/venv/fingerprint.json"
-    line = f"python -m samebench.environment --same | cmp - {file} && stat -c '%a %u' {file}"
+    line = f"python -m samebench.environment.fingerprint --same | cmp - {file} && stat -c '%a %u' {file}"
     mounts = {str(ROOT): {"bind": "/workspace", "mode": "ro"}}
     assert engine.containers.run(image, ["sh", "-c", line], volumes=mounts, remove=True) == b"644 0\n"
 
@@ -111,10 +111,10 @@ def test_an_edited_lock_or_dockerfile_is_named_in_the_image_that_is_there(
 def test_the_same_wheels_are_alike_in_the_image_and_beside_it(
     examine: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in {*environment.VARIABLES} - {*determinism.CPU_LEVEL, *determinism.CUBLAS}:
+    for name in {*fingerprint.VARIABLES} - {*determinism.CPU_LEVEL, *determinism.CUBLAS}:
         monkeypatch.delenv(name, raising=False)  # of whoever tests
     theirs = tmp_path / "theirs.json"
-    theirs.write_text(json.dumps(environment.fingerprint()))
+    theirs.write_text(json.dumps(fingerprint.fingerprint()))
     tmp_path.chmod(0o755)
     code, lines = examine(WITH=str(theirs))
     names = [line.split(":")[0].split(maxsplit=1) for line in lines]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import docker
 
-from samebench.lock import parse
+from samebench.environment.lock import parse
 from tests.samebench.checkout import ROOT, run
 
 from .conftest import InImage, as_user, give, owners, users

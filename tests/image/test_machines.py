@@ -15,7 +15,7 @@ import pytest
 from docker.models.containers import Container
 from docker.models.networks import Network
 
-from samebench import receipt
+from samebench.runs import receipt
 from tests import soak
 
 from .conftest import copy_for_all

@@ -112,7 +112,7 @@ def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
 
 
 def test_its_fingerprint_comes_out_again_to_the_byte(served: Served) -> None:
-    line = "python -m samebench.environment --same | cmp - /opt/venv/fingerprint.json && echo the same"
+    line = "python -m samebench.environment.fingerprint --same | cmp - /opt/venv/fingerprint.json && echo the same"
     assert inside(served.container, line) == "the same\n"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from samebench.lock import SHARED, parse
+from samebench.environment.lock import SHARED, parse
 from tests.samebench import tampered
 from tests.samebench.checkout import ROOT, copy_checkout, run
 from tests.samebench.tampered import SONG, WAYS, write_wheel

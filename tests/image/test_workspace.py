@@ -15,7 +15,7 @@ import pytest
 from docker.models.containers import Container
 from docker.types import Mount
 
-from samebench import service
+from samebench.core import service
 from tests.samebench.checkout import ROOT, run
 
 from .conftest import give

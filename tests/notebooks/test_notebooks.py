@@ -14,7 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 from apparel import dataset, intake
-from samebench import notebook_outputs, starter
+from samebench.workspace import new_notebook, notebook_outputs
 from tests import soak
 from tests.apparel.pictures import drawn, folder
 
@@ -84,10 +84,10 @@ def test_notebook_runs_on_the_real_data_in_under_a_minute(
 
 
 def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / starter.TEMPLATE).write_text((HOME / starter.TEMPLATE).read_text())
+    (tmp_path / new_notebook.TEMPLATE).write_text((HOME / new_notebook.TEMPLATE).read_text())
     monkeypatch.setenv("DATA", "synthetic")
     known: dict[str, object] = {}
-    for cell in code(starter.start("compare-shoes", home=tmp_path)):
+    for cell in code(new_notebook.start("compare-shoes", home=tmp_path)):
         exec(compile(cell, "cell", "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
     assert known["known"]
 
@@ -109,7 +109,7 @@ def test_notebook_runs_on_small_sets_in_colour(
         exec(compile(cell, path.name, "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / starter.TEMPLATE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / new_notebook.TEMPLATE], ids=lambda path: path.name)
 def test_notebook_is_as_the_filter_would_leave_it(path: Path) -> None:
     assert notebook_outputs.clean(path.read_bytes()) == path.read_bytes()
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samebench import bundle
-from samebench.archive import INDEX, MANIFEST
+from samebench.shipping import bundle
+from samebench.shipping.image_archive import INDEX, MANIFEST
 from tests.commands import lacking
 
 from .checkout import ROOT, run
 from .fakes import write_program
 
-VERIFY = ROOT / "src/samebench/verify.sh"
+VERIFY = ROOT / "src/samebench/shipping/verify.sh"
 INSIDE = {
     "system": {"ID": "debian", "VERSION_ID": "12"},
     "packages": [

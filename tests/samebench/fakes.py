@@ -23,7 +23,7 @@ ENGINE = 'case $1 in info) echo 26.1.5 ;; run) printf "%s\\n" "$@" ;; esac'  # s
 def checkout(tmp_path: Path) -> Path:
     """A checkout in a folder with spaces, whose install.sh installs nothing."""
     path = copy_checkout(tmp_path / "my work, here")
-    (path / "src/samebench/install.sh").write_text(FAKE_INSTALL)
+    (path / "src/samebench/environment/install.sh").write_text(FAKE_INSTALL)
     return path
 
 

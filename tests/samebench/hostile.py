@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samebench import delivery, versions
+from samebench.data import checkout, versions
 
 from .team import NAME, Member, found
 
@@ -127,7 +127,7 @@ class World:
     def bring(self) -> bool:
         """What make data does."""
         folder = versions.folder_of(NAME, root=self.root)
-        return delivery.bring(versions.recorded(NAME, root=self.root), folder, root=self.root)
+        return checkout.bring(versions.recorded(NAME, root=self.root), folder, root=self.root)
 
 
 def pointer(tree: str, path: str = NAME) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samebench.records import Record, read
+from samebench.runs.records import Record, read
 from tests.commands import environment
 
 SETTINGS = ("--settings", "apparel.settings:Settings")

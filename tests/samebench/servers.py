@@ -17,7 +17,9 @@ both = pytest.mark.parametrize("module", ["notebook", "tensorboard"])
 
 def started(module: str, at: Path, **variables: str) -> AbstractContextManager[Server]:
     """The server of `module`, as make starts it in the checkout `at`."""
-    return server.started(sys.executable, "-m", f"samebench.{module}", at=at, PYTHONPATH=f"{at}/src", **variables)
+    return server.started(
+        sys.executable, "-m", f"samebench.workspace.{module}", at=at, PYTHONPATH=f"{at}/src", **variables
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import delivery, dvc, versions
-from samebench.command import Lacking
+from samebench.core.command import Lacking
+from samebench.core.paths import ROOT
+from samebench.data import checkout, dvc, versions
 from tests.commands import lacking
 
 NAME = "shoes"
@@ -74,8 +75,8 @@ class Member:
     def push(self) -> str:
         return versions.push(NAME, root=self.root).url
 
-    def bring(self, *, public: delivery.Public | None = None) -> bool:
-        return delivery.bring(versions.recorded(NAME, root=self.root), self.folder, root=self.root, public=public)
+    def bring(self, *, public: checkout.Public | None = None) -> bool:
+        return checkout.bring(versions.recorded(NAME, root=self.root), self.folder, root=self.root, public=public)
 
     def clone(self, to: Path) -> "Member":
         """A teammate's checkout, without a byte of the data."""
@@ -97,7 +98,7 @@ def found(root: Path) -> Member:
     member.git("init", "--quiet", "--initial-branch", "main")
     (root / ".gitignore").write_text("/data/*/\n/.dvc/*\n!/.dvc/config\n")
     (root / ".dvc").mkdir()
-    shutil.copy(versions.ROOT / ".dvc/config", root / ".dvc/config")
+    shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
     return member
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from samebench import accelerator, receipt
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
+from samebench.environment import accelerator
+from samebench.runs import receipt
 from tests.commands import call
 
 
@@ -117,7 +118,7 @@ def test_a_driver_that_does_not_start_is_lacking(machine: dict[str, Any]) -> Non
     assert refusal().startswith("GPU=1: the NVIDIA driver does not start (CUDA error 803); run nvidia-smi")
 
 
-@pytest.mark.parametrize("module", ["samebench.accelerator", "apparel.train"])
+@pytest.mark.parametrize("module", ["samebench.environment.accelerator", "apparel.train"])
 def test_an_image_without_cuda_is_lacking_in_one_line_with_code_3(module: str, tmp_path: Path) -> None:
     if torch.version.cuda:
         pytest.skip("this workspace has CUDA")
@@ -155,7 +156,7 @@ def test_a_gpu_that_was_hidden_from_us_can_not_be_picked(monkeypatch: pytest.Mon
 
 
 def test_the_command_is_become_only_where_the_gpu_is_there(tmp_path: Path) -> None:
-    words = ["-m", "samebench.accelerator", sys.executable, "-c", "print('here')"]
+    words = ["-m", "samebench.environment.accelerator", sys.executable, "-c", "print('here')"]
     assert call(*words, at=tmp_path, changes={"GPU": "0"}).stdout == "here\n"
     if not torch.version.cuda:
         assert call(*words, at=tmp_path, changes={"GPU": "1"}).stdout == ""

@@ -46,7 +46,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(checkout: Path) -> Iterator[Server]:
-    words = [sys.executable, "-m", "samebench.notebook"]
+    words = [sys.executable, "-m", "samebench.workspace.notebook"]
     with server.started(*words, at=checkout, PYTHONPATH=f"{checkout}/src") as lab:
         yield lab
 
@@ -121,7 +121,7 @@ def test_no_other_site_may_show_it_inside(lab: Server) -> None:
 
 
 def test_nothing_is_said_and_nothing_is_left_when_it_ends(checkout: Path, short_folder: Path) -> None:
-    words = [sys.executable, "-m", "samebench.notebook"]
+    words = [sys.executable, "-m", "samebench.workspace.notebook"]
     with server.started(*words, at=checkout, PYTHONPATH=f"{checkout}/src", TMPDIR=str(short_folder)) as lab:
         until(lab, "runs", "first")
         lab.process.terminate()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.lock import declared
+from samebench.environment.lock import declared
 
 from .checkout import ROOT, run
 
@@ -76,7 +76,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image
     workspace = {"docker/nss_caller.c", "docker/profile.sh"}
-    assert allowed == {*locks, *told, *workspace, "src/samebench/install.sh", *server}
+    assert allowed == {*locks, *told, *workspace, "src/samebench/environment/install.sh", *server}
     assert lines[-1] == "**/__pycache__"
 
 

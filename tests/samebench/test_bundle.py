@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import sbom
-from samebench.archive import Packed, repack
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.shipping import sbom
+from samebench.shipping.image_archive import Packed, repack
 
 from . import bundles
 from .checkout import copy_checkout, run

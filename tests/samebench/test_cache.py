@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import cache
-from samebench.cache import Cache
+from samebench.data import cache
+from samebench.data.cache import Cache
 from tests.apparel.disks import small_disk
 
 

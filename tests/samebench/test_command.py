@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import command
-from samebench.command import Interrupted, Lacking, Refusal
+from samebench.core import command
+from samebench.core.command import Interrupted, Lacking, Refusal
 from tests.commands import SOURCE, call, start
 
 
@@ -68,7 +68,7 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
 
 
 def test_nobody_who_reads_any_more_is_no_bug_and_another_pipe_that_broke_is_one() -> None:
-    program = "from samebench import command; command.run(lambda _: {})"
+    program = "from samebench.core import command; command.run(lambda _: {})"
     for main in ("print('few')", "print('x' * 100_000)"):
         read, write = os.pipe()
         os.close(read)
@@ -93,7 +93,7 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
 
 TWICE = """
 import os
-from samebench import command
+from samebench.core import command
 
 with command.interruptible() as stopped:
     os.kill(os.getpid(), {number})
@@ -129,8 +129,8 @@ def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: s
 
 def test_ctrl_c_in_a_command_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "samebench_slow.py").write_text(
-        "import time\nimport samebench.command\n"
-        "samebench.command.run(lambda _: print('at work', flush=True) or time.sleep(100))\n"
+        "import time\nimport samebench.core.command\n"
+        "samebench.core.command.run(lambda _: print('at work', flush=True) or time.sleep(100))\n"
     )
     process = start("-m", "samebench_slow", at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
     assert process.stdout

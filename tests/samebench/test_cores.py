@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import cores
+from samebench.environment import cores
 
 ENDLESS = float("inf")
 

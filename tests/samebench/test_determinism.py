@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import determinism
-from samebench.command import Lacking
+from samebench.core.command import Lacking
+from samebench.environment import determinism
 from tests.commands import call
 
 UNSET = dict.fromkeys(determinism.CPU_LEVEL)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the CPU 
 def test_a_command_started_without_a_variable_starts_again_with_all_three(missing: str, tmp_path: Path) -> None:
     program = tmp_path / "a program.py"
     program.write_text(
-        TELL + "import sys, torch\nfrom samebench import determinism\n"
+        TELL + "import sys, torch\nfrom samebench.environment import determinism\n"
         "determinism.reexecute(fast=False)\n"
         "print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names], determinism.level()]))\n"
     )
@@ -29,7 +29,7 @@ def test_a_command_started_without_a_variable_starts_again_with_all_three(missin
 
 def test_a_fast_command_starts_again_without_the_variables(tmp_path: Path) -> None:
     program = (
-        TELL + "from samebench import determinism\ndeterminism.reexecute(fast=True)\n"
+        TELL + "from samebench.environment import determinism\ndeterminism.reexecute(fast=True)\n"
         "print([os.environ.get(name) for name in names])\n"
     )
     done = call("-c", program, at=tmp_path, changes=dict(determinism.CPU_LEVEL))
@@ -39,7 +39,8 @@ def test_a_fast_command_starts_again_without_the_variables(tmp_path: Path) -> No
 @pytest.mark.parametrize("fast", [False, True])
 def test_float32_is_float32_on_a_gpu_but_for_fast(fast: bool, tmp_path: Path) -> None:
     program = (
-        f"from samebench import determinism\ndeterminism.pin(fast={fast})\nfrom torch import backends, cuda\n"
+        "from torch import backends, cuda\nfrom samebench.environment import determinism\n"
+        f"determinism.pin(fast={fast})\n"
         "switches = [backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32, backends.cudnn.benchmark]\n"
         "print(switches, cuda.is_initialized())"
     )
@@ -57,7 +58,7 @@ def test_a_process_that_has_torch_under_other_settings_refuses(name: str, value:
     program = (
         "import os, torch\n"
         f"os.environ.update({determinism.CPU_LEVEL!r})\n"  # too late, and no proof
-        "from samebench import determinism\n"
+        "from samebench.environment import determinism\n"
         "try: determinism.pin()\n"
         "except ValueError as refusal: print(refusal)\n"
     )
@@ -68,7 +69,8 @@ def test_a_process_that_has_torch_under_other_settings_refuses(name: str, value:
 
 
 def test_a_process_without_torch_is_pinned_in_place(tmp_path: Path) -> None:
-    program = "from samebench import determinism\ndeterminism.pin()\ndeterminism.pin()\nprint(determinism.level())"
+    program = "from samebench.environment import determinism\ndeterminism.pin()\n"
+    program += "determinism.pin()\nprint(determinism.level())"
     done = call("-c", program, at=tmp_path, changes=UNSET)
     assert done.stdout == "AVX2\n", done.stderr
 
@@ -76,7 +78,7 @@ def test_a_process_without_torch_is_pinned_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_only_fast_lifts_the_deterministic_algorithms(fast: bool, tmp_path: Path) -> None:
     program = (
-        f"from samebench import determinism\ndeterminism.pin(fast={fast})\n"
+        f"from samebench.environment import determinism\ndeterminism.pin(fast={fast})\n"
         "import torch\nprint(torch.are_deterministic_algorithms_enabled())"
     )
     done = call("-c", program, at=tmp_path, changes=UNSET)
@@ -95,7 +97,10 @@ def test_no_variable_is_wanted_on_other_chips(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_importing_the_kit_does_not_load_torch(tmp_path: Path) -> None:
-    program = "import sys\nfrom samebench import cores, determinism, files, settings\nprint('torch' in sys.modules)"
+    program = (
+        "import sys\nfrom samebench.core import files, flags\nfrom samebench.environment import cores, determinism\n"
+    )
+    program += "print('torch' in sys.modules)"
     assert call("-c", program, at=tmp_path).stdout == "False\n"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from samebench import determinism, doctor, environment
-from samebench.command import Refusal
-from samebench.doctor import Finding
+from samebench.core.command import Refusal
+from samebench.environment import determinism, doctor, fingerprint
+from samebench.environment.doctor import Finding
 from tests.soak import busy
 from tests.soak import record as record_figure
 
@@ -55,7 +55,7 @@ class Bench:
         (self.root / "data/shoes.sha256").write_bytes(listed.stdout)
 
     def fingerprint(self) -> dict[str, Any]:
-        return environment.fingerprint(site=self.site, root=self.root)
+        return fingerprint.fingerprint(site=self.site, root=self.root)
 
     def bad(self, baked: dict[str, Any] | None = None, now: dict[str, Any] | None = None) -> list[Finding]:
         """What is not ok."""
@@ -66,11 +66,11 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Nothing is wrong with it, and every variable is as it must be."""
-    for name in (*environment.VARIABLES, "DATA"):
+    for name in (*fingerprint.VARIABLES, "DATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in (determinism.CPU_LEVEL | determinism.CUBLAS).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(environment, "IMAGE", "/nowhere")  # also where the tests run in the image
+    monkeypatch.setattr(fingerprint, "IMAGE", "/nowhere")  # also where the tests run in the image
     return Bench(tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_only_what_differs_from_a_teammate_is_told(bench: Bench) -> None:
     assert [finding.status for finding in doctor.compared(theirs, now)] == ["ok"]
     theirs["same"]["wheels"]["numpy"]["version"] = "2.0.0"
     theirs["machine"]["cores"] = 96
-    theirs["sha256"] = environment.digest(theirs["same"])
+    theirs["sha256"] = fingerprint.digest(theirs["same"])
     assert list(doctor.compared(theirs, now)) == [
         Finding("failure", "wheel numpy", "2.0.0 there, 2.1.0 here"),
         Finding("remark", "cores", f"96 there, {now['machine']['cores']} here"),
@@ -276,7 +276,7 @@ def test_a_fingerprint_of_another_shape_is_refused_though_its_hash_is_right(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     document: dict[str, Any] = {"format": 1, "same": {}, "machine": {}} | change
-    content = json.dumps(document | {"sha256": environment.digest(document["same"])})
+    content = json.dumps(document | {"sha256": fingerprint.digest(document["same"])})
     (tmp_path / "theirs.json").write_text(content)
     with pytest.raises(Refusal, match="not a fingerprint; give what `make fingerprint` has printed"):
         doctor.read(tmp_path / "theirs.json")
@@ -327,7 +327,7 @@ def here(checkout: Path) -> Examined:
     """The doctor where we are, on a checkout that nobody has touched: its exit code and what but the disk is not ok."""
 
     def examine() -> tuple[int, list[str]]:
-        variables = dict.fromkeys(environment.VARIABLES, "") | determinism.CPU_LEVEL | determinism.CUBLAS
+        variables = dict.fromkeys(fingerprint.VARIABLES, "") | determinism.CPU_LEVEL | determinism.CUBLAS
         done = run(DOCTOR, cwd=checkout, variables={**variables, "SAMEBENCH": "1", "PYTHONPATH": "src"})
         return done.returncode, [
             line for line in done.stdout.splitlines() if not line.startswith(("ok ", "warning  disk: "))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from samebench import checks, source_tree
 from samebench.host import dotenv
 from samebench.host.errors import Refusal
+from samebench.runs import source_tree
+from samebench.workspace import commit_checks
 
 from .checkout import ROOT, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
@@ -61,7 +62,7 @@ def test_the_engine_is_given_names_and_no_values(checkout: Path, programs: Path)
 def test_a_server_has_them_too(checkout: Path, programs: Path) -> None:
     (checkout / ".env").write_text(f"WANDB_PROJECT={VALUE}\n")
     fake_engines(programs, docker=SERVER)
-    words = [*SCRIPT, "--serve", "8888", "python", "-m", "samebench.notebook"]
+    words = [*SCRIPT, "--serve", "8888", "python", "-m", "samebench.workspace.notebook"]
     assert run(words, cwd=checkout, path=programs).returncode == 0
     asked = (checkout / "asked").read_text()
     assert "--env\nWANDB_PROJECT\n" in asked
@@ -138,5 +139,5 @@ def test_it_is_neither_in_git_nor_in_a_receipts_patch_nor_in_a_build(tmp_path: P
 
 def test_a_commit_of_it_is_stopped(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("COLOUR=blue\n")
-    (line,) = checks.problems([tmp_path / ".env"])
+    (line,) = commit_checks.problems([tmp_path / ".env"])
     assert line == f"{tmp_path}/.env: holds your own variables, which stay here: git rm --cached '{tmp_path}/.env'"

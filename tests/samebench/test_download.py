@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import download
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import download
 
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

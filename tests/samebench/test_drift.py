@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import drift, environment, receipt
+from samebench.environment import drift, fingerprint
+from samebench.runs import receipt
 from tests.commands import call
 
 from .installed import install, install_torch
@@ -35,7 +36,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(drift, "SETTLED", 0.0)
-    monkeypatch.setattr(environment, "baked", lambda: None)  # this one is in no image
+    monkeypatch.setattr(fingerprint, "baked", lambda: None)  # this one is in no image
     for name in ("LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     bench = Bench(tmp_path)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import dvc, hold
-from samebench.command import Lacking
+from samebench.core import file_lock
+from samebench.core.command import Lacking
+from samebench.data import dvc
 from tests import soak
 from tests.commands import environment
 
@@ -28,20 +29,21 @@ NOWHERE = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0", "UV
 BRING = f"""
 import sys
 from pathlib import Path
-from samebench import delivery, versions
+from samebench.data import checkout, versions
 root = Path(sys.argv[1])
-delivery.bring(versions.recorded({NAME!r}, root=root), root / "data/{NAME}", root=root)
+checkout.bring(versions.recorded({NAME!r}, root=root), root / "data/{NAME}", root=root)
 """
 PUSH = f"""
 import sys
 from pathlib import Path
-from samebench import versions
+from samebench.data import versions
 versions.push({NAME!r}, root=Path(sys.argv[1]))
 """
 INSTALL = """
 import sys
 from pathlib import Path
-from samebench import dvc, hold
+from samebench.data import dvc
+from samebench.core import file_lock
 dvc.HOME, dvc.LOCK = Path(sys.argv[1]), Path(sys.argv[2])
 print(dvc.python())
 """
@@ -118,7 +120,7 @@ def test_two_that_start_at_once_install_once(tiny: tuple[Path, Path]) -> None:
 def test_whoever_comes_second_waits_for_the_first(tiny: tuple[Path, Path]) -> None:
     home, _ = tiny
     home.mkdir()
-    with hold.alone(home):
+    with file_lock.alone(home):
         process = begin(INSTALL, *tiny)
         time.sleep(2)  # it would be done, or at work, by then
         assert process.poll() is None

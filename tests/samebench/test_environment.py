@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from samebench import environment
-from samebench.environment import differences
+from samebench.environment import fingerprint
+from samebench.environment.fingerprint import differences
 from tests.soak import busy
 from tests.soak import record as record_figure
 
@@ -22,7 +22,7 @@ from .checkout import ROOT, run
 from .fakes import write_program
 from .installed import install, install_torch, record, remove
 
-SCRIPT = ROOT / "src/samebench/environment.py"
+SCRIPT = ROOT / "src/samebench/environment/fingerprint.py"
 OTHER = "5" * 64
 
 
@@ -51,9 +51,9 @@ def drift(site: Path, root: Path) -> Callable[[Callable[[], object]], list[str]]
     """The differences that a change makes."""
 
     def names(change: Callable[[], object]) -> list[str]:
-        then = environment.fingerprint(site=site, root=root)
+        then = fingerprint.fingerprint(site=site, root=root)
         change()
-        now = environment.fingerprint(site=site, root=root)
+        now = fingerprint.fingerprint(site=site, root=root)
         assert (then["sha256"] == now["sha256"]) == (then["same"] == now["same"])
         return differences(then, now)
 
@@ -167,7 +167,7 @@ def test_an_edited_lock_or_dockerfile_is_named(root: Path, drift: Drift, name: s
     assert drift(lambda: (root / "docker/gpu.lock").write_text("edited\n")) == [], "of the other workspace"
 
 
-@pytest.mark.parametrize("name", sorted({*environment.VARIABLES} - environment.PATHS))
+@pytest.mark.parametrize("name", sorted({*fingerprint.VARIABLES} - fingerprint.PATHS))
 def test_a_variable_that_changes_results_is_named_with_both_values(
     drift: Drift, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_variable_that_changes_results_is_named_with_both_values(
 
 
 def test_of_a_path_no_folder_is_told(drift: Drift, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in environment.PATHS:
+    for name in fingerprint.PATHS:
         monkeypatch.delenv(name, raising=False)
     assert drift(lambda: monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))) == [], "they are there anyway"
     for name, told in (("PYTHONPATH", "set"), ("LD_LIBRARY_PATH", "set"), ("LD_PRELOAD", "jane.so b.so")):
@@ -196,10 +196,10 @@ def test_another_os_package_is_named_with_both_versions(
         write_program(tmp_path / "dpkg-query", "\n".join(f"echo '{line}'" for line in lines))
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(environment, "IMAGE", "/nowhere")  # also where the tests run in the image
+    monkeypatch.setattr(fingerprint, "IMAGE", "/nowhere")  # also where the tests run in the image
     packages("2.36-9+deb12u10")
     assert drift(lambda: packages("2.36-9")) == [], "the local runtime does not ask for them"
-    named = drift(lambda: monkeypatch.setattr(environment, "IMAGE", sys.prefix))
+    named = drift(lambda: monkeypatch.setattr(fingerprint, "IMAGE", sys.prefix))
     assert named == ["os packages: 0 then, 1 now"], "said once"
     assert drift(lambda: packages("2.36-9+deb12u13")) == ["os package libc6:amd64: 2.36-9 then, 2.36-9+deb12u13 now"]
     assert drift(lambda: packages("2.36-9+deb12u13", "curl:amd64 7.88 installed")) == [
@@ -222,48 +222,48 @@ def test_a_flag_of_the_interpreter_is_named(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_told_and_not_hashed(site: Path, root: Path) -> None:
-    then = environment.fingerprint(site=site, root=root)
+    then = fingerprint.fingerprint(site=site, root=root)
     now = json.loads(json.dumps(then))
     now["machine"]["cpu"] = "Another"
     assert differences(then, now) == []
     assert differences(then, now, among="machine") == [f"cpu: {then['machine']['cpu']} then, Another now"]
-    assert environment.digest(now["same"]) == then["sha256"]
+    assert fingerprint.digest(now["same"]) == then["sha256"]
 
 
 def test_neither_a_host_a_user_nor_a_path_is_told() -> None:
-    text = json.dumps(environment.fingerprint())
+    text = json.dumps(fingerprint.fingerprint())
     names = [platform.node(), str(ROOT), str(Path.home()), sys.prefix]
     assert [name for name in names if f'"{name}' in text or f" {name}" in text] == []
 
 
 def test_it_runs_alone_with_the_standard_library_and_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    alone = tmp_path / "build/src/samebench/environment.py"
+    alone = tmp_path / "build/src/samebench/environment/fingerprint.py"
     alone.parent.mkdir(parents=True)
     shutil.copy(SCRIPT, alone)
     words = [sys.executable, "-S", "-I", "-B", str(alone), "--same"]
     one, other = (subprocess.run(words, capture_output=True, check=True, cwd=tmp_path).stdout for _ in "ab")
     assert one == other
     assert json.loads(one).keys() == {"format", "sha256", "same"}
-    assert [path.name for path in alone.parent.iterdir()] == ["environment.py"]
+    assert [path.name for path in alone.parent.iterdir()] == ["fingerprint.py"]
 
 
 def test_wrong_use_gets_one_line_and_code_2() -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--what"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: usage: python -m samebench.environment [--same]\n"
+    assert done.stderr == "error: usage: python -m samebench.environment.fingerprint [--same]\n"
 
 
 def test_make_fingerprint_writes_nothing_but_the_document() -> None:
     done = run(["make", "fingerprint"], cwd=ROOT, variables={"SAMEBENCH": "1"})
     document = json.loads(done.stdout)
-    assert document["sha256"] == environment.digest(document["same"])
+    assert document["sha256"] == fingerprint.digest(document["same"])
     assert document["same"]["wheels"].keys() >= {"numpy", "torch", "uv"}
     assert len(list(Path(sysconfig.get_path("purelib")).glob("*.dist-info"))) == len(document["same"]["wheels"])
 
 
 @pytest.mark.soak
 def test_fifty_fingerprints_of_an_untouched_environment_are_one(request: pytest.FixtureRequest) -> None:
-    first, *others = (environment.fingerprint() for _ in range(50))
+    first, *others = (fingerprint.fingerprint() for _ in range(50))
     assert [differences(first, other) for other in others] == [[]] * 49
     assert {other["sha256"] for other in others} == {first["sha256"]}
     record_figure(request.node.name, f"0 false alarms in 50; {busy()}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import files
+from samebench.core import files
 
 
 def test_a_write_leaves_one_file_with_the_mode_of_the_umask(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from samebench import chart, environment, files, flow
-from samebench.command import Refusal
-from samebench.flow import MISSING, STALE, UNKNOWN, UP, Host, Step
+from samebench.core import files
+from samebench.core.command import Refusal
+from samebench.environment import fingerprint
+from samebench.runs import chart, flow
+from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step
 
 from .checkout import ROOT, run
 from .fakes import SCRIPT, checkout, fake_engines, programs, write_program
@@ -147,8 +149,8 @@ def test_in_the_image_its_own_fingerprint_tells_what_has_changed(
     (tmp_path / "requirements.lock").write_text("one")
     baked = {"same": {"input": {"requirements.lock": files.digest(tmp_path / "requirements.lock")}}}
     monkeypatch.setattr(flow, "ROOT", tmp_path)
-    monkeypatch.setattr(environment, "IMAGE", sys.prefix)
-    monkeypatch.setattr(environment, "baked", lambda: baked)
+    monkeypatch.setattr(fingerprint, "IMAGE", sys.prefix)
+    monkeypatch.setattr(fingerprint, "baked", lambda: baked)
     assert flow.workspace(Host(runtime="here")).state == UP
     (tmp_path / "requirements.lock").write_text("two")
     step = flow.workspace(Host(runtime="here"))
@@ -246,7 +248,7 @@ def test_another_picture_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
     title, steps = chart.carried(PICTURE)
-    remedy = "python -m samebench.flow docs/pictures/flow.svg"
+    remedy = "python -m samebench.runs.flow docs/pictures/flow.svg"
     assert PICTURE.read_text() == chart.draw(steps, title=title), remedy
     assert {step["state"] for step in steps} == {UP, STALE, MISSING}
 

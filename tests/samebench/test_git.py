@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.git import GitError, NoRepositoryError, patch, run_git
+from samebench.core.git import GitError, NoRepositoryError, patch, run_git
 from tests.commands import STRANGER
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from samebench import command, group
-from samebench.group import Group, Parted
+from samebench.core import command
+from samebench.training import process_group
+from samebench.training.process_group import Group, Parted
 from tests import commands
 from tests.samebench.checkout import ROOT
 
@@ -23,8 +24,8 @@ def together(*words: str, at: Path, **variables: str) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize(("size", "shares"), [(1, [4]), (2, [2, 2]), (3, [2, 1, 1]), (5, [1, 1, 1, 1, 0])])
 def test_things_are_shared_as_equally_as_can_be_in_their_order(size: int, shares: list[int]) -> None:
-    assert group.share(4, size=size) == shares
-    own = [list(range(4))[group.own(4, Group(rank, size))] for rank in range(size)]
+    assert process_group.share(4, size=size) == shares
+    own = [list(range(4))[process_group.own(4, Group(rank, size))] for rank in range(size)]
     assert [*itertools.chain(*own)] == [0, 1, 2, 3]
     assert [len(each) for each in own] == shares
 
@@ -62,7 +63,7 @@ def test_only_a_lost_peer_is_taken_for_one(
         raise error
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-    monkeypatch.setattr(group, "LINGER", 0)
+    monkeypatch.setattr(process_group, "LINGER", 0)
     with pytest.raises(told) as raised:
         Group(0, 2, 0, 2).any(False)
     assert type(raised.value) is told
@@ -99,7 +100,7 @@ def test_one_of_several_processes_keeps_its_exit_code_whatever_its_threads_do_at
 ) -> None:
     program = f"""
 import atexit, os
-from samebench.command import Lacking, Refusal, run
+from samebench.core.command import Lacking, Refusal, run
 atexit.register(os.abort)  # as gloo's threads do at times
 def main(argv): raise {ending}
 run(main)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import dvc, listing, versions
-from samebench.command import Lacking, Refusal
-from samebench.pointer import Pointer
+from samebench.core.command import Lacking, Refusal
+from samebench.data import dvc, listing, versions
+from samebench.data.pointer import Pointer
 
 from .hostile import CANARY, World, pointer, watched
 from .team import FIRST, NAME, SECOND, directory, forbid_dvc, with_dvc

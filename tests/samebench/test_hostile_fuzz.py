@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from apparel.source import Source
-from samebench import dvc, versions
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
+from samebench.data import dvc, versions
 
 from .hostile import World, pointer, watched
 from .team import NAME, forbid_dvc

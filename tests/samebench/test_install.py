@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.lock import SHARED, parse
+from samebench.environment.lock import SHARED, parse
 
 from . import tampered
 from .checkout import ROOT, copy_checkout, run
@@ -41,7 +41,7 @@ def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
     command = [
         "sh",
-        "src/samebench/install.sh",
+        "src/samebench/environment/install.sh",
         sys.executable,
         f"{checkout}/.venv",
         "src",

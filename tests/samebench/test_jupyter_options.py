@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import websocket
 
-from samebench.command import Refusal
-from samebench.jupyter_options import parse
+from samebench.core.command import Refusal
+from samebench.workspace.jupyter_options import parse
 
 from . import server
 from .checkout import run
@@ -101,7 +101,7 @@ def test_a_base_url_has_a_slash_at_both_ends(value: str) -> None:
 
 
 def test_a_refused_option_ends_make_notebook_with_code_2_and_one_line(checkout: Path) -> None:
-    words = [sys.executable, "-m", "samebench.notebook", "--ServerApp.token="]
+    words = [sys.executable, "-m", "samebench.workspace.notebook", "--ServerApp.token="]
     done = run(words, cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: --ServerApp.token: who has the token comes in, and nobody else; leave it out\n"
@@ -109,8 +109,12 @@ def test_a_refused_option_ends_make_notebook_with_code_2_and_one_line(checkout: 
 
 def test_the_engine_asks_for_the_health_without_the_options(checkout: Path, tmp_path: Path) -> None:
     fake_engines(tmp_path, docker=SERVER)
-    module = "python -m samebench.notebook"
-    for words in (module, f"{module} --ServerApp.base_url=/bench/", f"python -m samebench.overlay {module}"):
+    module = "python -m samebench.workspace.notebook"
+    for words in (
+        module,
+        f"{module} --ServerApp.base_url=/bench/",
+        f"python -m samebench.environment.overlay {module}",
+    ):
         command = [*SCRIPT, "--serve", "8888", *words.split()]
         assert run(command, cwd=checkout, path=tmp_path).returncode == 0
         asked = (checkout / "asked").read_text().splitlines()
@@ -124,7 +128,7 @@ def test_the_engine_asks_for_the_health_without_the_options(checkout: Path, tmp_
 def lab(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server below /bench/ whose pages a proxy shows under another name; its TMPDIR is too long for sockets."""
     temporary = tmp_path_factory.mktemp("temporary-files-of-a-user-with-a-long-name" + "x" * 40)
-    words = (sys.executable, "-m", "samebench.notebook", "--ServerApp.base_url=/bench/")
+    words = (sys.executable, "-m", "samebench.workspace.notebook", "--ServerApp.base_url=/bench/")
     options = (f"--ServerApp.local_hostnames={NAME}",)
     with server.started(*words, *options, at=checkout, PYTHONPATH=f"{checkout}/src", TMPDIR=str(temporary)) as started:
         yield started
@@ -139,7 +143,7 @@ def proxy(lab: Server) -> Iterator[Proxy]:
 def test_the_link_and_the_health_check_have_the_path(lab: Server, checkout: Path) -> None:
     assert f":{lab.port}/bench/lab?token=" in lab.link
     assert lab.ask("GET", lab.link.split(str(lab.port))[1]) in {200, 302}
-    words = [sys.executable, "-m", "samebench.notebook", "--health"]
+    words = [sys.executable, "-m", "samebench.workspace.notebook", "--health"]
     assert run(words, cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"}).returncode == 0
 
 

@@ -3,9 +3,9 @@ import shlex
 
 import pytest
 
-from samebench import launch
-from samebench.command import Refusal
-from samebench.launch import Launch, verdict
+from samebench.core.command import Refusal
+from samebench.training import launch
+from samebench.training.launch import Launch, verdict
 
 
 def test_nobody_asks_for_several_processes() -> None:

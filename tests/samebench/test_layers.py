@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import layers
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.shipping import image_layers
 
 
 def exported(at: Path, *, mtime: int = 1, mode: int = 0o644, extra: str = "", content: bytes = b"as it was") -> Path:
@@ -38,14 +38,14 @@ def test_what_differs_is_named_with_both_values(
     changes: dict[str, int], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = exported(tmp_path / "1.tar"), exported(tmp_path / "2.tar", **changes)  # type: ignore[arg-type]
-    assert layers.main([str(first), str(second)]) == 1
+    assert image_layers.main([str(first), str(second)]) == 1
     told = capsys.readouterr().out
     assert f"  {said}" in told
     assert "dev" not in told
 
 
 def test_the_same_files_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert layers.main([str(exported(tmp_path / "1.tar")), str(exported(tmp_path / "2.tar"))]) == 0
+    assert image_layers.main([str(exported(tmp_path / "1.tar")), str(exported(tmp_path / "2.tar"))]) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -56,12 +56,12 @@ def test_of_many_the_first_are_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
                 member = tarfile.TarInfo(f"{number:02}")
                 member.mtime = mtime
                 archive.addfile(member)
-    layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
+    image_layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
     told = capsys.readouterr().out.splitlines()
-    assert (len(told), told[-1]) == (layers.SHOWN + 1, "  and 10 more")
+    assert (len(told), told[-1]) == (image_layers.SHOWN + 1, "  and 10 more")
 
 
 def test_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1.tar").write_text("no archive")
     with pytest.raises(Refusal, match="can't be read as an exported image"):
-        layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
+        image_layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])

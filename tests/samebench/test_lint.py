@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from samebench import checks, lint
+from samebench.workspace import commit_checks, lint
 
 from .checkout import ROOT, copy_checkout, run
 
@@ -39,7 +39,7 @@ def test_only_the_names_given_are_looked_at(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_machine_without_git_is_told_what_was_not_checked(tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "samebench.lint"], cwd=tmp_path, variables={"PATH": str(tmp_path)})
+    done = run([sys.executable, "-m", "samebench.workspace.lint"], cwd=tmp_path, variables={"PATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == ("error: no git here, so nothing was checked; install git, then run the same command again\n")
 
@@ -103,7 +103,7 @@ def test_a_notebook_with_outputs_is_normal_work_where_git_leaves_them_out(
 def test_what_is_wrong_with_a_notebooks_cells_is_said_of_its_own_path(tmp_path: Path) -> None:
     path = tmp_path / "saved.ipynb"
     path.write_text(notebook(PICTURE).replace("print(1)", "key = 'AKIA" + "IOSFODNN7EXAMPLF'"))
-    (line,) = checks.problems([path], filtered=True)
+    (line,) = commit_checks.problems([path], filtered=True)
     assert line.startswith(f"{path}:")
     assert "looks like a secret" in line
 
@@ -117,6 +117,6 @@ def test_a_fingerprint_beside_the_sources_is_normal_work(tmp_path: Path) -> None
         "sha256": hexadecimal,
     }
     (tmp_path / "mine.json").write_text(json.dumps(document, indent=1))
-    assert list(checks.problems([tmp_path / "mine.json"])) == []
+    assert list(commit_checks.problems([tmp_path / "mine.json"])) == []
     (tmp_path / "other.json").write_text(json.dumps({"token": hexadecimal}, indent=1))
-    assert len(list(checks.problems([tmp_path / "other.json"]))) == 1
+    assert len(list(commit_checks.problems([tmp_path / "other.json"]))) == 1

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import lock
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.core.paths import ROOT
+from samebench.environment import lock
 
 LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS]
 
@@ -33,28 +34,26 @@ def index(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_is_what_pyproject_asks_for(name: str) -> None:
-    assert lock.digest_of_declared() in (lock.ROOT / name).read_text().splitlines()[0], "run make lock"
+    assert lock.digest_of_declared() in (ROOT / name).read_text().splitlines()[0], "run make lock"
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_pin_has_its_hashes_and_no_lock_names_an_address_or_a_path(name: str) -> None:
-    text = (lock.ROOT / name).read_text()
+    text = (ROOT / name).read_text()
     assert all(hashes for _, hashes in lock.parse(text))
     assert not re.search(r"://|\bfile:|(^|\s)/", text)
 
 
 def test_both_workspaces_share_everything_but_torch_and_cuda() -> None:
-    cpu, gpu = ({pin.split("=")[0] for pin, _ in lock.parse((lock.ROOT / name).read_text())} for name in LOCKS[1:3])
-    shared = {pin.split("=")[0] for pin, _ in lock.parse((lock.ROOT / lock.SHARED).read_text())}
+    cpu, gpu = ({pin.split("=")[0] for pin, _ in lock.parse((ROOT / name).read_text())} for name in LOCKS[1:3])
+    shared = {pin.split("=")[0] for pin, _ in lock.parse((ROOT / lock.SHARED).read_text())}
     assert cpu == {"torch"}
     assert all(re.match("torch|triton|cuda-|nvidia-", name) for name in gpu)
     assert not shared & gpu
 
 
 def test_the_server_has_no_torch_and_the_workspace_all_that_the_server_has_in_the_same_versions() -> None:
-    serve, shared = (
-        {pin for pin, _ in lock.parse((lock.ROOT / name).read_text())} for name in (lock.SERVE, lock.SHARED)
-    )
+    serve, shared = ({pin for pin, _ in lock.parse((ROOT / name).read_text())} for name in (lock.SERVE, lock.SHARED))
     assert serve <= shared
     assert not [pin for pin in serve if re.match("torch|onnx==|onnxscript|jupyter", pin)]
     assert {pin.split("=")[0] for pin in serve} >= set(lock.declared()[2]["serve"])
@@ -62,19 +61,19 @@ def test_the_server_has_no_torch_and_the_workspace_all_that_the_server_has_in_th
 
 def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
     (asked,) = [requirement for requirement in lock.declared()[1] if requirement.startswith("torch==")]
-    pins = {pin for name in LOCKS[1:3] for pin, _ in lock.parse((lock.ROOT / name).read_text()) if "torch" in pin}
+    pins = {pin for name in LOCKS[1:3] for pin, _ in lock.parse((ROOT / name).read_text()) if "torch" in pin}
     assert pins == {f"{asked}+cpu", asked.replace("==", "===")}
 
 
 def test_dvc_keeps_the_versions_of_its_own_lock_and_asks_the_workspace_for_none() -> None:
-    own = {pin for pin, _ in lock.parse((lock.ROOT / lock.VERSIONS).read_text())}
+    own = {pin for pin, _ in lock.parse((ROOT / lock.VERSIONS).read_text())}
     assert set(lock.locked((lock.VERSIONS,))) == own
     assert {pin.split("=")[0] for pin in own} >= set(lock.declared()[2]["versions"])
     assert not {pin.split("=")[0] for pin in lock.locked()} & {"dvc", "dvc-ssh"}
 
 
 def test_what_is_locked_stays_until_the_cut_off_date_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    pins = [pin for name in (lock.SHARED, lock.BESIDE) for pin, _ in lock.parse((lock.ROOT / name).read_text())]
+    pins = [pin for name in (lock.SHARED, lock.BESIDE) for pin, _ in lock.parse((ROOT / name).read_text())]
     assert set(pins) < set(lock.locked())
     python, requirements, groups, _ = lock.declared()
     monkeypatch.setattr(lock, "declared", lambda *_: (python, requirements, groups, "2027-01-01T00:00:00Z"))
@@ -101,10 +100,10 @@ def test_cpu_build_of_a_new_torch_comes_from_its_index(
 
 
 def test_index_that_does_not_answer_leaves_every_lock_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = [(lock.ROOT / name).read_bytes() for name in LOCKS]
+    before = [(ROOT / name).read_bytes() for name in LOCKS]
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_NO_CACHE", "1")
     with pytest.raises(Refusal, match="nothing was changed"):
         lock.main([])
-    assert [(lock.ROOT / name).read_bytes() for name in LOCKS] == before
+    assert [(ROOT / name).read_bytes() for name in LOCKS] == before

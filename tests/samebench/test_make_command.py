@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import make_command
+from samebench.core import make_command
 
 STRANGE = [
     "runs/20261126-120000-abcd",

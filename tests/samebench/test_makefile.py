@@ -84,7 +84,7 @@ def test_the_notebooks_look_at_the_data_set_that_make_is_given(word: str, checko
 def test_what_make_is_given_does_not_reach_a_make_in_its_shell(checkout: Path) -> None:
     stand_in(checkout, *["make", "--no-print-directory", "--dry-run", "prune", "KEEP=last", "SAMEBENCH=1"])
     done = run(["make", "shell", "YES=1", "PORT=9000"], cwd=checkout)
-    assert done.stdout == 'python -m samebench.prune --keep="last" --delete="" \n'
+    assert done.stdout == 'python -m samebench.runs.prune --keep="last" --delete="" \n'
 
 
 def test_one_build_and_no_second_where_the_shell_exports_check(checkout: Path, programs: Path) -> None:
@@ -186,6 +186,6 @@ def test_tests_that_are_named_run_and_nothing_beside_them(args: str, lint: bool,
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = run(["make", "--dry-run", "test", f"ARGS={args}", "RUNTIME=docker"], cwd=tmp_path)
     first, second = done.stdout.splitlines()[-2:]
-    assert ("samebench.lint" in first) == lint
+    assert ("samebench.workspace.lint" in first) == lint
     assert first.endswith(f" {args}")
     assert second.partition(ENGINE_TESTS)[2].split() == engine.split()

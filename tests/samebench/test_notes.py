@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import notes
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import notes
 
 from .checkout import copy_checkout, run
 from .fakes import ENGINE, checkout, fake_engines, programs

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from samebench import lock
+from samebench.core.paths import ROOT
+from samebench.environment import lock
 
 from . import indexes
 from .checkout import copy_checkout, run
 from .fakes import SCRIPT, fake_engines
 
 LOCKS = (lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS)
-UV = next(pin for pin, _ in lock.parse((lock.ROOT / lock.SHARED).read_text()) if pin.startswith("uv==")).split("==")[1]
+UV = next(pin for pin, _ in lock.parse((ROOT / lock.SHARED).read_text()) if pin.startswith("uv==")).split("==")[1]
 PYTHON, NOWHERE = "3.11", "http://127.0.0.1:9"
 PROJECT = f"""[project]
 name = "small"
@@ -254,7 +255,7 @@ def test_make_lock_builds_no_image_of_the_locks(bench: Bench, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "--target system" in (bench.path / "built").read_text()
     assert (
-        "samebench:system python3 -I src/samebench/host --inside python -m samebench.lock"
+        "samebench:system python3 -I src/samebench/host --inside python -m samebench.environment.lock"
         in (bench.path / "ran").read_text()
     )
 

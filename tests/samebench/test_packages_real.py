@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench import lock
-from samebench.command import Lacking
+from samebench.core.command import Lacking
+from samebench.core.paths import ROOT
+from samebench.environment import lock
 
 pytestmark = pytest.mark.soak
 
@@ -18,7 +19,7 @@ COMPILED = ("torchvision", "torchaudio", "timm")
 
 def locks_with(package: str, folder: Path) -> dict[str, str]:
     """The locks' texts with one more package; nothing is written into the checkout."""
-    text = (lock.ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(text.replace("dependencies = [\n", f'dependencies = [\n  "{package}",\n', 1))
     return lock.locks(folder)
 
@@ -29,7 +30,7 @@ def names(text: str) -> set[str]:
 
 @pytest.mark.parametrize("package", FINE)
 def test_what_every_team_adds_leaves_cuda_in_the_gpu_lock(package: str, tmp_path: Path) -> None:
-    before = {name: (lock.ROOT / name).read_text() for name in (lock.SHARED, lock.CPU, lock.GPU)}
+    before = {name: (ROOT / name).read_text() for name in (lock.SHARED, lock.CPU, lock.GPU)}
     after = locks_with(package, tmp_path)
     assert names(after[lock.SHARED]) >= names(before[lock.SHARED])
     assert names(after[lock.CPU]) == names(before[lock.CPU])

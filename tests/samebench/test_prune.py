@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from apparel.run import Run
-from samebench import command, hold, prune, records
-from samebench.command import Refusal
-from samebench.untrusted import MAX_BYTES
+from samebench.core import command, file_lock
+from samebench.core.command import Refusal
+from samebench.core.untrusted import MAX_BYTES
+from samebench.runs import prune, records
 from tests.commands import call
 from tests.samebench.recorded import SETTINGS, name, on_terminal, write_run
 
-WORDS = ("-m", "samebench.prune")
+WORDS = ("-m", "samebench.runs.prune")
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_the_end_of_input_at_the_question_deletes_nothing(home: Path) -> None:
 
 def test_a_run_in_progress_stays_untouched(home: Path) -> None:
     write_run(home, 6, state="running")
-    handle, _ = hold.take(home / name(6))
+    handle, _ = file_lock.take(home / name(6))
     assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
     assert left(home) == [0, 6]
     os.close(handle)
@@ -108,7 +109,7 @@ def test_a_run_in_progress_stays_untouched(home: Path) -> None:
 
 
 def test_a_run_that_is_taken_up_after_the_question_stays_and_is_told(home: Path) -> None:
-    handle, _ = hold.take(home / name(3))  # its receipt says that it is done
+    handle, _ = file_lock.take(home / name(3))  # its receipt says that it is done
     done = call(*WORDS, "--yes", "--keep", "best", at=home.parent)
     assert done.returncode == 1
     assert done.stderr == f"left: runs/{name(3)}: in progress in another process; wait for it, or stop it first\n"
@@ -237,7 +238,7 @@ def killed_early(home: Path, number: int) -> Path:
 
 def test_a_training_that_was_killed_before_its_first_receipt_goes(home: Path) -> None:
     killed_early(home, 6)
-    assert "died before its first receipt" in call("-m", "samebench.runs", *SETTINGS, at=home.parent).stdout
+    assert "died before its first receipt" in call("-m", "samebench.runs.list_runs", *SETTINGS, at=home.parent).stdout
     done = call(*WORDS, "--yes", "--keep", "last", at=home.parent)
     assert (done.returncode, done.stderr, left(home)) == (0, "", [5])
 
@@ -252,7 +253,7 @@ def test_one_that_has_left_something_or_may_be_alive_elsewhere_stays(home: Path,
         (directory / "uncommitted.diff").unlink()
         (directory / "uncommitted.diff").symlink_to("../../precious")
     elif what == "live":
-        handle, _ = hold.take(directory)
+        handle, _ = file_lock.take(directory)
     elif what == "checkpoints":
         (directory / what).mkdir()
         (directory / what / "step-00000001.safetensors").touch()

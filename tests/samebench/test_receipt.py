@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from samebench import receipt
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt
 from tests.samebench.checkout import copy_checkout
 
 

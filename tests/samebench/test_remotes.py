@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import dvc
-from samebench.command import Lacking, Refusal
+from samebench.core.command import Lacking, Refusal
+from samebench.data import dvc
 from tests.apparel.disks import small_disk
 
 from .team import FIRST, NAME, Member, directory, flip, member, remote, ssh_server, with_dvc

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from samebench import hold, notes, runs
-from samebench.table import width
-from samebench.untrusted import MAX_BYTES
+from samebench.core import file_lock
+from samebench.core.table import width
+from samebench.core.untrusted import MAX_BYTES
+from samebench.runs import list_runs, notes
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.recorded import DEFAULTS, SETTINGS, name, on_terminal, write_run
 
-WORDS = ("-m", "samebench.runs", *SETTINGS)
+WORDS = ("-m", "samebench.runs.list_runs", *SETTINGS)
 
 
 def table(at: Path, *words: str) -> list[str]:
@@ -77,9 +78,9 @@ def test_a_run_that_was_resumed_with_other_inputs_says_so(home: Path) -> None:
 
 
 def test_defaults_here_are_those_of_the_project() -> None:
-    from samebench.settings import kind  # noqa: PLC0415 - of this test alone
+    from samebench.core.flags import kind  # noqa: PLC0415 - of this test alone
 
-    assert runs.defaults(kind(SETTINGS[1])).items() >= DEFAULTS.items()
+    assert list_runs.defaults(kind(SETTINGS[1])).items() >= DEFAULTS.items()
 
 
 def test_an_old_receipt_without_a_setting_and_one_with_a_setting_that_is_gone_are_listed(home: Path) -> None:
@@ -231,14 +232,14 @@ def test_a_run_that_nobody_works_on_is_interrupted_and_nothing_of_it_is_changed(
 def test_a_run_at_work_is_running_also_before_it_has_a_receipt(home: Path) -> None:
     (home / name(5)).mkdir()
     for directory in (write_run(home, 4, state="running").directory, home / name(5)):
-        hold.take(directory)
+        file_lock.take(directory)
     assert [line.split()[1] for line in table(home.parent)[2:4]] == ["running", "running"]
 
 
 def test_looking_does_not_keep_a_training_from_its_run(home: Path) -> None:
     handle = os.open(home / name(0) / ".lock", os.O_RDONLY)
-    assert hold.held(home / name(0)) is False
-    taken, alone = hold.take(home / name(0))
+    assert file_lock.held(home / name(0)) is False
+    taken, alone = file_lock.take(home / name(0))
     assert alone
     os.close(taken)
     os.close(handle)
@@ -304,7 +305,8 @@ def test_fifty_runs_are_listed_without_torch_and_within_seconds(tmp_path: Path) 
     begun = time.monotonic()
     assert len(table(tmp_path)) == 52
     assert time.monotonic() - begun < 5  # measured in benchmarks/listing.py; here a loose bound
-    code = f"import sys; from samebench import runs; runs.main({list(WORDS[2:])}); assert 'torch' not in sys.modules"
+    code = f"import sys; from samebench.runs import list_runs; list_runs.main({list(WORDS[2:])})"
+    code += "; assert 'torch' not in sys.modules"
     assert call("-c", code, at=tmp_path).returncode == 0
 
 

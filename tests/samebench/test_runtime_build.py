@@ -88,7 +88,7 @@ def test_an_index_with_a_token_is_used_and_not_shown(checkout: Path, programs: P
 
 
 def test_an_index_with_a_token_is_not_shown_when_the_local_environment_is_made(checkout: Path) -> None:
-    (checkout / "src/samebench/install.sh").write_text('echo "no answer from $PIP_INDEX_URL" >&2; exit 3\n')
+    (checkout / "src/samebench/environment/install.sh").write_text('echo "no answer from $PIP_INDEX_URL" >&2; exit 3\n')
     variables = {"RUNTIME": "local", "PIP_INDEX_URL": ADDRESS}
     done = run(["make", "shell"], cwd=checkout, variables=variables)
     assert "no answer from http://****@127.0.0.1:9/simple" in done.stderr

@@ -13,7 +13,7 @@ from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
 __all__ = ["checkout", "programs"]  # fixtures
 
 
-PUSH = ("python", "-m", "samebench.versions", "push")
+PUSH = ("python", "-m", "samebench.data.versions", "push")
 TRAIN = ("python", "-m", "apparel.train")
 
 

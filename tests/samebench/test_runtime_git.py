@@ -69,7 +69,7 @@ def test_git_in_jupyterlab_knows_it_too_and_in_a_training_it_does_not(
     checkout: Path, programs: Path, host: dict[str, str]
 ) -> None:
     fake_engines(programs, docker=SERVER)
-    words = [*SCRIPT, "--serve", "8888", "python", "-m", "samebench.notebook"]
+    words = [*SCRIPT, "--serve", "8888", "python", "-m", "samebench.workspace.notebook"]
     assert run(words, cwd=checkout, path=programs, variables=host).returncode == 0
     assert "GIT_CONFIG_SYSTEM=" in (checkout / "asked").read_text()
     assert inside(checkout, "user.email") == "jane@example.com"

@@ -29,11 +29,18 @@ def test_gpu_is_asked_for_where_it_is_wanted_(checkout: Path, programs: Path) ->
     words = (checkout / "asked").read_text().splitlines()
     assert words[words.index("--gpus") + 1] == "all"
     image = next(place for place, word in enumerate(words) if word.startswith("samebench:gpu-"))
-    assert words[image + 1 :] == ["python", "-m", "samebench.accelerator", "python", "-m", "samebench.notebook"]
-    assert words[words.index("--health-cmd") + 1] == "python -m samebench.notebook --health"
+    assert words[image + 1 :] == [
+        "python",
+        "-m",
+        "samebench.environment.accelerator",
+        "python",
+        "-m",
+        "samebench.workspace.notebook",
+    ]
+    assert words[words.index("--health-cmd") + 1] == "python -m samebench.workspace.notebook --health"
     run(["make", "notebook"], cwd=checkout, path=programs)
     words = (checkout / "asked").read_text().splitlines()
-    assert not {"--gpus", "samebench.accelerator", "GPU=1"} & set(words)
+    assert not {"--gpus", "samebench.environment.accelerator", "GPU=1"} & set(words)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,7 @@ def test_the_gpus_asked_for_are_handed_over_and_no_others(
 def test_the_local_runtime_asks_cuda_itself_before_the_command(checkout: Path, programs: Path) -> None:
     fake_gpus(programs)
     write_program(programs / "python", 'echo "$GPU" "$@"')
-    for asked, said in (("0,2", "0,2 -m samebench.accelerator echo hello\n"), ("0", "hello\n")):
+    for asked, said in (("0,2", "0,2 -m samebench.environment.accelerator echo hello\n"), ("0", "hello\n")):
         variables = {"RUNTIME": "local", "GPU": asked}
         assert run([*SCRIPT, "echo", "hello"], cwd=checkout, path=programs, variables=variables).stdout == said
 

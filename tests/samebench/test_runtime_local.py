@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.lock import declared
+from samebench.environment.lock import declared
 from tests.commands import open_to_others
 
 from .checkout import run
@@ -34,7 +34,7 @@ def test_changed_lock_is_noticed_and_mended(checkout: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc here that says what runs")
 def test_what_runs_keeps_its_environment_when_the_locks_change(checkout: Path) -> None:
     copy = 'cp "$(command -v sleep)" "$2/bin/python"\n'  # a program whose file is mapped, as an interpreter's is
-    (checkout / "src/samebench/install.sh").write_text(FAKE_INSTALL + copy)
+    (checkout / "src/samebench/environment/install.sh").write_text(FAKE_INSTALL + copy)
 
     def environment() -> Path:
         done = run([*SCRIPT, "true"], cwd=checkout, variables={"RUNTIME": "local"})
@@ -79,7 +79,7 @@ def test_moved_checkout_gets_a_new_environment(checkout: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock here: set-ups at once are not guarded")
 def test_two_commands_at_once_set_up_once(checkout: Path) -> None:
-    (checkout / "src/samebench/install.sh").write_text("sleep 1\n" + FAKE_INSTALL)
+    (checkout / "src/samebench/environment/install.sh").write_text("sleep 1\n" + FAKE_INSTALL)
     environment = {k: v for k, v in os.environ.items() if k != "SAMEBENCH"} | {"RUNTIME": "local"}
     both = [
         subprocess.Popen([*SCRIPT, "echo", "done"], cwd=checkout, env=environment, stdout=-1, stderr=-1) for _ in "ab"

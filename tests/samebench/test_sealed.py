@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from samebench import sealed
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 
 TENSORS = {
     "a": torch.arange(6.0).view(2, 3),
@@ -26,12 +26,12 @@ FACTS = {"step": 3, "rate": 0.1, "name": 'a "quoted" ümlaut'}
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a.safetensors"
-    path.write_bytes(sealed.pack("checkpoint", TENSORS, FACTS))
+    path.write_bytes(checked_safetensors.pack("checkpoint", TENSORS, FACTS))
     return path
 
 
 def test_what_is_packed_comes_back(path: Path) -> None:
-    tensors, facts = sealed.unpack(path, "checkpoint")
+    tensors, facts = checked_safetensors.unpack(path, "checkpoint")
     assert facts == FACTS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
@@ -41,7 +41,7 @@ def test_what_is_packed_comes_back(path: Path) -> None:
 
 def test_the_same_content_gives_the_same_bytes(path: Path) -> None:
     backwards = dict(reversed(TENSORS.items()))
-    assert sealed.pack("checkpoint", backwards, FACTS) == path.read_bytes()
+    assert checked_safetensors.pack("checkpoint", backwards, FACTS) == path.read_bytes()
 
 
 def test_any_safetensors_tool_opens_it(path: Path) -> None:
@@ -50,7 +50,7 @@ def test_any_safetensors_tool_opens_it(path: Path) -> None:
 
 def test_the_hash_is_that_of_the_file_with_zeros_in_its_place(path: Path) -> None:
     content = path.read_bytes()
-    found = content[sealed.PLACE]
+    found = content[checked_safetensors.PLACE]
     assert hashlib.sha256(content.replace(found, b"0" * 64)).hexdigest().encode() == found
 
 
@@ -63,7 +63,7 @@ def test_every_flipped_bit_is_found_before_anything_is_read(path: Path, monkeypa
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(Refusal, match="nothing in it was read"):
-            sealed.unpack(path, "checkpoint")
+            checked_safetensors.unpack(path, "checkpoint")
 
 
 def test_every_truncation_and_every_addition_is_found(path: Path) -> None:
@@ -71,7 +71,7 @@ def test_every_truncation_and_every_addition_is_found(path: Path) -> None:
     for damaged in [*(content[:length] for length in range(len(content))), content + b"\0"]:
         path.write_bytes(damaged)
         with pytest.raises(Refusal, match="nothing in it was read"):
-            sealed.unpack(path, "checkpoint")
+            checked_safetensors.unpack(path, "checkpoint")
 
 
 class Replaced(io.BytesIO):
@@ -86,14 +86,14 @@ def test_what_is_taken_is_what_was_hashed(path: Path, monkeypatch: pytest.Monkey
     content = path.read_bytes()
     monkeypatch.setattr(Path, "open", lambda *_: Replaced(content))
     with pytest.raises(Refusal, match="damaged"):
-        sealed.unpack(path, "checkpoint")
+        checked_safetensors.unpack(path, "checkpoint")
 
 
 def test_a_huge_file_that_only_begins_as_ours_do_is_never_held_whole(path: Path) -> None:
     os.truncate(path, 300 << 20)
     tracemalloc.start()
     with pytest.raises(Refusal, match="damaged"):
-        sealed.unpack(path, "checkpoint")
+        checked_safetensors.unpack(path, "checkpoint")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 << 20
@@ -101,24 +101,24 @@ def test_a_huge_file_that_only_begins_as_ours_do_is_never_held_whole(path: Path)
 
 def test_another_kind_is_refused(path: Path) -> None:
     with pytest.raises(Refusal, match="a checkpoint, expected a model; take another"):
-        sealed.unpack(path, "model")
+        checked_safetensors.unpack(path, "model")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="not there; take another, or train first"):
-        sealed.unpack(tmp_path / "none", "model")
+        checked_safetensors.unpack(tmp_path / "none", "model")
 
 
 def forged(header: bytes, data: bytes = b"", *, length: bytes = b"") -> bytes:
     """A file whose hash is right, as somebody with bad intentions can make one."""
     content = bytearray((length or len(header).to_bytes(8, "little")) + header + data)
-    content[sealed.PLACE] = sealed.ZEROS
-    content[sealed.PLACE] = hashlib.sha256(content).hexdigest().encode()
+    content[checked_safetensors.PLACE] = checked_safetensors.ZEROS
+    content[checked_safetensors.PLACE] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
 
 
 def header(told: str = '{\\"kind\\": \\"model\\"}', rest: str = "") -> bytes:
-    return sealed.PREFIX + b"0" * 64 + f' {told}"}}{rest}}}'.encode()
+    return checked_safetensors.PREFIX + b"0" * 64 + f' {told}"}}{rest}}}'.encode()
 
 
 ONE = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
@@ -168,7 +168,7 @@ ONE = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
 def test_a_forged_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(Refusal, match=r"its content is not ours|nothing in it was read"):
-        sealed.unpack(tmp_path / "a", "model")
+        checked_safetensors.unpack(tmp_path / "a", "model")
 
 
 def test_a_whole_forged_file_is_taken_so_that_the_others_are_refused_for_what_is_wrong_with_them(
@@ -176,7 +176,7 @@ def test_a_whole_forged_file_is_taken_so_that_the_others_are_refused_for_what_is
 ) -> None:
     (tmp_path / "a").write_bytes(forged(header()))
     empty: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    assert sealed.unpack(tmp_path / "a", "model") == empty
+    assert checked_safetensors.unpack(tmp_path / "a", "model") == empty
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -186,7 +186,7 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
         place = rng.randrange(len(changed))
         parts = [rng.randbytes(rng.randrange(1, 5)), b"", b"9" * 20, b"-1", b"null", b"[", b"{}", b'"', b"1e400"]
         changed[place : place + rng.randrange(6)] = rng.choice(parts)
-    changed[8 : 8 + len(sealed.PREFIX)] = sealed.PREFIX
+    changed[8 : 8 + len(checked_safetensors.PREFIX)] = checked_safetensors.PREFIX
     if rng.random() < 0.7:
         changed[:8] = max(0, len(changed) - 8 - 16).to_bytes(8, "little")
     return forged(bytes(changed[8:]), length=bytes(changed[:8]))
@@ -197,11 +197,11 @@ def test_of_2000_forged_files_each_is_read_or_refused_and_none_takes_more_memory
 ) -> None:
     rest = f',{ONE},"b":{{"dtype":"I64","shape":[1],"data_offsets":[4,12]}}'
     base, rng, said = forged(header(rest=rest), bytes(12)), random.Random(0), list[str]()
-    sealed.unpack(written(tmp_path, base), "model")
+    checked_safetensors.unpack(written(tmp_path, base), "model")
     tracemalloc.start()
     for _ in range(2000):
         try:
-            sealed.unpack(written(tmp_path, mutated(base, rng)), "model")
+            checked_safetensors.unpack(written(tmp_path, mutated(base, rng)), "model")
         except Refusal as refusal:
             said.append(str(refusal))
     _, most = tracemalloc.get_traced_memory()
@@ -226,4 +226,4 @@ def test_what_is_no_file_is_refused_unopened(tmp_path: Path, what: str) -> None:
     else:
         path.mkdir()
     with pytest.raises(Refusal, match="not there; take another, or train first"):
-        sealed.unpack(path, "model")
+        checked_safetensors.unpack(path, "model")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench import service
+from samebench.core import service
 from tests import soak
 
 from .checkout import ROOT, copy_checkout, run
@@ -36,7 +36,7 @@ def test_kernel_that_cannot_start_is_said_and_the_server_ends(checkout: Path, tm
     broken.parent.mkdir(parents=True)
     broken.write_text(json.dumps({"argv": ["false"], "display_name": "Broken", "language": "python"}))
     variables = {"JUPYTER_PATH": str(tmp_path), "PYTHONPATH": f"{checkout}/src"}
-    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables=variables)
+    done = run([sys.executable, "-m", "samebench.workspace.notebook"], cwd=checkout, variables=variables)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines()[-1].startswith("error: no kernel can start")
 
@@ -66,7 +66,7 @@ def test_a_hundred_starts_have_a_hundred_tokens(checkout: Path) -> None:
 
 @both
 def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, short_folder: Path, module: str) -> None:
-    health = [sys.executable, "-m", f"samebench.{module}", "--health"]
+    health = [sys.executable, "-m", f"samebench.workspace.{module}", "--health"]
     variables = {"TMPDIR": str(short_folder), "PYTHONPATH": str(checkout / "src")}
     assert run(health, cwd=checkout, variables=variables).returncode == 1
     with started(module, checkout, TMPDIR=str(short_folder)) as server:
@@ -90,7 +90,7 @@ def test_wedged_server_is_unhealthy_and_a_ready_one_healthy(checkout: Path, shor
     ],
 )
 def test_wrong_use_is_refused_in_one_line(checkout: Path, variables: dict[str, str], line: str) -> None:
-    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables=variables)
+    done = run([sys.executable, "-m", "samebench.workspace.notebook"], cwd=checkout, variables=variables)
     assert done.returncode == 2
     assert line in done.stderr
     assert done.stderr.count("\n") == 1
@@ -101,7 +101,11 @@ def test_token_switched_off_in_the_settings_is_refused(tmp_path: Path) -> None:
     config = checkout / ".samebench/jupyter/config"
     config.mkdir(parents=True)
     (config / "jupyter_server_config.py").write_text("c.IdentityProvider.token = ''\n")
-    done = run([sys.executable, "-m", "samebench.notebook"], cwd=checkout, variables={"PYTHONPATH": f"{checkout}/src"})
+    done = run(
+        [sys.executable, "-m", "samebench.workspace.notebook"],
+        cwd=checkout,
+        variables={"PYTHONPATH": f"{checkout}/src"},
+    )
     assert done.returncode == 2
     assert "JupyterLab lets everybody in" in done.stderr
 
@@ -134,7 +138,7 @@ def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None
 # Tells a server to stop when the line counted from its link on is reached, each of the first in turn.
 STOPPED = """
 import signal, sys
-from samebench import service
+from samebench.core import service
 
 def announce():
     sys.settrace(count)
@@ -182,7 +186,7 @@ def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
 # A server that ends by itself before it answers, with the code that is given.
 ENDED = """
 import os, sys
-from samebench import command, service
+from samebench.core import command, service
 
 def main(words):
     return service.serve(

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pytest
 
-from samebench import grid
-from samebench.command import Refusal
-from samebench.settings import from_dict, parse, to_dict, to_flags
+from samebench.core.command import Refusal
+from samebench.core.flags import from_dict, parse, to_dict, to_flags
+from samebench.runs import grid
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import receipt, source_tree
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.runs import receipt, source_tree
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout
 from tests.samebench.test_git import damage_index, git

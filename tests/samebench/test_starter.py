@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import checks, starter
-from samebench.command import Refusal
+from samebench.core.command import Refusal
+from samebench.workspace import commit_checks, new_notebook
 
 from .checkout import ROOT, copy_checkout, run
 
@@ -14,36 +14,36 @@ from .checkout import ROOT, copy_checkout, run
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with the template and notebook 07."""
-    (tmp_path / starter.TEMPLATE).write_text((starter.HOME / starter.TEMPLATE).read_text())
+    (tmp_path / new_notebook.TEMPLATE).write_text((new_notebook.HOME / new_notebook.TEMPLATE).read_text())
     (tmp_path / "07-seven.ipynb").touch()
     return tmp_path
 
 
 def test_new_notebook_gets_the_number_after_the_highest_and_its_title(home: Path) -> None:
-    path = starter.start("compare-shoes", home=home)
+    path = new_notebook.start("compare-shoes", home=home)
     assert path == home / "08-compare-shoes.ipynb"
     assert json.loads(path.read_text())["cells"][0]["source"][0] == "# Compare shoes\n"
 
 
 def test_first_notebook_is_number_one(home: Path) -> None:
     (home / "07-seven.ipynb").unlink()
-    assert starter.start("a", home=home).name == "01-a.ipynb"
+    assert new_notebook.start("a", home=home).name == "01-a.ipynb"
 
 
 def test_new_notebook_passes_every_check_of_a_commit(home: Path) -> None:
-    assert not list(checks.problems([starter.start("compare-shoes", home=home)]))
+    assert not list(commit_checks.problems([new_notebook.start("compare-shoes", home=home)]))
 
 
 @pytest.mark.parametrize("name", ["", "Shoes", "a b", "../a", "a_b", "-a", "a--b", "é"])
 def test_name_that_is_no_file_name_everywhere_is_refused(home: Path, name: str) -> None:
     with pytest.raises(Refusal, match=r"^NAME=.*: give lower-case words joined by hyphens"):
-        starter.start(name, home=home)
+        new_notebook.start(name, home=home)
     assert len(list(home.iterdir())) == 2
 
 
 def test_name_that_is_taken_is_refused_under_any_number(home: Path) -> None:
     with pytest.raises(Refusal, match=r"NAME=seven: 07-seven\.ipynb is there"):
-        starter.start("seven", home=home)
+        new_notebook.start("seven", home=home)
 
 
 @pytest.mark.parametrize("word", ["", "NAME=Bad Name"])
@@ -56,4 +56,4 @@ def test_wrong_use_gets_one_line_and_code_2(tmp_path: Path, word: str) -> None:
 
 
 def test_template_is_no_notebook_of_the_row() -> None:
-    assert not (ROOT / "notebooks" / starter.TEMPLATE).name[0].isdigit()
+    assert not (ROOT / "notebooks" / new_notebook.TEMPLATE).name[0].isdigit()

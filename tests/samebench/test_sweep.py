@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from apparel.settings import Settings
-from samebench import cores, grid, hold, receipt, records, sweep
-from samebench.command import Refusal
+from samebench.core import file_lock
+from samebench.core.command import Refusal
+from samebench.environment import cores
+from samebench.runs import grid, receipt, records, sweep
 from tests.commands import call, start
 from tests.samebench.recorded import SETTINGS, write_run
 
@@ -36,7 +38,7 @@ for waits in {"--seed=2", "--seed=3"} & {*sys.argv}:
 
 def words(gridded: str, *flags: str, training: str = "apparel.train", jobs: int = 2) -> list[str]:
     own = ["--training", training, "--grid", gridded, "--jobs", str(jobs)]
-    return ["-m", "samebench.sweep", *SETTINGS, *own, "--", *flags]
+    return ["-m", "samebench.runs.sweep", *SETTINGS, *own, "--", *flags]
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,7 @@ def test_a_run_that_was_started_from_other_weights_than_are_there_now_does_not_c
 def test_a_point_that_another_process_works_on_is_left_to_it(again: Path) -> None:
     path = (directory := own(again)) / "receipt.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))
-    handle, _ = hold.take(directory)
+    handle, _ = file_lock.take(directory)
     done = call(*words("batch_size=128", *SMALL), at=again)
     os.close(handle)
     assert done.returncode == 1
@@ -289,7 +291,7 @@ def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_
     ],
 )
 def test_a_mistake_is_refused_in_one_line_before_anything_starts(kiln: Path, words: Sequence[str], said: str) -> None:
-    done = call("-m", "samebench.sweep", *SETTINGS, "--training", "kiln", *words, at=kiln)
+    done = call("-m", "samebench.runs.sweep", *SETTINGS, "--training", "kiln", *words, at=kiln)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -307,7 +309,7 @@ def test_a_value_of_the_grid_goes_before_a_flag_of_all() -> None:
 
 
 def test_the_settings_alone_load_no_torch(tmp_path: Path) -> None:
-    code = "import sys, apparel.settings, samebench.grid; assert 'torch' not in sys.modules"
+    code = "import sys, apparel.settings, samebench.runs.grid; assert 'torch' not in sys.modules"
     assert call("-c", code, at=tmp_path).returncode == 0
 
 

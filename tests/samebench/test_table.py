@@ -1,7 +1,7 @@
 """Tables of text: what a letter takes, and what goes first where there is little room."""
 
-from samebench.table import render, width
-from samebench.text import printable
+from samebench.core.table import render, width
+from samebench.core.text import printable
 
 ROWS = [{"run": "one", "test_accuracy": "93.00%", "note": "a long thought about all of it, and more"}]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench.command import Refusal
-from samebench.text import printable
-from samebench.untrusted import check_relative_path, parse_json, path_inside, read_bytes, read_json
+from samebench.core.command import Refusal
+from samebench.core.text import printable
+from samebench.core.untrusted import check_relative_path, parse_json, path_inside, read_bytes, read_json
 from tests.commands import call
 
 PARTS = [
@@ -84,8 +84,8 @@ def test_what_is_no_json_object_is_refused_in_one_line(content: bytes) -> None:
 
 def test_a_command_prints_no_escapes_whatever_it_was_given(tmp_path: Path) -> None:
     code = (
-        "from samebench import command\n"
-        "from samebench.command import Refusal\n"
+        "from samebench.core import command\n"
+        "from samebench.core.command import Refusal\n"
         "def main(argv):\n"
         "    print('name: \\x1b[31mred\\x07 \\u202e \\ud800\\ttab')\n"
         "    raise Refusal('in \\x1b]0;title\\x07\\nok: signed')\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from samebench import bundle, files
+from samebench.core import files
+from samebench.shipping import bundle
 
 from . import bundles
 from .checkout import ROOT, run

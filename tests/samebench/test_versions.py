@@ -8,8 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from samebench import files, listing, sealed, versions
-from samebench.command import Lacking, Refusal
+from samebench.core import files
+from samebench.core.command import Lacking, Refusal
+from samebench.data import checked_safetensors, listing, versions
 
 from .team import FIRST, NAME, SECOND, Member, directory, flip, forbid_dvc, member, remote, with_dvc
 
@@ -137,7 +138,7 @@ def test_what_is_said_of_them_puts_them_aside(member: Member) -> None:
 
 
 def test_a_sealed_file_that_is_damaged_is_not_recorded(member: Member) -> None:
-    whole = sealed.pack("dataset", {"images": torch.zeros(3)}, {})
+    whole = checked_safetensors.pack("dataset", {"images": torch.zeros(3)}, {})
     foreign = safetensors.torch.save({"images": torch.zeros(3)})
     member.write({"ours.safetensors": whole, "another.safetensors": foreign})
     assert versions.add(NAME, root=member.root)

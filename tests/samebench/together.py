@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from samebench import command, launch
-from samebench.command import Refusal
-from samebench.group import joined, own, share
+from samebench.core import command
+from samebench.core.command import Refusal
+from samebench.training import launch
+from samebench.training.process_group import joined, own, share
 
 
 def main(argv: Sequence[str]) -> int | None:

@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Sequence
 
 from apparel.serve.environment import Environment
-from samebench import command, service
-from samebench.command import Refusal
+from samebench.core import command, service
+from samebench.core.command import Refusal
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 def verify(environment: Environment) -> int:
     """What an image can tell of itself: that its parts are whole, and that its model answers as when it was made."""
     from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
-    from samebench import environment as installed  # noqa: PLC0415
+    from samebench.environment import fingerprint as installed  # noqa: PLC0415
 
     if built := installed.baked():
         now = installed.fingerprint()

@@ -24,7 +24,7 @@ from apparel.serve.picture import Foreign, Prepared, TooLarge, Unreadable
 from apparel.serve.picture_file import PictureFile
 from apparel.serve.problem import Problem, TooMuch
 from apparel.serve.upload import Body
-from samebench import cores
+from samebench.environment import cores
 
 THREADS = 2  # that work on large pictures; together these take picture.MAX_MEMORY at most
 WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished

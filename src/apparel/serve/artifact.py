@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apparel.serve.picture import Preparation
-from samebench.command import Refusal
-from samebench.untrusted import parse_json, read_bytes
+from samebench.core.command import Refusal
+from samebench.core.untrusted import parse_json, read_bytes
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from samebench import service
-from samebench.command import Refusal
+from samebench.core import service
+from samebench.core.command import Refusal
 
 PORT = 8000
 LOOPBACK = {service.LOOPBACK, "localhost"}

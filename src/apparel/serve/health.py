@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from apparel.serve.artifact import Artifact
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 
 SAMPLES = 10  # in one check
 SECONDS = 1.0  # after which a check asks no further sample: an orchestrator waits 4 s for the answer

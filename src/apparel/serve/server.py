@@ -13,8 +13,8 @@ from typing import Any
 
 import uvicorn
 
-from samebench import service
-from samebench.command import Lacking
+from samebench.core import service
+from samebench.core.command import Lacking
 
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h

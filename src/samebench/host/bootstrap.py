@@ -28,7 +28,9 @@ def run(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
     if not _is_pinned("uv", version):
         tools = Path.cwd() / f".samebench/uv-{version}-{os.uname().sysname}-{os.uname().machine}"
         if not _is_pinned(str(tools / "uv"), version):
-            code = process.run(["sh", "src/samebench/install.sh", "--uv", str(tools)], environment=variables)
+            code = process.run(
+                ["sh", "src/samebench/environment/install.sh", "--uv", str(tools)], environment=variables
+            )
             if code:
                 raise SystemExit(code)
         environment["PATH"] = f"{tools}:{environment.get('PATH', os.defpath)}"

@@ -99,7 +99,7 @@ def _show_differences(first: Image, second: Image, engine: Engine) -> None:
         words = [engine.name, "run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "python"]
         words += ["--env", "PYTHONPATH=/src", "--mount", bind(f"{Path.cwd()}/src", "/src", "readonly")]
         words += ["--mount", bind(work, "/check", "readonly"), first.name]
-        run([*words, "-m", "samebench.layers", "/check/first.tar", "/check/second.tar"])
+        run([*words, "-m", "samebench.shipping.image_layers", "/check/first.tar", "/check/second.tar"])
 
 
 def compare(image: Image, call: Call, engine: Engine, expected: str) -> None:

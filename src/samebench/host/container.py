@@ -15,14 +15,14 @@ from samebench.host.errors import Lacking, Refusal
 from samebench.host.files import bind, is_inside, refuse_outside, resolved
 from samebench.host.image import Image
 
-# What src/samebench/launch.py reads, and what the libraries beneath it read.
+# What src/samebench/training/launch.py reads, and what the libraries beneath it read.
 LAUNCH = (
     "PROCS", "NPROC_PER_NODE", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "JOB", "RESTARTS", "JOIN_TIMEOUT",
     "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME",
 )  # fmt: skip
 KILLED = 128 + 9  # the exit code of docker and podman for what ended by SIGKILL
 PATHS = ("DATA", "FROM", "INIT", "RESUME", "RUN", "WITH")  # the variables that name files
-JUPYTERLAB = ("python", "-m", "samebench.notebook")
+JUPYTERLAB = ("python", "-m", "samebench.workspace.notebook")
 LIMITS = (
     "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "4096",
     "--read-only", "--tmpfs", "/tmp:exec,mode=1777", "--env", "HOME=/tmp", "--env", "USER=bench",
@@ -59,7 +59,7 @@ def serve(call: Call, engine: Engine, command: Sequence[str], *, service: int, p
 
 
 def _started(call: Call, command: Sequence[str]) -> list[str]:
-    return [*(["python", "-m", "samebench.accelerator"] if call.gpus else []), *command]
+    return [*(["python", "-m", "samebench.environment.accelerator"] if call.gpus else []), *command]
 
 
 def _prepared(
@@ -180,7 +180,7 @@ def version_words(call: Call, command: Sequence[str]) -> list[str]:
             raise Refusal(f"DATA_REMOTE={remote}: no such directory; {remedy}")
         if not remote.startswith("/"):
             refuse_outside("DATA_REMOTE", remote)
-    pushes = list(command) == ["bash"] or list(command[2:4]) == ["samebench.versions", "push"]
+    pushes = list(command) == ["bash"] or list(command[2:4]) == ["samebench.data.versions", "push"]
     mounts = []
     for place, is_cache in dvc.folders(remote):
         rights = "readonly=false" if is_cache or pushes else "readonly"

@@ -231,7 +231,7 @@ def checkout(call: Call) -> Iterator[Finding]:
 
 
 def _inside(call: Call, *words: str) -> subprocess.CompletedProcess[str]:
-    command = ["python", "-m", "samebench.doctor", *words]
+    command = ["python", "-m", "samebench.environment.doctor", *words]
     start = command if call.get("SAMEBENCH") else image.host_words("--as-is", *command)
     return ask(start, environment=call.variables)
 
@@ -252,7 +252,7 @@ def environment(call: Call) -> Iterator[Finding]:
 
 
 def _parsed(text: str) -> Iterator[Finding]:
-    """Findings as samebench.doctor prints them: a list in JSON a line."""
+    """Findings as samebench.environment.doctor prints them: a list in JSON a line."""
     for line in text.splitlines():
         yield Finding(*json.loads(line))
 

@@ -21,13 +21,13 @@ from samebench.host.files import bind
 from samebench.host.process import answer, ask, run, say, succeeds
 
 HOME = Path(__file__).resolve().parents[3]  # the copy, or the checkout
-HOOK_SH = Path("src/samebench/hook.sh")
+HOOK_SH = Path("src/samebench/workspace/hook.sh")
 SETTINGS = (".pre-commit-config.yaml", "pyproject.toml")
 NAMES = "names"  # of what lies in src/
 NO, UNCHECKED = 1, 2
 
 # Both are relative, so they mean the same on the host and in the container.
-COPY = '"$(git rev-parse --git-common-dir)/samebench-hooks/src/samebench/hook.sh"'
+COPY = '"$(git rev-parse --git-common-dir)/samebench-hooks/src/samebench/workspace/hook.sh"'
 MISSING = 'echo "samebench: $1 is missing; make hooks writes it again" >&2; exit 1;'
 FILTER = f'set -- {COPY}; [ -f "$1" ] || {{ {MISSING} }}; exec sh "$1" filter'
 CALL = f"sh {COPY} commit"
@@ -36,7 +36,7 @@ HOOK = f"{WRITTEN}exec {CALL}\n"
 # As earlier editions wrote it: the first ran the script of whatever branch was checked out.
 EARLIER = (
     f"{WRITTEN}[ ! -e src/samebench/hook.sh ] || exec sh src/samebench/hook.sh commit\n",
-    HOOK.replace("/samebench-hooks/", "/samebench/"),
+    f'{WRITTEN}exec sh "$(git rev-parse --git-common-dir)/samebench/src/samebench/hook.sh" commit\n',
 )
 
 
@@ -90,7 +90,7 @@ def _install_copy() -> None:
     copy = Path(_git("rev-parse", "--git-common-dir")) / "samebench-hooks"
     new = copy.with_name("samebench-hooks.new")
     shutil.rmtree(new, ignore_errors=True)
-    sources = [*Path("src/samebench").glob("*.py"), *Path("src/samebench/host").glob("*.py"), HOOK_SH]
+    sources = [*Path("src/samebench").rglob("*.py"), HOOK_SH]
     for path in (*map(Path, SETTINGS), *sources):
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, new / path)
@@ -124,7 +124,7 @@ def _install_filter() -> None:
     _set("process", FILTER)
     for option in ("clean", "smudge"):  # of an earlier edition; git would pass them over
         answer(["git", "config", "--local", "--unset-all", f"filter.nbstripout.{option}"])
-    if str(HOOK_SH) in earlier:
+    if HOOK_SH.name in earlier:
         _tell("replaced the notebook filter of an earlier edition")
     else:
         _tell("set the notebook filter: git add leaves outputs out, and your files keep them")
@@ -172,10 +172,8 @@ def _names_of_sources() -> str:
 
 def commit() -> int:
     """Check a copy of the index, not the working tree, which may hold more than is committed, and outputs."""
-    if not HOOK_SH.exists():
+    if not Path("src/samebench").is_dir():
         return 0  # a branch without us
-    if Path.cwd() == HOME:
-        say("this clone's hook runs the scripts of the branch: make hooks, once, mends that")
     staged = Path.cwd() / _git("rev-parse", "--git-path", "samebench-hooks/staged")
     shutil.rmtree(staged, ignore_errors=True)
     (staged / "tree").mkdir(parents=True)
@@ -226,7 +224,7 @@ def _lint_with(python: Path, staged: Path) -> tuple[int, list[str]]:
         what = "src/ has other names in it than when make hooks was run"
         return UNCHECKED, [f"samebench: {what}; if you trust this branch, run make hooks"]
     own = {"PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}", **_isolated(HOME)}
-    words = [str(python), "-m", "samebench.lint", f"{staged}/tree", f"{staged}/names"]
+    words = [str(python), "-m", "samebench.workspace.lint", f"{staged}/tree", f"{staged}/names"]
     return _lines_of(words, {**os.environ, **own})
 
 
@@ -242,7 +240,7 @@ def _lint_in_image(engine: Engine, image: str, staged: Path) -> tuple[int, list[
     words += ["--mount", bind(HOME, "/bench")]
     words += ["--mount", bind(staged, "/staged"), "--workdir", "/bench"]
     words += [word for name, value in _isolated(Path("/bench")).items() for word in ("--env", f"{name}={value}")]
-    words += [image, "python", "-m", "samebench.lint", "/staged/tree", "/staged/names"]
+    words += [image, "python", "-m", "samebench.workspace.lint", "/staged/tree", "/staged/names"]
     return _lines_of(words, dict(os.environ))
 
 

@@ -20,7 +20,7 @@ from samebench.host.engine import Engine
 from samebench.host.errors import Lacking, Refusal
 from samebench.host.process import answer, ask, run, say, succeeds
 
-INSTALLED = ("src/samebench/install.sh", "src/samebench/environment.py")
+INSTALLED = ("src/samebench/environment/install.sh", "src/samebench/environment/fingerprint.py")
 WORKSPACE = ("docker/nss_caller.c", "docker/profile.sh")
 SYSTEM = "samebench:system"
 ENGINE_FAILED = 125  # the exit code of docker and podman for a failure of their own

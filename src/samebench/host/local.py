@@ -33,7 +33,7 @@ def stamp(flavour: str) -> str:
 
     It is written last: an environment without it is stale or unfinished, and another is made beside it.
     """
-    names = ("requirements.lock", f"docker/{flavour}.lock", "src/samebench/install.sh")
+    names = ("requirements.lock", f"docker/{flavour}.lock", "src/samebench/environment/install.sh")
     content = b"".join(Path(name).read_bytes() for name in names)
     return f"{hashlib.sha256(content).hexdigest()} {Path.cwd()}"
 
@@ -94,7 +94,7 @@ def _make(call: Call, flavour: str, link: Path, folder: Path, lock: int) -> None
         (folder / "bin").mkdir(parents=True, exist_ok=True)
         shutil.copy(link / "bin/uv", folder / "bin/uv")
     here = Path.cwd()
-    words = ["sh", "src/samebench/install.sh", find_python(), str(here / folder), str(here / "src")]
+    words = ["sh", "src/samebench/environment/install.sh", find_python(), str(here / folder), str(here / "src")]
     words += ["requirements.lock", f"docker/{flavour}.lock"]
     code = process.run(words, environment=install_environment(call), mask=call.has_credentials, pass_fds=(lock,))
     if code:
@@ -171,5 +171,5 @@ def run(call: Call, command: Sequence[str], *, flavour: str = "") -> NoReturn:
     """Become the command in the environment, which is set up if need be."""
     flavour = flavour or call.flavour
     folder = ensure(call, flavour)
-    words = [*(["python", "-m", "samebench.accelerator"] if call.gpus else []), *command]
+    words = [*(["python", "-m", "samebench.environment.accelerator"] if call.gpus else []), *command]
     process.become(words, environment(call, flavour, folder))

@@ -159,7 +159,9 @@ def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bund
     except OSError as error:
         raise Refusal(f"{folder}: no card, or no receipt beside it; make export again") from error
     shutil.copy("docker/serve.md", work / "run.md")
-    inside = image.run_in(made, engine, ["-"], program="python", stdin=Path("src/samebench/inventory.py").read_bytes())
+    inside = image.run_in(
+        made, engine, ["-"], program="python", stdin=Path("src/samebench/shipping/image_inventory.py").read_bytes()
+    )
     if inside.returncode:
         sys.stderr.write(inside.stderr)
         raise Lacking(f"{made.name}: does not say what is inside (see above)")
@@ -167,7 +169,7 @@ def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bund
     if not image.save(made, engine, work / "saved.tar"):
         raise Lacking(f"{made.name}: {engine.name} could not save it (see above)")
     own = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
-    words = image.host_words("python", "-m", "samebench.bundle", str(work), bundle, name)
+    words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), bundle, name)
     done = subprocess.run(words, env={**call.variables, **own}, stdout=subprocess.PIPE)
     if done.returncode:
         raise SystemExit(done.returncode)
@@ -176,7 +178,7 @@ def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bund
 
 def _publish(key: Path, work: Path, target: str, made: Image) -> None:
     """Only what a partner would accept gets its name."""
-    words = ["sh", "src/samebench/verify.sh", str(public_of(key)), str(work)]
+    words = ["sh", "src/samebench/shipping/verify.sh", str(public_of(key)), str(work)]
     if run(words, environment={**os.environ, "LOAD": "0"}):
         raise CommandError(f"{work}: does not pass its own check (see above); there is no bundle")
     work.chmod(0o755)

@@ -18,8 +18,9 @@ from apparel.model import Model
 from apparel.run import Run
 from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
-from samebench import files, sealed
-from samebench.command import Refusal
+from samebench.core import files
+from samebench.core.command import Refusal
+from samebench.data import checked_safetensors
 from tests.commands import call
 
 from .conftest import ANY
@@ -278,6 +279,6 @@ def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_pa
 
 
 def test_a_file_with_a_gadget_is_not_exported(copy: Run) -> None:
-    copy.weights.write_bytes(sealed.pack("checkpoint", {}, {}))
+    copy.weights.write_bytes(checked_safetensors.pack("checkpoint", {}, {}))
     with pytest.raises(Refusal, match="a checkpoint, expected a model"):
         export.export(copy, ANY)

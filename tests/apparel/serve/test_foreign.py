@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apparel.serve.artifact import Artifact
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests.commands import call
 from tests.samebench.server import free_port
 

@@ -19,7 +19,7 @@ from apparel.serve import application, protocol, upload
 from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
 from apparel.serve.watch import Lines, Watch
-from samebench import cores
+from samebench.environment import cores
 from tests.samebench.server import free_port
 
 from .conftest import PNG, Server, encoded, form, reply_on

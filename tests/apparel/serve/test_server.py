@@ -22,7 +22,7 @@ from apparel.serve import openapi, picture
 from apparel.serve.artifact import Artifact
 from apparel.serve.page import SOURCE
 from apparel.serve.upload import BODY_BYTES, IMAGES
-from samebench.service import EVERYWHERE
+from samebench.core.service import EVERYWHERE
 from tests.commands import call
 from tests.samebench.checkout import ROOT
 

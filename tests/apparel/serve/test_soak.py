@@ -26,7 +26,7 @@ from apparel.serve.artifact import Artifact
 from apparel.serve.picture import ORIENTATION, TURNS, look, prepare
 from apparel.settings import Budgets
 from apparel.source import FASHION
-from samebench.command import Refusal
+from samebench.core.command import Refusal
 from tests import beside, soak
 from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory

@@ -1,0 +1,1 @@
+"""What every other part of the bench uses: exit codes, atomic files, locks, flags, tables."""

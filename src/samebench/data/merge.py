@@ -1,0 +1,196 @@
+"""Merges two versions of a data set where two branches of git meet: a three-way merge by file name.
+
+Both branches' commits say what the versions are, whatever is in the index or in data/ meanwhile.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from samebench.core import file_lock, files, untrusted
+from samebench.core.command import Refusal
+from samebench.core.git import run_git
+from samebench.core.paths import ROOT
+from samebench.core.text import printable
+from samebench.data import checkout, dvc, versions
+from samebench.data.cache import Cache
+from samebench.data.versions import Version
+
+# The references by which git names the commit that it is about to bring in, and what finishes that.
+IN_PROGRESS = {
+    "MERGE_HEAD": "git commit",
+    "CHERRY_PICK_HEAD": "git cherry-pick --continue",
+    "REVERT_HEAD": "git revert --continue",
+    "REBASE_HEAD": "git rebase --continue",
+}
+SHOWN = 5  # names in a message
+
+Key = TypeVar("Key", bound=str)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two commits that meet, the commits that both come from, and the command that finishes it."""
+
+    ours: str
+    theirs: str
+    bases: tuple[str, ...]
+    finish: str
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The files of both versions, and of the one that both come from; empty where there is none."""
+
+    ours: Path
+    theirs: Path
+    base: Path
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many files the merged version has, and the command that finishes the merge in git."""
+
+    files: int
+    finish: str
+
+
+# The content of files that both sides have changed, from the three versions' folders; or raises Refusal.
+Resolve = Callable[[Folders, Collection[str]], Mapping[str, bytes]]
+
+
+def three_way(
+    base: Mapping[Key, Value], ours: Mapping[Key, Value], theirs: Mapping[Key, Value]
+) -> tuple[dict[Key, Value], list[Key]]:
+    """What both sides have made of `base`, in the order of the keys, and the keys that they disagree on."""
+    merged, disagreed = {}, []
+    for key in sorted({*base, *ours, *theirs}):
+        before, one, other = base.get(key), ours.get(key), theirs.get(key)
+        if before not in (one, other) and one != other:
+            disagreed.append(key)
+            continue
+        value = one if other in (before, one) else other
+        if value is not None:
+            merged[key] = value
+    return merged, disagreed
+
+
+def merge(
+    name: str, *, root: Path = ROOT, public: checkout.Public | None = None, resolve: Resolve | None = None
+) -> Merged:
+    """Make the union of the versions of both branches the version of the set `name`, and have it in data/.
+
+    A file that one side has added or changed is in it, one that a side has removed is not. `resolve` makes the content
+    of files that both have changed. Raises Refusal where no merge is in progress, or where both sides have changed a
+    file to different bytes; Lacking where the bytes of a version are nowhere.
+    """
+    folder = versions.folder_of(name, root=root)
+    met = meeting(root)
+    ours, theirs = (versions.recorded(name, revision=each, root=root) for each in (met.ours, met.theirs))
+    base = _base(name, met.bases, root)
+    untrusted.refuse_links(folder)
+    with _workspace(root) as place:
+        folders = Folders(*(place / side / name for side in ("ours", "theirs", "base")))
+        for version, at in ((ours, folders.ours), (theirs, folders.theirs)):
+            checkout.bring(version, at, root=root, public=public)
+        listed, disagreed = three_way(base.listing, ours.listing, theirs.listing)
+        made: Mapping[str, bytes] = {}
+        if disagreed and resolve:
+            if base.listing:
+                checkout.bring(base, folders.base, root=root, public=public)
+            made = resolve(folders, disagreed)
+        if refused := [each for each in disagreed if each not in made]:
+            raise _refused(name, refused)
+        paths = {each: _path(folders, ours, each, sha256) for each, sha256 in listed.items()}
+        for number, (each, content) in enumerate(made.items()):
+            paths[each] = place / f"made-{number}"
+            files.write(paths[each], content)
+        settings = dvc.settings(root)
+        with dvc.work(root, settings):
+            versions.record(name, paths, Cache(settings.cache, settings.shared), root=root)
+    version = versions.recorded(name, root=root)
+    checkout.bring(version, folder, root=root, public=public)
+    return Merged(len(version.listing), met.finish)
+
+
+def _path(folders: Folders, ours: Version, name: str, sha256: str) -> Path:
+    return (folders.ours if ours.listing.get(name) == sha256 else folders.theirs) / name
+
+
+def _refused(name: str, names: Collection[str]) -> Refusal:
+    shown = ", ".join(printable(repr(each)) for each in sorted(names)[:SHOWN])
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    remedy = f"take one side: git checkout --ours -- 'data/{name}.*' (or --theirs), and make data DATASET={name}"
+    return Refusal(f"data/{name}: both branches have changed {shown}{more} to different bytes; {remedy}")
+
+
+def meeting(root: Path) -> Meeting:
+    """The commits that git is about to merge. Raises Refusal where it is not; Lacking where git can't answer."""
+    for reference, finish in IN_PROGRESS.items():
+        theirs = _commit(reference, root)
+        if not theirs or (reference == "REBASE_HEAD" and not _is_rebasing(root)):
+            continue
+        ours = _commit("HEAD", root)
+        if reference == "MERGE_HEAD":
+            bases = run_git("merge-base", "--all", ours, theirs, root=root, codes=(0, 1)).decode().split()
+            return Meeting(ours, theirs, tuple(bases), finish)
+        parent = _commit(f"{theirs}^", root)
+        if reference == "REVERT_HEAD":
+            return Meeting(ours, parent, (theirs,), finish)
+        return Meeting(ours, theirs, (parent,) if parent else (), finish)
+    raise Refusal("git: no merge is in progress here, no rebase, no cherry-pick; first git merge, then make data-merge")
+
+
+def _is_rebasing(root: Path) -> bool:
+    """Whether git is in the middle of a rebase; REBASE_HEAD stays behind when it is done."""
+    said = run_git("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply", root=root)
+    return any((root / os.fsdecode(line)).is_dir() for line in said.splitlines())
+
+
+def _commit(reference: str, root: Path) -> str:
+    words = ["rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}"]
+    return run_git(*words, root=root, codes=(0, 1)).decode().strip()
+
+
+def _base(name: str, bases: Collection[str], root: Path) -> Version:
+    """The version that both come from; without what not all of several such commits agree on, so that it stays in."""
+    known = [versions.recorded(name, revision=each, root=root) for each in bases if _has(name, each, root)]
+    if not known or len(known) < len(bases):
+        return Version(name, {})
+    first, *others = known
+    common = {
+        each: sha256
+        for each, sha256 in first.listing.items()
+        if all(other.listing.get(each) == sha256 for other in others)
+    }
+    return Version(name, common, first.pointer)
+
+
+def _has(name: str, revision: str, root: Path) -> bool:
+    return name in versions.known_in(revision, root=root)
+
+
+@contextmanager
+def _workspace(root: Path) -> Iterator[Path]:
+    """A folder on the checkout's disk for one merge at a time, without what a killed one has left."""
+    place = untrusted.path_inside(root, ".dvc/tmp/merge", where=".dvc/tmp/merge")
+    place.mkdir(parents=True, exist_ok=True)
+    with file_lock.alone(place):
+        _empty(place)
+        try:
+            yield place
+        finally:
+            _empty(place)
+
+
+def _empty(place: Path) -> None:
+    for path in place.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,1 @@
+"""What is installed and set: locks, fingerprint, determinism, CPU cores, GPU."""

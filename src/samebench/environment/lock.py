@@ -1,0 +1,265 @@
+"""Writes every lock from `pyproject.toml`: `make lock`.
+
+One resolution serves all: what both workspaces share goes to `requirements.lock`. What only CUDA needs goes to
+`docker/gpu.lock`, with torch and the packages that are compiled against it in their builds for CUDA. `docker/cpu.lock`
+has the CPU builds of the same packages (torch_builds.py). So the two workspaces can't drift apart. What the server
+needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions; `tests/beside.lock` is
+what the tests and benchmarks of it put on top of the workspace. `src/samebench/data/versions.lock` is DVC's, which
+shares nothing with any of them.
+
+Runs on Python's standard library and uv alone (src/samebench/host/bootstrap.py), as the locks may be what is broken.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from samebench.core import command
+from samebench.core.command import Refusal
+from samebench.core.paths import ROOT
+from samebench.core.text import without_credentials
+from samebench.environment import torch_builds
+
+SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
+SERVE, BESIDE, VERSIONS = "docker/serve.lock", "tests/beside.lock", "src/samebench/data/versions.lock"
+WORKSPACE = (SHARED, GPU, BESIDE)  # what these pin stays, for all of them together
+
+# uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
+PLATFORMS = {
+    "x86_64-manylinux_2_28": "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "aarch64-manylinux_2_28": "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    "aarch64-apple-darwin": "sys_platform == 'darwin' and platform_machine == 'arm64'",
+}
+LINUX, ARM, MAC = PLATFORMS
+
+# A requirement as it stands in a lock: "name==version" and its sorted hashes.
+Pin = tuple[str, tuple[str, ...]]
+Pins = dict[str, Pin]
+
+
+class Resolution(NamedTuple):
+    """Every package of one platform, and for each the names of those that need it; "" stands for the project."""
+
+    pins: Pins
+    dependents: Mapping[str, set[str]]
+
+    def without(self, removed: Iterable[str]) -> set[str]:
+        """The names that the project needs in any case, if those `removed` and all that only they need are gone."""
+        gone = set(removed)
+        reached: set[str] = set()
+        while fresh := {
+            name
+            for name, dependents in self.dependents.items()
+            if name not in reached | gone and dependents & {"", *reached}
+        }:
+            reached |= fresh
+        return reached
+
+
+def declared(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], str]:
+    """The Python version (major.minor), all requirements, the groups and the cut-off date of `pyproject.toml`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    python = project["project"]["requires-python"].removeprefix("==").removesuffix(".*")
+    groups = {name: sorted(group) for name, group in project["dependency-groups"].items()}
+    requirements = sorted({*project["project"]["dependencies"], *groups["serve"]})
+    return python, requirements, groups, project["tool"]["uv"]["exclude-newer"]
+
+
+def digest_of_declared(root: Path = ROOT) -> str:
+    """SHA-256 over what the locks are made from; each lock carries it, so a forgotten `make lock` shows."""
+    return hashlib.sha256(json.dumps(declared(root)).encode()).hexdigest()
+
+
+def parse(lock: str) -> list[Pin]:
+    """The pins in a lock's text, in its order."""
+    lines = lock.replace("\\\n", " ").splitlines()
+    found = [(re.match(r"[\w.-]+={2,3}[^\s;]+", line), re.findall(r"sha256:[0-9a-f]{64}", line)) for line in lines]
+    return [(name[0], tuple(sorted(hashes))) for name, hashes in found if name]
+
+
+def parse_dependents(lock: str) -> dict[str, set[str]]:
+    """The names that need each package, by uv's notes in a lock's text; "" stands for the project itself."""
+    found: dict[str, set[str]] = {}
+    name = ""
+    for line in lock.splitlines():
+        if pin := re.match(r"([\w.-]+)={2,3}", line):
+            name = pin[1]
+        elif note := re.match(r" +# via (.*)", line):
+            words = [word for word in note[1].split(", ") if not word.startswith("-c ")]
+            found[name] = {"" if word.startswith("-r ") else word for word in words}
+    return found
+
+
+def resolve(
+    platform: str, *, python: str, requirements: list[str], bound: Pins, known: tuple[str, ...] = WORKSPACE
+) -> Resolution:
+    """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
+
+    Raises:
+        Refusal: there is no solution, or the package index does not answer; with uv's own words.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
+        asked.write_text("\n".join(requirements))
+        found.write_text("\n".join(locked(known)))  # uv prefers what stands in its output already
+        bounds.write_text("\n".join(pin for pin, _ in bound.values()))
+        words = ["uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style", "line", "--generate-hashes"]
+        words += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
+        done = subprocess.run(
+            [*words, "--constraint", bounds, "--output-file", found, asked],
+            cwd=ROOT, env=environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise Refusal(f"no lock for {platform}, nothing was changed: {said(done.stderr)}")
+        text = found.read_text()
+        return Resolution({pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(text)}, parse_dependents(text))
+
+
+def said(stderr: str) -> str:
+    """What uv has said, in one line and without credentials; with a remedy where it has none."""
+    line = without_credentials(" ".join(stderr.split()))
+    if "no usable wheels" in line or "no wheels with a matching" in line:
+        line += " (only wheels are locked, as building a source package runs its code: take a version that has wheels)"
+    return line
+
+
+def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
+    """The pins of these locks, as long as they were written for today's cut-off date: moving it takes newer versions.
+
+    So a package that is added changes no other, and a mirror that lags behind changes none.
+    """
+    texts = [(ROOT / name).read_text() for name in names if (ROOT / name).is_file()]
+    current = [text for text in texts if text.splitlines()[0].endswith(as_of())]
+    return [pin.replace("===", "==") for text in current for pin, _ in parse(text)]
+
+
+def as_of() -> str:
+    """What ends a lock's first line."""
+    return f"as of {declared()[3]}"
+
+
+def everywhere(
+    requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
+) -> tuple[dict[str, Resolution], Pins]:
+    """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
+    on: dict[str, Resolution] = {}
+    bound: Pins = {}
+    for platform in PLATFORMS:
+        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, known=known)
+        bound = on[platform].pins | bound
+    return on, bound
+
+
+def where(name: str, on: Mapping[str, Resolution]) -> str:
+    """The marker of the platforms that have this package; none where all have it."""
+    platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform].pins]
+    return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
+
+
+def on_linux(requirements: list[str], *, python: str, bound: Pins) -> Pins:
+    """Every package that `requirements` need on Linux, on either architecture."""
+    both = [resolve(platform, python=python, requirements=requirements, bound=bound).pins for platform in (LINUX, ARM)]
+    return both[1] | both[0]
+
+
+def environment() -> dict[str, str]:
+    """Our variables without those that would make one person's lock differ from another's."""
+    personal = {"UV_FIND_LINKS", "UV_EXCLUDE_NEWER", "UV_OVERRIDE", "UV_CONSTRAINT", "UV_PRERELEASE", "UV_NO_INDEX"}
+    variables = {name: value for name, value in os.environ.items() if name not in personal}
+    if index := variables.get("PIP_INDEX_URL"):
+        variables.setdefault("UV_DEFAULT_INDEX", index)
+    # torch's wheels ask for macOS 14; uv assumes an older one.
+    return variables | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+
+
+def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
+    """The CPU build of `pin` for Linux: from the lock if it has that version, else from where torch's builds are.
+
+    Raises Refusal or Lacking as `torch_builds.cpu_build` does.
+    """
+    path = ROOT / CPU
+    locked_builds = dict(parse(path.read_text())) if path.is_file() else {}
+    wanted = pin + torch_builds.CPU_SUFFIX
+    if wanted in locked_builds:
+        return wanted, locked_builds[wanted]
+    return torch_builds.cpu_build(pin, python=python, needed_by=needed_by)
+
+
+def exactly(pin: Pin) -> Pin:
+    """The pin with three equals signs: two would let a CPU build (2.13.0+cpu) in a wheelhouse pass for 2.13.0."""
+    return pin[0].replace("==", "==="), pin[1]
+
+
+def locks(root: Path = ROOT) -> dict[str, str]:
+    """The text of every lock for the `pyproject.toml` in `root`, by its name.
+
+    Raises Refusal or Lacking; see `resolve` and `cpu_build`.
+    """
+    python, requirements, groups, _ = declared(root)
+    on, bound = everywhere(requirements, python=python)
+    linux, mac = on[LINUX], on[MAC].pins
+    dependents = linux.dependents.get("torch", set())
+    compiled = {"torch", *torch_builds.compiled(linux.pins, dependents, python=python)}
+    # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
+    shared = (linux.without(compiled) | on[ARM].without(compiled) | mac.keys()) - compiled
+    cpu = []
+    for name in sorted(compiled):
+        needed_by = linux.dependents.get(name, set()) - {""}
+        cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
+        cpu += [(exactly(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
+    serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
+    apart_on, apart = everywhere(groups["versions"], python=python, known=(VERSIONS,))
+    gpu = {name: exactly(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
+    pins: dict[str, list[tuple[Pin, str]]] = {
+        SHARED: [(bound[name], where(name, on)) for name in shared],
+        SERVE: [(bound[name], "") for name in serve],
+        BESIDE: [(pin, "") for name, pin in beside.items() if name not in bound],
+        VERSIONS: [(pin, where(name, apart_on)) for name, pin in apart.items()],
+        GPU: [(pin, "") for pin in gpu.values()],
+        CPU: cpu,
+    }
+    return {name: lock_text(lines, root) for name, lines in pins.items()}
+
+
+def lock_text(pins: Iterable[tuple[Pin, str]], root: Path = ROOT) -> str:
+    """The text of a lock with these pins and their markers, for the `pyproject.toml` in `root`."""
+    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared(root)} {as_of()}\n"
+    for (pin, hashes), marker in sorted(pins):
+        text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
+    return text
+
+
+def write(texts: Mapping[str, str]) -> None:
+    """Replace these files of the checkout, each in one step, once all of them are on the disk."""
+    fresh = {}
+    try:
+        for name, text in texts.items():
+            path = ROOT / name
+            fresh[path] = path.with_name(f"{path.name}.new")
+            fresh[path].write_text(text, newline="\n")
+        for path, new in fresh.items():
+            new.replace(path)
+    finally:
+        for new in fresh.values():
+            new.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line."""
+    if argv:
+        raise Refusal("usage: make lock")
+    texts = locks()
+    write(texts)
+    for name, text in texts.items():
+        print(f"{name}: {len(parse(text))} packages")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,145 @@
+"""A table of the runs in runs/, the one made last first: what each changed, and what came out.
+
+python -m samebench.runs.list_runs --settings project.settings:Settings --sort validation_accuracy --filter "epochs>=5"
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from samebench.core import command, flags, table
+from samebench.core.text import printable
+from samebench.runs import notes, records, selection
+from samebench.runs.records import Record
+
+NUMBERS = {"validation_accuracy", "validation_loss", "test_accuracy", "seconds"}
+TEXTS = ("changed", "note")
+ON_THE_WAY = "more on the way"  # it was resumed with other inputs than it had begun with
+SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
+BEST = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which runs, in which order, and for whom."""
+
+    settings: str = field(metadata={"help": "the project's settings, module:Class, for their defaults"})
+    sort: str = field(default="", metadata={"help": "a column or setting, the highest first; -name: the lowest"})
+    filter: str = field(default="", metadata={"help": "comparisons that must all hold: epochs>=5, network=conv"})
+    json: bool = field(default=False, metadata={"help": "one document for machines"})
+
+
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """The settings of a project and their defaults."""
+    return flags.defaults(kind)
+
+
+def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that are not as they would be unasked, and those that the project no longer has."""
+    nothing = object()
+    return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
+
+
+def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
+    """The table of some runs, at least one.
+
+    The best validation figure on each data is marked, and the `first` settings stand first.
+    """
+    top = records.best(found)
+    return table.render(
+        [row(record, usual, mark=BEST if record in top else " ", first=first) for record in found],
+        columns=table.room(),
+        numbers=NUMBERS,
+        texts=TEXTS,
+        spare=SPARE,
+    )
+
+
+def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
+    """The same as JSON: a list of objects, with the figures and hashes unshortened and every note."""
+    top = records.best(found)
+    return json.dumps([_finite(_entry(record, usual, best=record in top)) for record in found], indent=2)
+
+
+def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
+    """The cells of one run, of which none can steer a terminal."""
+    other = changed(record, usual)
+    other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
+    told = [" ".join(f"{name}={value}" for name, value in other.items())]
+    if any(each.get("changed") for each in record.receipt.get("resumed", [])):
+        told.append(ON_THE_WAY)
+    if record.reproduces:
+        told.append(f"reproduces {record.reproduces}")
+    names = ("validation_accuracy", "validation_loss", "test_accuracy", "seconds")
+    accuracy, loss, test, seconds = (record.value(name) for name in names)
+    cells = {
+        "run": record.name,
+        "state": record.state,
+        "validation_accuracy": "-" if accuracy is None else f"{accuracy:.2%}{mark}",
+        "validation_loss": "-" if loss is None else f"{loss:.4f}{mark if accuracy is None else ''}",
+        "test_accuracy": "-" if test is None else f"{test:.2%}",
+        "seconds": "-" if seconds is None else f"{seconds:.1f}",
+        "commit": _commit(record),
+        "data_version": (record.value("data_version") or "-")[:8],
+        "changed": ", ".join(filter(None, told)) or "-",
+        "note": "; ".join(part for part in (record.damage, _note(record)) if part),
+    }
+    return {name: printable(text) for name, text in cells.items()}
+
+
+def _commit(record: Record) -> str:
+    commit = record.value("commit")
+    return f"{commit[:7]}{'+' if record.receipt['code'].get('dirty') else ''}" if commit else "-"
+
+
+def _note(record: Record) -> str:
+    """The first line of the newest note."""
+    written = notes.read(record.directory)
+    first, _, more = written[-1].text.strip().partition("\n") if written else ("", "", "")
+    return f"{first} …" if more else first
+
+
+def _finite(value: Any) -> Any:
+    """The same, with None for each number that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str, Any]:
+    return {
+        **{name: record.value(name) for name in records.COLUMNS},
+        "dirty": record.receipt.get("code", {}).get("dirty"),
+        "best": best,
+        "directory": str(record.directory),
+        "settings": record.settings,
+        "changed": changed(record, usual),
+        "notes": [asdict(note) for note in notes.read(record.directory)],
+        "damage": record.damage or None,
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """List the runs that are asked for."""
+    asked = flags.parse(Asked, argv, program="python -m samebench.runs.list_runs", about="A table of the runs.")
+    usual = defaults(flags.kind(asked.settings))
+    found = records.find()
+    known = selection.names(found, usual)
+    chosen = selection.matching(found, selection.comparisons(asked.filter, known))
+    chosen = selection.ordered(chosen, asked.sort, known)
+    for record in found:
+        records.warn_of_clock(record)
+    if asked.json:
+        print(document(chosen, usual))
+    elif chosen:
+        print(lines(chosen, usual))
+    else:
+        print(f"none of {len(found)} runs" if found else f"{records.RUNS}: no runs yet; make train")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,207 @@
+"""What a training was made of, and what has changed since.
+
+What decides the result is compared; what the machine happened to be is told, and named only where nothing else is.
+"""
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from samebench.core import files, json_schema, untrusted
+from samebench.core.command import Refusal
+from samebench.core.git import GitError
+from samebench.core.paths import ROOT
+from samebench.core.text import printable
+from samebench.environment import cores, determinism
+from samebench.environment.fingerprint import overlay
+from samebench.runs import source_tree
+
+SCHEMA = Path(__file__).with_name("receipt.schema.json")
+LISTINGS = "data/*.sha256"
+
+# Where a receipt keeps what decides the result, and what does not.
+COMPARED = (
+    *("settings", "data_version", "init", "code.source", "locks", "environment", "fingerprint", "cpu_level"),
+    "overlay",
+    *("device", "gpu"),
+)
+ADDED = ("fingerprint",)  # what older receipts lack: compared only where every receipt has it
+MACHINE = ("machine", "precision", "processes")
+LONGEST = 200  # characters of a name or a value in a line
+
+
+def inputs() -> dict[str, Any]:
+    """All that the bench knows of what decides a result; the project adds its settings and its data's version."""
+    return {
+        "code": code(),
+        "listings": listings(),
+        "locks": locks(),
+        "environment": environment(),
+        "cpu_level": {"torch": determinism.level(), **determinism.variables()},
+        "machine": machine(),
+        **({"overlay": packages} if (packages := overlay()) else {}),
+    }
+
+
+def code() -> dict[str, Any]:
+    """The commit, whether anything is uncommitted (each None where git can't tell), and the SHA-256 of each source."""
+    commit = dirty = None
+    with suppress(GitError):
+        commit = source_tree.commit(ROOT)
+        dirty = source_tree.is_dirty(ROOT) if commit else None
+    return {"commit": commit, "dirty": dirty, "source": sources()}
+
+
+def sources() -> dict[str, str]:
+    """The SHA-256 of each file beside the code. Raises Refusal for what can't be read."""
+    return source_tree.digests(ROOT)
+
+
+def listings() -> dict[str, str]:
+    """The SHA-256 of each listing of a data set's files that git keeps: which versions the names stood for."""
+    return _digests(LISTINGS)
+
+
+def uncommitted() -> bytes:
+    """What was changed since the commit, as `git apply` takes it; empty where git can't tell, as `notices` says."""
+    with suppress(GitError):
+        return source_tree.uncommitted(ROOT)
+    return b""
+
+
+def notices() -> list[str]:
+    """Lines to print when a training starts: what a receipt and `uncommitted` do not hold of the checkout, and why."""
+    try:
+        return source_tree.notices(ROOT)
+    except GitError as error:
+        return [f"{error}; until then receipts have no commit, or not what was changed since"]
+
+
+def locks() -> dict[str, str]:
+    """The SHA-256 of each lock that this workspace is installed from."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return _digests("requirements.lock", "docker/gpu.lock" if torch.version.cuda else "docker/cpu.lock")
+
+
+def environment() -> dict[str, Any]:
+    """The runtime, its image, what that was made of and by, the interpreter and torch's build."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return {
+        "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
+        "image": os.environ.get("SAMEBENCH_IMAGE"),
+        "base": os.environ.get("SAMEBENCH_BASE"),
+        "builder": os.environ.get("SAMEBENCH_BUILDER"),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "torch": {"version": torch.__version__, "git": torch.version.git_version, "cuda": torch.version.cuda},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What may differ between two machines that give the same weights. No host name: receipts are passed on."""
+    import torch  # noqa: PLC0415 - only once the CPU level stands
+
+    return {
+        "cpu": determinism.chip(),
+        "cores": cores.allowed(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "torch_build": [line for line in _lines(torch.__config__.show()) if "Build settings" not in line],
+        "torch_parallel": _lines(torch.__config__.parallel_info()),
+    }
+
+
+def peak_memory() -> int:
+    """The most bytes this process has held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def changes(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    among: Collection[str] = COMPARED,
+    but: Collection[str] = (),
+    called: tuple[str, str] = ("then", "now"),
+) -> list[str]:
+    """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
+    found = differing([then, now], among=among, but=but)
+    names = {name: printable(name, longest=LONGEST) for name in found}
+    return [f"{names[name]}: {told(old)} {called[0]}, {told(new)} {called[1]}" for name, (old, new) in found.items()]
+
+
+def differing(
+    receipts: Sequence[Mapping[str, Any]], *, among: Collection[str] = COMPARED, but: Collection[str] = ()
+) -> dict[str, list[object]]:
+    """Each fact `among` these that is not the same in all receipts, by name, with the value in each; None for none."""
+    flat = [dict(_flat(each)) for each in receipts]
+    absent = {name for name in ADDED if not all(each.get(name) for each in receipts)}
+    rows = {
+        name: [each.get(name) for each in flat]
+        for name in sorted(set().union(*flat))
+        if _within(name, among) and not _within(name, {*but, *absent})
+    }
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def told(value: object) -> str:
+    """A value in a line: a hash is known by its beginning, and a long text is cut."""
+    text = "nothing" if value is None else printable(value, longest=LONGEST)
+    return text[:12] if len(text) == 64 else text
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The receipt in a file, each value of the type and within the limits of receipt.schema.json.
+
+    Older receipts lack some of them. Raises Refusal where it is no such JSON object.
+    """
+    receipt = untrusted.read_json(path)
+    if problem := type_problem(receipt):
+        raise Refusal(f"{path}: not a receipt, {problem}; take another")
+    return receipt
+
+
+def type_problem(receipt: Mapping[str, Any]) -> str:
+    """Which value of a receipt is not of the type, or not within the limits, of the schema; empty where all are."""
+    return json_schema.problem(receipt, json.loads(SCHEMA.read_bytes()), "receipt")
+
+
+def check(receipt: Mapping[str, Any], path: Path) -> None:
+    """Raise Refusal, naming the first field of a receipt from `path` that is not as receipt.schema.json says."""
+    import jsonschema  # noqa: PLC0415 - more than a second, for a grammar that we don't use
+
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes()))
+    for error in validator.iter_errors(receipt):
+        raise Refusal(f"{path}: not a whole receipt, at {error.json_path}: {error.message[:200]}; take another")
+
+
+def _digests(*patterns: str) -> dict[str, str]:
+    paths = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+    return {str(path.relative_to(ROOT)): files.digest(path) for path in paths}
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(facts, Mapping | list):
+        pairs = facts.items() if isinstance(facts, Mapping) else enumerate(facts)
+        for key, value in pairs:
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, facts
+
+
+def _within(name: str, places: Collection[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)

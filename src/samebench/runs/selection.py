@@ -1,0 +1,108 @@
+"""Which runs to show, and in which order: `epochs>=5 and test_accuracy>92%`. Names, comparisons and values, no code."""
+
+import operator
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samebench.core.command import Refusal
+from samebench.runs.records import COLUMNS, Record, nearest
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+PART = re.compile(r"\s*(\w+)\s*(==|!=|<=|>=|=|<|>)\s*([^\s<>=!](?:[^<>=!]*[^\s<>=!])?)\s*")
+HASHES = {"commit", "data_version"}  # known by their beginning
+EXAMPLE = 'give comparisons such as "epochs>=5, network=conv"'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One name, compared with one value."""
+
+    name: str
+    sign: str
+    value: str
+
+    def holds(self, record: Record) -> bool:
+        """Whether the run has such a value. Raises Refusal where it is a number there and none here."""
+        theirs = record.value(self.name)
+        if theirs is None:
+            return False
+        compare = COMPARISONS[self.sign]
+        if isinstance(theirs, bool):
+            return compare(str(theirs).lower(), self.value.lower())
+        if isinstance(theirs, int | float):
+            return compare(theirs, self._number())
+        if self.name in HASHES:
+            return compare(str(theirs)[: len(self.value)], self.value)
+        return compare(str(theirs), self.value)
+
+    def _number(self) -> float:
+        digits = self.value.removesuffix("%")
+        try:
+            number = float(digits)
+        except ValueError:
+            remedy = "it is a number; give one, such as 5, 0.1 or 92%"
+            raise Refusal(f"FILTER={self.name}{self.sign}{self.value}: {remedy}") from None
+        return number if digits == self.value else number / 100
+
+
+def comparisons(asked: str, known: Collection[str]) -> list[Comparison]:
+    """What FILTER asks for, all of which must hold. Raises Refusal where it is anything but comparisons of `known`."""
+    if not asked.strip():
+        return []
+    found = [PART.fullmatch(part) for part in re.split(r",|\sand(?:\s|$)", asked)]
+    if not all(found):
+        raise Refusal(f"FILTER={asked}: {EXAMPLE}")
+    parts = [Comparison(*each.groups()) for each in found if each]
+    for part in parts:
+        check(part.name, known, asked=f"FILTER={asked}")
+    return parts
+
+
+def matching(records: Iterable[Record], parts: Sequence[Comparison]) -> list[Record]:
+    """The runs for which every part holds."""
+    return [record for record in records if all(part.holds(record) for part in parts)]
+
+
+def ordered(records: Sequence[Record], asked: str, known: Collection[str]) -> list[Record]:
+    """The runs with the highest value in `asked` first, or the lowest where a `-` stands before it.
+
+    Those without a value come last, and among equals the order stays. Raises Refusal for an unknown name.
+    """
+    if not asked:
+        return list(records)
+    name = asked.removeprefix("-")
+    check(name, known, asked=f"SORT={asked}")
+    told = [record for record in records if is_told(record.value(name))]
+    untold = [record for record in records if not is_told(record.value(name))]
+    return sorted(told, key=lambda record: _rank(record.value(name)), reverse=name == asked) + untold
+
+
+def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
+    """What can be asked for: the columns, the project's settings, and those that only a receipt still has."""
+    return list(dict.fromkeys([*COLUMNS, *settings, *(name for record in records for name in record.settings)]))
+
+
+def check(name: str, known: Collection[str], *, asked: str) -> None:
+    """Raise Refusal for a name that is not known."""
+    if name not in known:
+        raise Refusal(f"{asked}: no column or setting is called {name or 'nothing'}; {nearest(name, known)}")
+
+
+def is_told(value: object) -> bool:
+    """Whether there is a value; the loss of what has diverged is none."""
+    return value is not None and value == value
+
+
+def _rank(value: object) -> tuple[bool, float, str]:
+    """Numbers among themselves, and after them all else as text."""
+    return (False, value, "") if isinstance(value, int | float) else (True, 0, str(value))

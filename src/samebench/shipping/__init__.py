@@ -1,0 +1,1 @@
+"""The bundle that a partner gets: image archive, list of contents, verification."""

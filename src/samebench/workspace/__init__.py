@@ -1,0 +1,1 @@
+"""What people work in: JupyterLab, TensorBoard, and the checks of a commit."""

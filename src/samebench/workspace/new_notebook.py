@@ -1,0 +1,46 @@
+"""A new notebook: numbered, without outputs, ready to run.
+
+python -m samebench.workspace.new_notebook NAME    notebooks/NN-NAME.ipynb from notebooks/.starter.ipynb
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from samebench.core import command
+from samebench.core.command import Refusal
+from samebench.core.paths import ROOT
+
+HOME = ROOT / "notebooks"
+TEMPLATE = ".starter.ipynb"
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def next_number(home: Path) -> int:
+    """One above the highest number in use, so that a notebook's place in the row never changes."""
+    numbers = [re.match(r"\d+(?=-)", path.name) for path in home.glob("*.ipynb")]
+    return max((int(number[0]) for number in numbers if number), default=0) + 1
+
+
+def start(name: str, *, home: Path = HOME) -> Path:
+    """Write the notebook and return its path. Raises Refusal for a name that can't be a file's everywhere."""
+    if not NAME.fullmatch(name):
+        raise Refusal(f"NAME={name}: give lower-case words joined by hyphens, such as NAME=compare-shoes")
+    if taken := next(home.glob(f"[0-9]*-{name}.ipynb"), None):
+        raise Refusal(f"NAME={name}: {taken.name} is there; give another name, or work in that one")
+    path = home / f"{next_number(home):02}-{name}.ipynb"
+    title = name.replace("-", " ").capitalize()
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write((home / TEMPLATE).read_text(encoding="utf-8").replace("TITLE", title))
+    return path
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line."""
+    if len(argv) > 1:
+        raise Refusal(f"NAME={' '.join(argv)}: give one name, its words joined by hyphens")
+    print(start(argv[0] if argv else "").relative_to(HOME.parent))
+
+
+if __name__ == "__main__":
+    command.run(main)
