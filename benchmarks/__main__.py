@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
@@ -18,7 +18,7 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 def main(argv: Sequence[str]) -> int:
     """The command line; the highest exit code of those that ran."""
     if argv and argv[0] not in NAMES:
-        raise Refusal(f"{argv[0]}: no such benchmark; there are {', '.join(NAMES)}")
+        raise UsageError(f"{argv[0]}: no such benchmark; there are {', '.join(NAMES)}")
     chosen = [list(argv)] if argv else [[name] for name in NAMES]
     codes = [subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags]).returncode for name, *flags in chosen]
     return max(codes)

@@ -27,7 +27,7 @@ class Prepared(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, split: data.Split, known: data.Data, *, augmented: bool) -> None:
         """Of a split of `known`."""
         self.split, self.augmented = split, augmented
-        self.mean, self.deviation = map(torch.tensor, (known.preprocessing.mean, known.preprocessing.deviation))
+        self.mean, self.deviation = map(torch.tensor, (known.preprocessing.mean, known.preprocessing.std))
 
     def __len__(self) -> int:
         """Number of images."""

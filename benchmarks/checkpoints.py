@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from apparel import checkpoint, data
 from apparel.run import Run
-from apparel.settings import Asked
+from apparel.settings import TrainArgs
 from apparel.shards import workers
 from apparel.training import Training
 from samebench.environment import accelerator, cores, determinism
@@ -44,13 +44,13 @@ class Cost:
 
 def measure() -> Cost:
     """Alternate saving and training."""
-    asked = Asked()
+    asked = TrainArgs()
     settings = asked.alone()
     known = data.load(settings.data)
     saving, training = [], []
     place = Path("runs")  # on the disk that checkpoints go to
     place.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=place) as home, workers(cores.allowed()) as pool:
+    with TemporaryDirectory(dir=place) as home, workers(cores.available_cpus()) as pool:
         run = Run.start(Path(home))
         at_work = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
         at_work.best_weights = copy.deepcopy(at_work.model.network.state_dict())  # as from the first epoch on
@@ -63,7 +63,7 @@ def measure() -> Cost:
             at_work.save()
             training.append((between - began) / STEPS)
             saving.append(time.monotonic() - between)
-        kept = checkpoint.newest(run)
+        kept = checkpoint.load_newest(run)
         size = sum(tensor.nbytes for tensor in kept.tensors.values()) if kept else 0
         run.release()
     whole = statistics.median(training) * at_work.steps * settings.epochs

@@ -15,7 +15,7 @@ from tests.samebench.checkout import ROOT, run
 from tests.samebench.server import started
 
 from samebench.core import command, flags
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.environment import torch_builds
 
 # As tutorials have it, without a model. Its wheels are those that the locks name.
@@ -66,7 +66,7 @@ def plain() -> str:
         words += ["--secret", f"id=ca,src={authority}"]
     done = subprocess.run([*words, "--file", "-", str(ROOT)], input=PLAIN, capture_output=True, text=True)
     if done.returncode:
-        raise Lacking(f"the plain image could not be built: {done.stderr[-500:]}")
+        raise RequirementError(f"the plain image could not be built: {done.stderr[-500:]}")
     return tag
 
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure and print."""
     flags.parse(Plan, argv, program="python -m benchmarks.image_size", about=(__doc__ or "").split("\n")[0])
     if run(["docker", "info"], cwd=ROOT).returncode:
-        raise Lacking("image_size builds images, and no docker engine answers here: RUNTIME=local")
+        raise RequirementError("image_size builds images, and no docker engine answers here: RUNTIME=local")
     both = [sizes(ours()), sizes(plain())]
     print(f"base {os.environ.get('BASE_IMAGE') or 'debian:bookworm-slim'}, {', '.join(map(pinned, PACKAGES))}")
     for name, (mine, other) in zip(("unpacked", "compressed"), zip(*both, strict=True), strict=True):

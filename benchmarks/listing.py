@@ -13,7 +13,7 @@ from tests.samebench.checkout import copy_checkout
 from tests.samebench.recorded import write_run
 
 from samebench.core import command, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import determinism
 from samebench.runs import notes
 
@@ -30,7 +30,7 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse what gives no spread."""
         if self.times < 2:
-            raise Refusal(f"--times {self.times}: give 2 or more")
+            raise UsageError(f"--times {self.times}: give 2 or more")
 
 
 def listing(checkout: Path) -> float:

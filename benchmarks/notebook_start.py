@@ -19,7 +19,7 @@ from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.server import started
 
 from samebench.core import command, flags, service
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.workspace import notebook
 
@@ -33,7 +33,7 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse what gives no spread."""
         if self.pairs < 2:
-            raise Refusal(f"--pairs {self.pairs}: give 2 or more")
+            raise UsageError(f"--pairs {self.pairs}: give 2 or more")
 
 
 def until_open(port: int, token: str) -> None:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
         run(["git", "init", "--quiet"], cwd=checkout)  # so that the hooks are seen to, as in everybody's clone
         built = run(["make", "build", "RUNTIME=docker"], cwd=checkout, timeout=1800)
         if built.returncode:
-            raise Lacking(f"notebook_start compares with the container: {built.stderr.splitlines()[-2]}")
+            raise RequirementError(f"notebook_start compares with the container: {built.stderr.splitlines()[-2]}")
         kinds: list[Callable[[Path], float]] = [ours, bare]
         for kind in kinds:
             kind(checkout)  # once, for the caches of both

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apparel.settings import told
+from apparel.settings import setting_field
 from samebench.core import flags
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 DATA = SOURCE.parent / "data/fashion-mnist"
@@ -32,14 +32,14 @@ WAYS: dict[str, tuple[int, dict[str, str], list[str]]] = {
 class Asked:
     """How much."""
 
-    turns: int = told(3, "how often each way trains")
+    turns: int = setting_field(3, "how often each way trains")
 
 
 def epoch(cores: int, variables: dict[str, str], words: list[str]) -> float:
     """The seconds of one epoch on so many cores."""
     own = sorted(os.sched_getaffinity(0))[:cores]
     if len(own) < cores:
-        raise Lacking(f"{len(own)} cores, the benchmark needs {cores}; take a larger machine")
+        raise RequirementError(f"{len(own)} cores, the benchmark needs {cores}; take a larger machine")
     with TemporaryDirectory() as home:
         command = ["taskset", "--cpu-list", ",".join(map(str, own)), sys.executable, "-m", "apparel.train"]
         command += ["--epochs", "1", "--data", str(DATA), *words]

@@ -23,7 +23,7 @@ from apparel.run import RUNS, Run
 from apparel.serve.artifact import Artifact
 from apparel.settings import Budgets
 from samebench.core import command, flags
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
 
 Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
@@ -39,7 +39,7 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse what gives no spread."""
         if self.pairs < 2:
-            raise Refusal(f"--pairs {self.pairs}: give 2 or more")
+            raise UsageError(f"--pairs {self.pairs}: give 2 or more")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: 
     try:
         while not asyncio.run(crowd(port, requests[:1], clients=1, seconds=0.001)).seconds:
             if server.poll() is not None or time.monotonic() > begun + 120:
-                raise Lacking(f"{' '.join(words)}: no answer; its messages are above")
+                raise RequirementError(f"{' '.join(words)}: no answer; its messages are above")
             time.sleep(0.005)
         first = time.monotonic() - begun
         asyncio.run(crowd(port, requests, clients=1, seconds=1))
@@ -106,8 +106,8 @@ def main(argv: Sequence[str]) -> None:
     plan = flags.parse(Plan, argv, program="python -m benchmarks.serving", about=(__doc__ or "").split("\n")[0])
     determinism.reexecute(fast=False)
     determinism.pin()
-    run = export.newest_good(RUNS, Budgets())
-    if not export.is_there(run):
+    run = export.newest_within_budget(RUNS, Budgets())
+    if not export.has_artifact(run):
         export.export(run, Budgets())
     artifact = Artifact.load(run.directory / "artifact")
     images = data.load(run.settings().data).test().images.squeeze(1).numpy()[:200]

@@ -18,9 +18,9 @@ import torch
 from torch import distributed
 
 from apparel import networks
-from apparel.settings import Settings, told
+from apparel.settings import Settings, setting_field
 from samebench.core import flags
-from samebench.training.process_group import Group, share
+from samebench.training.process_group import ProcessGroup, split_evenly
 
 COUNT = Settings().shards
 
@@ -29,8 +29,8 @@ COUNT = Settings().shards
 class Asked:
     """How much."""
 
-    processes: int = told(2, "how many processes, at most as many as there are shards")
-    turns: int = told(200, "sums of each way")
+    processes: int = setting_field(2, "how many processes, at most as many as there are shards")
+    turns: int = setting_field(200, "sums of each way")
 
 
 def timed(rank: int, asked: Asked, meeting: str) -> None:
@@ -39,11 +39,11 @@ def timed(rank: int, asked: Asked, meeting: str) -> None:
     size = asked.processes
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     length = sum(each.numel() for each in networks.make(Settings().network, seed=0).parameters())
-    group, counts = Group(rank, size, rank, size), share(COUNT, size=size)
+    group, counts = ProcessGroup(rank, size, rank, size), split_evenly(COUNT, size=size)
     shards, whole = torch.rand(counts[rank], length), torch.rand(length)
     took: dict[str, list[float]] = {"gather and sum": [], "all-reduce": []}
     for _ in range(asked.turns):
-        group.wait()
+        group.barrier()
         begun = time.perf_counter()
         group.gather(shards, counts).sum(0)
         between = time.perf_counter()

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from apparel import data
-from apparel.settings import told
+from apparel.settings import setting_field
 from samebench.core import flags
 from samebench.environment import accelerator, cores, determinism
 
@@ -28,8 +28,8 @@ IMAGES = 55_000  # in an epoch
 class Asked:
     """How much."""
 
-    turns: int = told(3, "how often each way trains")
-    epochs: int = told(1, "of each training; the accuracy compares from six on")
+    turns: int = setting_field(3, "how often each way trains")
+    epochs: int = setting_field(1, "of each training; the accuracy compares from six on")
 
 
 def started(words: Sequence[str], home: str) -> str:
@@ -51,7 +51,7 @@ def ours(asked: Asked, *words: str) -> tuple[dict[str, Any], list[float]]:
 
 def plain(asked: Asked) -> tuple[dict[str, Any], list[float]]:
     """The same of the plain way."""
-    device, count = "cuda" if accelerator.wanted() else "cpu", str(cores.allowed())
+    device, count = "cuda" if accelerator.gpu_requested() else "cpu", str(cores.available_cpus())
     with TemporaryDirectory() as home:
         words = ["benchmarks._plain_training", str(data.HOME), str(asked.epochs), device, count]
         said = json.loads(started(words, home))
@@ -73,7 +73,7 @@ def main() -> None:
             told_of[name], seconds = way()
             rates[name].append(IMAGES * asked.epochs / sum(seconds))
     gpu = told_of["ours"].get("gpu", {}).get("model")
-    where = gpu or f"{determinism.chip()}, {cores.allowed()} cores, load {os.getloadavg()[1]:.1f}"
+    where = gpu or f"{determinism.chip()}, {cores.available_cpus()} cores, load {os.getloadavg()[1]:.1f}"
     print(f"epochs of the default network, n = {asked.turns} of {asked.epochs}, {where}, {platform.machine()}")
     for name, each in rates.items():
         ratio = statistics.median(own / other for own, other in zip(each, rates["plain"], strict=True))

@@ -11,7 +11,7 @@ from samebench.core.text import code, markdown
 
 # What `export` promises, in the words of the card.
 AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
-DOUBTED = 0.01  # of the validation images: their confidence is the floor below which we doubt
+DOUBTFUL_SHARE = 0.01  # of the validation images: their confidence is the floor below which we doubt
 LATENCIES = 1000  # single images timed
 
 # What a card says of the pictures, by their preparation.
@@ -67,7 +67,7 @@ def card(artifact: Artifact, receipt: dict[str, Any], measured: dict[str, Any], 
     shape = ", ".join(map(str, wanted.shape))
     colour = "grey" if wanted.channels == 1 else "colour"
     taken = f"{colour} {wanted.side}x{wanted.side} picture{words['of']}"
-    doubt, floor = artifact.preparation.doubt, f"{artifact.floor:.3f}; {DOUBTED:.0%} of validation is below"
+    doubt, floor = artifact.preparation.doubt, f"{artifact.floor:.3f}; {DOUBTFUL_SHARE:.0%} of validation is below"
     temperature = f"{measured['temperature']:.3f}"
     if few := measured.get("not_calibrated"):
         floor, temperature = f"none: {few}", f"{temperature}, not calibrated: {few}"

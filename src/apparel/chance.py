@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Discord:
+class McNemarResult:
     """How many images only the second model gets right (n01), and how many only the first (n10)."""
 
     n01: int
     n10: int
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor) -> "Discord":
+    def of(cls, first: Tensor, second: Tensor) -> "McNemarResult":
         """Of which images (N,) bool, the same for both, each model gets right."""
         return cls(int((second & ~first).sum()), int((first & ~second).sum()))
 
@@ -37,7 +37,7 @@ class Discord:
         return min(2 * tail, 1 << count) / (1 << count)
 
     @property
-    def certain(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether it is more than chance at 5 %: less would be found in one of twenty pairs that are equally good."""
         return self.p < 0.05
 
@@ -46,7 +46,7 @@ class Discord:
         if self.n01 == self.n10 == 0:
             return "right about the same images"
         kind = "better" if self.n01 > self.n10 else "worse"
-        verdict = f"{kind} by more than chance at 5 %" if self.certain else "may be chance"
+        verdict = f"{kind} by more than chance at 5 %" if self.is_significant else "may be chance"
         return (
             f"{verdict}: it alone is right about {self.n01:,} images, the other alone about {self.n10:,} "
             f"(n01 = {self.n01}, n10 = {self.n10}, p {_probability(self.p)}, McNemar's exact test)"

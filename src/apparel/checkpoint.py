@@ -13,12 +13,12 @@ from torch import Tensor
 
 from apparel.run import Run
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
 
 FIGURES = {"train_loss", "validation_loss", "validation_accuracy", "seconds"}  # of each epoch
-KEPT = 2  # the last and the one before; the best weights are in each of them, and in the run's model
+CHECKPOINTS_TO_KEEP = 2  # the last and the one before; the best weights are in each of them, and in the run's model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Checkpoint:
     seconds: float  # spent so far
     init: dict[str, Any] | None = None  # the model it started from, as the receipt tells of it
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """All but the tensors, as JSON tells it."""
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "tensors"}
 
@@ -44,27 +44,27 @@ def save(run: Run, checkpoint: Checkpoint) -> None:
 
     Raises OSError naming the file and the bytes needed; what was there before is then untouched.
     """
-    run.check_hold()
+    run.check_is_ours()
     run.checkpoints.mkdir(exist_ok=True)
-    facts = {"run": run.name, **checkpoint.facts()}
+    facts = {"run": run.name, **checkpoint.metadata()}
     path = run.checkpoints / f"step-{checkpoint.step:08}.safetensors"
-    files.write(path, checked_safetensors.pack("checkpoint", checkpoint.tensors, facts))
+    files.write(path, checked_safetensors.dumps("checkpoint", checkpoint.tensors, facts))
     files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
-    for old in _newest_first(run)[KEPT:]:
+    for old in _newest_first(run)[CHECKPOINTS_TO_KEEP:]:
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink()
 
 
-def newest(run: Run) -> Checkpoint | None:
+def load_newest(run: Run) -> Checkpoint | None:
     """The run's newest whole checkpoint; None where it has never saved one. Damaged ones are named and set aside.
 
-    Raises Refusal where all are damaged: a fresh start must be the user's own wish.
+    Raises UsageError where all are damaged: a fresh start must be the user's own wish.
     """
     damaged: list[Path] = []
     for path in _newest_first(run):
         try:
             checkpoint = _load(path, run)
-        except Refusal as refusal:
+        except UsageError as refusal:
             print(f"{refusal}; trying the one before", flush=True)
             damaged.append(path)
             continue
@@ -72,19 +72,19 @@ def newest(run: Run) -> Checkpoint | None:
             each.rename(each.with_suffix(".damaged"))
         return checkpoint
     if damaged:
-        raise Refusal(f"{run.checkpoints}: no checkpoint in it is whole; start a new run")
+        raise UsageError(f"{run.checkpoints}: no checkpoint in it is whole; start a new run")
     return None
 
 
-def path(run: Run) -> Path | None:
+def newest_path(run: Run) -> Path | None:
     """Where the run's newest checkpoint lies, whole or not; None where it has never saved one."""
     return next(iter(_newest_first(run)), None)
 
 
 def _load(path: Path, run: Run) -> Checkpoint:
-    tensors, facts = checked_safetensors.unpack(path, "checkpoint")
+    tensors, facts = checked_safetensors.load(path, "checkpoint")
     if facts.get("run") != run.name:
-        raise Refusal(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
+        raise UsageError(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
     try:
         _check_figures(facts["history"], tensors.get("losses"))
         return Checkpoint(
@@ -98,7 +98,7 @@ def _load(path: Path, run: Run) -> Checkpoint:
             init=dict(facts["init"]) if facts.get("init") else None,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Refusal(f"{path}: a checkpoint of other code ({error})") from error
+        raise UsageError(f"{path}: a checkpoint of other code ({error})") from error
 
 
 def _check_figures(history: Sequence[Mapping[str, float]], losses: Tensor | None) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from apparel import data, figures
-from apparel.chance import Discord
+from apparel.chance import McNemarResult
 from apparel.model import Model
 from apparel.run import Run
 from samebench.core import command, files, flags
-from samebench.core.command import Refusal
-from samebench.core.table import aligned
+from samebench.core.command import UsageError
+from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records
@@ -35,7 +35,7 @@ GROUPS = {
     "figures": ("state", *records.FIGURES, "epochs_done", "peak_memory_bytes"),
     "weights": ("weights_sha256",),
 }
-APART = {
+UNCOMPARED = {
     "run",
     "started",
     "ended",
@@ -49,7 +49,7 @@ APART = {
     "sequence",
     "checkout",
 }  # no two runs have them in common
-LOOKS: dict[str, Callable[[float], str]] = {
+FORMATS: dict[str, Callable[[float], str]] = {
     "test_accuracy": lambda share: f"{share:.2%}",
     "validation_accuracy": lambda share: f"{share:.2%}",
     "validation_loss": lambda loss: f"{loss:.4f}",
@@ -57,14 +57,14 @@ LOOKS: dict[str, Callable[[float], str]] = {
     "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
     "machine.memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
 }
-DRAWN = {"train_loss", "validation_loss", "validation_accuracy"}  # of each epoch
+PLOTTED = {"train_loss", "validation_loss", "validation_accuracy"}  # of each epoch
 WIDEST = 40  # characters of a value
 
 Facts = dict[str, list[object]]
 
 
 @dataclass(frozen=True)
-class Question:
+class Args:
     """Which runs to compare, asked about which data."""
 
     runs: str = field(default="", metadata={"help": "two or more runs, ids or directories, with spaces between"})
@@ -73,35 +73,35 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestResult:
     """The test of a run against the first one, or why there is none."""
 
     first: str
     second: str
-    discord: Discord | None
-    refused: str = ""
+    discord: McNemarResult | None
+    reason: str = ""
 
     def __str__(self) -> str:
         """One line."""
         if not self.discord:
-            return f"{self.second} against {self.first}: no test: {self.refused}"
+            return f"{self.second} against {self.first}: no test: {self.reason}"
         return f"{self.second} against {self.first}: {self.discord}"
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON tells it."""
         told = {"first": self.first, "second": self.second}
         if not self.discord:
-            return {**told, "refused": self.refused}
-        return {**told, **asdict(self.discord), "p": self.discord.p, "more_than_chance": self.discord.certain}
+            return {**told, "refused": self.reason}
+        return {**told, **asdict(self.discord), "p": self.discord.p, "more_than_chance": self.discord.is_significant}
 
 
 def find(words: str) -> list[Run]:
-    """The runs that are named. Raises Refusal where there are not two, or one of them is none."""
+    """The runs that are named. Raises UsageError where there are not two, or one of them is none."""
     paths = [records.folder(word) for word in words.split()]
     twice = [str(path) for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1]
     if len(paths) < 2 or twice:
         given = f"RUNS={words}: " + (f"{twice[0]} is there twice" if twice else "too few")
-        raise Refusal(f'{given}; give two or more, such as RUNS="<id> <id>"')
+        raise UsageError(f'{given}; give two or more, such as RUNS="<id> <id>"')
     return [Run.open(path) for path in paths]
 
 
@@ -115,19 +115,19 @@ def newest(home: Path, *, version: str, count: int = 2) -> list[Run]:
     return found[:count][::-1] if len(found) >= count else []
 
 
-def differing(runs: Sequence[Run]) -> dict[str, Facts]:
+def find_differences(runs: Sequence[Run]) -> dict[str, Facts]:
     """What is not the same in all, each fact with the value in every run, group by group."""
     receipts = [{**run.receipt, "epochs_done": len(run.receipt.get("history", []))} for run in runs]
     known = {name.partition(".")[0] for names in GROUPS.values() for name in names}
-    others = {name for each in receipts for name in each} - known - APART
-    groups = {group: receipt.differing(receipts, among=names) for group, names in GROUPS.items()}
-    groups["more"] = receipt.differing(receipts, among=others)
+    others = {name for each in receipts for name in each} - known - UNCOMPARED
+    groups = {group: receipt.find_differences(receipts, fields=names) for group, names in GROUPS.items()}
+    groups["more"] = receipt.find_differences(receipts, fields=others)
     return {group: facts for group, facts in groups.items() if facts}
 
 
 def sources(runs: Sequence[Run]) -> list[str]:
     """The source files that are not the same in all."""
-    found = receipt.differing([run.receipt for run in runs], among=["code.source"])
+    found = receipt.find_differences([run.receipt for run in runs], fields=["code.source"])
     return [name.removeprefix("code.source.") for name in found]
 
 
@@ -143,9 +143,9 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
     for group, facts in groups.items():
         rows.append([group, *[""] * len(runs)])
         rows += [
-            [f"  {name.removeprefix(f'{group}.')}", *(_look(name, each) for each in facts[name])] for name in facts
+            [f"  {name.removeprefix(f'{group}.')}", *(_format(name, each) for each in facts[name])] for name in facts
         ]
-    lines = aligned(rows)
+    lines = align(rows)
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         lines.append(f"source files that differ: {len(changed)}: {', '.join(changed[:3])}{more}")
@@ -156,8 +156,8 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
     return "\n".join(map(printable, [*lines, f"the same: {', '.join(common) or 'nothing'}"]))
 
 
-def _look(name: str, value: object) -> str:
-    text = LOOKS[name](value) if name in LOOKS and isinstance(value, int | float) else receipt.told(value)
+def _format(name: str, value: object) -> str:
+    text = FORMATS[name](value) if name in FORMATS and isinstance(value, int | float) else receipt.format_value(value)
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
@@ -165,9 +165,9 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
     """Put the curves of all that have some into the first run's directory as `compare.png`; None where none has."""
     histories = {}
     for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
-        settings = [f"{_look(key, each[place])}" for key, each in groups.get("settings", {}).items()]
+        settings = [f"{_format(key, each[place])}" for key, each in groups.get("settings", {}).items()]
         history = run.receipt.get("history", [])
-        if history and all(each.keys() >= DRAWN for each in history):
+        if history and all(each.keys() >= PLOTTED for each in history):
             histories[f"{printable(name)}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
     if not histories:
         return None
@@ -177,26 +177,26 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Answers:
+class TestAnswers:
     """Of which test images (N,) bool a run's model is right, and the labels it knows."""
 
     labels: tuple[str, ...]
     right: Tensor
 
 
-def answers(run: Run, *, source: str = "") -> Answers:
+def evaluate_on_test(run: Run, *, source: str = "") -> TestAnswers:
     """Ask the run's model about the test images.
 
-    Raises Refusal where weights or data are not those that its receipt names.
+    Raises UsageError where weights or data are not those that its receipt names.
     """
     model = Model.of_run(run)
     known = load(source or run.settings().data)
     if known.version != (expected := str(run.receipt.get("data_version"))):
         said = f"trained on data {expected[:12]}, here are {known.version[:12]}"
-        raise Refusal(f"{run.directory}: {said}; {run.as_then(source)}")
+        raise UsageError(f"{run.directory}: {said}; {run.restore_data_hint(source)}")
     model.network.to(accelerator.choose())
     test = known.test()
-    return Answers(tuple(model.labels), model.predict(test.images).argmax(1) == test.labels)
+    return TestAnswers(tuple(model.labels), model.predict(test.images).argmax(1) == test.labels)
 
 
 @cache
@@ -205,37 +205,37 @@ def load(name: str) -> data.Data:
     return data.load(name)
 
 
-def discord(first: Run, second: Run, ask: Callable[[Run], Answers]) -> Discord:
-    """About which test images the two disagree. Raises Refusal where they can't be compared."""
+def compare_pair(first: Run, second: Run, ask: Callable[[Run], TestAnswers]) -> McNemarResult:
+    """About which test images the two disagree. Raises UsageError where they can't be compared."""
     for run in (first, second):
         if (state := run.receipt.get("state")) != "done":
-            raise Refusal(f"{run.directory} is {state}; a test takes runs that are done")
+            raise UsageError(f"{run.directory} is {state}; a test takes runs that are done")
     versions = [str(run.receipt.get("data_version"))[:12] for run in (first, second)]
     if versions[0] != versions[1]:
-        raise Refusal(f"other data, {versions[0]} and {versions[1]}; a test takes the same images")
+        raise UsageError(f"other data, {versions[0]} and {versions[1]}; a test takes the same images")
     one, other = ask(first), ask(second)
     if one.labels != other.labels:
-        raise Refusal("other labels; a test takes the same categories")
-    return Discord.of(one.right, other.right)
+        raise UsageError("other labels; a test takes the same categories")
+    return McNemarResult.of(one.right, other.right)
 
 
-def verdicts(runs: Sequence[Run], *, source: str = "") -> list[Tested]:
+def compare_on_test(runs: Sequence[Run], *, source: str = "") -> list[TestResult]:
     """Test every other run against the first."""
-    ask = cache(partial(answers, source=source))
+    ask = cache(partial(evaluate_on_test, source=source))
     first, *others = zip(names(runs), runs, strict=True)
     found = []
     for name, run in others:
         try:
-            found.append(Tested(first[0], name, discord(first[1], run, ask)))
-        except Refusal as reason:
-            found.append(Tested(first[0], name, None, str(reason)))
+            found.append(TestResult(first[0], name, compare_pair(first[1], run, ask)))
+        except UsageError as reason:
+            found.append(TestResult(first[0], name, None, str(reason)))
     return found
 
 
 def compare(runs: Sequence[Run], *, source: str = "", as_json: bool = False) -> str:
     """Hold the runs side by side, draw their curves, test them; what to say of it."""
-    groups, changed = differing(runs), sources(runs)
-    picture, found = draw(runs, groups), verdicts(runs, source=source)
+    groups, changed = find_differences(runs), sources(runs)
+    picture, found = draw(runs, groups), compare_on_test(runs, source=source)
     if as_json:
         told = {
             "runs": [str(run.directory) for run in runs],
@@ -252,7 +252,7 @@ def compare(runs: Sequence[Run], *, source: str = "", as_json: bool = False) -> 
 def main(argv: Sequence[str]) -> None:
     """Compare the runs asked for."""
     about = "Runs side by side: what differs, their curves, and whether one is better by more than chance."
-    question = flags.parse(Question, argv, program="python -m apparel.compare", about=about)
+    question = flags.parse(Args, argv, program="python -m apparel.compare", about=about)
     runs = find(question.runs)
     determinism.reexecute(fast=False)
     determinism.pin()

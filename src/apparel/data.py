@@ -24,10 +24,10 @@ from torch import Tensor
 from apparel import dataset
 from apparel.model import Preprocessing
 from apparel.randomness import order, uniform
-from apparel.serve.picture import GARMENTS, Preparation
+from apparel.serve.picture import GARMENTS, ImageTransform
 from apparel.source import FASHION, SYNTHETIC
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.data import checkout, debian_package, download, versions
 from samebench.data.listing import read as read_listing
@@ -75,7 +75,7 @@ class Split:
         """Number of images."""
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> "Split":
+    def select(self, indices: Tensor) -> "Split":
         """The images at `indices` (M,)."""
         return Split(self.images[indices], self.labels[indices])
 
@@ -102,7 +102,7 @@ class Data:
         *,
         validation: Split | None = None,
         labels: Sequence[str] = LABELS,
-        preparation: Preparation = GARMENTS,
+        preparation: ImageTransform = GARMENTS,
         preprocessing: Preprocessing | None = None,
     ) -> None:
         """Take the validation images, unless given, out of `training`: every twelfth of each category in a fixed order.
@@ -114,7 +114,7 @@ class Data:
         parts = training.digest() + test.digest()
         if validation is None:
             chosen = validation_mask(training.labels)
-            training, validation = (training.take(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
+            training, validation = (training.select(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
         else:
             parts += validation.digest() + json.dumps([self.labels, preparation.facts()])
         self.training, self.validation = training, validation
@@ -147,26 +147,28 @@ def load(name: str) -> Data:
     """The data set that the setting `data` names: fashion-mnist, synthetic, one of one's own, or a directory.
 
     What is missing of fashion-mnist is fetched first. Every file is checked against the hashes in git. Raises
-    Refusal for one that is missing or differs.
+    UsageError for one that is missing or differs.
     """
     if name == SYNTHETIC:
         return synthetic(0)
     dataset.finish(name)
     if dataset.is_own(name):
-        provide(name, root=dataset.HOME.parent)
-        return own(dataset.read(name))
+        ensure_dataset(name, root=dataset.HOME.parent)
+        return from_dataset(dataset.read(name))
     folder = Path(name)
     if name == NAME:
         folder = HOME
-        provide()
+        ensure_dataset()
     elif not folder.is_dir():
-        sets = ", ".join([*versions.known(ROOT), SYNTHETIC])
-        raise Refusal(f"data {name}: no set of that name, and no directory; there are {sets}; or give DATA=<directory>")
+        sets = ", ".join([*versions.dataset_names(ROOT), SYNTHETIC])
+        raise UsageError(
+            f"data {name}: no set of that name, and no directory; there are {sets}; or give DATA=<directory>"
+        )
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
     return Data(_split(contents, "train"), _split(contents, "t10k"))
 
 
-def own(known: dataset.Dataset) -> Data:
+def from_dataset(known: dataset.Dataset) -> Data:
     """A data set of one's own, its parts as its import has told them."""
     training, validation, test = (
         Split(known.images[known.parts == part], known.labels[known.parts == part])
@@ -197,38 +199,40 @@ def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
     plain, packed = folder / name, folder / f"{name}.gz"
     path = plain if plain.is_file() or not packed.is_file() else packed
     if not path.is_file():
-        raise Refusal(f"{path}: not there; give the directory with the four files")
+        raise UsageError(f"{path}: not there; give the directory with the four files")
     try:
         with gzip.open(path) if path is packed else path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Refusal(f"{path}: damaged, expected sha256 {sha256}, got no whole gzip file; fetch it again") from error
+        raise UsageError(
+            f"{path}: damaged, expected sha256 {sha256}, got no whole gzip file; fetch it again"
+        ) from error
     got = hashlib.sha256(content).hexdigest() if len(content) <= LARGEST else f"more than {LARGEST:,} bytes"
     if got != sha256:
-        raise Refusal(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
+        raise UsageError(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
     return content
 
 
 def read_idx(content: bytes) -> Tensor:
     """A tensor from the idx format of LeCun's MNIST page: images (N, 1, 28, 28) uint8, or labels (N,) int64.
 
-    Raises Refusal for another magic number, another image size, or another length than it tells.
+    Raises UsageError for another magic number, another image size, or another length than it tells.
     """
     magic = int.from_bytes(content[:4], "big")
     sizes = {0x0801: 1, 0x0803: 3}.get(magic)
     if sizes is None:
-        raise Refusal(f"idx file: magic number {magic:#010x}, expected 0x00000801 or 0x00000803; fetch it again")
+        raise UsageError(f"idx file: magic number {magic:#010x}, expected 0x00000801 or 0x00000803; fetch it again")
     start = 4 + 4 * sizes
     if len(content) < start:
-        raise Refusal(f"idx file: {len(content)} bytes, too short for its header of {start}; fetch it again")
+        raise UsageError(f"idx file: {len(content)} bytes, too short for its header of {start}; fetch it again")
     shape = struct.unpack(f">{sizes}I", content[4:start])
     if len(content) != start + math.prod(shape):
-        raise Refusal(f"idx file: {len(content)} bytes, expected {start + math.prod(shape)}; fetch it again")
+        raise UsageError(f"idx file: {len(content)} bytes, expected {start + math.prod(shape)}; fetch it again")
     values = torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).copy())
     if sizes == 1:
         return values.to(torch.int64)
     if shape[1:] != (SIDE, SIDE):
-        raise Refusal(f"idx file: images of {shape[1]}x{shape[2]}, expected {SIDE}x{SIDE}; fetch it again")
+        raise UsageError(f"idx file: images of {shape[1]}x{shape[2]}, expected {SIDE}x{SIDE}; fetch it again")
     return values.view(-1, 1, SIDE, SIDE)
 
 
@@ -247,27 +251,27 @@ def _noisy(templates: Tensor, count: int, *, seed: int, epoch: int) -> Split:
     return Split((255 * (0.6 * templates[labels] + 0.4 * noise)).to(torch.uint8), labels)
 
 
-def provide(name: str = NAME, *, root: Path | None = None) -> bool:
+def ensure_dataset(name: str = NAME, *, root: Path | None = None) -> bool:
     """Have the set `name` in data/, in the version that the checkout names; tell whether anything had to be done.
 
     The cache is asked first, then the team's remote; for what was published upstream, then Debian's package by name.
-    Raises Refusal and Lacking as `delivery.bring` does.
+    Raises UsageError and RequirementError as `delivery.bring` does.
     """
     root = root or ROOT
     dataset.finish(name, home=root / "data")
-    version = versions.recorded(name, root=root)
-    return checkout.bring(
-        version, versions.folder_of(name, root=root), root=root, public=published if name == NAME else None
+    version = versions.load_version(name, root=root)
+    return checkout.check_out(
+        version, versions.folder_of(name, root=root), root=root, public=fetch_published if name == NAME else None
     )
 
 
-def published(folder: Path, missing: Mapping[str, str]) -> None:
+def fetch_published(folder: Path, missing: Mapping[str, str]) -> None:
     """What upstream or Debian has of these files, into a folder: none of a version that was never published."""
     ours = {name: sha256 for name, sha256 in missing.items() if sha256 in PUBLISHED}
     try:
         for name, sha256 in ours.items():
             download.fetch(folder / name, sha256=sha256, sources=[f"{UPSTREAM}/{name}.gz"], max_bytes=LARGEST)
-    except (download.Unreachable, Refusal) as reason:
+    except (download.UnreachableError, UsageError) as reason:
         print(f"{reason}\ntaking Debian's package {PACKAGE} instead", flush=True)
         _from_debian(folder, {name: sha256 for name, sha256 in ours.items() if not (folder / name).exists()})
 
@@ -285,12 +289,12 @@ def main(argv: Sequence[str]) -> None:
     match argv:
         case [] | ["--dataset", _]:
             failures = []
-            for name in argv[1:] or versions.known(ROOT):
+            for name in argv[1:] or versions.dataset_names(ROOT):
                 try:
-                    done = "brought" if provide(name) else "already there"
-                    number = len(versions.recorded(name, root=ROOT).listing)
+                    done = "brought" if ensure_dataset(name) else "already there"
+                    number = len(versions.load_version(name, root=ROOT).listing)
                     print(f"data/{name}: {done}, {number} files, all hashes right", flush=True)
-                except (Refusal, Lacking) as reason:  # the others come nevertheless
+                except (UsageError, RequirementError) as reason:  # the others come nevertheless
                     failures.append(reason)
             for each in failures[:-1]:
                 print(f"error: {printable(each)}", file=sys.stderr)
@@ -301,7 +305,7 @@ def main(argv: Sequence[str]) -> None:
             print(f"{directory}: whole, {len(known.labels)} categories, version {known.version[:12]}")
         case _:
             usage = "python -m apparel.data [--dataset NAME | DIRECTORY]"
-            raise Refusal(f"unknown words {' '.join(argv)}; usage: {usage}")
+            raise UsageError(f"unknown words {' '.join(argv)}; usage: {usage}")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from apparel.model import Preprocessing
-from apparel.serve.picture import Preparation
+from apparel.serve.picture import ImageTransform
 from apparel.source import FASHION, LISTINGS, SYNTHETIC
 from apparel.sources import label_problem
 from samebench.core import file_lock, files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.data.listing import read as read_listing
 
@@ -41,7 +41,7 @@ class Dataset:
     parts: Tensor
     categories: tuple[str, ...]  # the names of the labels in the order of their numbers
     names: tuple[str, ...]  # where each image was found, relative, POSIX
-    preparation: Preparation
+    preparation: ImageTransform
     preprocessing: Preprocessing  # the statistics of the training part
 
     @property
@@ -61,16 +61,16 @@ class Dataset:
         facts = {
             "labels": list(self.categories),
             "names": list(self.names),
-            **{name: np.atleast_1d(value).tolist() for name, value in self.preprocessing.facts().items()},
+            **{name: np.atleast_1d(value).tolist() for name, value in self.preprocessing.to_dict().items()},
             "balance": self.balance,
             "preparation": self.preparation.name,
         }
-        return checked_safetensors.pack("dataset", tensors, facts)
+        return checked_safetensors.dumps("dataset", tensors, facts)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The one at `path`. Raises Refusal for a missing, damaged or impossible one; the first two unparsed."""
-        tensors, facts = checked_safetensors.unpack(path, "dataset")
+        """The one at `path`. Raises UsageError for a missing, damaged or impossible one; the first two unparsed."""
+        tensors, facts = checked_safetensors.load(path, "dataset")
         try:
             _, channels, side, _ = tensors["images"].shape
             known = cls(
@@ -79,12 +79,12 @@ class Dataset:
                 parts=tensors["parts"],
                 categories=_texts(facts["labels"]),
                 names=_texts(facts["names"]),
-                preparation=Preparation(str(facts["preparation"]), side, channels),
-                preprocessing=Preprocessing.told(facts, channels=channels),
+                preparation=ImageTransform(str(facts["preparation"]), side, channels),
+                preprocessing=Preprocessing.from_dict(facts, channels=channels),
             )
             known.check()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise Refusal(f"{path}: not a data set of this code ({error}); import it again") from error
+            raise UsageError(f"{path}: not a data set of this code ({error}); import it again") from error
         return known
 
     def check(self) -> None:
@@ -124,16 +124,16 @@ def is_own(name: str, *, home: Path | None = None) -> bool:
 
 
 def read(name: str, *, home: Path | None = None) -> Dataset:
-    """The data set of this name. Raises Refusal where it is not there, or not the one whose hash is in git."""
+    """The data set of this name. Raises UsageError where it is not there, or not the one whose hash is in git."""
     home = home or HOME
     path, listing = home / name / FILE, home / f"{name}.sha256"
-    with file_lock.alone(home):
+    with file_lock.exclusive(home):
         _finish(name, home)
         if not path.is_file():
-            raise Refusal(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
+            raise UsageError(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
         expected = read_listing(listing).get(FILE)
         if (got := files.digest(path)) != expected:
-            raise Refusal(
+            raise UsageError(
                 f"{path}: expected sha256 {expected}, got {got}; make data DATASET={name}, or import it again"
             )
         return Dataset.load(path)
@@ -148,7 +148,7 @@ def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = Non
     contents = {FILE: dataset.pack(), REPORT: report}
     listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
     home.mkdir(parents=True, exist_ok=True)
-    with file_lock.alone(home):
+    with file_lock.exclusive(home):
         _finish(name, home)
         aside = untrusted.path_inside(home, f".{name}.part", where=home)
         shutil.rmtree(aside, ignore_errors=True)
@@ -167,7 +167,7 @@ def finish(name: str, *, home: Path | None = None) -> None:
     """Finish what an import that was killed has left valid."""
     home = home or HOME
     if NAME.fullmatch(name) and _valid(name, home).is_dir():
-        with file_lock.alone(home):
+        with file_lock.exclusive(home):
             _finish(name, home)
 
 

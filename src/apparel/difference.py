@@ -23,8 +23,8 @@ from torch import Tensor
 from apparel import data, dataset
 from apparel.dataset import Dataset
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
-from samebench.core.table import aligned
+from samebench.core.command import RequirementError, UsageError
+from samebench.core.table import align
 from samebench.data import checkout, versions
 
 
@@ -113,7 +113,7 @@ def _note(changes: defaultdict[str, Change], old: Image, new: Image) -> None:
 def images(folder: Path) -> list[Image]:
     """Every image of a version in `folder`, in either form: a sealed file of its own, or four idx files.
 
-    Raises Refusal where it is neither, or damaged.
+    Raises UsageError where it is neither, or damaged.
     """
     if (path := folder / dataset.FILE).is_file():
         known = Dataset.load(path)
@@ -126,10 +126,10 @@ def _of_idx(folder: Path, part: str) -> list[Image]:
     paths = [folder / f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     for path in paths:
         if not path.is_file():
-            raise Refusal(f"{path}: not there; make data DATASET={folder.name} first")
+            raise UsageError(f"{path}: not there; make data DATASET={folder.name} first")
     pixels, labels = (data.read_idx(path.read_bytes()) for path in paths)
     if len(pixels) != len(labels) or bool((labels >= len(data.LABELS)).any()):
-        raise Refusal(
+        raise UsageError(
             f"{folder}: {len(pixels)} images and {len(labels)} labels in the part {part}; mend one of the files"
         )
     places = [str(place) for place in range(len(labels))]
@@ -146,13 +146,13 @@ def _images(
 
 def of_revision(revision: str, name: str) -> list[Image]:
     """Every image of the set `name` as a revision of git names it, brought to a folder that is thrown away."""
-    version = versions.recorded(name, revision=revision, root=data.ROOT)
+    version = versions.load_version(name, revision=revision, root=data.ROOT)
     folder = data.ROOT / "data" / name
-    if (data.ROOT / f"data/{name}.sha256").is_file() and not versions.wrong(version, folder):
+    if (data.ROOT / f"data/{name}.sha256").is_file() and not versions.mismatched_files(version, folder):
         return images(folder)
     with tempfile.TemporaryDirectory(prefix="samebench-") as temporary:
         place = Path(temporary, name)
-        checkout.bring(version, place, root=data.ROOT, public=data.published if name == data.NAME else None)
+        checkout.check_out(version, place, root=data.ROOT, public=data.fetch_published if name == data.NAME else None)
         return images(place)
 
 
@@ -167,7 +167,7 @@ def table(changes: dict[str, Change], name: str, a: str, b: str) -> str:
     for label, change in [*changes.items(), ("all", _total(changes))]:
         rows.append([label, *(f"{value:,}" for value in _values(change))])
     which = f"data/{name}: A is {a}, B is {b or 'what is there now'}"
-    return "\n".join([which, *aligned(rows, numbers=range(1, len(rows[0])))])
+    return "\n".join([which, *align(rows, numbers=range(1, len(rows[0])))])
 
 
 def _values(change: Change) -> list[int]:
@@ -187,18 +187,18 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(argv)
     if not asked.a:
-        raise Refusal("A=: give a revision of git, such as A=HEAD~1 or A=main; B= is another, or what is in data/")
-    known = [set(versions.known_in(revision, root=data.ROOT)) for revision in (asked.a, asked.b) if revision]
+        raise UsageError("A=: give a revision of git, such as A=HEAD~1 or A=main; B= is another, or what is in data/")
+    known = [set(versions.dataset_names_in(revision, root=data.ROOT)) for revision in (asked.a, asked.b) if revision]
     if not asked.b:
-        known = [(known[0] - {*versions.known(data.ROOT)}) | {*versions.there(data.ROOT)}]
+        known = [(known[0] - {*versions.dataset_names(data.ROOT)}) | {*versions.local_datasets(data.ROOT)}]
     made, failures = {}, []
     for name in [asked.dataset] if asked.dataset else sorted(set().union(*known)):
         try:
             made[name] = compared(name, asked)
-        except (Refusal, Lacking) as reason:  # the others are compared nevertheless
+        except (UsageError, RequirementError) as reason:  # the others are compared nevertheless
             failures.append(reason)
     if not made and not failures:
-        raise Refusal("data/: no set is there to compare; first make data, or give B=")
+        raise UsageError("data/: no set is there to compare; first make data, or give B=")
     if asked.json:
         told = {"a": asked.a, "b": asked.b or None, "sets": {name: _told(changes) for name, changes in made.items()}}
         print(json.dumps(told, indent=2))
@@ -222,7 +222,7 @@ def compared(name: str, asked: argparse.Namespace) -> dict[str, Change]:
     """What has changed in the set `name`, by category. One that is not asked for by name may be new, or gone."""
 
     def of(revision: str) -> list[Image]:
-        known = versions.known_in(revision, root=data.ROOT) if revision else versions.known(data.ROOT)
+        known = versions.dataset_names_in(revision, root=data.ROOT) if revision else versions.dataset_names(data.ROOT)
         if not asked.dataset and name not in known:
             return []
         return of_revision(revision, name) if revision else images(data.ROOT / "data" / name)

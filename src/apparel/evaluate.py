@@ -16,8 +16,8 @@ from apparel.inspection import confusion
 from apparel.model import Model
 from apparel.run import RUNS, Run
 from samebench.core import command, files, flags
-from samebench.core.command import Refusal
-from samebench.core.table import aligned
+from samebench.core.command import UsageError
+from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import records
@@ -27,7 +27,7 @@ LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Args:
     """Which run to evaluate, on which data."""
 
     run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
@@ -50,7 +50,7 @@ def table(matrix: Tensor, names: Sequence[str]) -> str:
     rows = [["category", "precision", "recall", "F1", "images"]]
     for name, shares, met in zip(names, figures(matrix), matrix.sum(1).tolist(), strict=True):
         rows.append([name, *([f"{share:.2%}" for share in shares] if met else [UNTESTED] * 3), f"{met}"])
-    return "\n".join(aligned(rows, numbers=range(1, 5)))
+    return "\n".join(align(rows, numbers=range(1, 5)))
 
 
 def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> bytes:
@@ -85,10 +85,11 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> b
     return content.getvalue()
 
 
-def asked(model: Model, source: str) -> data.Data:
-    """The data set to ask the model about. Raises Refusal where its categories or pictures are others than the model's.
+def load_matching_dataset(model: Model, source: str) -> data.Data:
+    """The data set to ask the model about.
 
-    What the pixels are normalised with is the model's own affair.
+    Raises UsageError where its categories or pictures are not the model's. What the pixels are normalised with is the
+    model's own affair.
     """
     known = data.load(source)
     if known.labels != tuple(model.labels):
@@ -98,10 +99,10 @@ def asked(model: Model, source: str) -> data.Data:
         differing = f"pictures ({known.preparation}, not {model.preparation})"
     else:
         return known
-    raise Refusal(f"{source}: other {differing} than the model was trained with; take a run of this data set")
+    raise UsageError(f"{source}: other {differing} than the model was trained with; take a run of this data set")
 
 
-def evaluate(run: Run, *, source: str = "") -> str:
+def evaluate_run(run: Run, *, source: str = "") -> str:
     """Ask the run's model about the test images, draw `confusion.png` into the run, return the table.
 
     Of another version of the data than the run's nothing is drawn: what stands in a run tells of its own.
@@ -109,7 +110,7 @@ def evaluate(run: Run, *, source: str = "") -> str:
     device = accelerator.choose()
     model = Model.of_run(run)
     model.network.to(device)
-    known = asked(model, source or run.settings().data)
+    known = load_matching_dataset(model, source or run.settings().data)
     test = known.test()
     predicted = model.predict(test.images).argmax(1)
     matrix = confusion(test.labels, predicted, categories=len(model.labels))
@@ -126,13 +127,13 @@ def evaluate(run: Run, *, source: str = "") -> str:
 def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "Per-category figures and the confusion matrix of a run."
-    question = flags.parse(Question, argv, program="python -m apparel.evaluate", about=about)
+    question = flags.parse(Args, argv, program="python -m apparel.evaluate", about=about)
     run = Run.open(records.folder(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
     run.refuse_undone()
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)
-    print(evaluate(run, source=question.data))
+    print(evaluate_run(run, source=question.data))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from torch.nn import functional
 from apparel import data, parts
 from apparel.card import AGREEMENT, LATENCIES, card
 from apparel.data import Split
-from apparel.evaluate import asked
+from apparel.evaluate import load_matching_dataset
 from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
 from apparel.run import RUNS, Run
@@ -41,11 +41,11 @@ from apparel.serve.artifact import (
     Artifact,
 )
 from apparel.serve.health import spread
-from apparel.settings import Budgets, kept, told
-from apparel.source import Source, taken
-from apparel.temperature import FEWEST, calibrated
+from apparel.settings import Budgets, budget_override_args, setting_field
+from apparel.source import Source, pick_default_run
+from apparel.temperature import MIN_IMAGES, calibrate
 from samebench.core import command, files, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import accelerator, determinism
 from samebench.runs import records
 
@@ -53,15 +53,17 @@ MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.js
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question(Budgets):
+class ExportArgs(Budgets):
     """Which run to export, within which budgets."""
 
-    run: str = told("", "a run's directory; empty: the newest that is done with enough validation images right")
-    data: str = told("", "empty: what the run was trained with")
-    if_needed: bool = told(False, "leave an artifact of these weights as it is")
+    run: str = setting_field(
+        "", "a run's directory; empty: the newest that is done with enough validation images right"
+    )
+    data: str = setting_field("", "empty: what the run was trained with")
+    if_needed: bool = setting_field(False, "leave an artifact of these weights as it is")
 
 
-class Served(nn.Module):
+class InferenceModule(nn.Module):
     """The graph of an artifact: images (N, H, W) or (N, 3, H, W) uint8 in, probabilities (N, labels) out."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
@@ -77,7 +79,7 @@ class Served(nn.Module):
 
 def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
     """The ONNX file: the same for the same weights and facts, with no trace of the machine that made it."""
-    served = Served(model.network, model.preprocessing, temperature).eval()
+    served = InferenceModule(model.network, model.preprocessing, temperature).eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision isn't there is no news
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
@@ -103,20 +105,22 @@ def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
 def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     """Make the artifact of a run, or none where a check fails or a budget is exceeded; what there is to say of it.
 
-    Raises Exceeded naming the budget, the figure and the remedy, and Refusal where the data is of another version than
-    the run's, or the artifact would not answer as torch does.
+    Raises Exceeded naming the budget, the figure and the remedy, and UsageError where the data is of another version
+    than the run's, or the artifact would not answer as torch does.
     """
     model, own = Model.of_run(run), Source.of(run.settings().data)
     if not source and not own.is_known():
-        raise Refusal(f"{run.directory}: its data, {own.name}, is not in this checkout; {run.as_then(source)}")
-    known = asked(model, source or run.settings().data)
+        raise UsageError(
+            f"{run.directory}: its data, {own.name}, is not in this checkout; {run.restore_data_hint(source)}"
+        )
+    known = load_matching_dataset(model, source or run.settings().data)
     trained_on = str(run.receipt.get("data_version", known.version))
     if known.version != trained_on:
         other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
-        raise Refusal(f"{run.directory}: {other}; {run.as_then(source)}, or train again")
+        raise UsageError(f"{run.directory}: {other}; {run.restore_data_hint(source)}, or train again")
     test = known.test()
     seen = model.logits(known.validation.images)
-    temperature, floor = calibrated(seen, known.validation.labels)
+    temperature, floor = calibrate(seen, known.validation.labels)
     logits = model.logits(test.images)
     expected = (logits / temperature).softmax(1)
     figures: dict[str, Any] = {
@@ -126,8 +130,8 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "calibration_error": round(calibration(expected, test.labels).error, 4),
         "temperature": temperature,
     }
-    if len(known.validation) < FEWEST:
-        figures["not_calibrated"] = f"{len(known.validation)} validation images, {FEWEST} needed"
+    if len(known.validation) < MIN_IMAGES:
+        figures["not_calibrated"] = f"{len(known.validation)} validation images, {MIN_IMAGES} needed"
     chosen = samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels)
     facts = {
         "run": run.name,
@@ -143,7 +147,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     if (found := levels(known.training.images)) != [[0, 255]] * len(found):
         facts[LEVELS] = found
     content = graph(model, temperature, facts)
-    return finish(content, chosen, run, budgets, test, expected)
+    return finish_export(content, chosen, run, budgets, test, expected)
 
 
 def levels(images: Tensor) -> list[list[int]]:
@@ -157,17 +161,17 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return float((probabilities.argmax(1) == labels).double().mean())
 
 
-def finish(content: bytes, chosen: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
+def finish_export(content: bytes, chosen: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
     folder = run.artifact
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6
     artifact = Artifact.of(content, chosen, folder / MODEL)
-    within(budgets, artifact.facts["figures"]["validation_accuracy"], "min_validation_accuracy")
-    within(budgets, right, "min_test_accuracy")
-    within(budgets, megabytes, "max_model_megabytes")
+    check_budget(budgets, artifact.facts["figures"]["validation_accuracy"], "min_validation_accuracy")
+    check_budget(budgets, right, "min_test_accuracy")
+    check_budget(budgets, megabytes, "max_model_megabytes")
     check(artifact, test, expected)
     latency = p99(artifact, test)
-    within(budgets, latency, "max_latency_ms_p99")
+    check_budget(budgets, latency, "max_latency_ms_p99")
     figures = artifact.facts["figures"]
     validated = figures["validation_accuracy"]
     measured = {**figures, "megabytes": megabytes, "slowest": budgets.max_latency_ms_p99}
@@ -202,16 +206,16 @@ def samples(split: Split, predicted: Tensor, labels: Sequence[str]) -> bytes:
     return f"{json.dumps({'samples': described}, indent=1)}\n".encode()
 
 
-class Exceeded(Exception):  # noqa: N818 - what the figure has
+class BudgetExceededError(Exception):
     """A budget that a figure does not keep."""
 
 
-def within(budgets: Budgets, figure: float, name: str) -> None:
+def check_budget(budgets: Budgets, figure: float, name: str) -> None:
     """Raise Exceeded, with the remedy, where the figure is over the budget `name`, or under one that is the least."""
     budget, least = getattr(budgets, name), name.startswith("min_")
     if figure < budget if least else figure > budget:
         said = f"{figure:.4g} is {'under' if least else 'over'} the budget {name}={budget:g}"
-        raise Exceeded(f"{said}; train another network, or {kept(budgets, name, figure)}")
+        raise BudgetExceededError(f"{said}; train another network, or {budget_override_args(budgets, name, figure)}")
 
 
 def write(folder: Path, content: bytes, chosen: bytes, card: str) -> None:
@@ -227,13 +231,13 @@ def write(folder: Path, content: bytes, chosen: bytes, card: str) -> None:
 def record(run: Run, sha256: str) -> None:
     """Put the model's SHA-256 into the receipt, so that another artifact in its place is recognised.
 
-    Raises Refusal where another process works on the run, or has changed its weights.
+    Raises UsageError where another process works on the run, or has changed its weights.
     """
-    run.hold()
+    run.acquire()
     try:
         now = Run.open(run.directory)
         if now.receipt.get("weights_sha256") != run.receipt.get("weights_sha256"):
-            raise Refusal(f"{run.directory}: its weights have changed while they were exported; make export again")
+            raise UsageError(f"{run.directory}: its weights have changed while they were exported; make export again")
         now.record(artifact_sha256=sha256)
         run.receipt = now.receipt
     finally:
@@ -241,13 +245,13 @@ def record(run: Run, sha256: str) -> None:
 
 
 def check(artifact: Artifact, test: Split, expected: Tensor) -> float:
-    """The largest difference from what torch answers on the test images. Raises Refusal where it is too large."""
+    """The largest difference from what torch answers on the test images. Raises UsageError where it is too large."""
     images = test.images.squeeze(1).numpy()
     got = torch.cat([torch.from_numpy(artifact.predict(part)) for part in _parts(images)])
     difference = float((got - expected).abs().max())
     other = int((got.argmax(1) != expected.argmax(1)).sum())
     if other or difference > AGREEMENT:
-        raise Refusal(
+        raise UsageError(
             f"{other} of {len(test)} test images get another label than from torch, probabilities differ by up to "
             f"{difference:.1e}, at most {AGREEMENT:.0e} is right; report it with the receipt"
         )
@@ -265,29 +269,29 @@ def p99(artifact: Artifact, test: Split) -> float:
     return 1000 * statistics.quantiles(took[20:], n=100)[-1]
 
 
-def keep(run: Run, budgets: Budgets) -> None:
+def check_existing_artifact(run: Run, budgets: Budgets) -> None:
     """Raise Exceeded where the artifact that is there does not keep the budgets that can be asked without measuring."""
     folder = run.artifact
     figures = Artifact.load(folder).facts["figures"]
     in_receipt = records.validation_accuracy(run.receipt) or 0  # older artifacts have the test figure only
-    within(budgets, figures.get("validation_accuracy", in_receipt), "min_validation_accuracy")
-    within(budgets, figures["test_accuracy"], "min_test_accuracy")
-    within(budgets, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
+    check_budget(budgets, figures.get("validation_accuracy", in_receipt), "min_validation_accuracy")
+    check_budget(budgets, figures["test_accuracy"], "min_test_accuracy")
+    check_budget(budgets, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
 
 
-def newest_good(home: Path, budgets: Budgets, *, data: str = "") -> Run:
+def newest_within_budget(home: Path, budgets: Budgets, *, data: str = "") -> Run:
     """The newest run in `home` that is done on this data and right on enough of the validation images.
 
-    Raises Refusal where there is none.
+    Raises UsageError where there is none.
     """
     done, least = Run.done(home, data=data), budgets.min_validation_accuracy
     shares = [records.validation_accuracy(run.receipt) or 0 for run in done]
     good = [run for run, share in zip(done, shares, strict=True) if share >= least]
     newest = f"{done[0].directory}, has validation accuracy {shares[0]:.2%}, {least:.2%} asked"
     if not good:
-        remedy = kept(budgets, "min_validation_accuracy", shares[0])
-        raise Refusal(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
-    found = good[taken([run.receipt for run in good])]
+        remedy = budget_override_args(budgets, "min_validation_accuracy", shares[0])
+        raise UsageError(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
+    found = good[pick_default_run([run.receipt for run in good])]
     if done[0] not in good:
         print(f"the newest run, {newest}: taking {found.directory}", file=sys.stderr)
     return found
@@ -297,38 +301,42 @@ def _parts(images: Any) -> list[Any]:
     return [images[start : start + 1000] for start in range(0, len(images), 1000)]
 
 
-def is_there(run: Run) -> bool:
+def has_artifact(run: Run) -> bool:
     """Whether the run has a whole artifact of its weights and its data."""
     try:
         Artifact.load(run.artifact)
-    except Refusal:
+    except UsageError:
         return False
-    return not parts.artifact_problem(run.directory, run.receipt)
+    return not parts.find_artifact_problem(run.directory, run.receipt)
 
 
 def refuse_foreign_weights(run: Run) -> None:
-    """Raise Refusal where the run has weights, or a patch, that are not those of its receipt.
+    """Raise UsageError where the run has weights, or a patch, that are not those of its receipt.
 
     An artifact may have outlived them.
     """
-    if problem := parts.uncommitted_problem(run.directory, run.receipt):
-        raise Refusal(f"{run.directory}: {problem}; take the run from where it was trained")
-    if run.weights.exists() and (problem := parts.weights_problem(run.directory, run.receipt)):
-        raise Refusal(f"{run.weights}: {problem}; take the run from where it was trained")
+    if problem := parts.find_uncommitted_problem(run.directory, run.receipt):
+        raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
+    if run.weights.exists() and (problem := parts.find_weights_problem(run.directory, run.receipt)):
+        raise UsageError(f"{run.weights}: {problem}; take the run from where it was trained")
 
 
 def main(argv: Sequence[str]) -> int:
     """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
-    question = flags.parse(Question, argv, program="python -m apparel.export", about=about)
-    run = Run.open(records.folder(question.run)) if question.run else newest_good(RUNS, question, data=question.data)
+    question = flags.parse(ExportArgs, argv, program="python -m apparel.export", about=about)
+    run = (
+        Run.open(records.folder(question.run))
+        if question.run
+        else newest_within_budget(RUNS, question, data=question.data)
+    )
     run.refuse_undone()
     try:
         refuse_foreign_weights(run)
-        if question.if_needed and (problem := parts.artifact_problem(run.directory, run.receipt)):
+        if question.if_needed and (problem := parts.find_artifact_problem(run.directory, run.receipt)):
             print(f"{run.artifact}: {problem}; it is exported anew", file=sys.stderr, flush=True)
-        if question.if_needed and is_there(run):
-            keep(run, question)
+        if question.if_needed and has_artifact(run):
+            check_existing_artifact(run, question)
             print(f"{run.artifact}: there already")
             return command.DONE
         fast = run.settings().fast
@@ -336,8 +344,8 @@ def main(argv: Sequence[str]) -> int:
         determinism.pin(fast=fast)
         accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way
         print(export(run, question, source=question.data))
-    except Exceeded as exceeded:
-        done = "its artifact is not taken" if question.if_needed and is_there(run) else "not exported"
+    except BudgetExceededError as exceeded:
+        done = "its artifact is not taken" if question.if_needed and has_artifact(run) else "not exported"
         print(f"error: {run.directory}: {done}, {exceeded}", file=sys.stderr)
         return command.NO
     return command.DONE

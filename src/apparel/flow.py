@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from apparel import parts, train_command
-from apparel.settings import Budgets, Settings, kept
-from apparel.source import FASHION, SYNTHETIC, Source, taken
+from apparel.settings import Budgets, Settings, budget_override_args
+from apparel.source import FASHION, SYNTHETIC, Source, pick_default_run
 from samebench.core import command, files, flags, make_command, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import flow, receipt, records
-from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, few
+from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
 from samebench.shipping import bundle, sbom
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
@@ -29,7 +29,7 @@ SAID = rb"weights_sha256\0([0-9a-f]{64})"  # as the text of a PNG says it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Args:
     """Whose steps to show."""
 
     run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
@@ -38,13 +38,13 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Run:
+class FlowRun:
     """A run as its receipt tells it: `apparel.run`, which also makes runs, takes torch."""
 
     directory: Path
     receipt: Mapping[str, Any]
     named: bool = False  # whether the others only take it by name
-    again: bool = False  # whether it is trained again first: then they take the new one
+    retrained_first: bool = False  # whether it is trained again first: then they take the new one
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -65,107 +65,109 @@ class Run:
         """Whether it has weights, and figures of them."""
         return self.receipt.get("state") == "done"
 
-    def good(self) -> bool:
+    def meets_budget(self) -> bool:
         """Whether that is enough; as long as it is not done nobody knows."""
         return self.accuracy >= Budgets().min_validation_accuracy or not self.is_done()
 
-    def asked(self, *, served: bool = True) -> str:
+    def make_words(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
-        bad = served and not self.good()
+        bad = served and not self.meets_budget()
         words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or bad else []
-        if self.again:
-            words = [Source.of(str(self.settings.get("data"))).words() or f" DATASET={FASHION}" * self.named]
-        return "".join([*words, f" {kept(Budgets(), 'min_validation_accuracy', self.accuracy)}" if bad else ""])
+        if self.retrained_first:
+            words = [Source.of(str(self.settings.get("data"))).make_words() or f" DATASET={FASHION}" * self.named]
+        return "".join(
+            [*words, f" {budget_override_args(Budgets(), 'min_validation_accuracy', self.accuracy)}" if bad else ""]
+        )
 
 
-def chosen(question: Question) -> Run | None:
+def choose_run(question: Args) -> FlowRun | None:
     """The run asked for, or the one that is taken of those done on this data; empty: any but the synthetic; or None.
 
-    Raises Refusal where the one asked for is none, or on another set.
+    Raises UsageError where the one asked for is none, or on another set.
     """
     if question.run:
         directory = records.folder(question.run)
         if not (directory / "receipt.json").is_file():
-            raise Refusal(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
+            raise UsageError(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
         if damage := (known := records.read(directory)).damage:
-            raise Refusal(f"{directory / 'receipt.json'}: {damage}; take another")
+            raise UsageError(f"{directory / 'receipt.json'}: {damage}; take another")
         if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
-            raise Refusal(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
-        return Run(directory, {**known.receipt, "state": known.state}, named=True)
+            raise UsageError(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
+        return FlowRun(directory, {**known.receipt, "state": known.state}, named=True)
     done = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
-        found[taken([each.receipt for each in found])]
+        found[pick_default_run([each.receipt for each in found])]
         if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])
         else None
         for data in (question.data, "")
     )
-    return Run(asked.directory, asked.receipt, named=asked is not unasked) if asked else None
+    return FlowRun(asked.directory, asked.receipt, named=asked is not unasked) if asked else None
 
 
 # ---- the steps ----
 
 
-def steps(question: Question, host: Host) -> list[Step]:
+def steps(question: Args, host: Host) -> list[Step]:
     """All of them."""
-    run = chosen(question)
+    run = choose_run(question)
     source = Source.of(question.data or str(run.settings.get("data") if run else Settings().data))
-    made = [stored(source), flow.workspace(host), trained(run, source)]
+    made = [data_step(source), flow.workspace(host), training_step(run, source)]
     if run and any(step.state == STALE for step in made):
-        run = replace(run, again=True)
-    artifact = exported(run)
+        run = replace(run, retrained_first=True)
+    artifact = artifact_step(run)
     known = run and artifact.state != MISSING and host.sees_images
     image = flow.image_name(SERVER, run.directory / "artifact", host) if run and known else ""
-    made += [evaluated(run), artifact, server(run, image, host), shipped(run, host.images.get(image))]
-    return flow.settled(made)
+    made += [evaluation_step(run), artifact, server_step(run, image, host), bundle_step(run, host.images.get(image))]
+    return flow.propagate_stale(made)
 
 
-def stored(source: Source) -> Step:
+def data_step(source: Source) -> Step:
     """The data: every file of the listing by its hash."""
     listed = source.listed()
     command = "make data" + ("" if source.name == FASHION else f" DATASET={source.name}")
     gone = [name for name in listed if not source.path(name).is_file()]
-    other = [name for name, sha256 in listed.items() if name not in gone and not source.is_right(name, sha256)]
+    other = [name for name, sha256 in listed.items() if name not in gone and not source.matches_sha256(name, sha256)]
     state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes"
     if source.name == SYNTHETIC:
         why = "made, and not stored"
     elif not source.is_known():
         state, why = MISSING, "not in this checkout"
     elif gone:
-        state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {few(gone)}"
+        state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {abbreviate(gone)}"
     elif other:
-        state, why = STALE, f"changed: {few(other)}"
+        state, why = STALE, f"changed: {abbreviate(other)}"
     return Step("data", state, f"{source.name}: {why}", command)
 
 
-def trained(run: Run | None, source: Source) -> Step:
+def training_step(run: FlowRun | None, source: Source) -> Step:
     """The run: sources, locks and data that it was made from are those of this checkout; its settings are its own."""
     after = ("data", "workspace")
     if run is None:
-        return Step("training run", MISSING, "none is done", "make train" + source.words(), after)
+        return Step("training run", MISSING, "none is done", "make train" + source.make_words(), after)
     state = run.receipt.get("state")
     if state != "done":
-        resume = train_command.resume(run.directory, run.receipt)
+        resume = train_command.make_resume_command(run.directory, run.receipt)
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
-    problem = parts.weights_problem(run.directory, run.receipt)
+    problem = parts.find_weights_problem(run.directory, run.receipt)
     state, why = UP, f"{run.directory.name}, validation accuracy {run.accuracy:.2%}"
     if problem:
         state, why = STALE, problem
     elif changed:
-        state, why = STALE, f"changed: {few(changed)}"
-    return Step("training run", state, why, train_command.again(run.receipt), after)
+        state, why = STALE, f"changed: {abbreviate(changed)}"
+    return Step("training run", state, why, train_command.make_retrain_command(run.receipt), after)
 
 
-def changes(run: Run, source: Source) -> list[str]:
+def changes(run: FlowRun, source: Source) -> list[str]:
     """The inputs of a run that have changed since."""
     ours = {name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow.ROOT / name).is_file()}
     now = {"code": {"source": receipt.sources()}, "locks": ours, "listings": receipt.listings()}
     data = f"listings.data/{source.name}.sha256"
-    lines = receipt.changes(run.receipt, now, among=["code.source", "locks", data])
+    lines = receipt.diff(run.receipt, now, fields=["code.source", "locks", data])
     return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace(data, "the data") for line in lines]
 
 
-def evaluated(run: Run | None) -> Step:
+def evaluation_step(run: FlowRun | None) -> Step:
     """The confusion matrix, which tells of which weights it was drawn."""
     path = run.directory / "confusion.png" if run else Path()
     state, why = UP, "confusion.png, of these weights"
@@ -173,12 +175,14 @@ def evaluated(run: Run | None) -> Step:
         state, why = MISSING, "not drawn yet"
     elif not run.is_done():
         state, why = MISSING, "once the run is done"
-    elif _said(path.read_bytes()) != run.weights:
+    elif _weights_of_picture(path.read_bytes()) != run.weights:
         state, why = STALE, "confusion.png is of other weights"
-    return Step("evaluation", state, why, "make evaluate" + (run.asked(served=False) if run else ""), ("training run",))
+    return Step(
+        "evaluation", state, why, "make evaluate" + (run.make_words(served=False) if run else ""), ("training run",)
+    )
 
 
-def exported(run: Run | None) -> Step:
+def artifact_step(run: FlowRun | None) -> Step:
     """The artifact: whole by its seal, and of the run's weights and data."""
     folder = run.directory / "artifact" if run else Path()
     model, seal = folder / "model.onnx", folder / "model.onnx.sha256"
@@ -187,21 +191,21 @@ def exported(run: Run | None) -> Step:
         state, why = MISSING, "once the run is done"
     elif not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
-        if run and not run.good():
+        if run and not run.meets_budget():
             why = f"validation accuracy {run.accuracy:.2%}, at least {Budgets().min_validation_accuracy:.0%} asked"
-    elif problem := parts.artifact_problem(run.directory, run.receipt):
+    elif problem := parts.find_artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
-    return Step("artifact", state, why, "make export" + (run.asked() if run else ""), ("training run",))
+    return Step("artifact", state, why, "make export" + (run.make_words() if run else ""), ("training run",))
 
 
-def _said(content: bytes) -> str | None:
+def _weights_of_picture(content: bytes) -> str | None:
     found = re.search(SAID, content)
     return found[1].decode() if found else None
 
 
-def server(run: Run | None, image: str, host: Host) -> Step:
+def server_step(run: FlowRun | None, image: str, host: Host) -> Step:
     """The server's image, whose name tells what it is made from; an empty one where there is no artifact."""
-    command = "make serve" + (run.asked() if run else "")
+    command = "make serve" + (run.make_words() if run else "")
     if not host.sees_images:
         state, (why, command) = UNKNOWN, flow.no_engine(host)
     elif not image:
@@ -215,26 +219,26 @@ def server(run: Run | None, image: str, host: Host) -> Step:
     return Step("server image", state, why, command, ("artifact",))
 
 
-def shipped(run: Run | None, image: str | None) -> Step:
+def bundle_step(run: FlowRun | None, image: str | None) -> Step:
     """The bundle of this version and architecture: it tells which run is in it, and which image, by its id."""
     name = f"apparel-{bundle.version()}-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
     state, why = UP, f"dist/{name}"
     if not run or not (BUNDLES / name / "SHA256SUMS").is_file():
         state, why = MISSING, f"no dist/{name} yet"
-    elif difference := _other(BUNDLES / name, run, image):
+    elif difference := _describe_difference(BUNDLES / name, run, image):
         state, why = STALE, f"dist/{name} is {difference}"
     elif not image:
         state, why = UNKNOWN, f"dist/{name}: no image to compare"
-    words = f"make ship KEY=~/samebench.key{run.asked() if run else ''}"
+    words = f"make ship KEY=~/samebench.key{run.make_words() if run else ''}"
     return Step("bundle", state, why, words, ("server image",))
 
 
-def _other(folder: Path, run: Run, image: str | None) -> str:
+def _describe_difference(folder: Path, run: FlowRun, image: str | None) -> str:
     """What in a bundle is not of this run, or not this image where one is given; empty where nothing is."""
     try:
         theirs = receipt.read(folder / "receipt.json")
         made = sbom.image(untrusted.read_json(folder / "sbom.cdx.json"))
-    except (Refusal, OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (UsageError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return "not whole"
     if (theirs.get("run"), theirs.get("weights_sha256")) != (run.receipt.get("run"), run.weights):
         return f"of run {theirs.get('run')}"
@@ -244,7 +248,7 @@ def _other(folder: Path, run: Run, image: str | None) -> str:
 def main(argv: Sequence[str]) -> None:
     """Look, print and draw."""
     about = "The steps from data to bundle: what is up to date, stale or missing, and what brings it up."
-    question = flags.parse(Question, argv, program="python -m apparel.flow", about=about)
+    question = flags.parse(Args, argv, program="python -m apparel.flow", about=about)
     found = steps(question, flow.host(sys.stdin))
     flow.show(found, title="From the data to what a partner gets", as_json=question.json)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-def record(network: nn.Module, images: Tensor, precision: AbstractContextManager[object]) -> None:
+def capture(network: nn.Module, images: Tensor, precision: AbstractContextManager[object]) -> None:
     """Have `network` do what it does in training, from now on, as CUDA graphs; for `images` (N, C, H, W) of this shape.
 
     Its weights and buffers are as they were, and must stay where they are in memory. `precision` must cache nothing.

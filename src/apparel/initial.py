@@ -8,7 +8,7 @@ from apparel.data import Data
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt, records
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
@@ -16,7 +16,7 @@ PLACES = {"settings.init", "init.run"}
 
 
 @dataclass(frozen=True)
-class Initial:
+class InitialModel:
     """A model to start from, where it was found, and the run it is of, if it lies in one."""
 
     source: str
@@ -27,12 +27,12 @@ class Initial:
     def load(cls, source: str) -> Self:
         """What the setting `init` names: a run that is done, or a model's file.
 
-        Raises Refusal for anything else, and for a model that is damaged, before anything in it is parsed.
+        Raises UsageError for anything else, and for a model that is damaged, before anything in it is parsed.
         """
         path = records.folder(source)
         if path.suffix == ".onnx" or (path / "model.onnx").is_file():
             remedy = "give the run that it was made of, or that run's model.safetensors"
-            raise Refusal(f"{source}: an artifact, in whose graph weights and normalisation are one; {remedy}")
+            raise UsageError(f"{source}: an artifact, in whose graph weights and normalisation are one; {remedy}")
         if path.is_dir():
             run = Run.open(path)
             _refuse_undone(run)
@@ -42,9 +42,9 @@ class Initial:
             return cls(source, Model.of_run(run), run.name)
         return cls(source, Model.load(path), "")
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What a receipt tells of it."""
-        facts = self.model.facts()
+        facts = self.model.to_dict()
         return {
             **({"run": self.run} if self.run else {}),
             "weights_sha256": self.model.digest(),
@@ -53,51 +53,53 @@ class Initial:
         }
 
     def check(self, settings: Settings, known: Data) -> None:
-        """Raise Refusal where the network that these settings train is another, or the data's images are."""
+        """Raise UsageError where the network that these settings train is another, or the data's images are."""
         name = self.model.name
         if name != settings.network:
             remedy = f"take --network {name}, or start from another model"
-            raise Refusal(
+            raise UsageError(
                 f"{self.source}: its network is {name}, and network={settings.network} is asked for; {remedy}"
             )
         own, theirs = (each.preparation.shape for each in (self.model, known))
         if own != theirs:
             said = f"it takes images of {_shape(own)}, the data's are {_shape(theirs)}"
-            raise Refusal(f"{self.source}: {said}; start from another model")
+            raise UsageError(f"{self.source}: {said}; start from another model")
 
 
-def given(settings: Settings, begun: Mapping[str, Any], known: Data) -> tuple[Initial | None, dict[str, Any] | None]:
+def resolve_init_model(
+    settings: Settings, begun: Mapping[str, Any], known: Data
+) -> tuple[InitialModel | None, dict[str, Any] | None]:
     """The model to start from, and what a receipt tells of it; None and None where the settings name none.
 
     Where `begun`, the receipt of a run to resume, names the same, that tells of it, and it need not be there any more.
-    Raises Refusal as `Initial` does.
+    Raises UsageError as `Initial` does.
     """
     if begun and begun.get("settings", {}).get("init", "") == settings.init:
         return None, begun.get("init")
     if not settings.init:
         return None, None
-    initial = Initial.load(settings.init)
+    initial = InitialModel.load(settings.init)
     initial.check(settings, known)
-    return initial, initial.facts()
+    return initial, initial.to_dict()
 
 
-def again(source: str, told: Mapping[str, Any]) -> Initial:
-    """The model that a receipt has `told` of, once more. Raises Refusal where it is gone, or is another by now."""
+def reload_init_model(source: str, told: Mapping[str, Any]) -> InitialModel:
+    """The model that a receipt has `told` of, once more. Raises UsageError where it is gone, or is another by now."""
     wanted = f"wanted is the model of weights {told['weights_sha256'][:12]}, from anywhere: INIT=<path>"
     try:
-        initial = Initial.load(source)
-    except Refusal as refusal:
-        raise Refusal(f"{refusal}; {wanted}") from refusal
-    if changed := receipt.changes({"init": told}, {"init": initial.facts()}, but=PLACES):
-        raise Refusal(f"{source}: {'; '.join(changed)}; {wanted}")
+        initial = InitialModel.load(source)
+    except UsageError as refusal:
+        raise UsageError(f"{refusal}; {wanted}") from refusal
+    if changed := receipt.diff({"init": told}, {"init": initial.to_dict()}, exclude=PLACES):
+        raise UsageError(f"{source}: {'; '.join(changed)}; {wanted}")
     return initial
 
 
 def _refuse_undone(run: Run) -> None:
-    """Raise Refusal where the weights of `run` are not final."""
+    """Raise UsageError where the weights of `run` are not final."""
     if (state := run.receipt.get("state")) != "done":
         remedy = f"finish it: {run.resume_command()}, or take its best so far: INIT={run.weights}"
-        raise Refusal(f"{run.directory}: {state}, and its weights may still change; {remedy}")
+        raise UsageError(f"{run.directory}: {state}, and its weights may still change; {remedy}")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -22,12 +22,23 @@ from apparel import data, dataset, inspection
 from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
-from apparel.serve.picture import Foreign, Preparation, TooLarge, Unreadable
+from apparel.serve.picture import Foreign, ImageTransform, TooLarge, Unreadable
 from apparel.serve.picture_file import CHECKSUM, CUT, PICTURES, damaged
-from apparel.settings import Settings, small_steps, told
-from apparel.sources import ALIKE, KEPT, LEFT_OUT, REFUSED, SYSTEM, Finding, Source, Unusable, found_in, legible
+from apparel.settings import Settings, setting_field, small_steps
+from apparel.sources import (
+    ALIKE,
+    KEPT,
+    LEFT_OUT,
+    REFUSED,
+    SYSTEM,
+    Finding,
+    Source,
+    UnusableFileError,
+    found_in,
+    legible,
+)
 from samebench.core import command, files, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import cores, determinism
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
@@ -43,25 +54,27 @@ NO_PNG = {CUT, CHECKSUM}  # of a PNG, which has checksums, the import takes noth
 class Question:
     """What to import, and what to call it."""
 
-    source: str = told("", "a folder with one sub-folder a class, or a .csv with the columns path,label")
-    name: str = told("", "what to call it: lower-case words joined by hyphens")
-    side: int = told(
+    source: str = setting_field("", "a folder with one sub-folder a class, or a .csv with the columns path,label")
+    name: str = setting_field("", "what to call it: lower-case words joined by hyphens")
+    side: int = setting_field(
         picture.SIDE, f"pixels a side, {picture.LEAST_SIDE} to {picture.MOST_SIDE}, of what a network sees"
     )
 
     def __post_init__(self) -> None:
-        """Raise Refusal for the first field that can't be."""
+        """Raise UsageError for the first field that can't be."""
         if not self.source:
-            raise Refusal("FROM=: give a folder with one sub-folder a class, or a .csv with the columns path,label")
+            raise UsageError("FROM=: give a folder with one sub-folder a class, or a .csv with the columns path,label")
         if not dataset.NAME.fullmatch(self.name) or self.name in dataset.TAKEN:
             words = f"lower-case words joined by hyphens, and not {' or '.join(sorted(dataset.TAKEN))}"
-            raise Refusal(f"NAME={self.name}: give {words}, such as NAME=shoes")
+            raise UsageError(f"NAME={self.name}: give {words}, such as NAME=shoes")
         if not picture.LEAST_SIDE <= self.side <= picture.MOST_SIDE:
-            raise Refusal(f"setting side={self.side} is impossible; take {picture.LEAST_SIDE} to {picture.MOST_SIDE}")
+            raise UsageError(
+                f"setting side={self.side} is impossible; take {picture.LEAST_SIDE} to {picture.MOST_SIDE}"
+            )
 
 
 @dataclass(frozen=True)
-class Taken:
+class DecodedImage:
     """A picture that was read: its pixels (1, H, W) if it is grey and (3, H, W) if not, uint8."""
 
     source: Source
@@ -74,7 +87,7 @@ class Taken:
         return hashlib.sha256(self.pixels.tobytes()).digest()
 
 
-class ImportRefusal(Refusal):
+class ImportFailedError(UsageError):
     """An import that is refused, and what was found until then."""
 
     def __init__(self, message: str, findings: Sequence[Finding]) -> None:
@@ -92,13 +105,13 @@ def part(digest: bytes) -> int:
 def make(question: Question) -> tuple[Dataset, list[Finding]]:
     """The data set, and what was found on the way, in the order of the paths.
 
-    Raises Refusal where the source is none, and ImportRefusal where it has too few pictures that can be used.
+    Raises UsageError where the source is none, and ImportFailedError where it has too few pictures that can be used.
     """
     sources, findings = found_in(Path(question.source))
     if refused := [each for each in findings if each.done == REFUSED]:
-        raise ImportRefusal(_first_of(refused, question.source), findings)
-    taken: dict[bytes, list[Taken]] = defaultdict(list)
-    for each in read_all(sources, Preparation("plain", question.side, 3)):
+        raise ImportFailedError(_first_of(refused, question.source), findings)
+    taken: dict[bytes, list[DecodedImage]] = defaultdict(list)
+    for each in read_all(sources, ImageTransform("plain", question.side, 3)):
         if isinstance(each, Finding):
             findings.append(each)
         else:
@@ -107,16 +120,16 @@ def make(question: Question) -> tuple[Dataset, list[Finding]]:
     kept = {digest: same[0] for digest, same in sorted(taken.items()) if len(labels_of(same)) == 1}
     try:
         made = assemble(kept, question)
-    except Refusal as refusal:
-        raise ImportRefusal(f"{refusal}{_why(findings)}", findings) from refusal
+    except UsageError as refusal:
+        raise ImportFailedError(f"{refusal}{_why(findings)}", findings) from refusal
     if made.preprocessing.warning:
         findings.append(Finding("", "", made.preprocessing.warning, KEPT))
     return made, sorted([*findings, *missing(made, sources), *suspicious(made)])
 
 
-def read_all(sources: Sequence[Source], preparation: Preparation) -> Iterator[Taken | Finding]:
+def read_all(sources: Sequence[Source], preparation: ImageTransform) -> Iterator[DecodedImage | Finding]:
     """Each picture prepared, or why it is none, in their order; no more than THREADS are unpacked at a time."""
-    pool = ThreadPoolExecutor(min(THREADS, cores.allowed()), "picture")
+    pool = ThreadPoolExecutor(min(THREADS, cores.available_cpus()), "picture")
     work = pool.map(lambda each: read(each, preparation), sources)
     try:
         with warnings.catch_warnings():
@@ -126,10 +139,10 @@ def read_all(sources: Sequence[Source], preparation: Preparation) -> Iterator[Ta
         pool.shutdown(cancel_futures=True)
 
 
-def read(source: Source, preparation: Preparation) -> Taken | Finding:
+def read(source: Source, preparation: ImageTransform) -> DecodedImage | Finding:
     """One picture, prepared as the server does, or why it is none."""
     try:
-        file = picture.look(source.read())
+        file = picture.open_image(source.read())
         if file.format == "PNG" and NO_PNG & {*file.damage}:
             raise damaged(" and ".join(file.damage))
         prepared = preparation(file)
@@ -139,20 +152,20 @@ def read(source: Source, preparation: Preparation) -> Taken | Finding:
         return source.finding(f"too large: {reason}".partition(";")[0])
     except Unreadable as reason:
         return source.finding(f"{reason}".partition(";")[0])
-    except Unusable as reason:
+    except UnusableFileError as reason:
         return source.finding(f"{reason}")
     pixels = prepared.pixels
     grey = bool((pixels == pixels[:1]).all())
     film = ["a film: its first picture was taken"] if file.frames > 1 else []
-    return Taken(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage))
+    return DecodedImage(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage))
 
 
-def labels_of(same: Sequence[Taken]) -> list[str]:
+def labels_of(same: Sequence[DecodedImage]) -> list[str]:
     """The labels of pictures that are one."""
     return sorted({each.source.label for each in same})
 
 
-def alike(same: Sequence[Taken]) -> Iterator[Finding]:
+def alike(same: Sequence[DecodedImage]) -> Iterator[Finding]:
     """What there is to say of pictures with the same pixels, of which the first is kept if they agree on a label."""
     first, *others = same
     labels = labels_of(same)
@@ -168,11 +181,11 @@ def alike(same: Sequence[Taken]) -> Iterator[Finding]:
         yield each.source.finding(what)
 
 
-def assemble(kept: dict[bytes, Taken], question: Question) -> Dataset:
-    """The pictures in the order of their hashes. Raises Refusal where they are too few for every part."""
+def assemble(kept: dict[bytes, DecodedImage], question: Question) -> Dataset:
+    """The pictures in the order of their hashes. Raises UsageError where they are too few for every part."""
     categories = sorted({each.source.label for each in kept.values()})
     if len(categories) < 2:
-        raise Refusal(
+        raise UsageError(
             f"FROM={question.source}: {len(categories)} classes with a picture that can be used; give two or more"
         )
     channels = max(len(each.pixels) for each in kept.values())
@@ -184,14 +197,14 @@ def assemble(kept: dict[bytes, Taken], question: Question) -> Dataset:
     sizes = torch.bincount(parts, minlength=len(dataset.PARTS)).tolist()
     if lacking := [name for name, size in zip(dataset.PARTS, sizes, strict=True) if not size]:
         few = f"{len(kept)} pictures that can be used, and none of them for {' and '.join(lacking)}"
-        raise Refusal(f"FROM={question.source}: {few}; give more")
+        raise UsageError(f"FROM={question.source}: {few}; give more")
     return Dataset(
         images=images,
         labels=torch.tensor([numbers[each.source.label] for each in kept.values()]),
         parts=parts,
         categories=tuple(categories),
         names=tuple(legible(each.source.path) for each in kept.values()),
-        preparation=Preparation("plain", question.side, channels),
+        preparation=ImageTransform("plain", question.side, channels),
         preprocessing=Preprocessing.of(images[parts == 0]),
     )
 
@@ -238,7 +251,7 @@ def summary(made: Dataset, findings: Sequence[Finding]) -> str:
     told = [f"{done} {len(each):,} ({_counted(each)})" for done, each in kinds.items() if each]
     side, colour = made.preparation.side, "grey" if made.preparation.channels == 1 else "colour"
     sizes = ", ".join(f"{size:,} {name}" for name, size in made.sizes.items())
-    version = data.own(made).version[:12]
+    version = data.from_dataset(made).version[:12]
     return (
         f"{len(made.images):,} {colour} images of {side}x{side} in {len(made.categories)} categories ({sizes}), "
         f"version {version}; {'; '.join(told) or 'nothing to complain of'}"
@@ -277,11 +290,11 @@ def main(argv: Sequence[str]) -> None:
     refused = dataset.HOME / f"{question.name}.refused.csv"
     try:
         made, findings = make(question)
-    except Refusal as refusal:
+    except UsageError as refusal:
         findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
         refused.parent.mkdir(parents=True, exist_ok=True)
         files.write(refused, report(sorted(findings)))
-        raise Refusal(f"{refusal}; see data/{refused.name}") from refusal
+        raise UsageError(f"{refusal}; see data/{refused.name}") from refusal
     dataset.write(question.name, made, report(findings))
     refused.unlink(missing_ok=True)
     print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")

@@ -24,7 +24,7 @@ from apparel.dataset import FILE, REPORT, Dataset
 from apparel.model import Preprocessing
 from apparel.sources import KEPT, Finding
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import merge, versions
 from samebench.data.merge import Folders
@@ -65,7 +65,7 @@ def images(known: Dataset) -> dict[str, Image]:
 def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
     """The sealed file and the report of the merged set; nothing where other files are changed too.
 
-    Raises Refusal where the versions have other sides, or where both have changed one image's label.
+    Raises UsageError where the versions have other sides, or where both have changed one image's label.
     """
     if not set(names) <= {FILE, REPORT} or not all(
         (folder / FILE).is_file() for folder in (folders.ours, folders.theirs)
@@ -94,7 +94,9 @@ def assemble(merged: Mapping[str, tuple[Image, State]], ours: Dataset, theirs: D
     here, there = ours.preparation, theirs.preparation
     if (here.name, here.side) != (there.name, there.side):
         sides = f"{here.side} and {there.side} pixels a side ({here.name} and {there.name})"
-        raise Refusal(f"{FILE}: the branches have images of {sides}; import one of them again with the other's --side")
+        raise UsageError(
+            f"{FILE}: the branches have images of {sides}; import one of them again with the other's --side"
+        )
     categories = sorted({state.label for _, state in merged.values()})
     channels = max((len(image.pixels) for image, _ in merged.values()), default=1)
     pixels = torch.empty(len(merged), channels, here.side, here.side, dtype=torch.uint8)
@@ -114,17 +116,17 @@ def assemble(merged: Mapping[str, tuple[Image, State]], ours: Dataset, theirs: D
     try:
         made.check()
     except ValueError as error:
-        raise Refusal(f"{FILE}: what both branches leave is no data set ({error}); take one side") from error
+        raise UsageError(f"{FILE}: what both branches leave is no data set ({error}); take one side") from error
     return made
 
 
-def _contradiction(pairs: Sequence[tuple[Image | None, Image | None]]) -> Refusal:
+def _contradiction(pairs: Sequence[tuple[Image | None, Image | None]]) -> UsageError:
     shown = "; ".join(
         f"{_shown(one or other)} is {_label(one)} here and {_label(other)} there" for one, other in pairs[: merge.SHOWN]
     )
     more = f"; and {len(pairs) - merge.SHOWN:,} more" if len(pairs) > merge.SHOWN else ""
     remedy = "git merge --abort, give each one label on one branch (import, make data-add, commit), and merge again"
-    return Refusal(f"{FILE}: the branches disagree on {len(pairs):,} images: {shown}{more}; {remedy}")
+    return UsageError(f"{FILE}: the branches disagree on {len(pairs):,} images: {shown}{more}; {remedy}")
 
 
 def _shown(image: Image | None) -> str:
@@ -136,7 +138,7 @@ def _label(image: Image | None) -> str:
 
 
 def _rows(path: Path) -> list[Finding]:
-    """The findings of a report about single files. Raises Refusal for one that no import has written."""
+    """The findings of a report about single files. Raises UsageError for one that no import has written."""
     if not path.is_file():
         return []
     try:
@@ -144,7 +146,7 @@ def _rows(path: Path) -> list[Finding]:
         if table[:1] != [list(Finding._fields)] or any(len(row) != len(Finding._fields) for row in table):
             raise ValueError(f"columns other than {','.join(Finding._fields)}")  # noqa: TRY301 - one remedy for all
     except (csv.Error, ValueError) as error:
-        raise Refusal(
+        raise UsageError(
             f"{path.name}: not the report of an import ({printable(error, longest=80)}); import again"
         ) from error
     return [Finding(*row) for row in table[1:] if not (row[3] == KEPT and row[2].startswith(OF_THE_WHOLE))]
@@ -156,11 +158,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("name", metavar="NAME", help="a set of data/")
     args = parser.parse_args(argv)
     if not args.name:
-        raise Refusal("DATASET=: give the name of the set to merge, such as DATASET=shoes")
+        raise UsageError("DATASET=: give the name of the set to merge, such as DATASET=shoes")
     determinism.reexecute(fast=False)
     determinism.pin()
     dataset.finish(args.name)
-    public = data.published if args.name == data.NAME else None
+    public = data.fetch_published if args.name == data.NAME else None
     merged = merge.merge(args.name, root=data.ROOT, public=public, resolve=combine)
     print(
         f"data/{args.name}: the union of both branches, {_size(args.name, merged)}; keep it and give it to the others:"
@@ -169,7 +171,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"{commit} && make data-push DATASET={args.name}")
 
 
-def _size(name: str, merged: merge.Merged) -> str:
+def _size(name: str, merged: merge.MergeResult) -> str:
     path = data.ROOT / "data" / name / FILE
     if not path.is_file():
         return f"{merged.files:,} files"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from apparel import networks, parts
 from apparel.run import Run
-from apparel.serve.picture import GARMENTS, Preparation
+from apparel.serve.picture import GARMENTS, ImageTransform
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs import receipt
@@ -23,15 +23,15 @@ from samebench.runs import receipt
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
 MIN_DEVIATION = 0.02  # 5 of 255 levels: with less, one level would be a large step for a network
-Levels = float | tuple[float, ...]  # one of grey images, or one of each channel
+ChannelStats = float | tuple[float, ...]  # one of grey images, or one of each channel
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Mean and standard deviation of the training pixels, on the scale 0 to 1, of each channel."""
 
-    mean: Levels
-    deviation: Levels
+    mean: ChannelStats
+    std: ChannelStats
 
     @classmethod
     def of(cls, images: Tensor) -> Self:
@@ -43,7 +43,7 @@ class Preprocessing:
         return cls(_levels(means), _levels(deviations)).with_min_deviation()
 
     @classmethod
-    def told(cls, facts: Mapping[str, Any], *, channels: int = 1) -> Self:
+    def from_dict(cls, facts: Mapping[str, Any], *, channels: int = 1) -> Self:
         """The statistics that the facts of a model tell of, or of a data set. Raises ValueError for impossible ones."""
         try:
             mean, deviation = (_levels(facts[name]) for name in ("mean", "deviation"))
@@ -57,33 +57,33 @@ class Preprocessing:
 
     def with_min_deviation(self) -> Self:
         """The same with deviations of at least MIN_DEVIATION."""
-        raised = [max(each, MIN_DEVIATION) for each in np.atleast_1d(self.deviation).tolist()]
-        return replace(self, deviation=_levels(raised))
+        raised = [max(each, MIN_DEVIATION) for each in np.atleast_1d(self.std).tolist()]
+        return replace(self, std=_levels(raised))
 
     @property
     def warning(self) -> str:
         """What to say of channels whose deviation was raised; empty without one."""
-        deviations = np.atleast_1d(self.deviation)
+        deviations = np.atleast_1d(self.std)
         if not (low := [str(place) for place, each in enumerate(deviations, start=1) if each <= MIN_DEVIATION]):
             return ""
         which = f"channel {' and '.join(low)} of {len(deviations)}" if len(deviations) > 1 else "the pixels"
         return f"{which}: hardly any contrast in the training images; a deviation of {MIN_DEVIATION} is assumed"
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """What `told` reads."""
-        told = {"mean": self.mean, "deviation": self.deviation}
+        told = {"mean": self.mean, "deviation": self.std}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) uint8 to float, mean 0 and deviation 1 in each channel, channels last.
 
-        Raises Refusal for pixels that are no bytes: they may be normalised already.
+        Raises UsageError for pixels that are no bytes: they may be normalised already.
         """
         if images.dtype != torch.uint8:
-            raise Refusal(
+            raise UsageError(
                 f"images of {images.dtype}, which may be normalised already; give the pixels, uint8 from 0 to 255"
             )
-        scaled = (images.float() / 255 - _spread(self.mean, images)) / _spread(self.deviation, images)
+        scaled = (images.float() / 255 - _spread(self.mean, images)) / _spread(self.std, images)
         return scaled.contiguous(memory_format=torch.channels_last)
 
 
@@ -95,19 +95,19 @@ def _statistics(pixels: Tensor) -> tuple[float, float]:
     return mean, max(square - mean**2, 1e-12) ** 0.5
 
 
-def _levels(values: Any) -> Levels:
+def _levels(values: Any) -> ChannelStats:
     several = tuple(map(float, values)) if isinstance(values, list | tuple) else (float(values),)
     return several if several[1:] else several[0]
 
 
-def _spread(levels: Levels, images: Tensor) -> float | Tensor:
+def _spread(levels: ChannelStats, images: Tensor) -> float | Tensor:
     """Over the channels; a single one stays a number, as its rounding is that of all earlier models."""
     if not isinstance(levels, tuple):
         return levels
     return torch.tensor(levels).to(images.device, non_blocking=True)[:, None, None]
 
 
-def fresh(name: networks.Name, *, seed: int, labels: Sequence[str], preparation: Preparation) -> nn.Module:
+def build_network(name: networks.Name, *, seed: int, labels: Sequence[str], preparation: ImageTransform) -> nn.Module:
     """A network of this name for these labels and for pictures that are so prepared, its weights drawn from `seed`."""
     channels, side = preparation.channels, preparation.side
     return networks.make(name, seed=seed, channels=channels, side=side, categories=len(labels))
@@ -121,14 +121,17 @@ class Model:
     network: nn.Module
     labels: Sequence[str]
     preprocessing: Preprocessing
-    preparation: Preparation = GARMENTS  # of the pictures that it was trained with
+    preparation: ImageTransform = GARMENTS  # of the pictures that it was trained with
 
     def __post_init__(self) -> None:
-        """Bind the network, and every copy of it, to the preprocessing. Raises Refusal where it is bound to another."""
+        """Bind the network, and every copy of it, to the preprocessing.
+
+        Raises UsageError where it is bound to another.
+        """
         bound = self.network.__dict__.setdefault("preprocessing", self.preprocessing)
         if bound != self.preprocessing:
             remedy = "take over the whole model"
-            raise Refusal(f"a network that was trained with {bound} can't have {self.preprocessing}; {remedy}")
+            raise UsageError(f"a network that was trained with {bound} can't have {self.preprocessing}; {remedy}")
 
     def predict(self, images: Tensor) -> Tensor:
         """Probabilities (N, labels) for images (N, C, H, W) uint8."""
@@ -144,56 +147,59 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the sealed weights to `path`, and beside them the same facts, less the weights, as JSON."""
-        files.write(path, checked_safetensors.pack("model", self.network.state_dict(), self.facts()))
-        readable = json.dumps(self.facts() | {"weights_sha256": self.digest()}, indent=2) + "\n"
+        files.write(path, checked_safetensors.dumps("model", self.network.state_dict(), self.to_dict()))
+        readable = json.dumps(self.to_dict() | {"weights_sha256": self.digest()}, indent=2) + "\n"
         files.write(path.with_suffix(".json"), readable.encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The model saved at `path`. Raises Refusal for a missing or damaged file, before any parsing."""
-        weights, facts = checked_safetensors.unpack(path, "model")
+        """The model saved at `path`. Raises UsageError for a missing or damaged file, before any parsing."""
+        weights, facts = checked_safetensors.load(path, "model")
         try:
             _check_finite(weights)
-            labels, preparation = _labels(facts["labels"]), Preparation.told(facts)
+            labels, preparation = _labels(facts["labels"]), ImageTransform.told(facts)
             network = _filled(weights, facts["network"], seed=0, labels=labels, preparation=preparation)
-            preprocessing = Preprocessing.told(facts, channels=preparation.channels)
+            preprocessing = Preprocessing.from_dict(facts, channels=preparation.channels)
             return cls(facts["network"], network, labels, preprocessing, preparation)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise Refusal(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
+            raise UsageError(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
 
     @classmethod
     def of_run(cls, run: Run) -> Self:
-        """The model of `run`. Raises Refusal where it is not the one that the receipt of a run that is done names."""
+        """The model of `run`.
+
+        Raises UsageError where it is not the one that the receipt of a run that is done names.
+        """
         model = cls.load(run.weights)
         if run.receipt.get("state") != "done":
             return model
-        if problem := parts.uncommitted_problem(run.directory, run.receipt):
-            raise Refusal(f"{run.directory}: {problem}; take the run from where it was trained")
-        problem = parts.difference(model.digest(), run.receipt)
-        if not problem and (recorded := run.receipt.get("model", model.facts())) != model.facts():
-            problem = "; ".join(receipt.changes({"model": recorded}, {"model": model.facts()}, among=["model"])[:3])
+        if problem := parts.find_uncommitted_problem(run.directory, run.receipt):
+            raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
+        problem = parts.describe_mismatch(model.digest(), run.receipt)
+        if not problem and (recorded := run.receipt.get("model", model.to_dict())) != model.to_dict():
+            problem = "; ".join(receipt.diff({"model": recorded}, {"model": model.to_dict()}, fields=["model"])[:3])
         if problem:
-            raise Refusal(f"{run.weights}: {problem}; take the run from where it was trained")
+            raise UsageError(f"{run.weights}: {problem}; take the run from where it was trained")
         return model
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All but the weights, as JSON tells it."""
         return {
             "network": self.name,
             "labels": list(self.labels),
-            **self.preprocessing.facts(),
+            **self.preprocessing.to_dict(),
             **self.preparation.facts(),
         }
 
     @torch.no_grad()
-    def take_over(self, other: "Model") -> int:
+    def load_pretrained(self, other: "Model") -> int:
         """Have the weights of `other`, a model of the same network; of its head the rows of the labels that both know.
 
-        The other rows stay as they are. Tells how many came along. Raises Refusal where its statistics are not ours.
+        The other rows stay as they are. Tells how many came along. Raises UsageError where its statistics are not ours.
         """
         if self.preprocessing != other.preprocessing:
             remedy = "its statistics must come along"
-            raise Refusal(
+            raise UsageError(
                 f"weights that were trained with {other.preprocessing}, taken over with {self.preprocessing}; {remedy}"
             )
         networks.body(self.network).load_state_dict(networks.body(other.network).state_dict())
@@ -216,11 +222,11 @@ class Model:
 def _filled(weights: Mapping[str, Tensor], name: networks.Name, **rest: Any) -> nn.Module:
     """The network that `fresh` makes, with these weights. Raises ValueError where they are another's, unallocated."""
     with torch.device("meta"):  # takes no memory, whatever size it is told to have
-        expected = fresh(name, **rest).state_dict()
+        expected = build_network(name, **rest).state_dict()
     shapes = ({key: each.shape for key, each in tensors.items()} for tensors in (expected, weights))
     if next(shapes) != next(shapes):
         raise ValueError(f"other weights than the network {name} of its labels and pictures has")
-    network = fresh(name, **rest)
+    network = build_network(name, **rest)
     network.load_state_dict(weights)
     return network
 

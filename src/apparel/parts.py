@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from samebench.core import files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.runs import records
 
@@ -42,13 +42,13 @@ FACT = r'"%s": ("(?:[^"\\\x00-\x1f]|\\.){0,1000}")'
 def weights_digest(path: Path) -> str:
     """SHA-256 over the names, types, shapes and bytes of the tensors in a safetensors file, as `Model.digest` has it.
 
-    Raises Refusal for a file that is none, OSError for one that can't be read.
+    Raises UsageError for a file that is none, OSError for one that can't be read.
     """
     with path.open("rb") as file:
         try:
             return _tensors_digest(file, path.stat().st_size, path)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise Refusal(f"{path}: not a whole safetensors file; take another") from error
+            raise UsageError(f"{path}: not a whole safetensors file; take another") from error
 
 
 def _tensors_digest(file: BinaryIO, size: int, path: Path) -> str:
@@ -71,7 +71,7 @@ def _tensors_digest(file: BinaryIO, size: int, path: Path) -> str:
     return content.hexdigest()
 
 
-def weights_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
+def find_weights_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
     """Why the weights in a run's folder are not those that its receipt names; empty where they are.
 
     Only the receipt of a run that is done names any.
@@ -80,12 +80,12 @@ def weights_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
         return ""
     path = directory / WEIGHTS
     try:
-        return difference(weights_digest(path), receipt) if path.is_file() else f"{WEIGHTS} is gone"
-    except (Refusal, OSError):
+        return describe_mismatch(weights_digest(path), receipt) if path.is_file() else f"{WEIGHTS} is gone"
+    except (UsageError, OSError):
         return f"{WEIGHTS} is damaged"
 
 
-def uncommitted_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
+def find_uncommitted_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
     """Which patch beside a receipt is not the one that the receipt names; empty where none is.
 
     Older receipts name none. A patch that is missing is no problem: a receipt can be passed on alone.
@@ -101,20 +101,20 @@ def uncommitted_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
     return ""
 
 
-def difference(digest: str, receipt: Mapping[str, Any]) -> str:
+def describe_mismatch(digest: str, receipt: Mapping[str, Any]) -> str:
     """How weights with this digest are not those of the receipt; empty where they are."""
     expected = printable(receipt.get("weights_sha256"), longest=64)
     return "" if digest == expected else f"these weights are {digest[:12]}, its receipt says {expected[:12]}"
 
 
-def artifact_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
+def find_artifact_problem(directory: Path, receipt: Mapping[str, Any]) -> str:
     """Why the artifact in a run's folder is not that of its receipt; empty where it is, or where there is none."""
     folder = directory / "artifact"
     try:
         model, seal = untrusted.read_bytes(folder / MODEL, max_bytes=1 << 31), untrusted.read_bytes(folder / SEAL)
     except FileNotFoundError:
         return ""
-    except Refusal:
+    except UsageError:
         return f"{MODEL} can't be read"
     digest = hashlib.sha256(model).hexdigest()
     if digest.encode() != seal.split(b" ")[0]:
@@ -135,7 +135,7 @@ def _samples_problem(path: Path, expected: object) -> str:
         return f"{MODEL} is of an older export, without {SAMPLES}"
     try:
         content = untrusted.read_bytes(path, max_bytes=LARGEST_SAMPLES)
-    except (FileNotFoundError, Refusal):
+    except (FileNotFoundError, UsageError):
         return f"{SAMPLES} can't be read"
     return "" if hashlib.sha256(content).hexdigest() == expected else f"{SAMPLES} is of another model"
 
@@ -143,7 +143,7 @@ def _samples_problem(path: Path, expected: object) -> str:
 def _card_problem(path: Path, receipt: Mapping[str, Any]) -> str:
     try:
         lines = untrusted.read_bytes(path).decode(errors="replace").splitlines()
-    except (FileNotFoundError, Refusal):
+    except (FileNotFoundError, UsageError):
         return f"{CARD} can't be read"
     for fact, what in {"weights_sha256": "weights", "data_version": "data"}.items():
         named = [line for line in lines if line.startswith(f"- {what}: ")]

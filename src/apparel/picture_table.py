@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samebench.core import untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 MAX_BYTES = 256 << 20  # of a table: some million rows
@@ -43,7 +43,7 @@ class Outside(Exception):  # noqa: N818 - where the path leads
 
 
 def read(table: Path) -> Iterator[Row]:
-    """The rows below the header. Raises Refusal, naming the line, where it is no such table."""
+    """The rows below the header. Raises UsageError, naming the line, where it is no such table."""
     text = _decode(untrusted.read_bytes(table.resolve(), max_bytes=MAX_BYTES), table)
     head, *rest = LINE_END.split(text, maxsplit=1)
     skipped = 0
@@ -58,7 +58,7 @@ def read(table: Path) -> Iterator[Row]:
                 yield _row(skipped + rows.line_num, cells, places)
     except csv.Error as error:
         where = f"FROM={table}, line {skipped + max(rows.line_num, 1)}"
-        raise Refusal(f"{where}: no CSV in UTF-8 ({error}); close each quote, or {SAVE}") from error
+        raise UsageError(f"{where}: no CSV in UTF-8 ({error}); close each quote, or {SAVE}") from error
 
 
 def _decode(content: bytes, table: Path) -> str:
@@ -69,14 +69,14 @@ def _decode(content: bytes, table: Path) -> str:
         before = content[: error.start]
         line = len(LINE_END.findall(before.decode("latin-1"))) + 1
         where, value = f"FROM={table}, line {line}", content[error.start : error.end][:4]
-        raise Refusal(f"{where}: no CSV in UTF-8 (the bytes {value!r} are no character of it); {SAVE}") from error
+        raise UsageError(f"{where}: no CSV in UTF-8 (the bytes {value!r} are no character of it); {SAVE}") from error
     if "\0" in text[:4]:
-        raise Refusal(f"FROM={table}, line 1: no CSV in UTF-8 (UTF-16 without its mark); {SAVE}")
+        raise UsageError(f"FROM={table}, line 1: no CSV in UTF-8 (UTF-16 without its mark); {SAVE}")
     return text
 
 
 def _header(head: str, delimiters: str, where: str) -> tuple[str, tuple[int, int, int]]:
-    """The delimiter, the places of path and label, and the number of columns. Raises Refusal."""
+    """The delimiter, the places of path and label, and the number of columns. Raises UsageError."""
     names: list[str] = []
     for delimiter in delimiters:
         try:
@@ -87,8 +87,8 @@ def _header(head: str, delimiters: str, where: str) -> tuple[str, tuple[int, int
         if all(names.count(column) == 1 for column in COLUMNS):
             return delimiter, (names.index("path"), names.index("label"), len(names))
         if twice := [column for column in COLUMNS if names.count(column) > 1]:
-            raise Refusal(f"{where}: the column {twice[0]} is there twice; give the columns path,label once")
-    raise Refusal(f"{where}: its columns are {printable(repr(head), longest=80)}; give the columns path,label")
+            raise UsageError(f"{where}: the column {twice[0]} is there twice; give the columns path,label once")
+    raise UsageError(f"{where}: its columns are {printable(repr(head), longest=80)}; give the columns path,label")
 
 
 def _row(line: int, cells: list[str], places: tuple[int, int, int]) -> Row:

@@ -13,11 +13,11 @@ from typing import Any
 
 from apparel import data, dataset, initial, parts, train_command, trial
 from apparel.run import RUNS, Run
-from apparel.settings import Settings, told
+from apparel.settings import Settings, setting_field
 from apparel.source import SYNTHETIC, Source
 from apparel.train import PLACES, train
 from samebench.core import command, flags
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records
@@ -28,11 +28,11 @@ PART = 11_000  # images: a fifth of the training images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question(Settings):
+class ReproduceArgs(Settings):
     """Which run to repeat; a setting that is given is a changed input like any other."""
 
-    run: str = told("", "a run's directory or a receipt; empty: the newest that is done")
-    quick: bool = told(False, "the golden run instead: two epochs on a fifth of the data, its hash in git")
+    run: str = setting_field("", "a run's directory or a receipt; empty: the newest that is done")
+    quick: bool = setting_field(False, "the golden run instead: two epochs on a fifth of the data, its hash in git")
 
 
 def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
@@ -40,7 +40,7 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     before, after = then["weights_sha256"], now["weights_sha256"]
     # --fast lifts the CPU level itself: named once is enough.
     levels = ("cpu_level",) if then["settings"].get("fast") != now["settings"]["fast"] else ()
-    changed = receipt.changes(then, now, but=[*PLACES, *levels])
+    changed = receipt.diff(then, now, exclude=[*PLACES, *levels])
     for each in then.get("resumed", []):
         changed += [f"in its middle, after step {each['step']}: {printable(line)}" for line in each["changed"]]
     if before == after:
@@ -50,39 +50,39 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     if changed:
         return command.NO, "\n  ".join([f"{said}; changed since:", *changed])
     promise = "; --fast promises no more" if now["settings"]["fast"] else ""
-    machines = receipt.changes(then, now, among=receipt.MACHINE) or ["nothing that the receipt tells"]
+    machines = receipt.diff(then, now, fields=receipt.MACHINE) or ["nothing that the receipt tells"]
     return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
 
 
-def golden(question: Question) -> tuple[int, str]:
+def reproduce_golden(question: ReproduceArgs) -> tuple[int, str]:
     """The same for the golden run, whose hash stands in git for each architecture, and each model of GPU.
 
     Only its data may lie elsewhere.
 
-    Raises Refusal naming each other setting that was given.
+    Raises UsageError naming each other setting that was given.
     """
-    usual = asdict(Question(quick=True, data=question.data))
+    usual = asdict(ReproduceArgs(quick=True, data=question.data))
     others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
     if question.data == SYNTHETIC or dataset.is_own(question.data):
         others.append(f"data={question.data}")
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
-        raise Refusal(f"--quick with {', '.join(others)}: {remedy}")
+        raise UsageError(f"--quick with {', '.join(others)}: {remedy}")
     gpu = accelerator.facts(accelerator.choose(QUICK.device)).get("gpu")
     architecture = "+".join([platform.machine(), *([gpu["model"].replace(" ", "-")] if gpu else [])])
     expected = data.listing(GOLDEN).get(architecture)
-    got = trial.train(QUICK, trial.part(data.load(question.data), images=PART)).model.digest()
+    got = trial.train(QUICK, trial.subset(data.load(question.data), images=PART)).model.digest()
     if not expected:
-        raise Lacking(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
+        raise RequirementError(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
     if got == expected:
         return command.DONE, f"identical: golden weights {got}"
     return command.NO, f"not identical: golden weights {expected} for {architecture} in {GOLDEN.name}, {got} here"
 
 
-def find(name: str, *, source: str = "") -> dict[str, Any]:
+def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
     """The receipt that `--run` names, or that of the newest run; on the data set `source`, if that is one's own.
 
-    Raises Refusal where it is none, or of a run that is not done.
+    Raises UsageError where it is none, or of a run that is not done.
     """
     if not name:
         own = dataset.is_own(source)  # the default's name is there unasked
@@ -90,39 +90,41 @@ def find(name: str, *, source: str = "") -> dict[str, Any]:
     path = records.folder(name)
     path = path / "receipt.json" if path.is_dir() else path
     if not path.is_file():
-        raise Refusal(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
+        raise UsageError(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
     found = receipt.read(path)
     receipt.check(found, path)
-    if (path.parent / parts.WEIGHTS).is_file() and (problem := parts.weights_problem(path.parent, found)):
-        raise Refusal(
+    if (path.parent / parts.WEIGHTS).is_file() and (problem := parts.find_weights_problem(path.parent, found)):
+        raise UsageError(
             f"{path.parent / parts.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
         )
-    if problem := parts.uncommitted_problem(path.parent, found):
-        raise Refusal(f"{path.parent}: {problem}; take the run, or its receipt, from where it was trained")
+    if problem := parts.find_uncommitted_problem(path.parent, found):
+        raise UsageError(f"{path.parent}: {problem}; take the run, or its receipt, from where it was trained")
     if found["state"] != "done":
         is_run = (path.parent / "checkpoints").is_dir()
-        remedy = "finish it" + (f": {train_command.resume(path.parent, found)}" if is_run else " where it was trained")
-        raise Refusal(f"{path}: {found['state']}, so there are no weights to compare; {remedy}")
+        remedy = "finish it" + (
+            f": {train_command.make_resume_command(path.parent, found)}" if is_run else " where it was trained"
+        )
+        raise UsageError(f"{path}: {found['state']}, so there are no weights to compare; {remedy}")
     return found
 
 
 def main(argv: Sequence[str]) -> int:
     """Repeat the run asked for, or the golden one; 0 if the weights are identical, 1 if not."""
-    parse = partial(flags.parse, Question, argv, program="python -m apparel.reproduce", about="Train a run again.")
+    parse = partial(flags.parse, ReproduceArgs, argv, program="python -m apparel.reproduce", about="Train a run again.")
     question = parse()
     if question.quick:
         determinism.reexecute(fast=False)
         determinism.pin()
-        code, said = golden(question)
+        code, said = reproduce_golden(question)
     else:
-        then = find(question.run, source=question.data)
+        then = find_receipt(question.run, source=question.data)
         question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
         determinism.reexecute(fast=question.fast)
         if (told := then.get("init")) and question.init == then["settings"]["init"]:
-            initial.again(question.init, told)
+            initial.reload_init_model(question.init, told)
         listing = f"listings.data/{Source.of(question.data).name}.sha256"
         now = {"listings": receipt.listings() if "listings" in then else None}
-        for line in receipt.changes(then, now, among=[listing]):
+        for line in receipt.diff(then, now, fields=[listing]):
             print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
         code, said = verdict(then, train(question.alone(), reproduces=then["run"]).receipt)
     print(said)

@@ -16,14 +16,14 @@ from typing import Any, Self
 
 from apparel import train_command
 from apparel.settings import Settings
-from apparel.source import LISTINGS, SYNTHETIC, Source, taken
+from apparel.source import LISTINGS, SYNTHETIC, Source, pick_default_run
 from samebench.core import file_lock, files, flags, untrusted
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.heartbeat import Heartbeat
 from samebench.core.text import printable
 from samebench.data import versions
 from samebench.runs import receipt, records
-from samebench.training.process_group import appears
+from samebench.training.process_group import wait_for_file
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -51,16 +51,16 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints. Raises Refusal if it is a link."""
+        """The folder of its checkpoints. Raises UsageError if it is a link."""
         return self.path("checkpoints")
 
     @property
     def artifact(self) -> Path:
-        """The folder of its artifact. Raises Refusal if it is a link."""
+        """The folder of its artifact. Raises UsageError if it is a link."""
         return self.path("artifact")
 
     def path(self, name: str) -> Path:
-        """A file or folder in its directory to write to. Raises Refusal if it or the directory is a link."""
+        """A file or folder in its directory to write to. Raises UsageError if it or the directory is a link."""
         return untrusted.path_inside(self.directory, name, where=self.directory)
 
     @property
@@ -74,20 +74,20 @@ class Run:
 
         What was not committed, if anything, lies beside the receipt as `uncommitted.diff`.
 
-        Raises Lacking where there is too little room, OSError where `home` can't be written.
+        Raises RequirementError where there is too little room, OSError where `home` can't be written.
         """
         if home.exists() and not home.is_dir():
-            raise Refusal(f"{home}: not a directory, and runs go there; move it away")
+            raise UsageError(f"{home}: not a directory, and runs go there; move it away")
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
         if (free := shutil.disk_usage(home).free) < ROOM:
-            raise Lacking(f"{home}: {free:,} bytes free, a run needs {ROOM:,}; free some room")
+            raise RequirementError(f"{home}: {free:,} bytes free, a run needs {ROOM:,}; free some room")
         letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
         directory = home / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
         directory.mkdir()
         run = cls(directory, {})
         try:
-            run.hold()
+            run.acquire()
             if uncommitted:
                 files.write(directory / records.UNCOMMITTED, uncommitted)
             patch = {"uncommitted_sha256": _sha256(uncommitted)}
@@ -101,23 +101,23 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """The run in `directory`. Raises Refusal where there is none, its receipt can't be read, or it is a link."""
+        """The run in `directory`. Raises UsageError where there is none, its receipt can't be read, or it is a link."""
         records.check_is_no_link(directory)
         path = directory / "receipt.json"
         if not path.exists():
-            raise Refusal(f"{directory}: no run with a receipt there; take one of runs/, or train first")
+            raise UsageError(f"{directory}: no run with a receipt there; take one of runs/, or train first")
         if (record := records.read(directory)).damage:
-            raise Refusal(f"{directory}: {record.damage}; take another run")
+            raise UsageError(f"{directory}: {record.damage}; take another run")
         return cls(directory, dict(record.receipt))
 
     @classmethod
     def follow(cls, directory: Path) -> Self:
         """The run that another process of the group leads: what is recorded is that one's affair.
 
-        Raises Refusal where it can't be seen from here.
+        Raises UsageError where it can't be seen from here.
         """
-        if not appears(directory / "receipt.json"):
-            raise Refusal(f"{directory}: not there on {platform.node()}; put runs/ where all machines see the same")
+        if not wait_for_file(directory / "receipt.json"):
+            raise UsageError(f"{directory}: not there on {platform.node()}; put runs/ where all machines see the same")
         return cls(directory, cls.open(directory).receipt, leads=False)
 
     @classmethod
@@ -130,11 +130,11 @@ class Run:
 
     @classmethod
     def newest(cls, home: Path, *, state: str = "") -> Self:
-        """The run made last in `home`, in this state, if given. Raises Refusal where there is none."""
+        """The run made last in `home`, in this state, if given. Raises UsageError where there is none."""
         for record in records.candidates(home):
             if state in {"", record.receipt["state"]}:
                 return cls(record.directory, dict(record.receipt))
-        raise Refusal(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
+        raise UsageError(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
 
     @classmethod
     def done(cls, home: Path, *, data: str) -> list[Self]:
@@ -142,28 +142,28 @@ class Run:
 
         Empty is any data but the synthetic set. A newer one that is passed over for its data is told.
 
-        Raises Refusal where there is none, or no such data.
+        Raises UsageError where there is none, or no such data.
         """
         if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
-            sets = ", ".join([*versions.known(LISTINGS.parent), SYNTHETIC])
-            raise Refusal(f"data {data}: no set of that name, and no directory; there are {sets}")
+            sets = ", ".join([*versions.dataset_names(LISTINGS.parent), SYNTHETIC])
+            raise UsageError(f"data {data}: no set of that name, and no directory; there are {sets}")
         done = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
-            if place := taken([run.receipt for run in found]):
+            if place := pick_default_run([run.receipt for run in found]):
                 other = f"{found[0].directory}, was trained on another version of its data"
                 print(f"the newest run, {other}: taking {found[place].directory}", file=sys.stderr)
             return [found.pop(place), *found]
         on = f" on {data}" if data else f" on other data than {SYNTHETIC}" if done else ""
-        raise Refusal(f"{home}: no run in state done{on}; train first, or name a run")
+        raise UsageError(f"{home}: no run in state done{on}; train first, or name a run")
 
-    def hold(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
+    def acquire(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
         """Keep other processes out until `release`; False on a file system without locks.
 
-        Other machines see it by a heartbeat, unless `beat` is false. Raises Refusal where one is at work on it, or it
-        is a link.
+        Other machines see it by a heartbeat, unless `beat` is false. Raises UsageError where one is at work on it, or
+        it is a link.
         """
         records.check_is_no_link(self.directory)
-        self._lock, alone = file_lock.take(self.directory, patience=patience)
+        self._lock, alone = file_lock.acquire(self.directory, patience=patience)
         if beat:
             try:
                 self._heartbeat = Heartbeat(self.directory)
@@ -172,13 +172,15 @@ class Run:
                 raise
         return alone
 
-    def check_hold(self) -> None:
-        """Raise Refusal where another process has taken the run over, or deleted it, since `hold`.
+    def check_is_ours(self) -> None:
+        """Raise UsageError where another process has taken the run over, or deleted it, since `hold`.
 
         That can be after this process, or its machine, had stood still for minutes.
         """
         if self._heartbeat and not self._heartbeat.is_ours():
-            raise Refusal(f"{self.directory}: deleted, or taken over by another process; nothing more is written here")
+            raise UsageError(
+                f"{self.directory}: deleted, or taken over by another process; nothing more is written here"
+            )
 
     def release(self) -> None:
         """Let others work on it."""
@@ -190,23 +192,23 @@ class Run:
             self._lock = None
 
     def settings(self) -> Settings:
-        """What it was trained with. Raises Refusal where this code knows no such settings."""
+        """What it was trained with. Raises UsageError where this code knows no such settings."""
         try:
             return flags.from_dict(Settings, self.receipt["settings"])
         except (LookupError, TypeError, AttributeError) as error:
             reason = printable(error, longest=120)
-            raise Refusal(f"{self.directory}: settings of other code ({reason}); start a new run") from error
+            raise UsageError(f"{self.directory}: settings of other code ({reason}); start a new run") from error
 
     def refuse_undone(self) -> None:
-        """Raise Refusal, with what finishes it, where it is not done."""
+        """Raise UsageError, with what finishes it, where it is not done."""
         if (state := self.receipt.get("state")) != "done":
-            raise Refusal(f"{self.directory}: {state}; finish it first: {self.resume_command()}")
+            raise UsageError(f"{self.directory}: {state}; finish it first: {self.resume_command()}")
 
     def resume_command(self) -> str:
         """The command that goes on with it, with every word that it needs where it is copied into a shell."""
-        return train_command.resume(self.directory, self.receipt)
+        return train_command.make_resume_command(self.directory, self.receipt)
 
-    def as_then(self, source: str = "") -> str:
+    def restore_data_hint(self, source: str = "") -> str:
         """What brings back the data that it was trained on, for a command that was told to take `source`."""
         own = Source.of(self.settings().data)
         if source and Source.of(source) != own:
@@ -215,7 +217,7 @@ class Run:
         if not (commit := versions.commit_of(own.name, listing, root=root)):
             return "no commit here has that of then"
         first = "commit that of now, then " if versions.is_changed(own.name, root=root) else ""
-        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.words()}"
+        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.make_words()}"
 
     def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:
         """Record that it runs again; nothing of how it had ended stays.
@@ -250,7 +252,7 @@ class Run:
     def _write(self) -> None:
         if not self.leads:
             return
-        self.check_hold()
+        self.check_is_ours()
         content = json.dumps(self.receipt, indent=2) + "\n"
         files.write(self.directory / "receipt.json", content.encode())
 
@@ -272,11 +274,11 @@ def sweep(home: Path) -> None:
         if lock.parent.name.startswith("."):
             continue
         try:
-            alone = run.hold(patience=0, beat=False)
-        except (Refusal, OSError):
+            alone = run.acquire(patience=0, beat=False)
+        except (UsageError, OSError):
             continue  # at work, or not ours to touch
         if alone:
-            with suppress(Refusal, OSError):
+            with suppress(UsageError, OSError):
                 _clear(run)
         run.release()
 

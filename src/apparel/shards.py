@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from apparel.settings import Settings
-from samebench.training.process_group import ALONE, Group, own, share
+from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,10 +30,10 @@ class Gradients(ABC):
     Each part normalises with its own statistics, so that no two write to the same buffer.
     """
 
-    def __init__(self, network: nn.Module, replicas: list[nn.Module], *, count: int, group: Group) -> None:
+    def __init__(self, network: nn.Module, replicas: list[nn.Module], *, count: int, group: ProcessGroup) -> None:
         """Take a replica for each part that is this process's."""
         self.network, self.replicas, self.count, self.group = network, replicas, count, group
-        self.mine = own(count, group)
+        self.mine = rank_slice(count, group)
 
     @abstractmethod
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Gradients(ABC):
     def buffers(self) -> list[Buffers]:
         """The buffers of every part, those of other processes too."""
         own_ones = [dict(replica.named_buffers()) for replica in self.replicas]
-        counts = share(self.count, size=self.group.size)
+        counts = split_evenly(self.count, size=self.group.size)
         rows = {name: self.group.gather(torch.stack([each[name] for each in own_ones]), counts) for name in own_ones[0]}
         return [{name: each[place] for name, each in rows.items()} for place in range(self.count)]
 
@@ -63,13 +63,15 @@ class Gradients(ABC):
             merged.copy_(_sum(parts) / len(parts) if merged.is_floating_point() else parts[0])
 
 
-class Shards(Gradients):
+class ShardedGradients(Gradients):
     """In shards whose number is a setting: the same bits, whoever works on which."""
 
-    def __init__(self, network: nn.Module, *, count: int, pool: ThreadPoolExecutor, group: Group = ALONE) -> None:
+    def __init__(
+        self, network: nn.Module, *, count: int, pool: ThreadPoolExecutor, group: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         """Give each shard the network's own parameters; there are no more processes than shards."""
         shared = {id(parameter): parameter for parameter in network.parameters()}
-        replicas = [copy.deepcopy(network, dict(shared)) for _ in range(count)[own(count, group)]]
+        replicas = [copy.deepcopy(network, dict(shared)) for _ in range(count)[rank_slice(count, group)]]
         super().__init__(network, replicas, count=count, group=group)
         self.pool = pool
 
@@ -83,7 +85,7 @@ class Shards(Gradients):
             return torch.cat([*(_inner(gradient).flatten() for gradient in gradients), value.detach().reshape(1)])
 
         done = torch.stack(list(self.pool.map(work, self.replicas, indices.chunk(self.count)[self.mine])))
-        everyone = self.group.gather(done, share(self.count, size=self.group.size))
+        everyone = self.group.gather(done, split_evenly(self.count, size=self.group.size))
         sizes = [*(each.numel() for each in parameters), 1]
         *gradients, value = torch.split(_sum(everyone) / self.count, sizes)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -91,10 +93,10 @@ class Shards(Gradients):
         return value[0].clone()  # a view would keep all gradients
 
 
-class Spread(Gradients):
+class DdpGradients(Gradients):
     """In one part a process, summed in the order that is quickest: torch sends some while it computes others."""
 
-    def __init__(self, network: nn.Module, *, group: Group) -> None:
+    def __init__(self, network: nn.Module, *, group: ProcessGroup) -> None:
         """Wrap the network; what its buffers hold stays each process's own."""
         super().__init__(network, [network], count=group.size, group=group)
         self.wrapped = DistributedDataParallel(network, forward_sync_buffers=False)
@@ -126,9 +128,9 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
     return total
 
 
-def crew(settings: Settings, *, cores: int, group: Group = ALONE) -> tuple[int, int]:
+def worker_layout(settings: Settings, *, cores: int, group: ProcessGroup = SINGLE_PROCESS) -> tuple[int, int]:
     """How many workers, and with how many of all `cores` each: more than one only for --fast, as it changes sums."""
-    shards = 1 if settings.fast and group.size > 1 else share(settings.shards, size=group.size)[0]
+    shards = 1 if settings.fast and group.size > 1 else split_evenly(settings.shards, size=group.size)[0]
     count = min(cores, shards)
     return count, cores // count if settings.fast else 1
 

@@ -55,7 +55,7 @@ class Source:
         plain, packed = self.folder / name, self.folder / f"{name}.gz"
         return plain if plain.is_file() or not packed.is_file() else packed
 
-    def is_right(self, name: str, sha256: str) -> bool:
+    def matches_sha256(self, name: str, sha256: str) -> bool:
         """Whether one of its files is what the listing says; a packed one by what is in it."""
         path = self.path(name)
         if path.suffix != ".gz" or name.endswith(".gz"):
@@ -75,13 +75,13 @@ class Source:
         name = cls.of(said).name
         return name == cls.of(asked).name if asked else name != SYNTHETIC
 
-    def is_of_now(self, receipt: Mapping[str, Any]) -> bool:
+    def matches_checkout(self, receipt: Mapping[str, Any]) -> bool:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
         listings = receipt.get("listings")
         then = listings.get(f"data/{self.name}.sha256") if isinstance(listings, dict) else None
         return then is None or (self.is_known() and self.listing.is_file() and files.digest(self.listing) == then)
 
-    def words(self) -> str:
+    def make_words(self) -> str:
         """What `make` is told to take it."""
         if self.name == SYNTHETIC:
             return f" DATA={SYNTHETIC}"
@@ -90,13 +90,13 @@ class Source:
         return "" if self.name == FASHION else f" DATASET={self.name}"
 
 
-def taken(receipts: Sequence[Mapping[str, Any]]) -> int:
+def pick_default_run(receipts: Sequence[Mapping[str, Any]]) -> int:
     """The place of the run that is taken where none is named, among `receipts`, those of the newest first.
 
     Of the runs on the newest one's set it is the first on the version in this checkout, and else the newest.
     """
     sources = [Source.of(str(each.get("settings", {}).get("data"))) for each in receipts]
     for place, (source, receipt) in enumerate(zip(sources, receipts, strict=True)):
-        if source.name == sources[0].name and source.is_of_now(receipt):
+        if source.name == sources[0].name and source.matches_checkout(receipt):
             return place
     return 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from apparel import picture_table
 from samebench.core import untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 MOST_BYTES = 128 << 20  # of a file
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     line: str = ""
 
 
-class Unusable(Exception):  # noqa: N818 - what the file is
+class UnusableFileError(Exception):
     """A file that is no picture; the message says why, as a finding does."""
 
 
@@ -62,28 +62,28 @@ class Source:
         return Finding(self.path, self.label, found, done, self.line)
 
     def read(self) -> bytes:
-        """Its content. Raises Unusable where it is no file in the folder, or one that can't be read."""
+        """Its content. Raises UnusableFileError where it is no file in the folder, or one that can't be read."""
         path = self.root / self.path
         try:
             resolved = path.resolve(strict=True)
             if not resolved.is_relative_to(self.folder):
-                raise Unusable(LEADS_OUT)
+                raise UnusableFileError(LEADS_OUT)
             status = resolved.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise Unusable("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
+                raise UnusableFileError("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
             if status.st_size > MOST_BYTES:
-                raise Unusable(f"too large: {status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
+                raise UnusableFileError(f"too large: {status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
             return untrusted.read_bytes(resolved, max_bytes=MOST_BYTES)
         except FileNotFoundError:
-            raise Unusable("a link to nothing" if path.is_symlink() else "not there") from None
+            raise UnusableFileError("a link to nothing" if path.is_symlink() else "not there") from None
         except (OSError, RuntimeError, ValueError) as error:
-            raise Unusable(f"can't be read: {_reason(error)}") from error
+            raise UnusableFileError(f"can't be read: {_reason(error)}") from error
 
 
 def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
     """The files that should be pictures, in the order of their paths, and what else there was.
 
-    Raises Refusal for a source that is neither a folder nor a CSV, or that can't be read.
+    Raises UsageError for a source that is neither a folder nor a CSV, or that can't be read.
     """
     try:
         if source.is_dir():
@@ -93,9 +93,9 @@ def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
         else:
             what = "neither of them" if source.exists() else "not there"
             give = "a folder with one sub-folder a class, or a .csv with the columns path,label"
-            raise Refusal(f"FROM={source}: {what}; give {give}")
+            raise UsageError(f"FROM={source}: {what}; give {give}")
     except OSError as error:
-        raise Refusal(f"FROM={source}: can't be read ({_reason(error)}); make it readable") from error
+        raise UsageError(f"FROM={source}: can't be read ({_reason(error)}); make it readable") from error
     sources = sorted((each for each in found if isinstance(each, Source)), key=lambda each: (each.path, each.label))
     findings = [each for each in found if isinstance(each, Finding)]
     return sources, [*findings, *_like_each_other(each.label for each in sources)]

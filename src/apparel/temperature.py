@@ -3,26 +3,26 @@
 import torch
 from torch import Tensor
 
-from apparel.card import DOUBTED
+from apparel.card import DOUBTFUL_SHARE
 
-FEWEST = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
+MIN_IMAGES = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
 TEMPERATURES = 0.2, 5.0  # what lies beyond is no miscalibration but a set too easy, or too strange, to fit
-SUREST = 0.999  # highest floor: a good answer is rarely surer
+HIGHEST_THRESHOLD = 0.999  # highest floor: a good answer is rarely surer
 
 
-def calibrated(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+def calibrate(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """The temperature, and the confidence below which an answer is doubted, of the validation images' logits (N, 10).
 
     Of fewer than FEWEST images both say nothing: 1 and 0.
     """
-    if len(labels) < FEWEST:
+    if len(labels) < MIN_IMAGES:
         return 1.0, 0.0
-    temperature = fit(logits, labels)
-    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTED))
-    return temperature, min(round(doubted, 3), SUREST)
+    temperature = fit_temperature(logits, labels)
+    doubted = float((logits / temperature).softmax(1).amax(1).quantile(DOUBTFUL_SHARE))
+    return temperature, min(round(doubted, 3), HIGHEST_THRESHOLD)
 
 
-def fit(logits: Tensor, labels: Tensor) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """What to divide logits (N, 10) by for the lowest loss, after Guo et al. (2017); to three decimals.
 
     It is within TEMPERATURES. The loss is convex in 1/T: Newton's method, in double precision.

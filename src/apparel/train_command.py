@@ -15,7 +15,7 @@ from samebench.core import command, flags, make_command
 RUNTIMES = {"docker", "podman", "local"}
 
 
-def resume(directory: Path, receipt: Mapping[str, Any]) -> str:
+def make_resume_command(directory: Path, receipt: Mapping[str, Any]) -> str:
     """The command that goes on with the run in `directory`. Its settings are in the run.
 
     A container sees what lies outside of the checkout only where a word names it.
@@ -28,7 +28,7 @@ def resume(directory: Path, receipt: Mapping[str, Any]) -> str:
     return " ".join(["make train", *_gpu(receipt), *words, *_runtime(receipt), *_processes(receipt)])
 
 
-def start(receipt: Mapping[str, Any], settings: Mapping[str, Any], *, init: Path) -> str:
+def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], *, init: Path) -> str:
     """The command that starts a new run from the weights at `init`, with these settings, where this run was trained."""
     other = _changed(settings)
     other.pop("init", None)
@@ -37,10 +37,10 @@ def start(receipt: Mapping[str, Any], settings: Mapping[str, Any], *, init: Path
     return " ".join(filter(None, ["make train", *words, *_processes(receipt), arguments]))
 
 
-def again(receipt: Mapping[str, Any]) -> str:
+def make_retrain_command(receipt: Mapping[str, Any]) -> str:
     """The command that trains once more with the settings of this run."""
     other = _changed(receipt.get("settings", {}))
-    data = Source.of(str(other.pop("data", Settings().data))).words().strip()
+    data = Source.of(str(other.pop("data", Settings().data))).make_words().strip()
     words = [data, *_gpu(receipt), *_words(receipt, other)]
     return " ".join(filter(None, ["make train", *words, make_command.arguments(flags.to_flags(Settings, other))]))
 

@@ -18,17 +18,17 @@ from apparel import checkpoint, data, graph, parts, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.curves import Curves
-from apparel.model import BATCH, Model, Preprocessing, fresh
+from apparel.model import BATCH, Model, Preprocessing, build_network
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Gradients, Shards, Spread, in_order
+from apparel.shards import DdpGradients, Gradients, ShardedGradients, in_order
 from samebench.core import flags
-from samebench.core.command import Interrupted, Refusal
+from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
-from samebench.training.process_group import ALONE, Group, own, share
+from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 
-WARM_UP = 0.2  # share of the steps
+WARMUP_SHARE = 0.2  # share of the steps
 
 
 def precision(settings: Settings, device: torch.device) -> str:
@@ -36,7 +36,7 @@ def precision(settings: Settings, device: torch.device) -> str:
     if not settings.fast:
         return "float32"
     on_gpu = device.type == "cuda"
-    pays = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else determinism.bf16_pays()
+    pays = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else determinism.has_native_bf16()
     return "bf16" if pays else "float32"
 
 
@@ -52,7 +52,7 @@ class Training:
         pool: ThreadPoolExecutor,
         device: torch.device,
         checkpoint_seconds: float = math.inf,
-        group: Group = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Stand before the first step; a checkpoint is due after each epoch and after `checkpoint_seconds`.
 
@@ -62,24 +62,24 @@ class Training:
         self.group = group
         self.checkpoint_seconds = checkpoint_seconds
         labels, preparation = known.labels, known.preparation
-        network = fresh(settings.network, seed=settings.seed, labels=labels, preparation=preparation).to(device)
+        network = build_network(settings.network, seed=settings.seed, labels=labels, preparation=preparation).to(device)
         self.training = known.training.to(device)  # as a whole: 43 MB
         self.init = run.receipt.get("init")
         preprocessing = known.preprocessing
         if self.init:
-            preprocessing = Preprocessing.told(self.init, channels=preparation.channels)
+            preprocessing = Preprocessing.from_dict(self.init, channels=preparation.channels)
         self.model = Model(settings.network, network, labels, preprocessing, preparation)
         self.gradients: Gradients
         if settings.fast and group.size > 1:
-            self.gradients = Spread(network, group=group)
+            self.gradients = DdpGradients(network, group=group)
         else:
             # Of a GPU each part needs all: there are as many shards as devices.
             count = settings.shards if device.type == "cpu" else group.size
-            self.gradients = Shards(network, count=count, pool=pool, group=group)
+            self.gradients = ShardedGradients(network, count=count, pool=pool, group=group)
             if settings.fast and device.type == "cuda":
                 images = self.model.preprocessing(self.training.images[: settings.batch_size])
                 for replica in self.gradients.replicas:
-                    graph.record(replica, images, self.precision())
+                    graph.capture(replica, images, self.precision())
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=settings.lr,
@@ -106,7 +106,7 @@ class Training:
         return len(self.history) * self.steps + len(self.losses)
 
     @property
-    def best(self) -> float:
+    def best_loss(self) -> float:
         """The lowest validation loss so far."""
         return min((figures["validation_loss"] for figures in self.history), default=math.inf)
 
@@ -123,7 +123,7 @@ class Training:
 
     def fit(self, stopped: Callable[[], bool]) -> None:
         """Train to the last epoch, keep the best weights, and ask the test images once."""
-        with Curves(self.run.directory) if self.group.leads else nullcontext() as curves:
+        with Curves(self.run.directory) if self.group.is_rank_zero else nullcontext() as curves:
             if curves:
                 curves.repeat(self.history, pictured=self.pictured)
             while len(self.history) < self.settings.epochs:
@@ -133,10 +133,10 @@ class Training:
                     shown = pictures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
                     curves.add(self.history[-1], step=len(self.history), pictures=shown)
         best = self.best_model()
-        _, accuracy, _ = self.measure(best, self.data.test())
+        _, accuracy, _ = self.evaluate(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
-            model=best.facts(),
+            model=best.to_dict(),
             **self.best_figures,
             test_accuracy=accuracy,
             seconds=round(self.seconds, 3),
@@ -153,23 +153,23 @@ class Training:
         """
         for batch in tqdm(self.batches()[len(self.losses) :], **self._bar()):
             late = time.monotonic() - self.saved >= self.checkpoint_seconds
-            stop, due = self.group.any(stopped() or self.group.deserted, late)
+            stop, due = self.group.any_rank(stopped() or self.group.launcher_died, late)
             if stop or (due and self.losses):
                 self.save()
             if stop:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
-        self.group.wait()  # gloo hears of who is gone; NCCL, which comes next on GPUs, would wait for them
+        self.group.barrier()  # gloo hears of who is gone; NCCL, which comes next on GPUs, would wait for them
         self.gradients.merge()
-        validation_loss, accuracy, probabilities = self.measure(self.model, self.data.validation)
+        validation_loss, accuracy, probabilities = self.evaluate(self.model, self.data.validation)
         if not math.isfinite(validation_loss):
             remedy = f"take a lower lr than {self.settings.lr}"
             said = f"{self.run.directory}: the loss is {validation_loss}; {remedy}"
-            raise Refusal(said if self.group.leads else "")
-        if validation_loss < self.best:
+            raise UsageError(said if self.group.is_rank_zero else "")
+        if validation_loss < self.best_loss:
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
-            if self.group.leads:
-                self.run.check_hold()
+            if self.group.is_rank_zero:
+                self.run.check_is_ours()
                 self.model.save(self.run.weights)
         figures = {
             "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
@@ -178,7 +178,7 @@ class Training:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
         }
-        if self.group.leads:
+        if self.group.is_rank_zero:
             print(_line(self.epoch, self.settings.epochs, figures), flush=True)
         self.history.append(figures)
         self.losses = []
@@ -195,36 +195,36 @@ class Training:
         """Learn from one batch of indices; return its loss, a scalar."""
         value = self.gradients(self.loss, batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * self.rate()
+            group["lr"] = self.settings.lr * self.lr_factor()
         self.optimizer.step()
         return value
 
     def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of `network` on the training images at `indices` (N,), augmented."""
-        split = self.training.take(indices.to(self.device, non_blocking=True))
+        split = self.training.select(indices.to(self.device, non_blocking=True))
         blank = self.data.preparation.shifted_in
         images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch, blank=blank)
         with self.precision():
             logits = network(self.model.preprocessing(images))
         return functional.cross_entropy(logits.float(), split.labels, label_smoothing=self.settings.label_smoothing)
 
-    def rate(self) -> float:
+    def lr_factor(self) -> float:
         """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
-        return learning_rate_factor(self.steps_done, self.steps * self.settings.epochs)
+        return lr_factor_at(self.steps_done, self.steps * self.settings.epochs)
 
-    def measure(self, model: Model, split: data.Split) -> tuple[float, float, Tensor]:
+    def evaluate(self, model: Model, split: data.Split) -> tuple[float, float, Tensor]:
         """Mean loss without smoothing, accuracy 0 to 1, and the probabilities (N, 10), of `model` on a split."""
 
         def ask(indices: Tensor) -> tuple[Tensor, Tensor]:
-            part = split.take(indices)
+            part = split.select(indices)
             probabilities = model.predict(part.images)
             losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), part.labels, reduction="none")
             right = (probabilities.argmax(1) == part.labels).double()
             return torch.stack([losses.double().sum(), right.sum()]), probabilities
 
         batches = torch.split(torch.arange(len(split)), BATCH)
-        told = in_order(self.pool, ask, batches[own(len(batches), self.group)])
-        counts = share(len(batches), size=self.group.size)
+        told = in_order(self.pool, ask, batches[rank_slice(len(batches), self.group)])
+        counts = split_evenly(len(batches), size=self.group.size)
         sums = torch.stack([each for each, _ in told]) if told else torch.empty(0, 2, dtype=torch.float64)
         loss, right = self.group.gather(sums, counts).sum(0).tolist()
         images = [int(each.sum()) for each in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
@@ -246,19 +246,19 @@ class Training:
     def save(self) -> None:
         """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""
         state = self.state()
-        if self.group.leads:
+        if self.group.is_rank_zero:
             checkpoint.save(self.run, state)
         self.saved = time.monotonic()
 
     def state(self) -> Checkpoint:
         """Everything that `restore` needs to stand here again, in any process on any machine."""
         tensors = {"losses": torch.tensor([float(loss) for loss in self.losses], dtype=torch.float64)}
-        tensors |= _below("network", self.model.network.state_dict())
-        tensors |= _below("best", self.best_weights)
+        tensors |= _with_prefix("network", self.model.network.state_dict())
+        tensors |= _with_prefix("best", self.best_weights)
         for place, buffers in enumerate(self.gradients.buffers()):
-            tensors |= _below(f"shard.{place}", buffers)
+            tensors |= _with_prefix(f"shard.{place}", buffers)
         for place, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= _below(f"optimizer.{place}", moments)
+            tensors |= _with_prefix(f"optimizer.{place}", moments)
         return Checkpoint(
             tensors=tensors,
             step=self.steps_done,
@@ -270,17 +270,17 @@ class Training:
             init=self.init,
         )
 
-    def take_over(self, model: Model) -> None:
+    def load_pretrained(self, model: Model) -> None:
         """Stand before the first step with the weights of `model`, of which the run's receipt tells."""
-        rows = self.model.take_over(model)
+        rows = self.model.load_pretrained(model)
         self.gradients.restore([dict(self.model.network.named_buffers())] * self.gradients.count)
-        if self.group.leads:
+        if self.group.is_rank_zero:
             came = f"with its mean and deviation, and of its head the rows of {rows} of {len(self.model.labels)} labels"
             print(f"{self.run.directory}: starts from {self.settings.init}, {came}", flush=True)
 
     @torch.no_grad()
     def restore(self, kept: Checkpoint) -> None:
-        """Stand where `kept` was made. Raises Refusal where it was made by code whose state looks different.
+        """Stand where `kept` was made. Raises UsageError where it was made by code whose state looks different.
 
         With `fast` each process has a part of the batch, so it also refuses another number of them.
         """
@@ -290,33 +290,35 @@ class Training:
         if shards and len(shards) != self.gradients.count:
             remedy = "resume with as many processes as it had"
             said = f"{self.run.directory}: {len(shards)} parts a batch, here {self.gradients.count}; {remedy}"
-            raise Refusal(said if self.group.leads else "")
+            raise UsageError(said if self.group.is_rank_zero else "")
         try:
-            network.load_state_dict(_of("network", kept.tensors))
-            self.best_weights = _of("best", kept.tensors)
-            self.gradients.restore([_of(f"shard.{place}", kept.tensors) for place in range(self.gradients.count)])
-            for name, tensor in _of("optimizer", kept.tensors).items():
+            network.load_state_dict(_without_prefix("network", kept.tensors))
+            self.best_weights = _without_prefix("best", kept.tensors)
+            self.gradients.restore(
+                [_without_prefix(f"shard.{place}", kept.tensors) for place in range(self.gradients.count)]
+            )
+            for name, tensor in _without_prefix("optimizer", kept.tensors).items():
                 number, _, key = name.partition(".")
                 parameter = parameters[int(number)]
                 self.optimizer.state[parameter][key] = _like(parameter, tensor)
             self.losses = list(kept.tensors["losses"].float().to(self.device))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise Refusal(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
+            raise UsageError(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
         self.history, self.seconds_before = kept.history, kept.seconds
         self._refuse_foreign_weights()
-        if self.best_weights and self.group.leads:
+        if self.best_weights and self.group.is_rank_zero:
             # Written anew: a kill may have come between the model and the checkpoint that knows of it.
             self.best_model().save(self.run.weights)
 
     def _refuse_foreign_weights(self) -> None:
-        """Raise Refusal where the run is done and its receipt names other weights than this, its last epoch, has."""
+        """Raise UsageError where the run is done and its receipt names other weights than this, its last epoch, has."""
         receipt, place = self.run.receipt, f"{self.run.directory}: of its newest checkpoint"
         if receipt.get("state") != "done" or len(receipt.get("history", [])) != len(self.history):
             return
-        if problem := parts.difference(self.best_model().digest(), receipt):
+        if problem := parts.describe_mismatch(self.best_model().digest(), receipt):
             said = f"{place} {problem}; take the run from where it was trained"
-            raise Refusal(said if self.group.leads else "")
+            raise UsageError(said if self.group.is_rank_zero else "")
 
     def _bar(self) -> dict[str, Any]:
         return {
@@ -324,15 +326,15 @@ class Training:
             "unit": "step",
             "initial": len(self.losses),
             "total": self.steps,
-            "disable": None if self.group.leads else True,  # None: not on a terminal
+            "disable": None if self.group.is_rank_zero else True,  # None: not on a terminal
             "leave": False,
         }
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
+def lr_factor_at(step: int, steps: int) -> float:
     """The share of the highest learning rate that step number `step` of `steps` has, from 0."""
     done = (step + 1) / (steps + 1)
-    return min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+    return min(done / WARMUP_SHARE, (1 - done) / (1 - WARMUP_SHARE))
 
 
 def _line(epoch: int, epochs: int, figures: dict[str, float]) -> str:
@@ -348,9 +350,9 @@ def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
-def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{name}.{key}": tensor for key, tensor in tensors.items()}
 
 
-def _of(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

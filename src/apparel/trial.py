@@ -11,10 +11,10 @@ from apparel.model import Model
 from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import crew, workers
+from apparel.shards import worker_layout, workers
 from apparel.training import Training
 from samebench.core import command, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 
 
@@ -26,7 +26,7 @@ class Trial:
     history: list[dict[str, Any]]
 
 
-def part(known: Data, *, images: int) -> Data:
+def subset(known: Data, *, images: int) -> Data:
     """`images` of the training images, drawn the same each time; the test images stay out of reach.
 
     A twelfth of them is held out for validation, and `test()` gives the validation images of the whole. Of a set that
@@ -41,10 +41,10 @@ def part(known: Data, *, images: int) -> Data:
             preparation=known.preparation,
         )
     drawn = order(len(known.training), seed=0, epoch=0, purpose="part")[:images]
-    return Data(known.training.take(drawn), known.validation, labels=known.labels, preparation=known.preparation)
+    return Data(known.training.select(drawn), known.validation, labels=known.labels, preparation=known.preparation)
 
 
-def sizes(known: Data, *, most: int = 100) -> dict[str, int]:
+def batch_settings(known: Data, *, most: int = 100) -> dict[str, int]:
     """The settings `batch_size`, at most `most`, and `shards` for a trial on so few training images."""
     count = len(known.training)
     if count < 8:
@@ -55,19 +55,19 @@ def sizes(known: Data, *, most: int = 100) -> dict[str, int]:
 def train(settings: Settings, known: Data) -> Trial:
     """Train on `known`; the run's folder is gone when this returns."""
     if len(known.training) < settings.batch_size:
-        raise Refusal(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
-    count, each = crew(settings, cores=cores.allowed())
+        raise UsageError(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
+    count, each = worker_layout(settings, cores=cores.available_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
         command.interruptible() as stopped,
         workers(count, cores=each) as pool,
     ):
-        start, told = initial.given(settings, {}, known)
+        start, told = initial.resolve_init_model(settings, {}, known)
         run = Run.start(Path(home), settings=flags.to_dict(settings), init=told)
         try:
             training = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
             if start:
-                training.take_over(start.model)
+                training.load_pretrained(start.model)
             training.fit(stopped)
         finally:
             run.release()

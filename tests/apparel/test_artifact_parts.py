@@ -26,7 +26,7 @@ def write(folder: Path, *, card: str = "", **changed: str) -> None:
 
 def test_parts_that_belong_together_are_taken(tmp_path: Path) -> None:
     write(tmp_path / "artifact")
-    assert parts.artifact_problem(tmp_path, RECEIPT) == ""
+    assert parts.find_artifact_problem(tmp_path, RECEIPT) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_parts_that_belong_together_are_taken(tmp_path: Path) -> None:
 )
 def test_a_part_that_contradicts_the_receipt_is_named(changed: dict[str, str], problem: str, tmp_path: Path) -> None:
     write(tmp_path / "artifact", **changed)
-    assert parts.artifact_problem(tmp_path, RECEIPT) == problem
+    assert parts.find_artifact_problem(tmp_path, RECEIPT) == problem
 
 
 def test_another_seal_another_export_and_missing_samples_are_named(tmp_path: Path) -> None:
     write(tmp_path / "artifact")
-    assert parts.artifact_problem(tmp_path, {**RECEIPT, "artifact_sha256": "0" * 64}).endswith("was exported")
+    assert parts.find_artifact_problem(tmp_path, {**RECEIPT, "artifact_sha256": "0" * 64}).endswith("was exported")
     (tmp_path / "artifact" / parts.SAMPLES).unlink()
-    assert parts.artifact_problem(tmp_path, RECEIPT) == "samples.json can't be read"
+    assert parts.find_artifact_problem(tmp_path, RECEIPT) == "samples.json can't be read"
     (tmp_path / "artifact" / parts.SEAL).write_text("0" * 64)
-    assert parts.artifact_problem(tmp_path, RECEIPT) == "model.onnx is not what its seal says"
+    assert parts.find_artifact_problem(tmp_path, RECEIPT) == "model.onnx is not what its seal says"

@@ -16,7 +16,7 @@ import torch
 from apparel import checkpoint
 from apparel.checkpoint import Checkpoint
 from apparel.run import Run
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests import soak
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import AS_STRANGER, STRANGER, open_to_others, start, stranger_may_start
@@ -49,7 +49,7 @@ def test_the_last_two_are_kept_each_with_its_facts_to_read(run: Run) -> None:
     names = ["step-00000004.json", "step-00000004.safetensors", "step-00000005.json", "step-00000005.safetensors"]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == names
     assert json.loads((run.checkpoints / "step-00000005.json").read_text())["step"] == 5
-    assert step_of(checkpoint.newest(run)) == 5
+    assert step_of(checkpoint.load_newest(run)) == 5
 
 
 def test_their_mode_is_that_of_the_umask(run: Run) -> None:
@@ -61,12 +61,12 @@ def test_their_mode_is_that_of_the_umask(run: Run) -> None:
 
 
 def test_where_none_was_saved_there_is_none(run: Run) -> None:
-    assert checkpoint.newest(run) is None
+    assert checkpoint.load_newest(run) is None
 
 
 def refused(run: Run, damaged: Path, capsys: pytest.CaptureFixture[str]) -> bool:
     """Whether `damaged` is named and set aside, and the one before it used; puts it back."""
-    found = checkpoint.newest(run)
+    found = checkpoint.load_newest(run)
     damaged.with_suffix(".damaged").rename(damaged)
     return step_of(found) == 1 and str(damaged) in capsys.readouterr().out
 
@@ -93,7 +93,7 @@ def test_any_changed_bit_of_a_real_one_is_found(count: int, run: Run, capsys: py
         flip(newest, place, mask)
         assert refused(run, newest, capsys)
         flip(newest, place, mask)
-    assert step_of(checkpoint.newest(run)) == 2
+    assert step_of(checkpoint.load_newest(run)) == 2
     if count == 3000:
         soak.record("test_any_changed_bit_of_a_real_one_is_found", f"{count} of {count} named, the one before used")
 
@@ -137,7 +137,7 @@ def test_after_going_back_by_one_the_good_ones_are_kept_and_the_damaged_one_does
     for step in (10, 20, 30):
         newest = save(run, step)
     newest.write_bytes(b"")
-    assert step_of(checkpoint.newest(run)) == 20
+    assert step_of(checkpoint.load_newest(run)) == 20
     save(run, 21)
     assert sorted(path.name for path in run.checkpoints.glob("*.safetensors")) == [
         "step-00000020.safetensors",
@@ -149,8 +149,8 @@ def test_where_all_are_damaged_training_stops_again_and_again(run: Run) -> None:
     for step in (1, 2):
         save(run, step).write_bytes(b"damaged")
     for _ in range(2):
-        with pytest.raises(Refusal, match="no checkpoint in it is whole; start a new run"):
-            checkpoint.newest(run)
+        with pytest.raises(UsageError, match="no checkpoint in it is whole; start a new run"):
+            checkpoint.load_newest(run)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full_at_any_point_of_a_save_leaves_what_was_there(disk: 
             before.with_suffix(".json").name,
             before.name,
         ]
-        assert step_of(checkpoint.newest(run)) == 1
+        assert step_of(checkpoint.load_newest(run)) == 1
     disk.fill(but=needed + (1 << 20))
     save(run, 2, tensors)
 
@@ -189,7 +189,7 @@ def test_a_directory_that_can_only_be_read_leaves_what_was_there(disk: Disk) -> 
     with pytest.raises(OSError, match="Read-only file system") as refusal:
         save(run, 2)
     assert str(refusal.value.filename).endswith("step-00000002.safetensors")
-    assert step_of(checkpoint.newest(run)) == 1
+    assert step_of(checkpoint.load_newest(run)) == 1
 
 
 def make_read_only(folder: Path) -> None:
@@ -226,4 +226,4 @@ def test_a_training_that_may_not_save_any_more_stops_in_one_line(
     run = Run.open(directory)
     assert run.receipt["state"] == "interrupted"
     assert [path.name for path in run.checkpoints.glob(".*")] == []
-    assert checkpoint.newest(run)
+    assert checkpoint.load_newest(run)

@@ -14,7 +14,7 @@ from apparel import compare, data, figures, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.commands import call
 
 QUICK = Settings(data="synthetic", epochs=2, network="linear", batch_size=100, shards=2)
@@ -39,7 +39,7 @@ def change(run: Run, **facts: Any) -> Run:
 
 
 def test_what_differs_is_told_and_nothing_else(runs: list[Run]) -> None:
-    groups = compare.differing(runs)
+    groups = compare.find_differences(runs)
     assert groups["settings"] == {"settings.lr": [0.001, 0.01]}
     assert set(groups) <= {"settings", "figures", "weights"}
     said = compare.compare(runs)
@@ -81,11 +81,11 @@ def test_changed_sources_are_counted_and_the_first_are_named(runs: list[Run]) ->
 
 def test_facts_that_this_code_does_not_know_are_compared_too(runs: list[Run]) -> None:
     change(runs[1], init={"from": "elsewhere"})
-    assert compare.differing(runs)["more"] == {"init.from": [None, "elsewhere"]}
+    assert compare.find_differences(runs)["more"] == {"init.from": [None, "elsewhere"]}
 
 
 def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
-    (found,) = compare.verdicts(runs)
+    (found,) = compare.compare_on_test(runs)
     assert found.discord
     accuracies = [run.receipt["test_accuracy"] for run in runs]
     assert found.discord.n01 - found.discord.n10 == round(200 * (accuracies[1] - accuracies[0]))
@@ -94,7 +94,7 @@ def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
 
 def test_other_data_have_no_test_and_are_compared_all_the_same(runs: list[Run]) -> None:
     change(runs[1], data_version="0" * 64)
-    (found,) = compare.verdicts(runs)
+    (found,) = compare.compare_on_test(runs)
     assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_IMAGES}")
     said = compare.compare(runs)
     assert "data_version" in said
@@ -108,16 +108,16 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
     model = Model.load(runs[1].weights)
     dataclasses.replace(model, labels=[*model.labels[:-1], "Boot"]).save(runs[1].weights)
     del runs[1].receipt["model"]  # as in a receipt of an older version
-    (found,) = compare.verdicts(runs)
-    assert found.refused == "other labels; a test takes the same categories"
+    (found,) = compare.compare_on_test(runs)
+    assert found.reason == "other labels; a test takes the same categories"
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_done_has_no_test(state: str, runs: list[Run]) -> None:
     runs[0].receipt.pop("test_accuracy")
     change(runs[0], state=state)
-    (found,) = compare.verdicts(runs)
-    assert found.refused == f"{runs[0].directory} is {state}; a test takes runs that are done"
+    (found,) = compare.compare_on_test(runs)
+    assert found.reason == f"{runs[0].directory} is {state}; a test takes runs that are done"
     assert [line.split() for line in compare.compare(runs).splitlines() if line.startswith("  state")] == [
         ["state", state, "done"]
     ]
@@ -128,27 +128,27 @@ def test_weights_that_are_not_the_receipt_s_are_named(runs: list[Run]) -> None:
     with torch.no_grad():
         next(model.network.parameters()).add_(0.1)
     model.save(runs[1].weights)
-    (found,) = compare.verdicts(runs)
+    (found,) = compare.compare_on_test(runs)
     expected = runs[1].receipt["weights_sha256"][:12]
-    assert f"{runs[1].weights}: these weights are {model.digest()[:12]}, its receipt says {expected}" in found.refused
+    assert f"{runs[1].weights}: these weights are {model.digest()[:12]}, its receipt says {expected}" in found.reason
 
 
 def test_damaged_weights_are_named(runs: list[Run]) -> None:
     runs[1].weights.write_bytes(b"damaged")
-    (found,) = compare.verdicts(runs)
-    assert str(runs[1].weights) in found.refused
+    (found,) = compare.compare_on_test(runs)
+    assert str(runs[1].weights) in found.reason
 
 
 def test_data_that_are_not_those_of_the_runs_are_named(runs: list[Run]) -> None:
     for run in runs:
         change(run, data_version="0" * 64)
-    (found,) = compare.verdicts(runs)
-    assert f"{runs[0].directory}: trained on data {'0' * 12}, here are " in found.refused
-    assert found.refused.endswith("; no commit here has that of then")
+    (found,) = compare.compare_on_test(runs)
+    assert f"{runs[0].directory}: trained on data {'0' * 12}, here are " in found.reason
+    assert found.reason.endswith("; no commit here has that of then")
 
 
 def test_curves_of_all_are_in_one_picture(runs: list[Run]) -> None:
-    path = compare.draw(runs, compare.differing(runs))
+    path = compare.draw(runs, compare.find_differences(runs))
     assert path == runs[0].directory / "compare.png"
     with Image.open(path) as picture:
         assert picture.format == "PNG"
@@ -200,10 +200,10 @@ def test_the_newest_are_those_that_are_done_on_these_data(runs: list[Run], tmp_p
 def test_fewer_than_two_runs_or_one_twice_are_refused(runs: list[Run]) -> None:
     name = str(runs[0].directory)
     for words, said in {"": "too few", name: "too few", f"{name} {name}/": "is there twice"}.items():
-        with pytest.raises(Refusal, match=f"{said}; give two or more"):
+        with pytest.raises(UsageError, match=f"{said}; give two or more"):
             compare.find(words)
 
 
 def test_a_run_that_is_not_there_is_refused_by_name(runs: list[Run]) -> None:
-    with pytest.raises(Refusal, match=r"^none: no run with a receipt there"):
+    with pytest.raises(UsageError, match=r"^none: no run with a receipt there"):
         compare.find(f"{runs[0].directory} none")

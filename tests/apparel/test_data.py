@@ -10,7 +10,7 @@ import torch
 from apparel import data, source
 from apparel.randomness import order
 from apparel.source import Source
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import debian_package, download
 from tests.commands import call
 
@@ -71,7 +71,7 @@ def test_a_flipped_bit_is_refused_with_expected_and_got(small: Path) -> None:
     content[500] ^= 1
     path.write_bytes(content)
     got = hashlib.sha256(content).hexdigest()
-    with pytest.raises(Refusal, match=f"{NAMES[2]}: expected sha256 {expected}, got {got}"):
+    with pytest.raises(UsageError, match=f"{NAMES[2]}: expected sha256 {expected}, got {got}"):
         data.load(str(small))
     assert path.read_bytes() == content
 
@@ -81,14 +81,14 @@ def test_a_truncated_packed_file_is_refused_by_name(small: Path) -> None:
     packed = whole.with_name(f"{whole.name}.gz")
     packed.write_bytes(gzip.compress(whole.read_bytes())[:-20])
     whole.unlink()
-    with pytest.raises(Refusal, match=f"{NAMES[0]}.gz: damaged"):
+    with pytest.raises(UsageError, match=f"{NAMES[0]}.gz: damaged"):
         data.load(str(small))
 
 
 def test_of_a_file_that_is_larger_than_the_set_has_any_no_more_is_read(small: Path) -> None:
     (small / NAMES[0]).unlink()
     (small / f"{NAMES[0]}.gz").write_bytes(gzip.compress(bytes(60_000_000)))
-    with pytest.raises(Refusal, match="got more than 47,040,016 bytes"):
+    with pytest.raises(UsageError, match="got more than 47,040,016 bytes"):
         data.load(str(small))
 
 
@@ -96,14 +96,14 @@ def test_a_packed_file_of_more_than_is_allowed_is_not_right(tmp_path: Path, monk
     content = bytes(5_000_000)
     (tmp_path / "file.gz").write_bytes(gzip.compress(content))
     asked = (Source("set", tmp_path), "file", hashlib.sha256(content).hexdigest())
-    assert Source.is_right(*asked)
+    assert Source.matches_sha256(*asked)
     monkeypatch.setattr(source, "MAX_BYTES", 1_000_000)
-    assert not Source.is_right(*asked)
+    assert not Source.matches_sha256(*asked)
 
 
 def test_a_missing_file_is_refused_by_name(small: Path) -> None:
     (small / NAMES[1]).unlink()
-    with pytest.raises(Refusal, match=f"{NAMES[1]}: not there"):
+    with pytest.raises(UsageError, match=f"{NAMES[1]}: not there"):
         data.load(str(small))
 
 
@@ -120,7 +120,7 @@ def test_a_missing_file_is_refused_by_name(small: Path) -> None:
     ],
 )
 def test_what_is_not_a_whole_idx_file_is_refused(content: bytes, said: str) -> None:
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         data.read_idx(content)
 
 
@@ -169,7 +169,7 @@ class Offline:
         if sources[0].startswith("file:"):
             return real_fetch(path, sha256=sha256, sources=sources, max_bytes=max_bytes)
         self.asked += 1
-        raise download.Unreachable("no network")
+        raise download.UnreachableError("no network")
 
 
 real_fetch = download.fetch
@@ -187,18 +187,18 @@ def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_a
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
     monkeypatch.setattr(debian_package, "extract", extract)
-    assert data.provide() is True
+    assert data.ensure_dataset() is True
     assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
     assert data.load(str(data.HOME)).version == data.load(str(small)).version
-    assert data.provide() is False
+    assert data.ensure_dataset() is False
     assert offline.asked == 1
 
 
 def test_a_tampered_file_at_home_is_refused_and_not_overwritten(small: Path) -> None:
     shutil.copytree(small, data.HOME)
     (data.HOME / NAMES[3]).write_bytes(b"mine")
-    with pytest.raises(Refusal, match=f"{NAMES[3]}: expected sha256 .*, got .*no version has; mv .*; or, to"):
-        data.provide()
+    with pytest.raises(UsageError, match=f"{NAMES[3]}: expected sha256 .*, got .*no version has; mv .*; or, to"):
+        data.ensure_dataset()
     assert (data.HOME / NAMES[3]).read_bytes() == b"mine"
 
 
@@ -206,8 +206,8 @@ def test_nobody_is_asked_for_a_version_that_was_never_published(small: Path, mon
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
     monkeypatch.setattr(data, "PUBLISHED", set())
-    with pytest.raises(Lacking, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
-        data.provide()
+    with pytest.raises(RequirementError, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
+        data.ensure_dataset()
     assert offline.asked == 0
 
 

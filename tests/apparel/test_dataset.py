@@ -14,8 +14,8 @@ import torch
 from apparel import data, dataset
 from apparel.dataset import Dataset
 from apparel.model import Preprocessing
-from apparel.serve.picture import Preparation
-from samebench.core.command import Lacking, Refusal
+from apparel.serve.picture import ImageTransform
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors
 
 
@@ -28,7 +28,7 @@ def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3)
         parts=(torch.arange(count) % 5).clamp_max(2).to(torch.uint8),
         categories=tuple(f"label {number:03}" for number in range(categories)),
         names=tuple(f"a/{number}.png" for number in range(count)),
-        preparation=Preparation("plain", 8, channels),
+        preparation=ImageTransform("plain", 8, channels),
         preprocessing=Preprocessing.of(images),
     )
 
@@ -46,7 +46,7 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
     assert dataset.read("noise").pack() == made.pack()
     known = data.load("noise")
     assert known.labels == made.categories
-    assert known.preparation == Preparation("plain", 8, channels)
+    assert known.preparation == ImageTransform("plain", 8, channels)
     assert known.preprocessing == made.preprocessing
     for part, split in enumerate([known.training, known.validation, known.test()]):
         assert torch.equal(split.images, made.images[made.parts == part])
@@ -55,7 +55,7 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
 
 def test_the_file_has_what_others_rely_on(home: Path) -> None:
     dataset.write("noise", small(0), b"path\n")
-    tensors, facts = checked_safetensors.unpack(home / "noise/dataset.safetensors", "dataset")
+    tensors, facts = checked_safetensors.load(home / "noise/dataset.safetensors", "dataset")
     assert {name: str(each.dtype) for name, each in tensors.items()} == {
         "images": "torch.uint8",
         "labels": "torch.int64",
@@ -79,15 +79,15 @@ def test_the_version_changes_with_pixels_labels_parts_and_their_names_and_not_wi
         replace(made, parts=made.parts.flip(0)),
         replace(made, categories=("other", *made.categories[1:])),
     ]
-    versions = [data.own(each).version for each in changed]
+    versions = [data.from_dataset(each).version for each in changed]
     assert len(set(versions)) == len(changed)
-    assert data.own(replace(made, names=made.names[::-1])).version == versions[0]
+    assert data.from_dataset(replace(made, names=made.names[::-1])).version == versions[0]
 
 
 def test_more_than_256_categories_are_told_apart_by_the_version() -> None:
     made = small(0, count=600, categories=300)
     wrapped = replace(made, labels=made.labels % 256)
-    assert data.own(made).version != data.own(wrapped).version
+    assert data.from_dataset(made).version != data.from_dataset(wrapped).version
 
 
 class Killed(Exception):  # noqa: N818 - what the process would be
@@ -122,7 +122,7 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(
             pass
         else:
             pytest.fail(f"only {count} steps")
-    assert not data.provide("noise", root=home.parent), "nothing to bring"
+    assert not data.ensure_dataset("noise", root=home.parent), "nothing to bring"
     got = dataset.read("noise").pack()
     assert got in {old.pack(), new.pack()}
     said = b"old\n" if got == old.pack() else b"new\n"
@@ -146,7 +146,7 @@ def test_a_first_import_that_was_killed_when_it_was_valid_is_finished_by_who_com
         patched.setattr(dataset, "_finish", killed)
         with pytest.raises(Killed):
             dataset.write("noise", small(0), b"")
-    assert data.load("noise").version == data.own(small(0)).version
+    assert data.load("noise").version == data.from_dataset(small(0)).version
 
 
 def test_a_changed_bit_is_refused_with_expected_and_got(home: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_changed_bit_is_refused_with_expected_and_got(home: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        Refusal, match=r"dataset\.safetensors: expected sha256 \w{64}, got \w{64}, which no version has"
+        UsageError, match=r"dataset\.safetensors: expected sha256 \w{64}, got \w{64}, which no version has"
     ):
         data.load("noise")
 
@@ -166,21 +166,21 @@ def test_a_set_of_which_git_has_another_version_is_refused(home: Path) -> None:
     listing = (home / "noise.sha256").read_bytes()
     dataset.write("noise", small(1), b"")
     (home / "noise.sha256").write_bytes(listing)
-    with pytest.raises(Refusal, match=r"which no version has; mv .*; or, to make a version of it, make data-add"):
+    with pytest.raises(UsageError, match=r"which no version has; mv .*; or, to make a version of it, make data-add"):
         data.load("noise")
 
 
 def test_a_set_whose_bytes_are_elsewhere_says_how_to_get_them(home: Path) -> None:
     home.mkdir()
     (home / "noise.sha256").write_text(f"{'0' * 64}  dataset.safetensors\n")
-    with pytest.raises(Lacking, match=r"data/noise: this version is not in the cache .* give DATA_REMOTE="):
+    with pytest.raises(RequirementError, match=r"data/noise: this version is not in the cache .* give DATA_REMOTE="):
         data.load("noise")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../data", ".", "Noise"])
 def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
     said = "not there; give the directory with the four files" if name == "." else f"data {name}: no set of that name"
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         data.load(name)
 
 
@@ -229,9 +229,9 @@ def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
 def test_a_file_that_is_whole_and_impossible_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "dataset.safetensors"
     path.write_bytes(small(0).pack())
-    tensors, facts = checked_safetensors.unpack(path, "dataset")
+    tensors, facts = checked_safetensors.load(path, "dataset")
     for name, value in changes.items():
         (tensors if isinstance(value, torch.Tensor) else facts)[name] = value
-    path.write_bytes(checked_safetensors.pack("dataset", tensors, facts))
-    with pytest.raises(Refusal, match=r"dataset\.safetensors: not a data set of this code"):
+    path.write_bytes(checked_safetensors.dumps("dataset", tensors, facts))
+    with pytest.raises(UsageError, match=r"dataset\.safetensors: not a data set of this code"):
         Dataset.load(path)

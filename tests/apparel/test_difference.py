@@ -8,7 +8,7 @@ import torch
 
 from apparel import data, difference
 from apparel.difference import Change, Image
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from tests.apparel.test_data import NAMES, idx
 from tests.samebench.team import NAME, found, with_dvc
@@ -114,7 +114,7 @@ def sealed_set(
         "balance": {},
         "preparation": "plain",
     }
-    return {"dataset.safetensors": checked_safetensors.pack("dataset", tensors, facts)}
+    return {"dataset.safetensors": checked_safetensors.dumps("dataset", tensors, facts)}
 
 
 @pytest.mark.parametrize("form", [idx_set, sealed_set])
@@ -141,18 +141,18 @@ def test_both_forms_know_an_image_by_the_same_content(tmp_path: Path) -> None:
 def test_a_sealed_set_that_lacks_what_it_must_have_is_refused(tmp_path: Path) -> None:
     tensors = {"images": pixels(0, 2), "labels": torch.tensor([0, 1]), "parts": torch.tensor([0, 9], dtype=torch.uint8)}
     (tmp_path / "dataset.safetensors").write_bytes(
-        checked_safetensors.pack("dataset", tensors, {"labels": ["bag", "boot"]})
+        checked_safetensors.dumps("dataset", tensors, {"labels": ["bag", "boot"]})
     )
-    with pytest.raises(Refusal, match=r"dataset\.safetensors: not a data set of this code"):
+    with pytest.raises(UsageError, match=r"dataset\.safetensors: not a data set of this code"):
         difference.images(tmp_path)
 
 
 def test_a_folder_that_holds_no_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"train-images-idx3-ubyte: not there; make data DATASET="):
+    with pytest.raises(UsageError, match=r"train-images-idx3-ubyte: not there; make data DATASET="):
         difference.images(tmp_path)
     for name, content in (idx_set(pixels(0, 4), [0, 1, 2, 3]) | {NAMES[3]: idx((1,), b"\0")}).items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(Refusal, match="2 images and 1 labels in the part train"):
+    with pytest.raises(UsageError, match="2 images and 1 labels in the part train"):
         difference.images(tmp_path)
 
 
@@ -187,5 +187,5 @@ def test_two_revisions_and_what_is_in_data_are_compared(
 
 
 def test_a_revision_has_to_be_given() -> None:
-    with pytest.raises(Refusal, match="A=: give a revision of git"):
+    with pytest.raises(UsageError, match="A=: give a revision of git"):
         difference.main([""])

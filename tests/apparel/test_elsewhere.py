@@ -12,8 +12,8 @@ import pytest
 
 from apparel.run import Run, sweep
 from samebench.core import command, file_lock, heartbeat
-from samebench.core.command import Refusal
-from samebench.core.file_lock import Busy
+from samebench.core.command import UsageError
+from samebench.core.file_lock import BusyError
 from samebench.runs import prune, records
 from tests.commands import environment
 
@@ -62,14 +62,14 @@ def test_a_run_at_work_on_another_machine_is_neither_marked_nor_resumed(
     assert records.read(directory).state == "running"
     sweep(directory.parent)
     assert Run.open(directory).receipt["state"] == "running"
-    with pytest.raises(Busy, match=rf"in progress in process {process.pid} on .*, which is alive; wait for it"):
-        Run.open(directory).hold()
+    with pytest.raises(BusyError, match=rf"in progress in process {process.pid} on .*, which is alive; wait for it"):
+        Run.open(directory).acquire()
 
 
 def test_a_run_that_another_machine_works_on_is_not_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process, directory = start_elsewhere(tmp_path, "done")  # as one that is extended, and has no new receipt yet
     with process:
-        assert prune.bury([records.read(directory)]) == command.NO
+        assert prune.delete_runs([records.read(directory)]) == command.NO
         process.kill()
     assert directory.is_dir()
     assert "gave a sign of life" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_run_killed_on_another_machine_is_interrupted_once_its_heartbeat_is_ol
     sweep(directory.parent)
     assert Run.open(directory).receipt["state"] == "interrupted"
     run = Run.open(directory)
-    assert run.hold(patience=0)
+    assert run.acquire(patience=0)
     run.release()
 
 
@@ -102,9 +102,9 @@ def test_a_run_killed_on_another_machine_can_be_resumed_after_it_was_watched(
     process.wait()
     monkeypatch.setattr(heartbeat, "WATCH", 0.5)
     run = Run.open(directory)
-    with pytest.raises(Busy, match=r"gave a sign of life \d seconds ago; stop it there, or wait"):
-        run.hold(patience=0)
-    assert run.hold()
+    with pytest.raises(BusyError, match=r"gave a sign of life \d seconds ago; stop it there, or wait"):
+        run.acquire(patience=0)
+    assert run.acquire()
     assert "watching for" in capsys.readouterr().err
     run.release()
     assert not (directory / heartbeat.FILE).exists()
@@ -130,9 +130,9 @@ def test_a_process_whose_run_was_taken_over_writes_nothing_more(tmp_path: Path) 
     stood_still = Run.start(tmp_path)
     (stood_still.directory / heartbeat.FILE).write_text("of another process")
     before = stood_still.receipt.copy()
-    with pytest.raises(Refusal, match="taken over by another process; nothing more is written"):
+    with pytest.raises(UsageError, match="taken over by another process; nothing more is written"):
         stood_still.record(state="done")
-    with pytest.raises(Refusal, match="taken over"):
+    with pytest.raises(UsageError, match="taken over"):
         stood_still.fail()
     stood_still.release()
     assert Run.open(stood_still.directory).receipt == before
@@ -145,11 +145,11 @@ def test_without_locks_the_heartbeat_says_who_is_at_work(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     run = Run.start(tmp_path)
-    assert file_lock.held(run.directory) is True
-    with pytest.raises(Busy, match="gave a sign of life"):
-        Run.open(run.directory).hold(patience=0)
+    assert file_lock.is_locked(run.directory) is True
+    with pytest.raises(BusyError, match="gave a sign of life"):
+        Run.open(run.directory).acquire(patience=0)
     let_go_stale(run.directory)
-    assert file_lock.held(run.directory) is False
+    assert file_lock.is_locked(run.directory) is False
     run.release()
 
 
@@ -183,11 +183,11 @@ def test_a_folder_that_can_not_be_locked_itself_is_locked_by_a_file(
         flock(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", nfs)
-    with file_lock.alone(tmp_path) as locked:
+    with file_lock.exclusive(tmp_path) as locked:
         assert locked
         with (tmp_path / file_lock.FOLDER_LOCK).open("rb") as other, pytest.raises(BlockingIOError):
             flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with file_lock.alone(tmp_path) as locked:
+    with file_lock.exclusive(tmp_path) as locked:
         assert locked
 
 
@@ -197,5 +197,5 @@ def test_what_another_machine_has_not_finished_is_cleared_after_a_day(tmp_path: 
         (tmp_path / name).mkdir()
     then = (tmp_path / names[2]).stat().st_mtime - file_lock.DAY - 1
     os.utime(tmp_path / names[2], (then, then))
-    with file_lock.alone(tmp_path):
+    with file_lock.exclusive(tmp_path):
         assert sorted(path.name for path in file_lock.abandoned(tmp_path, "dvc-*")) == sorted([names[0], names[2]])

@@ -9,7 +9,7 @@ from apparel.evaluate import figures
 from apparel.inspection import confusion
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.commands import call
 
 
@@ -54,11 +54,11 @@ def test_a_run_that_was_interrupted_is_to_be_finished_first(tmp_path: Path) -> N
 
 
 def test_no_run_that_is_done_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="no run in state done"):
+    with pytest.raises(UsageError, match="no run in state done"):
         Run.newest(tmp_path, state="done")
 
 
 def test_a_receipt_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "receipt.json").write_text("{")
-    with pytest.raises(Refusal, match=r"receipt\.json: not JSON"):
+    with pytest.raises(UsageError, match=r"receipt\.json: not JSON"):
         Run.open(tmp_path)

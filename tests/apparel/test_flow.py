@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from apparel import flow
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs.flow import MISSING
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
@@ -86,7 +86,7 @@ def test_nobody_to_tell_of_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) 
             return True
 
     monkeypatch.setattr(sys, "stdin", Terminal())
-    with pytest.raises(Refusal, match="start it by make flow"):
+    with pytest.raises(UsageError, match="start it by make flow"):
         flow.main([])
 
 

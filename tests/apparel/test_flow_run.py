@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from apparel import reproduce, train, train_command
-from apparel.initial import Initial
+from apparel.initial import InitialModel
 from apparel.settings import Settings
 from samebench.runs.flow import MISSING
 from tests.commands import call
@@ -151,7 +151,7 @@ def test_what_a_run_was_asked_for_is_its_own_and_is_asked_for_again(bench: Bench
 )
 def test_the_command_asks_for_what_the_run_was_asked_for(settings: dict[str, Any], device: str, command: str) -> None:
     told = {"settings": asdict(Settings()) | settings, "device": device}
-    assert train_command.again(told) == command
+    assert train_command.make_retrain_command(told) == command
 
 
 def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Bench) -> None:
@@ -180,11 +180,11 @@ def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: py
     done = f"runs/{bench.run.name}"
     assert bench.flow("--run", bench.run.name) == bench.flow("--run", done)
     monkeypatch.chdir(bench.root)
-    asked, resumed = train.ask(["--resume", bench.run.name])
+    asked, resumed = train.parse_args(["--resume", bench.run.name])
     assert resumed
     assert (str(resumed.directory), asked.seed) == (done, 3)
-    assert reproduce.find(bench.run.name)["run"] == bench.run.name
-    assert Initial.load(bench.run.name).run == bench.run.name
+    assert reproduce.find_receipt(bench.run.name)["run"] == bench.run.name
+    assert InitialModel.load(bench.run.name).run == bench.run.name
     for words in (["apparel.evaluate"], ["apparel.export", "--if-needed"]):
         said = call("-m", *words, "--run", bench.run.name, at=bench.root, changes={"PYTHONPATH": "src"})
         assert said.returncode == 0, said.stderr

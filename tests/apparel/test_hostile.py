@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from apparel import compare, evaluate, export, flow, reproduce, train
-from apparel.initial import Initial
+from apparel.initial import InitialModel
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
 from apparel.source import Source
 from samebench.core import command, files
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import determinism
 
@@ -110,28 +110,28 @@ def contents(receipt: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def resume(words: list[str]) -> None:
-    train.ask(["--resume", words[1]])
+    train.parse_args(["--resume", words[1]])
 
 
 def take_initial(words: list[str]) -> None:
-    Initial.load(words[1])
+    InitialModel.load(words[1])
 
 
 def show_flow(words: list[str]) -> None:
-    run = flow.chosen(flow.Question(run=words[1]))
-    for step in (flow.trained(run, Source.of("synthetic")), flow.evaluated(run), flow.exported(run)):
+    run = flow.choose_run(flow.Args(run=words[1]))
+    for step in (flow.training_step(run, Source.of("synthetic")), flow.evaluation_step(run), flow.artifact_step(run)):
         print(printable(step.why), printable(step.command))
 
 
 def show_side_by_side(words: list[str]) -> None:
     runs = compare.find(f"runs/20261126-120000-good {words[1]}")
-    groups, sources = compare.differing(runs), compare.sources(runs)
+    groups, sources = compare.find_differences(runs), compare.sources(runs)
     print(compare.table(runs, groups, sources))
     json.dumps(groups)
 
 
 def repeat(words: list[str]) -> None:
-    found = reproduce.find(words[1])
+    found = reproduce.find_receipt(words[1])
     Run(Path(words[1]), found).settings()
     print(printable(reproduce.verdict(found, found)[1]))
 
@@ -165,7 +165,7 @@ def check(
             said = ""
             try:
                 start(["--run", str(evil)])
-            except (Refusal, Lacking) as refusal:
+            except (UsageError, RequirementError) as refusal:
                 said = printable(refusal)
             except Exception as error:  # noqa: BLE001 - each is told, with what led to it
                 failures.append(f"{verb} of {name}: {error!r}")

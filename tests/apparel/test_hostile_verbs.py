@@ -14,10 +14,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from apparel import curves, evaluate, export
-from apparel.initial import Initial
+from apparel.initial import InitialModel
 from apparel.model import Model
 from samebench.core import flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs import chart, flow, list_runs, notes, prune, records, sweep
@@ -43,18 +43,22 @@ def choose_to_prune(words: list[str]) -> None:
     found = records.find()
     for keep in ("best", "last", "1", Path(words[1]).name):
         try:
-            prune.kept(found, keep)
-        except Refusal as refusal:
+            prune.select_to_keep(found, keep)
+        except UsageError as refusal:
             print(printable(refusal))
     print(prune.listing(found, [prune.size(record.directory) for record in found]))
     prune.explain_damaged(found)
 
 
 def plan_sweep(_words: list[str]) -> None:
-    asked = sweep.Asked(settings=KIND, training="apparel.train", grid="lr=0.1,0.2 epochs=1")
+    asked = sweep.Args(settings=KIND, training="apparel.train", grid="lr=0.1,0.2 epochs=1")
     found = records.find()
     points = sweep.plan(asked, ["--data", "synthetic", "--network", "linear"], found)
-    print(list_runs.lines([*found, *sweep.own(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]))
+    print(
+        list_runs.lines(
+            [*found, *sweep.runs_of_points(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]
+        )
+    )
 
 
 def draw_steps(words: list[str]) -> None:
@@ -122,13 +126,13 @@ MORE: dict[str, Any] = {
 def foreign_weights(run: Path) -> list[tuple[str, bytes]]:
     """Sealed files of other facts and tensors, each with its name."""
     model = Model.load(run / "model.safetensors")
-    facts, tensors = model.facts(), dict(model.network.state_dict())
+    facts, tensors = model.to_dict(), dict(model.network.state_dict())
     found = []
     for fact in FACTS:
         for name, value in {**VALUES, **MORE}.items():
-            found.append((f"{fact} {name}", checked_safetensors.pack("model", tensors, {**facts, fact: value})))
+            found.append((f"{fact} {name}", checked_safetensors.dumps("model", tensors, {**facts, fact: value})))
         found.append(
-            (f"no {fact}", checked_safetensors.pack("model", tensors, {k: v for k, v in facts.items() if k != fact}))
+            (f"no {fact}", checked_safetensors.dumps("model", tensors, {k: v for k, v in facts.items() if k != fact}))
         )
     first = next(iter(tensors))
     others = {
@@ -138,7 +142,7 @@ def foreign_weights(run: Path) -> list[tuple[str, bytes]]:
         "no values": {**tensors, first: torch.zeros(0)},
         "NaN": {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()},
     }
-    return [*found, *((name, checked_safetensors.pack("model", each, facts)) for name, each in others.items())]
+    return [*found, *((name, checked_safetensors.dumps("model", each, facts)) for name, each in others.items())]
 
 
 def take_weights(evil: Path, verbs: list[str], capsys: pytest.CaptureFixture[str], *, step: int) -> int:
@@ -153,12 +157,12 @@ def take_weights(evil: Path, verbs: list[str], capsys: pytest.CaptureFixture[str
             try:
                 try:  # the receipt of a stranger fits to the weights
                     model = Model.load(evil / "model.safetensors")
-                    told |= {"weights_sha256": model.digest(), "model": model.facts()}
-                except Refusal:
+                    told |= {"weights_sha256": model.digest(), "model": model.to_dict()}
+                except UsageError:
                     pass
                 (evil / "receipt.json").write_text(json.dumps(told))
                 WEIGHTS[verb](evil)
-            except Refusal as refusal:
+            except UsageError as refusal:
                 said = printable(refusal)
             except Exception as error:  # noqa: BLE001 - each is told, with what led to it
                 failures.append(f"{verb} of {name}: {error!r}")
@@ -173,8 +177,8 @@ def take_weights(evil: Path, verbs: list[str], capsys: pytest.CaptureFixture[str
 
 
 WEIGHTS: dict[str, Callable[[Path], Any]] = {
-    "INIT=run": lambda run: Initial.load(str(run)).facts(),
-    "INIT=file": lambda run: Initial.load(str(run / "model.safetensors")).facts(),
+    "INIT=run": lambda run: InitialModel.load(str(run)).to_dict(),
+    "INIT=file": lambda run: InitialModel.load(str(run / "model.safetensors")).to_dict(),
     "evaluate": lambda run: evaluate.main(["--run", str(run)]),
     "export": lambda run: export.main([*LEAST, "--run", str(run)]),
 }
@@ -271,7 +275,7 @@ def test_a_picture_of_a_stranger_is_drawn_anew_or_refused_in_a_line(
         try:
             flow.main([str(path)])
             drawn += 1
-        except Refusal as refusal:
+        except UsageError as refusal:
             said.append(printable(refusal))
         if path.read_text() != content:
             assert all(each.isprintable() or each == "\n" for each in path.read_text())
@@ -281,5 +285,5 @@ def test_a_picture_of_a_stranger_is_drawn_anew_or_refused_in_a_line(
     assert "".join(capsys.readouterr()) == ""
     path.unlink()
     path.symlink_to("/dev/zero")
-    with pytest.raises(Refusal):
-        chart.carried(path)
+    with pytest.raises(UsageError):
+        chart.read_embedded(path)

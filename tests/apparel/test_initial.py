@@ -13,13 +13,13 @@ from torch import nn
 
 from apparel import data, initial, networks, reproduce, train, trial
 from apparel.card import origin
-from apparel.initial import Initial
+from apparel.initial import InitialModel
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt
-from samebench.training.process_group import Group
+from samebench.training.process_group import ProcessGroup
 
 from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained
 
@@ -55,17 +55,17 @@ def test_a_network_can_not_be_put_into_a_model_with_other_statistics(first: Run)
     theirs, others = Model.load(first.weights), Preprocessing.of(DARK.training.images)
     said = "a network that was trained with Preprocessing(mean=0.5"
     for network in (theirs.network, copy.deepcopy(theirs.network)):
-        with pytest.raises(Refusal, match=re.escape(said)):
+        with pytest.raises(UsageError, match=re.escape(said)):
             Model("conv", network, data.LABELS, others)
-    with pytest.raises(Refusal, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(said)):
         dataclasses.replace(theirs, preprocessing=others)
 
 
 def test_weights_can_not_be_taken_over_into_a_model_with_other_statistics(first: Run) -> None:
     ours = Model("conv", networks.make("conv", seed=0), data.LABELS, Preprocessing.of(DARK.training.images))
     before = ours.digest()
-    with pytest.raises(Refusal, match="its statistics must come along"):
-        ours.take_over(Model.load(first.weights))
+    with pytest.raises(UsageError, match="its statistics must come along"):
+        ours.load_pretrained(Model.load(first.weights))
     assert ours.digest() == before
 
 
@@ -73,7 +73,9 @@ def test_a_model_takes_no_pixels_that_somebody_has_normalised(first: Run) -> Non
     model = Model.load(first.weights)
     normalised = Preprocessing.of(DARK.training.images)(DARK.training.images)
     for images in (normalised, DARK.training.images.float() / 255):
-        with pytest.raises(Refusal, match=r"images of torch.float32, which may be normalised already; give the pixels"):
+        with pytest.raises(
+            UsageError, match=r"images of torch.float32, which may be normalised already; give the pixels"
+        ):
             model.predict(images)
 
 
@@ -82,7 +84,7 @@ def test_statistics_changed_in_the_receipt_are_found_by_the_checkpoint(
 ) -> None:
     run = interrupt(settings, tmp_path, monkeypatch, at=4)
     run.record(init=run.receipt["init"] | {"mean": 0.25})
-    with pytest.raises(Refusal, match=r"init.mean: 0.5\d+ then, 0.25 now; leave it as it was"):
+    with pytest.raises(UsageError, match=r"init.mean: 0.5\d+ then, 0.25 now; leave it as it was"):
         train.train(settings, run=Run.open(run.directory))
 
 
@@ -123,7 +125,7 @@ def test_the_bias_of_a_row_comes_along_with_it() -> None:
     theirs = Model("linear", networks.make("linear", seed=1), ("b", *data.LABELS[1:]), statistics)
     ours = Model("linear", networks.make("linear", seed=2), data.LABELS, statistics)
     before = networks.head(ours.network).bias.clone()
-    assert ours.take_over(theirs) == 9
+    assert ours.load_pretrained(theirs) == 9
     expected = torch.cat([before[:1], networks.head(theirs.network).bias[1:]])
     assert torch.equal(networks.head(ours.network).bias, expected)
 
@@ -143,10 +145,10 @@ def test_the_receipt_tells_of_it_as_the_schema_says_and_the_card_too(
         "weights_sha256": first.receipt["weights_sha256"],
         "labels": ", ".join(data.LABELS),
         "mean": model.preprocessing.mean,
-        "deviation": model.preprocessing.deviation,
+        "deviation": model.preprocessing.std,
     }
     assert told["init"]["weights_sha256"][:12] in origin(told)
-    with pytest.raises(Refusal, match=r"at \$.init: 'weights_sha256' is a required property"):
+    with pytest.raises(UsageError, match=r"at \$.init: 'weights_sha256' is a required property"):
         receipt.check(told | {"init": {"run": "x"}}, tmp_path)
 
 
@@ -162,8 +164,8 @@ def test_the_same_weights_from_elsewhere_are_the_same_input(first: Run, settings
     now = trained(dataclasses.replace(settings, init=str(copied)), tmp_path)
     assert "run" not in now["init"]
     assert reproduce.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
-    inside = Initial.load(str(first.weights))
-    assert inside.facts() == then["init"], "the file of a run is of that run"
+    inside = InitialModel.load(str(first.weights))
+    assert inside.to_dict() == then["init"], "the file of a run is of that run"
 
 
 def test_other_weights_are_a_changed_input_and_so_are_none(first: Run, settings: Settings, tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_other_labels_of_the_same_weights_are_a_changed_input(first: Run, settin
     assert changed == ["  init.labels"]
 
 
-class ProcessOfAnotherMachine(Group):
+class ProcessOfAnotherMachine(ProcessGroup):
     """The second of two, whose leader has said what it starts from."""
 
     def tell(self, _value: Any) -> Any:
@@ -199,9 +201,9 @@ class ProcessOfAnotherMachine(Group):
 
 def test_processes_that_would_start_from_other_weights_do_not_start() -> None:
     second = ProcessOfAnotherMachine(rank=1, size=2)
-    train.alike({"init": {"run": "of another name", "weights_sha256": "0" * 64}}, second)
-    with pytest.raises(Refusal, match=r"init.weights_sha256: 0{12} for process 0, 1{12} for process 1"):
-        train.alike({"init": {"weights_sha256": "1" * 64}}, second)
+    train.check_ranks_agree({"init": {"run": "of another name", "weights_sha256": "0" * 64}}, second)
+    with pytest.raises(UsageError, match=r"init.weights_sha256: 0{12} for process 0, 1{12} for process 1"):
+        train.check_ranks_agree({"init": {"weights_sha256": "1" * 64}}, second)
 
 
 def test_a_trial_starts_from_it_as_a_run_does(settings: Settings, tmp_path: Path) -> None:

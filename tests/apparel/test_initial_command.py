@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from apparel import reproduce
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt
 from tests.commands import SOURCE, call
 from tests.samebench.checkout import run as run_command
@@ -83,5 +83,5 @@ def test_init_goes_to_training_and_reproducing_alone() -> None:
 
 
 def test_no_init_is_asked_of_the_golden_run() -> None:
-    with pytest.raises(Refusal, match="--quick with init=runs/a: the golden run's own settings stand; leave it out"):
+    with pytest.raises(UsageError, match="--quick with init=runs/a: the golden run's own settings stand; leave it out"):
         reproduce.main(["--quick", "--init", "runs/a"])

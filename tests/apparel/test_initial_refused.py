@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from apparel import data, networks, train
-from apparel.initial import Initial
-from apparel.model import Model, Preprocessing, fresh
+from apparel.initial import InitialModel
+from apparel.model import Model, Preprocessing, build_network
 from apparel.run import Run
-from apparel.serve.picture import Preparation
+from apparel.serve.picture import ImageTransform
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 from .starts import DARK, dark, first, settings
 
@@ -68,26 +68,28 @@ def test_what_is_no_model_to_start_from_is_refused_and_leaves_no_run(
     made: Any, said: str, first: Run, settings: Settings, tmp_path: Path
 ) -> None:
     asked = dataclasses.replace(settings, init=made(first, tmp_path / "given"))
-    with pytest.raises(Refusal, match=said) as refused:
+    with pytest.raises(UsageError, match=said) as refused:
         train.train(asked, runs=tmp_path / "runs")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_best_so_far_of_a_run_that_is_not_done_can_be_taken_by_its_file(first: Run, tmp_path: Path) -> None:
-    assert Initial.load(running(first, tmp_path / "given") + "/model.safetensors").run == first.name
+    assert InitialModel.load(running(first, tmp_path / "given") + "/model.safetensors").run == first.name
 
 
 def test_another_network_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     said = r"its network is conv, and network=residual is asked for; take --network conv, or start from another model"
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         train.train(dataclasses.replace(settings, network="residual"), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_model_for_images_of_another_shape_is_refused(settings: Settings) -> None:
-    coloured = Preparation("plain", 28, 3)
-    network = fresh("conv", seed=0, labels=data.LABELS, preparation=coloured)
+    coloured = ImageTransform("plain", 28, 3)
+    network = build_network("conv", seed=0, labels=data.LABELS, preparation=coloured)
     model = Model("conv", network, data.LABELS, Preprocessing((0.5,) * 3, (0.5,) * 3), coloured)
-    with pytest.raises(Refusal, match="x: it takes images of 3x28x28, the data's are 28x28; start from another model"):
-        Initial("x", model, "").check(settings, DARK)
+    with pytest.raises(
+        UsageError, match="x: it takes images of 3x28x28, the data's are 28x28; start from another model"
+    ):
+        InitialModel("x", model, "").check(settings, DARK)

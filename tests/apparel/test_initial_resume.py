@@ -13,7 +13,7 @@ from apparel import checkpoint, reproduce, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 
 from .starts import QUICK, dark, first, interrupt, settings, trained
@@ -54,15 +54,15 @@ def test_before_its_first_checkpoint_it_does_and_says_so(
     place.rename(tmp_path / "away")
     weights = undisturbed["init"]["weights_sha256"][:12]
     wanted = f"wanted is the model of weights {weights}, from anywhere: INIT=<path>"
-    with pytest.raises(Refusal, match=re.escape(f"{place}: not there; take another, or train first; {wanted}")):
+    with pytest.raises(UsageError, match=re.escape(f"{place}: not there; take another, or train first; {wanted}")):
         train.train(settings, run=Run.open(run.directory))
     place.mkdir()
-    with pytest.raises(Refusal, match=re.escape(wanted)):
+    with pytest.raises(UsageError, match=re.escape(wanted)):
         train.train(settings, run=Run.open(run.directory))
     place.rmdir()
     shutil.copytree(tmp_path / "undisturbed" / undisturbed["run"], place)
     changed = rf"init.weights_sha256: {weights} then, {undisturbed['weights_sha256'][:12]} now; {wanted}"
-    with pytest.raises(Refusal, match=changed):
+    with pytest.raises(UsageError, match=changed):
         train.train(settings, run=Run.open(run.directory))
     assert (run.directory / "receipt.json").read_bytes() == before
     elsewhere = dataclasses.replace(settings, init=str(tmp_path / "away"))
@@ -77,9 +77,9 @@ def test_it_does_not_go_on_from_another_model_than_it_began_with(
     other = trained(settings, tmp_path)
     run = interrupt(settings, tmp_path, monkeypatch, at=at)
     asked = dataclasses.replace(settings, init=str(tmp_path / other["run"]))
-    with pytest.raises(Refusal, match=r"init.weights_sha256: \w{12} then, \w{12} now; leave it as it was"):
+    with pytest.raises(UsageError, match=r"init.weights_sha256: \w{12} then, \w{12} now; leave it as it was"):
         train.train(asked, run=run)
-    with pytest.raises(Refusal, match=r"init.weights_sha256: \w{12} then, nothing now; leave them as they were"):
+    with pytest.raises(UsageError, match=r"init.weights_sha256: \w{12} then, nothing now; leave them as they were"):
         train.train(dataclasses.replace(settings, init=""), run=run)
 
 
@@ -92,11 +92,11 @@ def test_a_run_of_the_code_before_this_setting_resumes_and_is_reproduced(
     told = {**run.receipt, "settings": without_init(run.receipt["settings"])}
     (run.directory / "receipt.json").write_text(json.dumps(told))
     for path in run.checkpoints.glob("*.safetensors"):
-        tensors, facts = checked_safetensors.unpack(path, "checkpoint")
+        tensors, facts = checked_safetensors.load(path, "checkpoint")
         facts = without_init(facts) | {"settings": without_init(facts["settings"])}
-        path.write_bytes(checked_safetensors.pack("checkpoint", tensors, facts))
+        path.write_bytes(checked_safetensors.dumps("checkpoint", tensors, facts))
     old = Run.open(run.directory)
-    assert checkpoint.newest(old)
+    assert checkpoint.load_newest(old)
     assert train.train(old.settings(), run=old).receipt["weights_sha256"] == then["weights_sha256"]
     verdict = reproduce.verdict({**then, "settings": without_init(then["settings"])}, then)
     assert verdict == (0, f"identical: weights {then['weights_sha256']}")

@@ -71,7 +71,7 @@ def test_worst_mistake_is_the_most_confident_one() -> None:
 
 def test_trial_learns_from_part_of_the_data_and_never_sees_the_test_images() -> None:
     known = data.synthetic(0)
-    part = trial.part(known, images=600)
+    part = trial.subset(known, images=600)
     assert len(part.training) + len(part.validation) == 600
     assert torch.equal(part.test().images, known.validation.images)
     done = trial.train(Settings(data="synthetic", network="linear", epochs=2, batch_size=100, lr=0.01), part)

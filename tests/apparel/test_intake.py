@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from apparel import data, dataset, intake
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES, folder
@@ -72,13 +72,13 @@ def test_neither_the_order_nor_the_time_nor_the_place_of_the_files_changes_a_byt
     first, second = imported(pictures), imported(tmp_path / "elsewhere")
     assert first[0].pack() == second[0].pack()
     assert intake.report(first[1]) == intake.report(second[1])
-    assert data.own(first[0]).version == data.own(second[0]).version
+    assert data.from_dataset(first[0]).version == data.from_dataset(second[0]).version
 
 
 def test_renamed_files_are_the_same_data(copy: Path) -> None:
-    before = data.own(imported(copy)[0]).version
+    before = data.from_dataset(imported(copy)[0]).version
     (copy / "circle/00000.png").rename(copy / "circle/zzz.png")
-    assert data.own(imported(copy)[0]).version == before
+    assert data.from_dataset(imported(copy)[0]).version == before
 
 
 def test_added_images_move_no_others_between_the_parts(copy: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_statistics_are_those_of_the_training_part_alone(pictures: Path) -> 
     made, _ = imported(pictures)
     training = made.images[made.parts == 0].double() / 255
     assert made.preprocessing.mean == pytest.approx(training.mean((0, 2, 3)).tolist())
-    assert made.preprocessing.deviation == pytest.approx(training.std((0, 2, 3), correction=0).tolist())
+    assert made.preprocessing.std == pytest.approx(training.std((0, 2, 3), correction=0).tolist())
 
 
 def test_the_command_says_in_one_line_what_became_of_the_files(
@@ -132,6 +132,6 @@ def test_the_command_says_in_one_line_what_became_of_the_files(
     assert {line.split()[1] for line in before.decode().splitlines()} == {dataset.FILE, dataset.REPORT}
     intake.main(words)
     assert (tmp_path / "data/shapes.sha256").read_bytes() == before
-    with pytest.raises(Refusal):
+    with pytest.raises(UsageError):
         intake.main(["--source", "nowhere", "--name", "shapes"])
     assert (tmp_path / "data/shapes.sha256").read_bytes() == before

@@ -92,7 +92,7 @@ def flat(at: Path, count: int = 40) -> Path:
 
 def test_a_channel_without_contrast_has_a_least_deviation_that_is_said(tmp_path: Path) -> None:
     made, findings = imported(flat(tmp_path / "flat"))
-    assert made.preprocessing.deviation == (MIN_DEVIATION,) * 3
+    assert made.preprocessing.std == (MIN_DEVIATION,) * 3
     said = f"channel 1 and 2 and 3 of 3: hardly any contrast in the training images; a deviation of {MIN_DEVIATION} is"
     assert [each for each in findings if each.found.startswith(said)] == [Finding("", "", f"{said} assumed", KEPT)]
     assert (made.preprocessing(made.images).abs() < 1).all()

@@ -9,7 +9,7 @@ import pytest
 
 from apparel import dataset, intake
 from apparel.sources import KEPT, Finding
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.checkout import copy_checkout, run
 
@@ -170,7 +170,7 @@ def test_whatever_an_import_is_refused_for_is_in_the_report(
         copy: r"label 'a\nb': take printable characters",
     }
     for source, said in refusals.items():
-        with pytest.raises(Refusal, match=r"; see data/shapes\.refused\.csv$"):
+        with pytest.raises(UsageError, match=r"; see data/shapes\.refused\.csv$"):
             intake.main(["--source", str(source), "--name", "shapes"])
         assert any(found.startswith(said) for found in reported(tmp_path / "data"))
 
@@ -178,7 +178,7 @@ def test_whatever_an_import_is_refused_for_is_in_the_report(
 def test_a_folder_with_a_name_that_is_no_label_is_refused_with_all_of_its_kind(copy: Path) -> None:
     (copy / "circle").rename(copy / "a\nb")
     (copy / "square").rename(copy / "a\x1b[2Jb")
-    with pytest.raises(intake.ImportRefusal, match=r"and 1 more$") as raised:
+    with pytest.raises(intake.ImportFailedError, match=r"and 1 more$") as raised:
         imported(copy)
     assert str(raised.value).isprintable()
     assert [each.path for each in raised.value.findings if each.done == "refused"] == ["a\nb", "a\x1b[2Jb"]

@@ -7,7 +7,7 @@ import pytest
 
 from apparel import intake
 from apparel.intake import Question
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 from .imports import WHOLE, copy, imported, pictures, told
 from .pictures import drawn, folder
@@ -30,7 +30,7 @@ def test_labels_may_be_in_any_script_and_are_one_however_their_accents_are_writt
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "a\u202eb", " a", "a ", "x" * 101, "a\udcff"])
 def test_a_label_that_can_not_be_read_is_refused_in_one_line(copy: Path, name: str) -> None:
     (copy / "circle").rename(copy / name)
-    with pytest.raises(Refusal, match="take printable characters") as raised:
+    with pytest.raises(UsageError, match="take printable characters") as raised:
         imported(copy)
     assert str(raised.value).isprintable()
 
@@ -57,7 +57,7 @@ def test_a_file_name_that_is_no_text_is_told_by_its_bytes(copy: Path) -> None:
 )
 def test_a_table_that_is_none_is_refused(copy: Path, content: bytes, said: str) -> None:
     (copy / "all.csv").write_bytes(content)
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         imported(copy / "all.csv")
 
 
@@ -90,16 +90,16 @@ def test_paths_of_a_table_that_lead_nowhere_or_out_are_named(copy: Path) -> None
 def test_a_source_without_enough_pictures_is_refused(
     tmp_path: Path, prepare: Callable[[Path], Path], said: str
 ) -> None:
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         imported(prepare(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["", "Shoes", "../shoes", "fashion-mnist", "synthetic", "a b", "a/b", ".."])
 def test_a_name_that_is_taken_or_no_file_name_is_refused(name: str) -> None:
-    with pytest.raises(Refusal, match=r"give lower-case words joined by hyphens"):
+    with pytest.raises(UsageError, match=r"give lower-case words joined by hyphens"):
         Question(source="photos", name=name)
 
 
 def test_where_the_pictures_are_has_to_be_said() -> None:
-    with pytest.raises(Refusal, match=r"^FROM=: give a folder with one sub-folder a class"):
+    with pytest.raises(UsageError, match=r"^FROM=: give a folder with one sub-folder a class"):
         Question(source="", name="shoes")

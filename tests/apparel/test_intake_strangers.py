@@ -19,7 +19,7 @@ WATCH = """
 import os, sys
 from pathlib import Path
 from apparel import dataset, intake, sources
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 folder, data, temporary = (os.path.realpath(each) for each in sys.argv[2:5])
 dataset.HOME = Path(data)
@@ -37,7 +37,7 @@ sys.addaudithook(hook)
 active = True
 try:
     intake.main(["--source", sys.argv[1], "--name", "shapes"])
-except Refusal as refusal:
+except UsageError as refusal:
     print("refused:", refusal)
 """
 

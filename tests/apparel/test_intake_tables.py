@@ -10,7 +10,7 @@ import pytest
 from apparel import intake
 from apparel.dataset import Dataset
 from apparel.sources import KEPT, LEFT_OUT, REFUSED, Finding
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES
@@ -114,14 +114,14 @@ REFUSED_TABLES: dict[str, tuple[str | bytes, str]] = {
 def test_a_table_that_can_not_be_read_is_refused_with_line_value_and_remedy(copy: Path, case: str) -> None:
     text, said = REFUSED_TABLES[case]
     (copy / "all.csv").write_bytes(content(text))
-    with pytest.raises(Refusal, match=said) as raised:
+    with pytest.raises(UsageError, match=said) as raised:
         imported(copy / "all.csv")
     assert str(raised.value).isprintable()
 
 
 def test_every_row_that_can_not_be_used_is_found_with_its_line(copy: Path) -> None:
     (copy / "all.csv").write_text("path,label\ncircle/00000.png\nx,y,z\ncircle/00003.png,circle\n,b\n")
-    with pytest.raises(intake.ImportRefusal, match=r"line 2: no path .*; and 2 more$") as raised:
+    with pytest.raises(intake.ImportFailedError, match=r"line 2: no path .*; and 2 more$") as raised:
         imported(copy / "all.csv")
     assert [(each.line, each.done) for each in raised.value.findings] == [(line, REFUSED) for line in "235"]
 

@@ -10,7 +10,7 @@ import pytest
 from apparel import evaluate, export, train
 from apparel.run import Run, sweep
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import notes, records
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
@@ -49,7 +49,7 @@ def test_a_run_that_is_a_link_is_refused_in_a_line(trained: Path, tmp_path: Path
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / trained.name).symlink_to(outside)
     before = contents(outside)
-    with pytest.raises(Refusal, match=f"^runs/{trained.name}: a symbolic link"):
+    with pytest.raises(UsageError, match=f"^runs/{trained.name}: a symbolic link"):
         COMMANDS[which](f"{prefix}{trained.name}")
     assert contents(outside) == before
 
@@ -60,13 +60,13 @@ def test_a_run_that_is_a_link_is_never_taken_unasked(trained: Path, tmp_path: Pa
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/20991231-000000-zzzz").symlink_to(outside)
     before = contents(outside)
-    with pytest.raises(Refusal, match="no run"):
+    with pytest.raises(UsageError, match="no run"):
         COMMANDS[which]("")
     assert contents(outside) == before
     sweep(tmp_path / "runs")
     assert contents(outside) == before
-    with pytest.raises(Refusal, match="a symbolic link"):
-        Run(tmp_path / "runs/20991231-000000-zzzz", {}).hold()
+    with pytest.raises(UsageError, match="a symbolic link"):
+        Run(tmp_path / "runs/20991231-000000-zzzz", {}).acquire()
     assert records.find(tmp_path / "runs")[0].damage.startswith("a symbolic link")
 
 
@@ -83,14 +83,14 @@ def test_a_link_in_a_run_is_not_written_through(trained: Path, tmp_path: Path, i
     run = shutil.copytree(trained, tmp_path / "runs" / trained.name)
     (tmp_path / "outside").mkdir()
     if inside == "artifact":
-        export.export(Run.open(run), export.Question(max_latency_ms_p99=10_000, min_validation_accuracy=0))
+        export.export(Run.open(run), export.ExportArgs(max_latency_ms_p99=10_000, min_validation_accuracy=0))
     if (run / inside).exists():
         (run / inside).rename(tmp_path / "outside" / inside)
     else:
         (tmp_path / "outside" / inside).touch()
     (run / inside).symlink_to(tmp_path / "outside" / inside)
     before = contents(tmp_path / "outside")
-    with pytest.raises(Refusal, match=f"{inside}.*symbolic link") if which != "note" else nullcontext():
+    with pytest.raises(UsageError, match=f"{inside}.*symbolic link") if which != "note" else nullcontext():
         COMMANDS[which](trained.name)
     assert contents(tmp_path / "outside") == before
     assert (run / inside).is_symlink()

@@ -16,11 +16,11 @@ import torch
 
 from apparel import checkpoint, export, networks, train
 from apparel.data import LABELS
-from apparel.evaluate import evaluate
+from apparel.evaluate import evaluate_run
 from apparel.model import Model, Preprocessing
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from tests import soak
 
@@ -44,7 +44,7 @@ def weights() -> Weights:
 
 
 def model(tensors: Weights | None = None, **changes: Any) -> bytes:
-    return checked_safetensors.pack("model", weights() if tensors is None else tensors, FACTS | changes)
+    return checked_safetensors.dumps("model", weights() if tensors is None else tensors, FACTS | changes)
 
 
 def resealed(content: bytes, old: bytes = b"", new: bytes = b"") -> bytes:
@@ -122,7 +122,7 @@ FILES: dict[str, Callable[[Gadget], bytes]] = {
     "more channels than colours": lambda _: model(channels=1 << 40, preparation="plain"),
     "a preparation that there is not": lambda _: model(preparation="__import__('os').system"),
     "labels without end": lambda _: model(labels=["a"] * 1_000_000),
-    "no labels": lambda _: checked_safetensors.pack(
+    "no labels": lambda _: checked_safetensors.dumps(
         "model", weights(), {"network": "linear", "mean": 0.5, "deviation": 0.5}
     ),
     "labels nested without end": lambda _: resealed(model(), b'[\\"T-shirt/top\\"', b"[" * 50_000),
@@ -149,7 +149,7 @@ def peak(*, reset: bool = False) -> int:
 
 def test_an_honest_model_is_taken_so_that_the_others_are_refused_for_what_they_are(run: Run) -> None:
     run.weights.write_bytes(model())
-    assert "200 test images right" in evaluate(run)
+    assert "200 test images right" in evaluate_run(run)
 
 
 def refuse(name: str, run: Run, canary: Path) -> int:
@@ -158,13 +158,13 @@ def refuse(name: str, run: Run, canary: Path) -> int:
     before = peak(reset=True)
 
     run.weights.write_bytes(content)
-    with pytest.raises(Refusal, match=r"model\.safetensors: "):
-        evaluate(run)
-    with pytest.raises(Refusal, match=r"model\.safetensors: "):
+    with pytest.raises(UsageError, match=r"model\.safetensors: "):
+        evaluate_run(run)
+    with pytest.raises(UsageError, match=r"model\.safetensors: "):
         export.export(run, Budgets())
     (run.checkpoints / "step-00000001.safetensors").write_bytes(content)
-    with pytest.raises(Refusal, match="no checkpoint in it is whole"):
-        checkpoint.newest(run)
+    with pytest.raises(UsageError, match="no checkpoint in it is whole"):
+        checkpoint.load_newest(run)
 
     assert not canary.exists()
     return peak() - before
@@ -194,8 +194,8 @@ def test_malicious_files(run: Run, tmp_path: Path) -> None:
 )
 def test_a_forged_file_is_refused_for_what_it_is_named_for(name: str, refused_by: str, run: Run) -> None:
     run.weights.write_bytes(FILES[name](Gadget(run.directory / "canary")))
-    with pytest.raises(Refusal) as refusal:
-        checked_safetensors.unpack(run.weights, "model")
+    with pytest.raises(UsageError) as refusal:
+        checked_safetensors.load(run.weights, "model")
     assert refused_by in str(refusal.value.__cause__)
 
 
@@ -228,8 +228,10 @@ def test_a_checkpoint_with_impossible_facts_is_refused_and_the_one_before_used(
     whole = {"settings": {}, "data_version": "", "device": "cpu", "history": [], "seconds": 0.5}
     for step, more in enumerate([{}, change], start=1):
         facts = {"run": run.name, "step": step} | whole | more
-        (run.checkpoints / f"step-{step:08}.safetensors").write_bytes(checked_safetensors.pack("checkpoint", {}, facts))
-    found = checkpoint.newest(run)
+        (run.checkpoints / f"step-{step:08}.safetensors").write_bytes(
+            checked_safetensors.dumps("checkpoint", {}, facts)
+        )
+    found = checkpoint.load_newest(run)
     assert found
     assert found.step == 1
     assert "step-00000002.safetensors: a checkpoint of other code" in capsys.readouterr().out
@@ -238,8 +240,8 @@ def test_a_checkpoint_with_impossible_facts_is_refused_and_the_one_before_used(
 def test_a_checkpoint_without_its_tensors_is_refused(tmp_path: Path) -> None:
     settings = Settings(data="synthetic", network="linear", epochs=1)
     run = train.train(settings, runs=tmp_path)
-    kept = checkpoint.newest(run)
+    kept = checkpoint.load_newest(run)
     assert kept
     checkpoint.save(run, dataclasses.replace(kept, tensors={"losses": torch.zeros(0)}, step=99))
-    with pytest.raises(Refusal, match="a checkpoint of other code"):
+    with pytest.raises(UsageError, match="a checkpoint of other code"):
         train.train(dataclasses.replace(settings, epochs=2), run=run)

@@ -11,7 +11,7 @@ import pytest
 from apparel import dataset, intake, merge
 from apparel.dataset import Dataset
 from apparel.intake import Question
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import merge as bench
 from samebench.data import versions
 from samebench.data.merge import three_way
@@ -52,7 +52,7 @@ def branch(member: Member, name: str, photos: Path, side: int = 28) -> None:
     commit(member, photos, side)
 
 
-def merged(member: Member) -> bench.Merged:
+def merged(member: Member) -> bench.MergeResult:
     return bench.merge(NAME, root=member.root, resolve=merge.combine)
 
 
@@ -91,11 +91,11 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
 ) -> None:
     meet(apart, *words)
     with pytest.raises(
-        Refusal, match=rf"^data/{NAME}\.sha256: two branches have changed it, .* make data-merge DATASET={NAME}$"
+        UsageError, match=rf"^data/{NAME}\.sha256: two branches have changed it, .* make data-merge DATASET={NAME}$"
     ):
         versions.add(NAME, root=apart.root)
-    with pytest.raises(Refusal, match=f"make data-merge DATASET={NAME}$"):
-        versions.recorded(NAME, root=apart.root)
+    with pytest.raises(UsageError, match=f"make data-merge DATASET={NAME}$"):
+        versions.load_version(NAME, root=apart.root)
     done = merged(apart)
     union, findings = intake.make(Question(source=str(photos["all"]), name=NAME))
     assert (apart.folder / dataset.FILE).read_bytes() == union.pack()
@@ -103,7 +103,7 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
     apart.git("add", "--all")
     assert not versions.add(NAME, root=apart.root), "as recorded"
     apart.git("-c", "core.editor=true", *done.finish.split()[1:])
-    with pytest.raises(Refusal, match="no merge is in progress"):
+    with pytest.raises(UsageError, match="no merge is in progress"):
         merged(apart)
     for revision, expected in (("a", "a"), ("main", "base")):
         apart.git("checkout", "--quiet", revision)
@@ -116,7 +116,7 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
 def test_markers_that_somebody_has_added_to_git_are_refused_too(apart: Member) -> None:
     meet(apart, "merge", "a")
     apart.git("add", "--all")
-    with pytest.raises(Refusal, match=f"make data-merge DATASET={NAME}$"):
+    with pytest.raises(UsageError, match=f"make data-merge DATASET={NAME}$"):
         versions.add(NAME, root=apart.root)
     assert merged(apart).files == 2
     assert not versions.add(NAME, root=apart.root)
@@ -143,7 +143,9 @@ def test_a_picture_with_two_labels_is_named_and_nothing_is_changed(member: Membe
         branch(member, side, photos[side])
     meet(member, "merge", "a")
     before = {path: path.read_bytes() for path in (member.root / "data").rglob("*") if path.is_file()}
-    with pytest.raises(Refusal, match=r"disagree on 1 images: triangle/other\.png is triangle \(\w+\) here and square"):
+    with pytest.raises(
+        UsageError, match=r"disagree on 1 images: triangle/other\.png is triangle \(\w+\) here and square"
+    ):
         merged(member)
     assert {path: path.read_bytes() for path in (member.root / "data").rglob("*") if path.is_file()} == before
     assert not list((member.root / ".dvc/tmp/merge").iterdir())
@@ -154,7 +156,7 @@ def test_sides_of_other_sizes_are_refused(member: Member, photos: Mapping[str, P
     branch(member, "a", photos["a"], side=16)
     branch(member, "b", photos["b"])
     meet(member, "merge", "a")
-    with pytest.raises(Refusal, match="images of 28 and 16 pixels a side"):
+    with pytest.raises(UsageError, match="images of 28 and 16 pixels a side"):
         merged(member)
 
 
@@ -175,7 +177,7 @@ def test_bytes_of_nobodys_version_are_not_overwritten(apart: Member, tmp_path: P
     meet(apart, "merge", "a")
     imported(apart, folder(tmp_path / "unsaved", 20, first=50))
     mine = (apart.folder / dataset.FILE).read_bytes()
-    with pytest.raises(Refusal, match=r"which no version has; mv .* && make data DATASET=shoes"):
+    with pytest.raises(UsageError, match=r"which no version has; mv .* && make data DATASET=shoes"):
         merged(apart)
     assert (apart.folder / dataset.FILE).read_bytes() == mine
 
@@ -185,7 +187,7 @@ def test_a_report_that_no_import_has_written_is_refused(apart: Member) -> None:
     versions.add(NAME, root=apart.root)
     apart.git("commit", "--quiet", "--all", "--message", "odd")
     meet(apart, "merge", "a")
-    with pytest.raises(Refusal, match=r"^report\.csv: not the report of an import"):
+    with pytest.raises(UsageError, match=r"^report\.csv: not the report of an import"):
         merged(apart)
 
 
@@ -206,14 +208,14 @@ def files_meet(
 def test_files_that_a_side_adds_are_in_and_those_it_removes_are_out(member: Member) -> None:
     base = {"both": b"0", "gone": b"1", "changed": b"2"}
     files_meet(member, base, {**base, "ours": b"3"}, {"both": b"0", "changed": b"4", "theirs": b"5"})
-    assert merged(member) == bench.Merged(4, "git commit")
+    assert merged(member) == bench.MergeResult(4, "git commit")
     assert member.contents() == {"both": b"0", "changed": b"4", "ours": b"3", "theirs": b"5"}
 
 
 def test_a_file_that_both_sides_change_is_named(member: Member) -> None:
     base = {"same": b"0", "both": b"1", "removed": b"2"}
     files_meet(member, base, {**base, "both": b"3", "removed": b"4"}, {"same": b"0", "both": b"5"})
-    with pytest.raises(Refusal, match=r"have changed 'both', 'removed' to different bytes; take one side"):
+    with pytest.raises(UsageError, match=r"have changed 'both', 'removed' to different bytes; take one side"):
         merged(member)
     remedy = "git checkout --ours -- 'data/shoes.*'"
     assert subprocess.run(["sh", "-c", remedy], cwd=member.root, env=os.environ | GIT).returncode == 0

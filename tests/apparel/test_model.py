@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from apparel import data, networks
-from apparel.model import Model, Preprocessing, fresh
-from apparel.serve.picture import GARMENTS, Preparation
-from samebench.core.command import Refusal
+from apparel.model import Model, Preprocessing, build_network
+from apparel.serve.picture import GARMENTS, ImageTransform
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 
 
@@ -50,7 +50,7 @@ def test_a_flipped_bit_is_found_before_parsing(
     content[place] ^= 1
     path.write_bytes(content)
     monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed a damaged file"))
-    with pytest.raises(Refusal, match=r"model\.safetensors: damaged"):
+    with pytest.raises(UsageError, match=r"model\.safetensors: damaged"):
         Model.load(path)
 
 
@@ -58,8 +58,8 @@ def in_colour() -> tuple[torch.Tensor, Model]:
     """Images of a set of colours, and a model that was trained with their statistics."""
     images = torch.randint(0, 256, (20, 3, 12, 12), dtype=torch.uint8, generator=torch.manual_seed(0))
     images[:, 1] //= 3
-    preparation, labels = Preparation("plain", 12, 3), ("a", "b", "c")
-    network = fresh("conv", seed=0, labels=labels, preparation=preparation)
+    preparation, labels = ImageTransform("plain", 12, 3), ("a", "b", "c")
+    network = build_network("conv", seed=0, labels=labels, preparation=preparation)
     return images, Model("conv", network, labels, Preprocessing.of(images), preparation)
 
 
@@ -73,8 +73,8 @@ def test_a_model_of_colours_comes_back_with_its_statistics_and_its_preparation(t
 
 
 def test_a_model_saved_before_there_were_preparations_is_one_of_garments(model: Model, tmp_path: Path) -> None:
-    facts = {"network": "conv", "labels": list(data.LABELS), **model.preprocessing.facts()}
-    (tmp_path / "old.safetensors").write_bytes(checked_safetensors.pack("model", model.network.state_dict(), facts))
+    facts = {"network": "conv", "labels": list(data.LABELS), **model.preprocessing.to_dict()}
+    (tmp_path / "old.safetensors").write_bytes(checked_safetensors.dumps("model", model.network.state_dict(), facts))
     again = Model.load(tmp_path / "old.safetensors")
     assert (again.preparation, again.preprocessing) == (GARMENTS, model.preprocessing)
     assert isinstance(facts["mean"], float)
@@ -120,6 +120,6 @@ def test_weights_that_are_no_finite_numbers_are_refused(model: Model, tmp_path: 
     name = next(iter(tensors))
     tensors[name] = torch.full_like(tensors[name], value)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(checked_safetensors.pack("model", tensors, model.facts()))
-    with pytest.raises(Refusal, match=f"{name} has values that are no finite numbers"):
+    path.write_bytes(checked_safetensors.dumps("model", tensors, model.to_dict()))
+    with pytest.raises(UsageError, match=f"{name} has values that are no finite numbers"):
         Model.load(path)

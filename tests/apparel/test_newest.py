@@ -14,7 +14,7 @@ import pytest
 from apparel import compare, export, flow, reproduce, train
 from apparel.run import Run
 from apparel.settings import Budgets, Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import prune, records
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import SETTINGS, name, write_run
@@ -61,20 +61,20 @@ def seed(path: Path) -> int:
 
 
 def resumed() -> Path:
-    _, run = train.ask(["--resume", "latest", "--epochs", "2"])
+    _, run = train.parse_args(["--resume", "latest", "--epochs", "2"])
     assert run
     return run.directory
 
 
 def shown() -> Path:
-    run = flow.chosen(flow.Question(data="synthetic"))
+    run = flow.choose_run(flow.Args(data="synthetic"))
     assert run
     return run.directory
 
 
 def stays(keep: str) -> Path:
     """The run that is kept, of those that are whole."""
-    names = prune.kept(found := records.find(), keep)
+    names = prune.select_to_keep(found := records.find(), keep)
     (run,) = [record for record in records.ordinary(found) if record.name in names]
     return run.directory
 
@@ -83,10 +83,10 @@ RUNS = Path("runs")
 CHOICES: dict[str, Callable[[], Path]] = {
     "make train RESUME=latest": resumed,
     "make evaluate": lambda: Run.done(RUNS, data="synthetic")[0].directory,
-    "make export": lambda: export.newest_good(RUNS, Budgets(), data="synthetic").directory,
+    "make export": lambda: export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory,
     "make flow": shown,
-    "make note": lambda: records.pick("").directory,
-    "make reproduce": lambda: RUNS / reproduce.find("")["run"],
+    "make note": lambda: records.suggest_names("").directory,
+    "make reproduce": lambda: RUNS / reproduce.find_receipt("")["run"],
     "make prune KEEP=last": lambda: stays("last"),
     "make prune KEEP=1": lambda: stays("1"),
     "the tie of two best runs": lambda: records.best(equal(records.find()))[0].directory,
@@ -145,7 +145,7 @@ def test_a_reproduction_says_so_in_its_receipt_and_in_the_table_and_is_taken_by_
     (line,) = [each for each in table(checkout) if each.startswith(record.name)]
     assert f"reproduces {last()}" in line
     assert "*" not in line
-    assert records.pick(record.name) == record
+    assert records.suggest_names(record.name) == record
     shutil.rmtree(checkout / "runs" / last())
     shutil.rmtree(checkout / "runs" / NEXT_YEAR)
     for choice in (
@@ -156,7 +156,7 @@ def test_a_reproduction_says_so_in_its_receipt_and_in_the_table_and_is_taken_by_
         "make reproduce",
         "make prune KEEP=last",
     ):
-        with pytest.raises(Refusal, match="no run"):
+        with pytest.raises(UsageError, match="no run"):
             CHOICES[choice]()
 
 
@@ -181,12 +181,12 @@ def test_a_damaged_run_is_passed_over(
 def test_the_test_figure_chooses_no_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(RUNS / last(), test_accuracy=0.0)
     change(RUNS / NEXT_YEAR, test_accuracy=1.0, validation_accuracy=0.2)
-    assert export.newest_good(RUNS, Budgets(), data="synthetic").directory.name == last()
+    assert export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory.name == last()
     assert [record.name for record in records.best(records.find())] == [last()]
     change(RUNS / last(), validation_accuracy=0.1)
     assert [record.name for record in records.best(records.find())] == [NEXT_YEAR]
-    with pytest.raises(Refusal, match=r"has validation accuracy 10.00%, 90.00% asked"):
-        export.newest_good(RUNS, Budgets(), data="synthetic")
+    with pytest.raises(UsageError, match=r"has validation accuracy 10.00%, 90.00% asked"):
+        export.newest_within_budget(RUNS, Budgets(), data="synthetic")
 
 
 def test_an_older_receipt_tells_the_validation_accuracy_in_its_history(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from apparel.run import Run
 from apparel.serve import openapi, picture
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
-from apparel.serve.picture import GARMENTS, Preparation
+from apparel.serve.picture import GARMENTS, ImageTransform
 from apparel.settings import Budgets, Settings
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 
@@ -124,12 +124,12 @@ def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: O
     assert own.run.receipt["data_version"] == data.load("shapes").version
     model = Model.load(own.run.weights)
     assert model.labels == CLASSES
-    assert model.preparation == Preparation("plain", 28, 3)
+    assert model.preparation == ImageTransform("plain", 28, 3)
 
 
 def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> None:
     for each in (own, grey):
-        said = evaluate.evaluate(each.run)
+        said = evaluate.evaluate_run(each.run)
         assert [line.split()[0] for line in said.splitlines()[1:4]] == list(CLASSES)
         assert f"{each.run.receipt['test_accuracy']:.2%} of" in said
 
@@ -195,7 +195,7 @@ def test_the_server_warns_in_words_that_know_of_no_garments(own: Own, server: Se
     told = openapi.warnings(own.artifact.preparation)
     assert told[-2:] == [picture.TOO_SMALL, "probably none of the categories"]
     doubting = Application(replace(own.artifact, floor=1.1))
-    (answer,) = doubting.answers([picture.look(encoded(Image.new("RGB", (3, 3))))], seen=False)
+    (answer,) = doubting.answers([picture.open_image(encoded(Image.new("RGB", (3, 3))))], seen=False)
     assert answer["warnings"] == [picture.NOTHING, *told[-2:]]
     page = server.ask("GET", "/").body.decode()
     facts = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
@@ -217,21 +217,21 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     assert np.ptp([np.mean(each.preprocessing.mean) for each in (other, model)]) > 0.3, "else it would not show"
     images = other.test().images
     mean, deviation = (
-        torch.tensor(each)[:, None, None] for each in (model.preprocessing.mean, model.preprocessing.deviation)
+        torch.tensor(each)[:, None, None] for each in (model.preprocessing.mean, model.preprocessing.std)
     )
     by_hand = model.network.eval()((images / 255 - mean) / deviation).softmax(1)
     torch.testing.assert_close(model.predict(images), by_hand, atol=1e-5, rtol=0)
     right = float((by_hand.argmax(1) == other.test().labels).double().mean())
-    evaluate.evaluate(own.run)
+    evaluate.evaluate_run(own.run)
     picture = (own.run.directory / "confusion.png").read_bytes()
-    said = evaluate.evaluate(own.run, source="darker")
+    said = evaluate.evaluate_run(own.run, source="darker")
     assert f"{right:.2%} of {len(images)} test images right" in said
     assert said.endswith(
         f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: not drawn"
     )
     assert (own.run.directory / "confusion.png").read_bytes() == picture
     said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         export.export(own.run, ANY, source="darker")
     with pytest.raises(Exception, match="Unexpected input data type"):
         own.artifact.predict((images.numpy() / 255).astype(np.float32))
@@ -248,7 +248,7 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     former = Run(own.run.directory, own.run.receipt | then)
     words = "data version 000000000000 when it was trained, .* now; "
     git("init", "--quiet")
-    with pytest.raises(Refusal, match=f"{words}no commit here has that of then, or train again$"):
+    with pytest.raises(UsageError, match=f"{words}no commit here has that of then, or train again$"):
         export.export(former, ANY)
     git("add", "data/shapes.sha256")
     git("commit", "--quiet", "--message", "after it was trained")
@@ -257,12 +257,12 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     git("add", "--all")
     git("commit", "--quiet", "--message", "later")
     remedy = f"git restore --source={commit} 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
-    with pytest.raises(Refusal, match=words + remedy):
+    with pytest.raises(UsageError, match=words + remedy):
         export.export(former, ANY)
-    with pytest.raises(Refusal, match=remedy.replace(", or train again", "")):
-        compare.answers(former)
+    with pytest.raises(UsageError, match=remedy.replace(", or train again", "")):
+        compare.evaluate_on_test(former)
     (home / "data/shapes.dvc").touch()
-    with pytest.raises(Refusal, match=f"{words}commit that of now, then git restore"):
+    with pytest.raises(UsageError, match=f"{words}commit that of now, then git restore"):
         export.export(former, ANY)
 
 
@@ -270,9 +270,9 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
 def test_a_run_is_not_asked_about_other_categories_or_other_pictures(
     own: Own, grey: Own, source: str, said: str
 ) -> None:
-    with pytest.raises(Refusal, match=f"{source}: other {said} .* than the model was trained with"):
-        evaluate.evaluate(own.run, source=source)
-    with pytest.raises(Refusal, match=f"{source}: other {said} .* than the model was trained with"):
+    with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
+        evaluate.evaluate_run(own.run, source=source)
+    with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
         export.export(own.run, ANY, source=source)
 
 
@@ -300,21 +300,21 @@ def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Ow
     assert newest.name == max(own.run.name, grey.run.name)
     for each in (own, grey):
         assert [run.name for run in Run.done(home / "runs", data=each.name)] == [each.run.name]
-    with pytest.raises(Refusal, match="no run in state done on fashion-mnist; train first"):
+    with pytest.raises(UsageError, match="no run in state done on fashion-mnist; train first"):
         Run.done(home / "runs", data="fashion-mnist")
 
 
 def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -> None:
     former = Run(own.run.directory, own.run.receipt | {"settings": own.run.receipt["settings"] | {"data": "boots"}})
-    with pytest.raises(Refusal, match="its data, boots, is not in this checkout; no commit here has that of then"):
+    with pytest.raises(UsageError, match="its data, boots, is not in this checkout; no commit here has that of then"):
         export.export(former, ANY)
 
 
 def test_garments_are_prepared_as_ever() -> None:
     assert GARMENTS.facts() == {"preparation": "garment", "side": 28, "channels": 1}
-    assert Preparation.told({}) == GARMENTS
+    assert ImageTransform.told({}) == GARMENTS
     image = encoded(drawn("circle", 1))
-    assert np.array_equal(GARMENTS(picture.look(image)).pixels, picture.prepare(picture.look(image)).pixels)
+    assert np.array_equal(GARMENTS(picture.open_image(image)).pixels, picture.prepare(picture.open_image(image)).pixels)
     for wrong in ({"side": 27}, {"channels": 3}, {"preparation": "other"}, {"preparation": "plain", "side": 7}):
         with pytest.raises(ValueError, match="no preparation"):
-            Preparation.told(wrong)
+            ImageTransform.told(wrong)

@@ -17,7 +17,7 @@ from apparel.serve.artifact import CARD, MODEL, SEAL
 from apparel.settings import Budgets, Settings
 from apparel.source import Source
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import determinism
 from samebench.runs.flow import STALE
 
@@ -94,7 +94,7 @@ def test_the_weights_of_another_run_are_refused_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     swap_weights(*pair)
     before = content(tmp_path)
-    with pytest.raises(Refusal, match=refused_weights(*pair)):
+    with pytest.raises(UsageError, match=refused_weights(*pair)):
         MAINS[words[0]]([*words[1:], "--run", pair[0].name])
     assert capsys.readouterr() == ("", "")
     assert content(tmp_path) == before
@@ -103,7 +103,7 @@ def test_the_weights_of_another_run_are_refused_and_nothing_is_written(
 def test_a_training_does_not_start_from_the_weights_of_another_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
     swap_weights(*pair)
     for init in (pair[0], pair[0] / "model.safetensors"):
-        with pytest.raises(Refusal, match=r"these weights are .*, its receipt says"):
+        with pytest.raises(UsageError, match=r"these weights are .*, its receipt says"):
             train.train(replace(SETTINGS, init=str(init)), runs=tmp_path / "more")
     assert not (tmp_path / "more").exists()
 
@@ -112,15 +112,15 @@ def test_runs_with_the_weights_of_another_are_not_tested_against_each_other(
     pair: tuple[Path, Path],
 ) -> None:
     swap_weights(*pair)
-    (tested,) = compare.verdicts([Run.open(folder) for folder in pair])
+    (tested,) = compare.compare_on_test([Run.open(folder) for folder in pair])
     assert refused_weights(*pair) in str(tested)
     assert "no test: " in str(tested)
 
 
 def test_make_flow_shows_a_run_with_the_weights_of_another_as_stale(pair: tuple[Path, Path]) -> None:
     swap_weights(*pair)
-    run = flow.Run(pair[0], Run.open(pair[0]).receipt)
-    step = flow.trained(run, Source.of("synthetic"))
+    run = flow.FlowRun(pair[0], Run.open(pair[0]).receipt)
+    step = flow.training_step(run, Source.of("synthetic"))
     assert step.state == STALE
     assert step.why in refused_weights(*pair)
 
@@ -129,7 +129,7 @@ def test_other_labels_beside_the_right_weights_are_refused(pair: tuple[Path, Pat
     run = Run.open(pair[0])
     model = Model.load(run.weights)
     replace(model, labels=tuple(reversed(model.labels))).save(run.weights)
-    with pytest.raises(Refusal, match=r"model.labels.0: T-shirt/top then, Ankle boot now"):
+    with pytest.raises(UsageError, match=r"model.labels.0: T-shirt/top then, Ankle boot now"):
         Model.of_run(run)
 
 
@@ -153,14 +153,14 @@ def test_a_patch_that_is_not_the_receipts_is_refused(
     (pair[0] / "receipt.json").write_text(json.dumps(receipt))
     for each in ("uncommitted.diff", "uncommitted-1.diff"):
         (pair[0] / each).write_bytes(b"a patch")
-    assert not parts.uncommitted_problem(pair[0], receipt)
+    assert not parts.find_uncommitted_problem(pair[0], receipt)
     (pair[0] / name).write_bytes(b"another patch")
     said = f"{name} is not what its receipt says was not committed"
     if verb == "compare":
-        assert said in str(compare.verdicts([Run.open(folder) for folder in pair])[0])
+        assert said in str(compare.compare_on_test([Run.open(folder) for folder in pair])[0])
         return
     words = {"export": [*LEAST], "serve and ship": ["--if-needed", *LEAST]}.get(verb, [])
-    with pytest.raises(Refusal, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(said)):
         MAINS.get(verb, export.main)([*words, "--run", pair[0].name])
 
 
@@ -169,9 +169,9 @@ def test_a_patch_beside_the_receipt_of_a_clean_checkout_is_refused_and_one_of_an
 ) -> None:
     (pair[0] / "uncommitted.diff").write_bytes(b"planted")
     receipt = json.loads((pair[0] / "receipt.json").read_bytes()) | {"uncommitted_sha256": None}
-    assert parts.uncommitted_problem(pair[0], receipt)
+    assert parts.find_uncommitted_problem(pair[0], receipt)
     del receipt["uncommitted_sha256"]
-    assert not parts.uncommitted_problem(pair[0], receipt)
+    assert not parts.find_uncommitted_problem(pair[0], receipt)
 
 
 # ---- checkpoints ----
@@ -180,21 +180,21 @@ def test_a_patch_beside_the_receipt_of_a_clean_checkout_is_refused_and_one_of_an
 def test_a_checkpoint_of_other_epochs_than_the_receipt_is_not_resumed(pair: tuple[Path, Path]) -> None:
     run, other = map(Run.open, pair)
     shutil.rmtree(run.checkpoints)
-    found = checkpoint.newest(other)
+    found = checkpoint.load_newest(other)
     assert found
     checkpoint.save(run, replace(found, settings=run.receipt["settings"]))
-    with pytest.raises(Refusal, match="its newest checkpoint has other figures than its receipt"):
+    with pytest.raises(UsageError, match="its newest checkpoint has other figures than its receipt"):
         train.train(replace(SETTINGS, epochs=2), run=run)
     assert Run.open(pair[0]).receipt == run.receipt
 
 
 def test_a_checkpoint_of_other_weights_than_the_receipt_is_not_resumed(pair: tuple[Path, Path]) -> None:
     run, other = map(Run.open, pair)
-    found, theirs = checkpoint.newest(run), checkpoint.newest(other)
+    found, theirs = checkpoint.load_newest(run), checkpoint.load_newest(other)
     assert found
     assert theirs
     checkpoint.save(run, replace(found, tensors=theirs.tensors))
-    with pytest.raises(Refusal, match="of its newest checkpoint these weights are"):
+    with pytest.raises(UsageError, match="of its newest checkpoint these weights are"):
         train.train(replace(SETTINGS, epochs=2), run=run)
     assert Run.open(pair[0]).receipt == run.receipt
 
@@ -242,7 +242,7 @@ def test_an_artifact_that_is_not_the_exported_one_is_made_anew_before_it_is_serv
     monkeypatch.chdir(ours.parents[1])
     before = content(ours)
     change(ours, theirs)
-    assert problem == parts.artifact_problem(ours, Run.open(ours).receipt)
+    assert problem == parts.find_artifact_problem(ours, Run.open(ours).receipt)
     assert export.main(["--if-needed", *LEAST, "--run", ours.name]) == 0
     assert capsys.readouterr().err == f"runs/{ours.name}/artifact: {problem}; it is exported anew\n"
     assert content(ours) == before

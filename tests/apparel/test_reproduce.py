@@ -13,7 +13,7 @@ import pytest
 
 from apparel import data, dataset, reproduce, train
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
@@ -54,7 +54,7 @@ def test_a_receipt_is_as_its_schema_says_from_the_start_to_the_end(
 @pytest.mark.usefixtures("tiny")
 def test_a_receipt_of_a_training_on_a_gpu_tells_of_it(tmp_path: Path) -> None:
     of_gpu = trained(tmp_path) | {"device": "cuda"}
-    with pytest.raises(Refusal, match="'gpu' is a required property"):
+    with pytest.raises(UsageError, match="'gpu' is a required property"):
         receipt.check(of_gpu, tmp_path)
     gpu: dict[str, Any] = {"model": "H100", "sm_count": 132, "compute_capability": "9.0"}
     gpu |= {"driver": "580.65.06", "cuda": "13.0", "cudnn": "9.20.0"}
@@ -110,7 +110,7 @@ def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pyt
     trained(tmp_path, data="shoes")
     trained(tmp_path)
     for source, found in {"shoes": "shoes", "fashion-mnist": "tiny", "": "tiny"}.items():
-        assert reproduce.find("", source=source)["settings"]["data"] == found
+        assert reproduce.find_receipt("", source=source)["settings"]["data"] == found
 
 
 @pytest.mark.usefixtures("tiny")
@@ -290,7 +290,7 @@ def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, said: st
     ],
 )
 def test_the_golden_run_takes_no_other_settings(words: list[str], said: str) -> None:
-    with pytest.raises(Refusal, match=re.escape(f"--quick with {said}")):
+    with pytest.raises(UsageError, match=re.escape(f"--quick with {said}")):
         reproduce.main(["--quick", *words])
 
 
@@ -299,10 +299,10 @@ def test_the_golden_run_takes_its_data_from_where_it_is_told(monkeypatch: pytest
 
     def load(source: str) -> data.Data:
         asked.append(source)
-        raise Refusal("seen")
+        raise UsageError("seen")
 
     monkeypatch.setattr(data, "load", load)
-    with pytest.raises(Refusal, match="seen"):
+    with pytest.raises(UsageError, match="seen"):
         reproduce.main(["--quick", "--data", "elsewhere"])
     assert asked == ["elsewhere"]
 

@@ -11,7 +11,7 @@ import torch
 from apparel import train, training
 from apparel.run import OUTCOME, Run, sweep
 from apparel.training import Training
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from tests.samebench.test_accelerator import out_of_memory
 
 from .interrupts import QUICK, interrupt, tiny, undisturbed
@@ -57,7 +57,7 @@ def test_a_run_that_loses_the_gpu_names_its_checkpoint_and_resumes(
 
     with monkeypatch.context() as patch:
         patch.setattr(Training, "step", step)
-        with pytest.raises(Lacking) as lacking:
+        with pytest.raises(RequirementError) as lacking:
             train.train(QUICK, runs=tmp_path)
     run = Run.newest(tmp_path)
     reason = str(error).partition("\n")[0]
@@ -77,7 +77,8 @@ def test_a_gpu_without_room_for_the_network_is_told_and_the_run_resumes(
     with monkeypatch.context() as patch:
         patch.setattr(training, "Shards", shards)
         with pytest.raises(
-            Lacking, match=r"its memory is full, .* \(CUDA out of memory. Tried to allocate 2.00 GiB\); no"
+            RequirementError,
+            match=r"its memory is full, .* \(CUDA out of memory. Tried to allocate 2.00 GiB\); no",
         ):
             train.train(QUICK, runs=tmp_path)
     run = Run.newest(tmp_path)
@@ -92,7 +93,7 @@ def test_a_batch_too_large_for_the_gpu_is_no_interruption_and_the_remedy_is_said
         raise out_of_memory(tried="2.00 GiB", capacity="79.11 GiB", free="1.03 GiB", own="78.07 GiB")
 
     monkeypatch.setattr(Training, "step", step)
-    with pytest.raises(Lacking) as lacking:
+    with pytest.raises(RequirementError) as lacking:
         train.train(QUICK, runs=tmp_path)
     run = Run.newest(tmp_path)
     size = QUICK.batch_size
@@ -116,7 +117,7 @@ def test_a_broken_pipe_that_is_not_standard_output_is_a_mistake_of_ours(
 
 
 def test_a_run_on_the_gpu_resumes_on_it(tmp_path: Path) -> None:
-    assert train.resuming(Run(tmp_path, {"device": "cuda"})) == f"make train GPU=1 RESUME={tmp_path}"
+    assert train.resume_command(Run(tmp_path, {"device": "cuda"})) == f"make train GPU=1 RESUME={tmp_path}"
 
 
 def test_a_model_that_was_lost_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +152,9 @@ def test_a_done_run_that_is_extended_and_interrupted_keeps_nothing_of_its_former
 
 def test_a_run_in_progress_is_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(tmp_path, monkeypatch, at=4)
-    run.hold()
-    with pytest.raises(Refusal, match="in progress in another process; wait for it, or stop it first"):
-        Run.open(run.directory).hold(patience=0)
+    run.acquire()
+    with pytest.raises(UsageError, match="in progress in another process; wait for it, or stop it first"):
+        Run.open(run.directory).acquire(patience=0)
     sweep(tmp_path)
     run.release()
     assert train.train(QUICK, run=run).receipt["state"] == "done"

@@ -19,7 +19,7 @@ from apparel.checkpoint import Checkpoint
 from apparel.run import Run
 from apparel.settings import Settings
 from apparel.source import Source
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.apparel.benches import store
 from tests.commands import call, start
 from tests.samebench.checkout import INHERITED, copy_checkout
@@ -132,10 +132,12 @@ def test_every_line_that_resumes_has_what_it_needs(where: str, tmp_path: Path, m
         each.record(**told)
     command = f"make train RESUME={other.directory} DATA='/my data' RUNTIME=podman"
     if where == "flow":
-        assert flow.trained(flow.Run(other.directory, other.receipt), Source.of("synthetic")).command == command
+        assert (
+            flow.training_step(flow.FlowRun(other.directory, other.receipt), Source.of("synthetic")).command == command
+        )
     else:
-        with pytest.raises(Refusal, match=f": {re.escape(command)}$"):
-            reproduce.find(str(other.directory)) if where == "reproduce" else train.train(SMALL, run=run)
+        with pytest.raises(UsageError, match=f": {re.escape(command)}$"):
+            reproduce.find_receipt(str(other.directory)) if where == "reproduce" else train.train(SMALL, run=run)
 
 
 def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from apparel import checkpoint, data, train
 from apparel.run import Run
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt
 
 from .interrupts import KNOWN, QUICK, interrupt, tiny, undisturbed
@@ -18,9 +18,9 @@ __all__ = ["tiny", "undisturbed"]  # fixtures
 def test_a_run_on_the_gpu_does_not_resume_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(tmp_path, monkeypatch, at=4)
     facts = {name: run.receipt[name] for name in ("settings", "data_version")}
-    kept = dataclasses.replace(checkpoint.newest(run) or pytest.fail("none"), device="cuda")
-    with pytest.raises(Refusal, match="device: cuda then, cpu now; leave it as it was, or start a new run"):
-        train.agree(run, kept, {**facts, "device": "cpu"})
+    kept = dataclasses.replace(checkpoint.load_newest(run) or pytest.fail("none"), device="cuda")
+    with pytest.raises(UsageError, match="device: cuda then, cpu now; leave it as it was, or start a new run"):
+        train.check_resume_compatible(run, kept, {**facts, "device": "cpu"})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_settings_that_contradict_the_checkpoint_are_refused_by_name(
     if said is None:
         assert train.train(settings, run=run).receipt["settings"]["epochs"] == 1
         return
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         train.train(settings, run=run)
     assert (run.directory / "receipt.json").read_bytes() == before
 
@@ -50,14 +50,14 @@ def test_settings_that_contradict_the_checkpoint_are_refused_by_name(
 def test_all_settings_that_contradict_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(tmp_path, monkeypatch, at=4)
     said = "settings.lr: 0.25 then, 0.1 now; settings.seed: 0 then, 1 now; leave them as they were, or start a new run"
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         train.train(dataclasses.replace(QUICK, lr=0.1, seed=1), run=run)
 
 
 def test_other_data_is_refused_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupt(tmp_path, monkeypatch, at=4)
     monkeypatch.setattr(data, "load", lambda _: data.synthetic(1, training=144, test=40))
-    with pytest.raises(Refusal, match=rf"data_version: {KNOWN.version[:12]} then, \w{{12}} now"):
+    with pytest.raises(UsageError, match=rf"data_version: {KNOWN.version[:12]} then, \w{{12}} now"):
         train.train(QUICK, run=run)
 
 
@@ -71,13 +71,15 @@ def test_the_same_data_from_another_place_is_taken(
 
 def test_a_run_that_is_done_goes_on_only_with_more_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train.train(QUICK, runs=tmp_path)
-    with pytest.raises(Refusal, match='done, all 2 epochs; give more, such as ARGS="--epochs 4", or start a new run'):
+    with pytest.raises(
+        UsageError, match='done, all 2 epochs; give more, such as ARGS="--epochs 4", or start a new run'
+    ):
         train.train(QUICK, run=run)
-    with pytest.raises(Refusal, match="epochs=1 is impossible, 2 are done; give 2 or more"):
+    with pytest.raises(UsageError, match="epochs=1 is impossible, 2 are done; give 2 or more"):
         train.train(dataclasses.replace(QUICK, epochs=1), run=run)
     interrupt(tmp_path, monkeypatch, at=4)
     (left,) = {path.parent for path in tmp_path.glob("*/receipt.json")} - {run.directory}
-    with pytest.raises(Refusal, match=f'ARGS="--epochs 4", or finish the one that .*: make train RESUME={left}'):
+    with pytest.raises(UsageError, match=f'ARGS="--epochs 4", or finish the one that .*: make train RESUME={left}'):
         train.train(QUICK, run=run)
     longer = train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert len(longer.receipt["history"]) == longer.receipt["settings"]["epochs"] == 3
@@ -99,12 +101,12 @@ def test_what_was_not_committed_when_it_went_on_is_kept_beside_what_was_before(
 
 def test_a_checkpoint_of_other_code_is_refused_and_the_receipt_left_as_it_was(tmp_path: Path) -> None:
     run = train.train(QUICK, runs=tmp_path)
-    kept = checkpoint.newest(run)
+    kept = checkpoint.load_newest(run)
     assert kept
     checkpoint.save(run, dataclasses.replace(kept, tensors={}, step=kept.step + 1))
     before = (run.directory / "receipt.json").read_bytes()
-    with pytest.raises(Refusal, match="a checkpoint of other code"):
+    with pytest.raises(UsageError, match="a checkpoint of other code"):
         train.train(dataclasses.replace(QUICK, epochs=3), run=run)
     assert (run.directory / "receipt.json").read_bytes() == before
-    run.hold(patience=0)
+    run.acquire(patience=0)
     run.release()

@@ -10,7 +10,7 @@ import pytest
 
 from apparel.run import ROOM, Run
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import call, start
 
@@ -69,7 +69,7 @@ def test_a_receipt_that_cannot_be_written_leaves_no_run(tmp_path: Path, monkeypa
 
 def test_a_file_where_runs_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(Refusal, match="runs: not a directory"):
+    with pytest.raises(UsageError, match="runs: not a directory"):
         Run.start(tmp_path / "runs")
 
 

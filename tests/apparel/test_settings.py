@@ -7,7 +7,7 @@ import pytest
 
 from apparel.run import Run
 from apparel.settings import Settings
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.flags import to_dict
 
 
@@ -32,7 +32,7 @@ from samebench.core.flags import to_dict
     ],
 )
 def test_an_impossible_value_is_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(Refusal, match=rf"{field}=.*impossible; "):
+    with pytest.raises(UsageError, match=rf"{field}=.*impossible; "):
         dataclasses.replace(Settings(), **{field: value})
 
 
@@ -44,5 +44,5 @@ def test_settings_survive_the_receipt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [{"epochs": "6"}, {"lr": None}, {"fast": 1}, {"unknown": 1}, [], None])
 def test_a_receipt_with_settings_of_other_types_is_refused(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(Refusal, match="settings of other code"):
+    with pytest.raises(UsageError, match="settings of other code"):
         Run(tmp_path, {"settings": wrong}).settings()

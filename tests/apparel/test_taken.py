@@ -10,7 +10,7 @@ from apparel import export, flow, source
 from apparel.run import Run
 from apparel.settings import Budgets
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def write(day: int, name: str, *, now: bool, accuracy: float = 0.95) -> str:
 
 def taken(data: str = "") -> list[str]:
     """What export, evaluate and flow take."""
-    shown = flow.chosen(flow.Question(data=data))
+    shown = flow.choose_run(flow.Args(data=data))
     assert shown
-    runs = [export.newest_good(Path("runs"), Budgets(), data=data), Run.done(Path("runs"), data=data)[0]]
+    runs = [export.newest_within_budget(Path("runs"), Budgets(), data=data), Run.done(Path("runs"), data=data)[0]]
     return [str(directory) for directory in (*(run.directory for run in runs), shown.directory)]
 
 
@@ -65,11 +65,11 @@ def test_a_run_on_another_set_is_not_taken_for_its_version(checkout: Path) -> No
 
 def test_flow_shows_a_run_with_its_own_set_alone(checkout: Path) -> None:
     run = write(1, "shoes", now=True)
-    shown = flow.chosen(flow.Question(run=run, data="shoes"))
+    shown = flow.choose_run(flow.Args(run=run, data="shoes"))
     assert shown
     assert str(shown.directory) == run
-    with pytest.raises(Refusal, match=f"^{run}: was trained on shoes, not on boots; leave out one of the two$"):
-        flow.chosen(flow.Question(run=run, data="boots"))
+    with pytest.raises(UsageError, match=f"^{run}: was trained on shoes, not on boots; leave out one of the two$"):
+        flow.choose_run(flow.Args(run=run, data="boots"))
 
 
 def test_one_that_is_accurate_enough_is_on_the_data_of_this_checkout_if_one_is(
@@ -78,7 +78,7 @@ def test_one_that_is_accurate_enough_is_on_the_data_of_this_checkout_if_one_is(
     expected = write(1, "shoes", now=True)
     write(2, "shoes", now=False)
     newest = write(3, "shoes", now=True, accuracy=0.5)
-    assert str(export.newest_good(Path("runs"), Budgets()).directory) == expected
+    assert str(export.newest_within_budget(Path("runs"), Budgets()).directory) == expected
     said = capsys.readouterr().err
     assert said == f"the newest run, {newest}, has validation accuracy 50.00%, 90.00% asked: taking {expected}\n"
 
@@ -96,9 +96,11 @@ def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthet
     assert days("") == ["3", "1", "0"]
     assert days("synthetic") == ["2"]
     for wrong in ("boots", "bots", str(tmp_path / "nowhere")):
-        with pytest.raises(Refusal, match=f"data {wrong}: no set of that name, and no directory; there are "):
+        with pytest.raises(UsageError, match=f"data {wrong}: no set of that name, and no directory; there are "):
             Run.done(tmp_path / "runs", data=wrong)
     for name in ("20261100-000000-abcd", "20261101-000000-abcd", "20261103-000000-abcd"):
         shutil.rmtree(tmp_path / "runs" / name)
-    with pytest.raises(Refusal, match="no run in state done on other data than synthetic; train first, or name a run"):
+    with pytest.raises(
+        UsageError, match="no run in state done on other data than synthetic; train first, or name a run"
+    ):
         Run.done(tmp_path / "runs", data="")

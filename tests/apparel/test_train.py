@@ -15,11 +15,11 @@ import torch
 from apparel import data, networks, train, training
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Loss, Shards, crew, workers
+from apparel.shards import Loss, ShardedGradients, worker_layout, workers
 from apparel.training import Training
-from samebench.core.command import Interrupted, Lacking, Refusal
+from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.environment import determinism
-from samebench.training.process_group import Group
+from samebench.training.process_group import ProcessGroup
 from tests.commands import call, start
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
@@ -50,7 +50,7 @@ def test_one_two_and_eight_workers_give_the_same_weights(network: networks.Name,
 def test_fast_gives_each_worker_its_share_of_all_cores(
     cores: int, fast: bool, workers_and_cores_of_each: tuple[int, int]
 ) -> None:
-    assert crew(dataclasses.replace(QUICK, fast=fast), cores=cores) == workers_and_cores_of_each
+    assert worker_layout(dataclasses.replace(QUICK, fast=fast), cores=cores) == workers_and_cores_of_each
 
 
 def test_a_worker_computes_with_the_cores_it_was_given() -> None:
@@ -96,7 +96,7 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: dat
     net = networks.make(network, seed=0)
     loss = mean_loss(tiny)
     with workers(2) as pool:
-        shards = Shards(net, count=2, pool=pool)
+        shards = ShardedGradients(net, count=2, pool=pool)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
         for _ in range(150):
             value = shards(loss, torch.arange(16))
@@ -109,7 +109,7 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> N
     loss = mean_loss(tiny)
     whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
     with workers(2) as pool:
-        Shards(net, count=4, pool=pool)(loss, torch.arange(16))
+        ShardedGradients(net, count=4, pool=pool)(loss, torch.arange(16))
     for parameter, gradient in zip(net.parameters(), whole, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
@@ -119,7 +119,7 @@ def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny:
     net = networks.make(network, seed=0)
     loss = mean_loss(tiny)
     with workers(2) as pool:
-        Shards(net, count=2, pool=pool)(loss, torch.arange(16))
+        ShardedGradients(net, count=2, pool=pool)(loss, torch.arange(16))
     for parameter in net.parameters():
         assert parameter.grad is not None
         assert parameter.grad.stride() == parameter.stride()
@@ -148,7 +148,7 @@ def test_the_test_images_are_asked_once_after_the_last_epoch(
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair(Group):
+class Pair(ProcessGroup):
     """Two threads in the place of two processes."""
 
     meeting: threading.Barrier = dataclasses.field(default_factory=lambda: threading.Barrier(2, timeout=30))
@@ -175,10 +175,10 @@ def test_two_processes_know_of_every_image_what_one_knows(
         one = copy.copy(known)
         one.group = dataclasses.replace(first, rank=rank)
         with workers(1) as one.pool:
-            return one.measure(one.model, tiny.validation)
+            return one.evaluate(one.model, tiny.validation)
 
     with workers(1) as known.pool, ThreadPoolExecutor(2) as both:
-        loss, accuracy, probabilities = known.measure(known.model, tiny.validation)
+        loss, accuracy, probabilities = known.evaluate(known.model, tiny.validation)
         for other in both.map(ask, range(2)):
             assert other[:2] == (loss, accuracy)
             assert torch.equal(other[2], probabilities)
@@ -226,13 +226,13 @@ def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     assert told["state"] == "done"
     assert told["settings"]["fast"] is True
-    assert {told["cpu_level"][name] for name in determinism.wanted(fast=True)} <= {None}
-    assert told["precision"] == ("bf16" if determinism.bf16_pays() else "float32")
+    assert {told["cpu_level"][name] for name in determinism.required_variables(fast=True)} <= {None}
+    assert told["precision"] == ("bf16" if determinism.has_native_bf16() else "float32")
 
 
 def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Path) -> None:
     with pytest.raises(
-        Refusal, match=r"batch_size=1000 is impossible; .* 124 .*; take ARGS=.--batch-size 32 --lr 0.02"
+        UsageError, match=r"batch_size=1000 is impossible; .* 124 .*; take ARGS=.--batch-size 32 --lr 0.02"
     ):
         train.train(dataclasses.replace(QUICK, batch_size=1000), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -241,7 +241,7 @@ def test_a_batch_larger_than_the_data_is_refused_and_leaves_no_run(tmp_path: Pat
 def test_a_gpu_that_is_not_there_is_lacking(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(Lacking, match=r"^--device cuda: "):
+    with pytest.raises(RequirementError, match=r"^--device cuda: "):
         train.train(dataclasses.replace(QUICK, device="cuda"), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
@@ -269,7 +269,7 @@ def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypa
 
 
 def test_a_loss_that_is_no_number_any_more_ends_the_run_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="take a lower lr than 1e"):
+    with pytest.raises(UsageError, match="take a lower lr than 1e"):
         train.train(dataclasses.replace(QUICK, network="linear", lr=1e38), runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["failed"]
 

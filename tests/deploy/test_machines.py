@@ -118,9 +118,9 @@ def test_the_task_has_only_what_its_schema_knows_and_asks_for_the_bucket() -> No
 @pytest.mark.parametrize("path", [SLURM, SKY])
 def test_scripts_give_all_that_torchruns_contract_asks_for(path: Path) -> None:
     assert set(re.findall(r"\b([A-Z_]+)=", without_comments(path))) == CONTRACT
-    asked = Launch.of(dict.fromkeys(CONTRACT, "1") | {"NNODES": "2"})
+    asked = Launch.from_env(dict.fromkeys(CONTRACT, "1") | {"NNODES": "2"})
     assert asked
-    assert (asked.machines, asked.machine, asked.address, asked.port, asked.job) == (2, 1, "1", 1, "1")
+    assert (asked.nnodes, asked.node_rank, asked.master_address, asked.master_port, asked.job) == (2, 1, "1", 1, "1")
 
 
 def test_every_flag_is_one_of_the_training_s(tmp_path: Path) -> None:

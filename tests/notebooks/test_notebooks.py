@@ -87,7 +87,7 @@ def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / new_notebook.TEMPLATE).write_text((HOME / new_notebook.TEMPLATE).read_text())
     monkeypatch.setenv("DATA", "synthetic")
     known: dict[str, object] = {}
-    for cell in code(new_notebook.start("compare-shoes", home=tmp_path)):
+    for cell in code(new_notebook.create_notebook("compare-shoes", home=tmp_path)):
         exec(compile(cell, "cell", "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
     assert known["known"]
 

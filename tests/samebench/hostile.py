@@ -127,7 +127,7 @@ class World:
     def bring(self) -> bool:
         """What make data does."""
         folder = versions.folder_of(NAME, root=self.root)
-        return checkout.bring(versions.recorded(NAME, root=self.root), folder, root=self.root)
+        return checkout.check_out(versions.load_version(NAME, root=self.root), folder, root=self.root)
 
 
 def pointer(tree: str, path: str = NAME) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.core.paths import ROOT
 from samebench.data import checkout, dvc, versions
 from tests.commands import lacking
@@ -34,7 +34,7 @@ def with_dvc() -> Path:
     for pause in (*PAUSES, None):
         try:
             return dvc.python()
-        except Lacking as reason:
+        except RequirementError as reason:
             if pause is None:
                 lacking(str(reason))
             time.sleep(pause)
@@ -75,8 +75,10 @@ class Member:
     def push(self) -> str:
         return versions.push(NAME, root=self.root).url
 
-    def bring(self, *, public: checkout.Public | None = None) -> bool:
-        return checkout.bring(versions.recorded(NAME, root=self.root), self.folder, root=self.root, public=public)
+    def bring(self, *, public: checkout.UpstreamFetcher | None = None) -> bool:
+        return checkout.check_out(
+            versions.load_version(NAME, root=self.root), self.folder, root=self.root, public=public
+        )
 
     def clone(self, to: Path) -> "Member":
         """A teammate's checkout, without a byte of the data."""

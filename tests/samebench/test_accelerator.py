@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.environment import accelerator
 from samebench.runs import receipt
 from tests.commands import call
@@ -59,7 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def refusal() -> str:
-    with pytest.raises(Lacking) as lacking:
+    with pytest.raises(RequirementError) as lacking:
         accelerator.require()
     return str(lacking.value)
 
@@ -143,7 +143,7 @@ def test_gpus_are_picked_by_number(asked: str, visible: str | None, monkeypatch:
 @pytest.mark.parametrize("asked", ["yes", "2", "-1", ",", "0,,1", "0,0", "0,x", "1,2,,"])
 def test_what_picks_no_gpus_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU", asked)
-    with pytest.raises(Refusal, match=f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,"):
+    with pytest.raises(UsageError, match=f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,"):
         accelerator.require()
 
 
@@ -151,7 +151,7 @@ def test_what_picks_no_gpus_is_refused(asked: str, monkeypatch: pytest.MonkeyPat
 def test_a_gpu_that_was_hidden_from_us_can_not_be_picked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU", "0,1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
-    with pytest.raises(Refusal, match=r"GPU=0,1: 0 is not in CUDA_VISIBLE_DEVICES=1,2; give GPU=1 for what is"):
+    with pytest.raises(UsageError, match=r"GPU=0,1: 0 is not in CUDA_VISIBLE_DEVICES=1,2; give GPU=1 for what is"):
         accelerator.require()
 
 
@@ -164,7 +164,7 @@ def test_the_command_is_become_only_where_the_gpu_is_there(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("machine")
 def test_the_cpu_is_not_taken_where_a_gpu_is_asked_for() -> None:
-    with pytest.raises(Refusal, match="GPU=1 and --device cpu contradict each other; leave one of them out"):
+    with pytest.raises(UsageError, match="GPU=1 and --device cpu contradict each other; leave one of them out"):
         accelerator.choose("cpu")
 
 
@@ -197,7 +197,7 @@ def gpu_of_this_process(monkeypatch: pytest.MonkeyPatch, *, capability: tuple[in
 @pytest.mark.usefixtures("machine")
 def test_a_gpu_that_torch_has_no_code_for_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu_of_this_process(monkeypatch, capability=(7, 0))
-    with pytest.raises(Lacking, match=r"HBM3: compute capability 7\.0, torch needs 7\.5; take a newer GPU"):
+    with pytest.raises(RequirementError, match=r"HBM3: compute capability 7\.0, torch needs 7\.5; take a newer GPU"):
         accelerator.choose()
 
 
@@ -209,7 +209,9 @@ def test_a_gpu_that_another_program_keeps_to_itself_is_lacking(monkeypatch: pyte
         raise torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore")
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    with pytest.raises(Lacking, match=r"^torch can't use the GPU \(CUDA error: .* unavailable\); run nvidia-smi$"):
+    with pytest.raises(
+        RequirementError, match=r"^torch can't use the GPU \(CUDA error: .* unavailable\); run nvidia-smi$"
+    ):
         accelerator.choose()
 
 
@@ -238,7 +240,7 @@ def test_the_receipt_tells_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_gpu_is_a_changed_input() -> None:
     then, now = ({"device": "cuda", "gpu": {"model": model, "sm_count": 132}} for model in ("H100", "H200"))
-    assert receipt.changes(then, now) == ["gpu.model: H100 then, H200 now"]
+    assert receipt.diff(then, now) == ["gpu.model: H100 then, H200 now"]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_another_gpu_is_a_changed_input() -> None:
     ],
 )
 def test_a_lost_gpu_is_told_from_a_bug(error: BaseException, is_lost: bool) -> None:
-    told = accelerator.lost(error)
+    told = accelerator.describe_gpu_error(error)
     assert bool(told) is is_lost
     assert "\n" not in told
     assert "total capacity" not in told
@@ -294,7 +296,7 @@ def out_of_memory(*, tried: str, capacity: str, free: str, own: str) -> torch.Ou
     ],
 )
 def test_a_gpu_that_is_too_small_is_told_from_one_that_others_use(error: RuntimeError, is_ours: bool) -> None:
-    said = accelerator.exceeded(error)
+    said = accelerator.describe_out_of_memory(error)
     assert bool(said) is is_ours
     assert "\n" not in said
     assert said.startswith("the GPU has 79.11 GiB, this process has " if is_ours else "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.environment.lock import declared
+from samebench.environment.lock import declared_requirements
 
 from .checkout import ROOT, run
 
@@ -37,7 +37,7 @@ def test_apt_of_an_official_base_is_frozen_at_its_own_snapshot(tmp_path: Path) -
 
 
 def test_version_of_python_stands_in_one_place() -> None:
-    version = declared()[0]
+    version = declared_requirements()[0]
     where = ["Makefile", "docker/*.Dockerfile", "src", ".devcontainer", "pyproject.toml"]
     named = run(["git", "grep", "-lF", version, "--", *where], cwd=ROOT)
     if named.returncode > 1:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.shipping import sbom
-from samebench.shipping.image_archive import Packed, repack
+from samebench.shipping.image_archive import PackedImage, repack
 
 from . import bundles
 from .checkout import copy_checkout, run
@@ -46,12 +46,12 @@ def test_a_blob_that_is_not_what_it_is_named_by_is_not_shipped(tmp_path: Path) -
     bundles.saved(tmp_path / "saved.tar")
     content = (tmp_path / "saved.tar").read_bytes()
     (tmp_path / "saved.tar").write_bytes(content.replace(b"hello", b"jello"))
-    with pytest.raises(Refusal, match=r"blob .* has sha256"):
+    with pytest.raises(UsageError, match=r"blob .* has sha256"):
         repack(tmp_path / "saved.tar", tmp_path / "image.tar", "tiny:1")
 
 
 def test_the_list_of_contents_has_each_part_once_and_no_clock() -> None:
-    told = sbom.document(bundles.INSIDE, Packed("amd64", "1" * 64, "2" * 64), "tiny", "1")
+    told = sbom.document(bundles.INSIDE, PackedImage("amd64", "1" * 64, "2" * 64), "tiny", "1")
     assert [each["purl"] for each in told["components"] if "purl" in each] == [
         "pkg:deb/debian/dpkg@1:1.21?arch=amd64&distro=debian-12",
         "pkg:deb/debian/tar@1.34%2Bdfsg-1?arch=amd64&distro=debian-12",

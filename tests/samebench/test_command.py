@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from samebench.core import command
-from samebench.core.command import Interrupted, Lacking, Refusal
+from samebench.core.command import Interrupted, RequirementError, UsageError
 from tests.commands import SOURCE, call, start
 
 
 @pytest.mark.parametrize(
     ("stop", "code"),
     [
-        (Refusal("epochs=0"), 2),
-        (Lacking("no GPU"), 3),
+        (UsageError("epochs=0"), 2),
+        (RequirementError("no GPU"), 3),
         (Interrupted("runs/x"), 4),
         (KeyboardInterrupt(), 4),
         (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 3),
@@ -50,7 +50,7 @@ def test_each_way_to_stop_has_its_code_and_one_line(
 
 def test_no_message_shows_what_opens_an_address(capsys: pytest.CaptureFixture[str]) -> None:
     def main(_: Sequence[str]) -> None:
-        raise Lacking(f"https://me:{'s3cr'}@host/a and http://tok3n@host; ssh://me@host is no secret")
+        raise RequirementError(f"https://me:{'s3cr'}@host/a and http://tok3n@host; ssh://me@host is no secret")
 
     with pytest.raises(SystemExit):
         command.run(main)

@@ -50,4 +50,4 @@ def test_no_cgroups_no_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("share", "count"), [(0.2, 1), (1.9, 1), (ENDLESS, len(os.sched_getaffinity(0)))])
 def test_half_a_core_is_none_but_one_there_always_is(share: float, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "quota", lambda: share)
-    assert cores.allowed() == count
+    assert cores.available_cpus() == count

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.environment import determinism
 from tests.commands import call
 
@@ -87,13 +87,13 @@ def test_only_fast_lifts_the_deterministic_algorithms(fast: bool, tmp_path: Path
 
 def test_a_chip_without_avx2_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(determinism, "_chip_flags", lambda: {"sse4_2"})
-    with pytest.raises(Lacking, match="no AVX2"):
+    with pytest.raises(RequirementError, match="no AVX2"):
         determinism.pin()
 
 
 def test_no_variable_is_wanted_on_other_chips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert determinism.wanted(fast=False) == {}
+    assert determinism.required_variables(fast=False) == {}
 
 
 def test_importing_the_kit_does_not_load_torch(tmp_path: Path) -> None:

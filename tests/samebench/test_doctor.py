@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import determinism, doctor, fingerprint
 from samebench.environment.doctor import Finding
 from tests.soak import busy
@@ -164,7 +164,7 @@ def test_a_variable_a_number_of_threads_and_the_cpu_level_are_named(
 
 
 def test_a_cpu_without_the_level_is_named(bench: Bench) -> None:
-    if not determinism.wanted(fast=False):
+    if not determinism.required_variables(fast=False):
         pytest.skip("this machine is not an x86-64, where there is no such level")
     now = bench.fingerprint()
     now["machine"]["avx2"] = False
@@ -244,11 +244,11 @@ def test_of_very_many_only_some_are_named(bench: Bench) -> None:
 
 def test_only_what_differs_from_a_teammate_is_told(bench: Bench) -> None:
     theirs, now = bench.fingerprint(), bench.fingerprint()
-    assert [finding.status for finding in doctor.compared(theirs, now)] == ["ok"]
+    assert [finding.status for finding in doctor.compare_with(theirs, now)] == ["ok"]
     theirs["same"]["wheels"]["numpy"]["version"] = "2.0.0"
     theirs["machine"]["cores"] = 96
     theirs["sha256"] = fingerprint.digest(theirs["same"])
-    assert list(doctor.compared(theirs, now)) == [
+    assert list(doctor.compare_with(theirs, now)) == [
         Finding("failure", "wheel numpy", "2.0.0 there, 2.1.0 here"),
         Finding("remark", "cores", f"96 there, {now['machine']['cores']} here"),
     ]
@@ -278,7 +278,7 @@ def test_a_fingerprint_of_another_shape_is_refused_though_its_hash_is_right(
     document: dict[str, Any] = {"format": 1, "same": {}, "machine": {}} | change
     content = json.dumps(document | {"sha256": fingerprint.digest(document["same"])})
     (tmp_path / "theirs.json").write_text(content)
-    with pytest.raises(Refusal, match="not a fingerprint; give what `make fingerprint` has printed"):
+    with pytest.raises(UsageError, match="not a fingerprint; give what `make fingerprint` has printed"):
         doctor.read(tmp_path / "theirs.json")
 
 
@@ -300,7 +300,7 @@ def test_what_is_no_fingerprint_is_refused(tmp_path: Path, content: str | None, 
     path = tmp_path / "theirs.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(Refusal, match=reason) as refusal:
+    with pytest.raises(UsageError, match=reason) as refusal:
         doctor.read(path)
     assert str(refusal.value).startswith(f"{path}: ")
 

@@ -122,8 +122,14 @@ def test_a_slow_clock_is_a_failure(checkout: Path, programs: Path) -> None:
 
 
 def test_too_little_room_is_a_warning() -> None:
-    assert doctor.enough("disk", 9_999_999_999, 10, "free it") == ("warning", "disk", "9 GB free", "10 GB", "free it")
-    assert doctor.enough("disk", 10_000_000_000, 10, "free it")[:3] == ("ok", "disk", "10 GB free")
+    assert doctor.has_enough("disk", 9_999_999_999, 10, "free it") == (
+        "warning",
+        "disk",
+        "9 GB free",
+        "10 GB",
+        "free it",
+    )
+    assert doctor.has_enough("disk", 10_000_000_000, 10, "free it")[:3] == ("ok", "disk", "10 GB free")
 
 
 def test_the_room_of_the_disk_and_of_shared_memory_is_looked_at(checkout: Path, programs: Path) -> None:

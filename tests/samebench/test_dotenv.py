@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samebench.host import dotenv
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 from samebench.runs import source_tree
 from samebench.workspace import commit_checks
 
@@ -87,7 +87,7 @@ def test_what_decides_what_is_done_or_comes_out_is_refused_by_name(
         "OMP_NUM_THREADS", "PYTHONPATH", "RANK", "SAMEBENCH", "SSH_AUTH_SOCK", "TORCH_LOGS",
     ):  # fmt: skip
         (tmp_path / ".env").write_text(f"HF_TOKEN={VALUE}\n{name}={VALUE}\n")
-        with pytest.raises(Refusal, match=rf"^\.env:2: {name} can't stand in there: [^=]*$") as refused:
+        with pytest.raises(UsageError, match=rf"^\.env:2: {name} can't stand in there: [^=]*$") as refused:
             dotenv.read()
         assert VALUE not in str(refused.value)
 
@@ -139,5 +139,5 @@ def test_it_is_neither_in_git_nor_in_a_receipts_patch_nor_in_a_build(tmp_path: P
 
 def test_a_commit_of_it_is_stopped(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("COLOUR=blue\n")
-    (line,) = commit_checks.problems([tmp_path / ".env"])
+    (line,) = commit_checks.find_problems([tmp_path / ".env"])
     assert line == f"{tmp_path}/.env: holds your own variables, which stay here: git rm --cached '{tmp_path}/.env'"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import download
 
 CONTENT = bytes(range(256)) * 2000
@@ -95,7 +95,7 @@ def test_a_cut_transfer_goes_on_where_it_stopped(source: Source, tmp_path: Path)
 
 def test_a_later_call_goes_on_where_the_earlier_one_gave_up(source: Source, tmp_path: Path) -> None:
     source.faults = [cut(0.5), 503, 503]
-    with pytest.raises(download.Unreachable, match=r"503|Service Unavailable"):
+    with pytest.raises(download.UnreachableError, match=r"503|Service Unavailable"):
         fetch(tmp_path / "file", source)
     assert [path.name for path in tmp_path.iterdir()] == ["file.part"]
     fetch(tmp_path / "file", source)
@@ -132,7 +132,7 @@ def test_a_final_refusal_is_not_tried_again_and_the_next_source_is_asked(source:
 def test_wrong_bytes_are_refused_with_file_expected_and_got_and_leave_nothing(source: Source, tmp_path: Path) -> None:
     source.content = b"<html>log in to the wifi</html>"
     got = hashlib.sha256(source.content).hexdigest()
-    with pytest.raises(Refusal, match=f"file: expected sha256 {SHA256}, got {got} from {source.address}"):
+    with pytest.raises(UsageError, match=f"file: expected sha256 {SHA256}, got {got} from {source.address}"):
         fetch(tmp_path / "file", source)
     assert list(tmp_path.iterdir()) == []
 
@@ -150,14 +150,14 @@ def test_a_packed_source_is_unpacked(source: Source, tmp_path: Path) -> None:
 )
 def test_a_wrong_packed_source_leaves_nothing(packed: bytes, source: Source, tmp_path: Path) -> None:
     source.content = packed
-    with pytest.raises(Refusal, match=f"file: expected sha256 {SHA256}, got"):
+    with pytest.raises(UsageError, match=f"file: expected sha256 {SHA256}, got"):
         fetch(tmp_path / "file", source, suffix=".gz")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_differs_is_refused_and_kept(source: Source, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(Refusal, match="delete it"):
+    with pytest.raises(UsageError, match="delete it"):
         fetch(tmp_path / "file", source)
     assert (tmp_path / "file").read_bytes() == b"mine"
     assert source.asked == []
@@ -166,7 +166,7 @@ def test_a_file_that_differs_is_refused_and_kept(source: Source, tmp_path: Path)
 def test_nobody_there_is_lacking_and_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     address = "http://127.0.0.1:9/file"
-    with pytest.raises(download.Unreachable, match=address):
+    with pytest.raises(download.UnreachableError, match=address):
         download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=(0.0,))
 
 
@@ -186,7 +186,7 @@ def test_what_several_fetch_at_the_same_time_is_fetched_once(source: Source, tmp
 
 def test_a_gzip_file_that_unpacks_to_more_than_is_allowed_is_refused(source: Source, tmp_path: Path) -> None:
     source.content = gzip.compress(bytes(50_000_000))
-    with pytest.raises(Refusal, match="got a gzip file of more than 1,000,000 bytes"):
+    with pytest.raises(UsageError, match="got a gzip file of more than 1,000,000 bytes"):
         download.fetch(
             tmp_path / "file", sha256=SHA256, sources=[source.address + ".gz"], pauses=(), max_bytes=1_000_000
         )
@@ -195,7 +195,7 @@ def test_a_gzip_file_that_unpacks_to_more_than_is_allowed_is_refused(source: Sou
 
 def test_a_file_that_is_announced_as_too_large_is_refused_before_it_is_sent(source: Source, tmp_path: Path) -> None:
     source.content = bytes(2_000_000)
-    with pytest.raises(Refusal, match="sends more than the 1,000,000 bytes allowed; nothing was kept"):
+    with pytest.raises(UsageError, match="sends more than the 1,000,000 bytes allowed; nothing was kept"):
         download.fetch(tmp_path / "file", sha256=SHA256, sources=[source.address], pauses=(), max_bytes=1_000_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +229,7 @@ def test_a_body_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         while True:
             connection.sendall(bytes(65536))
 
-    with server(answer) as address, pytest.raises(Refusal, match="sends more than the 1,000,000 bytes allowed"):
+    with server(answer) as address, pytest.raises(UsageError, match="sends more than the 1,000,000 bytes allowed"):
         download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=(), max_bytes=1_000_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -244,7 +244,7 @@ def test_a_body_that_only_trickles_is_given_up(tmp_path: Path, monkeypatch: pyte
             connection.sendall(b"x")
             time.sleep(0.02)
 
-    with server(answer) as address, pytest.raises(download.Unreachable, match=r"only \d+ bytes in"):
+    with server(answer) as address, pytest.raises(download.UnreachableError, match=r"only \d+ bytes in"):
         download.fetch(tmp_path / "file", sha256=SHA256, sources=[address], pauses=())
 
 
@@ -254,7 +254,7 @@ def test_a_redirect_that_leads_to_itself_is_given_up(tmp_path: Path, monkeypatch
     def answer(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n")
 
-    with server(answer) as address, pytest.raises(download.Unreachable, match="infinite loop"):
+    with server(answer) as address, pytest.raises(download.UnreachableError, match="infinite loop"):
         download.fetch(tmp_path / "file", sha256=SHA256, sources=[address])
 
 

@@ -36,7 +36,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(drift, "SETTLED", 0.0)
-    monkeypatch.setattr(fingerprint, "baked", lambda: None)  # this one is in no image
+    monkeypatch.setattr(fingerprint, "image_fingerprint", lambda: None)  # this one is in no image
     for name in ("LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
     bench = Bench(tmp_path)
@@ -51,7 +51,7 @@ def test_one_byte_is_noticed_though_size_and_time_are_as_before(bench: Bench) ->
     path.write_text("two = 3\n")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     after = bench.examine()
-    (line,) = receipt.changes({"fingerprint": before}, {"fingerprint": after}, but=["fingerprint.drift"])
+    (line,) = receipt.diff({"fingerprint": before}, {"fingerprint": after}, exclude=["fingerprint.drift"])
     assert line.startswith("fingerprint.wheels: ")
     assert any("numpy/core/x.so is not what RECORD says" in str(each) for each in after["drift"])  # type: ignore[attr-defined]
 
@@ -77,7 +77,7 @@ def test_a_variable_that_changes_results_is_noticed(
     before = bench.examine()
     monkeypatch.setenv(name, value)
     after = bench.examine()
-    assert receipt.changes({"fingerprint": before}, {"fingerprint": after}, but=["fingerprint.drift"])
+    assert receipt.diff({"fingerprint": before}, {"fingerprint": after}, exclude=["fingerprint.drift"])
     assert any(f"variable {name}: " in str(each) for each in after["drift"])  # type: ignore[attr-defined]
 
 
@@ -97,8 +97,8 @@ def test_nothing_is_read_twice_and_damage_of_what_is_remembered_does_no_harm(ben
 
 
 def test_a_receipt_without_a_fingerprint_is_compared_without_it() -> None:
-    assert not receipt.changes({"fingerprint": None}, {"fingerprint": {"wheels": "a"}})
-    assert not receipt.changes({}, {"fingerprint": {"wheels": "a"}})
+    assert not receipt.diff({"fingerprint": None}, {"fingerprint": {"wheels": "a"}})
+    assert not receipt.diff({}, {"fingerprint": {"wheels": "a"}})
 
 
 def test_a_training_says_what_drifted_and_its_receipt_has_it(tmp_path: Path) -> None:
@@ -111,4 +111,4 @@ def test_a_training_says_what_drifted_and_its_receipt_has_it(tmp_path: Path) -> 
     receipts = [receipt.read(path) for path in sorted(tmp_path.glob("runs/*/receipt.json"))]
     for path, each in zip(sorted(tmp_path.glob("runs/*/receipt.json")), receipts, strict=True):
         receipt.check(each, path)
-    assert any("fingerprint.variables.OMP_NUM_THREADS" in line for line in receipt.changes(*receipts))
+    assert any("fingerprint.variables.OMP_NUM_THREADS" in line for line in receipt.diff(*receipts))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samebench.core import file_lock
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.data import dvc
 from tests import soak
 from tests.commands import environment
@@ -105,7 +105,9 @@ def test_it_sees_its_own_packages_and_none_of_the_workspace(with_dvc: Path) -> N
 def test_a_wheel_with_other_bytes_is_refused_in_one_line_and_nothing_is_left(tiny: tuple[Path, Path]) -> None:
     home, _ = tiny
     write_wheel(Path(os.environ["WHEELHOUSE"]), "tiny", "1.0", "answer = 43\n")
-    with pytest.raises(Lacking, match=r"^DVC could not be installed from tiny.lock .*; behind a mirror set PIP_INDEX"):
+    with pytest.raises(
+        RequirementError, match=r"^DVC could not be installed from tiny.lock .*; behind a mirror set PIP_INDEX"
+    ):
         dvc.python()
     assert list(home.iterdir()) == []
 
@@ -120,7 +122,7 @@ def test_two_that_start_at_once_install_once(tiny: tuple[Path, Path]) -> None:
 def test_whoever_comes_second_waits_for_the_first(tiny: tuple[Path, Path]) -> None:
     home, _ = tiny
     home.mkdir()
-    with file_lock.alone(home):
+    with file_lock.exclusive(home):
         process = begin(INSTALL, *tiny)
         time.sleep(2)  # it would be done, or at work, by then
         assert process.poll() is None

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import fingerprint
 from samebench.runs import chart, flow
 from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step
@@ -33,7 +33,7 @@ STEPS = [
 
 
 def drawn(steps: list[Step]) -> str:
-    return chart.draw([step.told() for step in steps], title="A <house>")
+    return chart.draw([step.to_dict() for step in steps], title="A <house>")
 
 
 def parsed(steps: list[Step]) -> ET.Element:
@@ -44,30 +44,30 @@ def parsed(steps: list[Step]) -> ET.Element:
 
 
 def test_what_is_made_from_something_stale_is_stale_however_far_and_nothing_else_is() -> None:
-    found = {step.name: step for step in flow.settled(STEPS)}
+    found = {step.name: step for step in flow.propagate_stale(STEPS)}
     assert [step.state for step in found.values()] == [UP, STALE, STALE, STALE, MISSING, UNKNOWN]
     assert (found["nails"].why, found["house"].why) == ("follows from the iron", "follows from the nails")
     assert found["iron"].why == STEPS[1].why, "its own reason stays"
 
 
 def test_only_what_is_up_to_date_needs_no_command() -> None:
-    assert [step.command == "" for step in flow.settled(STEPS)] == [True, False, False, False, False, False]
+    assert [step.command == "" for step in flow.propagate_stale(STEPS)] == [True, False, False, False, False, False]
 
 
 def test_a_step_before_what_it_is_made_from_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="comes after"):
-        flow.settled(STEPS[1:])
+        flow.propagate_stale(STEPS[1:])
 
 
 def test_a_table_has_a_line_a_step_in_columns() -> None:
-    lines = flow.table(flow.settled(STEPS)).splitlines()
+    lines = flow.table(flow.propagate_stale(STEPS)).splitlines()
     assert lines[0] == "ore    up to date  12 t"
     assert lines[1] == 'iron   stale       changed: the <furnace> & its door  make iron ARGS="--hot 1"'
     assert len(lines) == len(STEPS)
 
 
 def test_few_names_one_and_counts_the_others() -> None:
-    assert [flow.few(names) for names in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a and 2 more"]
+    assert [flow.abbreviate(names) for names in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a and 2 more"]
 
 
 # ---- what the host knows ----
@@ -150,7 +150,7 @@ def test_in_the_image_its_own_fingerprint_tells_what_has_changed(
     baked = {"same": {"input": {"requirements.lock": files.digest(tmp_path / "requirements.lock")}}}
     monkeypatch.setattr(flow, "ROOT", tmp_path)
     monkeypatch.setattr(fingerprint, "IMAGE", sys.prefix)
-    monkeypatch.setattr(fingerprint, "baked", lambda: baked)
+    monkeypatch.setattr(fingerprint, "image_fingerprint", lambda: baked)
     assert flow.workspace(Host(runtime="here")).state == UP
     (tmp_path / "requirements.lock").write_text("two")
     step = flow.workspace(Host(runtime="here"))
@@ -163,9 +163,9 @@ def test_in_the_image_its_own_fingerprint_tells_what_has_changed(
 
 
 def test_each_box_says_name_state_reason_and_command() -> None:
-    root = parsed(flow.settled(STEPS))
+    root = parsed(flow.propagate_stale(STEPS))
     boxes = [[text.text or "" for text in box.iter(f"{SVG}text")] for box in root.iter(f"{SVG}g")]
-    assert boxes == [[step.name, step.state, step.why, step.command] for step in flow.settled(STEPS)]
+    assert boxes == [[step.name, step.state, step.why, step.command] for step in flow.propagate_stale(STEPS)]
 
 
 def test_states_differ_by_mark_and_frame_and_not_by_colour_alone() -> None:
@@ -229,9 +229,9 @@ def test_boxes_stay_in_the_picture_and_apart_and_long_texts_in_their_boxes() -> 
 def test_a_picture_carries_its_steps_and_is_drawn_anew_from_them(tmp_path: Path) -> None:
     path = tmp_path / "flow.svg"
     path.write_text(drawn(STEPS))
-    title, steps = chart.carried(path)
+    title, steps = chart.read_embedded(path)
     assert title == "A <house>"
-    assert [Step.of(step) for step in steps] == STEPS
+    assert [Step.from_dict(step) for step in steps] == STEPS
     before = path.read_text()
     flow.main([str(path)])
     assert path.read_text() == before
@@ -242,12 +242,12 @@ def test_a_picture_carries_its_steps_and_is_drawn_anew_from_them(tmp_path: Path)
 )
 def test_another_picture_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "other.svg").write_text(content)
-    with pytest.raises(Refusal, match="no picture of ours"):
-        chart.carried(tmp_path / "other.svg")
+    with pytest.raises(UsageError, match="no picture of ours"):
+        chart.read_embedded(tmp_path / "other.svg")
 
 
 def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
-    title, steps = chart.carried(PICTURE)
+    title, steps = chart.read_embedded(PICTURE)
     remedy = "python -m samebench.runs.flow docs/pictures/flow.svg"
     assert PICTURE.read_text() == chart.draw(steps, title=title), remedy
     assert {step["state"] for step in steps} == {UP, STALE, MISSING}
@@ -273,4 +273,4 @@ def test_nothing_that_a_receipt_says_steers_a_terminal_or_breaks_the_picture(
     flow.show([Step("run", MISSING, "runs/x is \x1b[2Jdone\nnot", "make train")], title="Runs", as_json=False, to=path)
     said = capsys.readouterr().out
     assert said.splitlines()[0] == "run  missing  runs/x is �[2Jdone not  make train"
-    assert chart.carried(path)[1][0]["why"] == "runs/x is �[2Jdone not"
+    assert chart.read_embedded(path)[1][0]["why"] == "runs/x is �[2Jdone not"

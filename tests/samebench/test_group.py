@@ -11,7 +11,7 @@ import torch
 
 from samebench.core import command
 from samebench.training import process_group
-from samebench.training.process_group import Group, Parted
+from samebench.training.process_group import PeerLostError, ProcessGroup
 from tests import commands
 from tests.samebench.checkout import ROOT
 
@@ -24,8 +24,8 @@ def together(*words: str, at: Path, **variables: str) -> subprocess.CompletedPro
 
 @pytest.mark.parametrize(("size", "shares"), [(1, [4]), (2, [2, 2]), (3, [2, 1, 1]), (5, [1, 1, 1, 1, 0])])
 def test_things_are_shared_as_equally_as_can_be_in_their_order(size: int, shares: list[int]) -> None:
-    assert process_group.share(4, size=size) == shares
-    own = [list(range(4))[process_group.own(4, Group(rank, size))] for rank in range(size)]
+    assert process_group.split_evenly(4, size=size) == shares
+    own = [list(range(4))[process_group.rank_slice(4, ProcessGroup(rank, size))] for rank in range(size)]
     assert [*itertools.chain(*own)] == [0, 1, 2, 3]
     assert [len(each) for each in own] == shares
 
@@ -41,12 +41,18 @@ def test_three_processes_hear_and_give_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("Connection closed by peer"), Parted),
-        (RuntimeError("[/pair.cc:537] Read error [127.0.0.1]:1: Connection reset by peer. This is typically"), Parted),
-        (RuntimeError("[/buffer.cc:74] Timed out waiting 3000ms for recv operation to complete"), Parted),
-        (torch.distributed.DistNetworkError("failed to recv, got 0 bytes"), Parted),
-        (torch.distributed.DistStoreError("wait timeout after 1000ms, keys: /0"), Parted),
-        (torch.distributed.DistBackendError("NCCL error in: a.cpp:1, remote process exited or there was"), Parted),
+        (RuntimeError("Connection closed by peer"), PeerLostError),
+        (
+            RuntimeError("[/pair.cc:537] Read error [127.0.0.1]:1: Connection reset by peer. This is typically"),
+            PeerLostError,
+        ),
+        (RuntimeError("[/buffer.cc:74] Timed out waiting 3000ms for recv operation to complete"), PeerLostError),
+        (torch.distributed.DistNetworkError("failed to recv, got 0 bytes"), PeerLostError),
+        (torch.distributed.DistStoreError("wait timeout after 1000ms, keys: /0"), PeerLostError),
+        (
+            torch.distributed.DistBackendError("NCCL error in: a.cpp:1, remote process exited or there was"),
+            PeerLostError,
+        ),
         (
             torch.distributed.DistBackendError("NCCL error in: a.cpp:1, invalid usage"),
             torch.distributed.DistBackendError,
@@ -65,7 +71,7 @@ def test_only_a_lost_peer_is_taken_for_one(
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
     monkeypatch.setattr(process_group, "LINGER", 0)
     with pytest.raises(told) as raised:
-        Group(0, 2, 0, 2).any(False)
+        ProcessGroup(0, 2, 0, 2).any_rank(False)
     assert type(raised.value) is told
 
 
@@ -94,13 +100,15 @@ def test_the_exit_code_is_that_of_the_one_that_ended_first(tmp_path: Path) -> No
     assert "error: not this one" in done.stderr
 
 
-@pytest.mark.parametrize(("ending", "code"), [("Refusal('no')", 2), ("Lacking('no')", 3), ("KeyError('no')", 1)])
+@pytest.mark.parametrize(
+    ("ending", "code"), [("UsageError('no')", 2), ("RequirementError('no')", 3), ("KeyError('no')", 1)]
+)
 def test_one_of_several_processes_keeps_its_exit_code_whatever_its_threads_do_at_the_end(
     ending: str, code: int, tmp_path: Path
 ) -> None:
     program = f"""
 import atexit, os
-from samebench.core.command import Lacking, Refusal, run
+from samebench.core.command import RequirementError, UsageError, run
 atexit.register(os.abort)  # as gloo's threads do at times
 def main(argv): raise {ending}
 run(main)

@@ -336,7 +336,7 @@ def test_half_of_a_surrogate_pair_stays_in_its_notebook() -> None:
 @pytest.mark.parametrize("line", ["=======\n", "a <<<<<<< b\n", "<<<<<<<\n"])
 def test_what_only_resembles_a_conflict_passes(tmp_path: Path, line: str) -> None:
     (tmp_path / "notes.md").write_text(line)
-    assert not list(commit_checks.problems([tmp_path / "notes.md"]))
+    assert not list(commit_checks.find_problems([tmp_path / "notes.md"]))
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_what_only_resembles_a_conflict_passes(tmp_path: Path, line: str) -> Non
 )
 def test_token_of_a_cloud_or_a_model_hub_is_found(tmp_path: Path, secret: str) -> None:
     (tmp_path / "settings.py").write_text(f'TOKEN = "{secret}"\n')
-    (line,) = commit_checks.problems([tmp_path / "settings.py"])
+    (line,) = commit_checks.find_problems([tmp_path / "settings.py"])
     assert line.startswith(f"{tmp_path}/settings.py:1: looks like a secret (")
     assert secret not in line
 

@@ -15,7 +15,7 @@ import pytest
 
 from samebench.host import artifact, call, container, cpu, engine, gpu, image, ports, process, toml
 from samebench.host.engine import Engine, User
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 from samebench.host.image import Image
 
 from .checkout import INHERITED, ROOT, run
@@ -113,7 +113,7 @@ def test_a_table_ends_where_another_begins(tmp_path: Path) -> None:
 def test_what_a_table_can_not_hold_is_refused_by_its_name(line: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(f"[tool.samebench.image]\n{line}\n")
     name = line.partition("=")[0].strip()
-    with pytest.raises(Refusal, match=rf"pyproject\.toml, \[tool\.samebench\.image\]: {name}: "):
+    with pytest.raises(UsageError, match=rf"pyproject\.toml, \[tool\.samebench\.image\]: {name}: "):
         toml.read(tmp_path / "pyproject.toml", "tool.samebench.image")
 
 
@@ -134,7 +134,7 @@ def test_gpus(asked: str, visible: str, gpus: str) -> None:
 def test_ports() -> None:
     assert [ports.parse(text, 8888) for text in ("", "1024", "65535")] == [8888, 1024, 65535]
     for text in ("1023", "65536", "0", "-1", "8 888", "٨٨٨٨", "0x22B8", "8888.0"):
-        with pytest.raises(Refusal, match=f"^PORT={text}: give a number from 1024 to 65535$"):
+        with pytest.raises(UsageError, match=f"^PORT={text}: give a number from 1024 to 65535$"):
             ports.parse(text, 8888)
 
 
@@ -143,13 +143,13 @@ def test_ports() -> None:
 
 def test_the_user_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     docker, podman = Engine("docker"), Engine("podman")
-    monkeypatch.setattr(engine, "answer", lambda _words: "")
+    monkeypatch.setattr(engine, "output_of", lambda _words: "")
     user, root = User(1000, 100, (27, 2000)), User(0, 0, (27,))
     assert user.engine_words(docker) == ["--user", "1000:100", "--group-add", "27", "--group-add", "2000"]
     assert root.engine_words(docker) == ["--user", "0:0"]
     assert user.engine_words(podman) == ["--userns", "keep-id"]
     assert root.engine_words(podman) == ["--user", "0:0"]
-    monkeypatch.setattr(engine, "answer", lambda _words: "[name=seccomp,profile=builtin name=rootless]")
+    monkeypatch.setattr(engine, "output_of", lambda _words: "[name=seccomp,profile=builtin name=rootless]")
     assert user.engine_words(docker) == ["--user", "0:0"]
 
 
@@ -244,13 +244,13 @@ def test_the_last_line_begins_with_the_artifacts_folder(line: str, folder: str) 
 
 def test_a_name_of_any_bytes_is_what_git_says(tmp_path: Path) -> None:
     write_program(tmp_path / "says", "printf 'caf\\351\\n'")
-    assert os.fsencode(process.answer([str(tmp_path / "says")])) == b"caf\xe9"
+    assert os.fsencode(process.output_of([str(tmp_path / "says")])) == b"caf\xe9"
 
 
 def test_a_program_that_is_not_there_has_the_code_of_a_shell(checkout: Path) -> None:
-    assert process.ask(["/nowhere/docker", "info"]).returncode == 127
-    assert process.ask(["/etc/passwd"]).returncode == 126
-    assert process.answer(["/nowhere/docker"]) == ""
+    assert process.capture(["/nowhere/docker", "info"]).returncode == 127
+    assert process.capture(["/etc/passwd"]).returncode == 126
+    assert process.output_of(["/nowhere/docker"]) == ""
     done = run([*SCRIPT, "/nowhere/program"], cwd=checkout, variables={"RUNTIME": "local"})
     assert done.returncode == 127
     assert done.stderr.splitlines()[-1] == "samebench: /nowhere/program: No such file or directory"

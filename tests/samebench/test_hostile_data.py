@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc, listing, versions
 from samebench.data.pointer import Pointer
 
@@ -48,7 +48,10 @@ def test_a_name_that_leads_out_of_a_set_is_refused_by_its_line(
     world.publish({"good.txt": b"good\n", name: b"all:\n\techo ran\n"})
     before = world.snapshot()
     forbid_dvc(monkeypatch)
-    with watched() as paths, pytest.raises(Refusal, match=rf"data/{NAME}\.sha256, line 2: the file name .* is refused"):
+    with (
+        watched() as paths,
+        pytest.raises(UsageError, match=rf"data/{NAME}\.sha256, line 2: the file name .* is refused"),
+    ):
         world.bring()
     assert world.snapshot() == before
     assert not world.touches(paths)
@@ -80,7 +83,7 @@ def test_a_listing_of_another_branch_deletes_nothing_outside(world: World) -> No
     ],
 )
 def test_names_that_no_folder_can_have_together_are_refused(names: list[str], said: str) -> None:
-    with pytest.raises(Refusal, match=said):
+    with pytest.raises(UsageError, match=said):
         listing.parse("".join(f"{number:064x}  {name}\n" for number, name in enumerate(names)), where="data/x.sha256")
 
 
@@ -88,12 +91,12 @@ def test_a_listing_that_is_a_link_no_text_or_endless_is_refused(world: World) ->
     world.publish({"a": b"1"})
     path = world.root / f"data/{NAME}.sha256"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(Refusal, match="not UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8"):
         world.bring()
     for target in ("../../victim.txt", "/dev/zero"):
         path.unlink()
         path.symlink_to(target)
-        with pytest.raises(Refusal, match=r"a symbolic link, .*; remove it \(rm "):
+        with pytest.raises(UsageError, match=r"a symbolic link, .*; remove it \(rm "):
             world.bring()
 
 
@@ -115,7 +118,7 @@ def test_links_are_refused_in_place_of_a_set_and_in_it_and_the_remedy_works(worl
         place.symlink_to(target)
         before = world.snapshot()
         for verb in (world.bring, lambda: versions.add(NAME, root=world.root)):
-            with watched() as paths, pytest.raises(Refusal, match="a symbolic link") as refused:
+            with watched() as paths, pytest.raises(UsageError, match="a symbolic link") as refused:
                 verb()
             assert not world.touches(paths)
         assert world.snapshot() == before
@@ -136,7 +139,7 @@ def test_a_link_in_place_of_data_or_of_dvcs_folders_is_refused(world: World) -> 
             shutil.rmtree(path)
         path.symlink_to(world.outside / "elsewhere")
         before = world.snapshot()
-        with pytest.raises(Refusal):
+        with pytest.raises(UsageError):
             world.bring() if place != "data" else versions.folder_of(NAME, root=world.root)
         assert world.snapshot() == before
         path.unlink()
@@ -172,7 +175,7 @@ def test_a_pointer_that_says_more_than_where_a_folder_is_is_refused_before_dvc(
         path.write_text(each)
         for verb in (world.bring, lambda: versions.push(NAME, root=world.root)):
             with pytest.raises(
-                Refusal, match=rf"^data/{NAME}\.dvc: .*{extra.partition(':')[0]}.* is refused: only outs: with"
+                UsageError, match=rf"^data/{NAME}\.dvc: .*{extra.partition(':')[0]}.* is refused: only outs: with"
             ):
                 verb()
 
@@ -196,10 +199,10 @@ def test_a_pointer_of_another_form_is_refused(text: str, world: World) -> None:
     world.publish({"a": b"1"})
     (world.root / f"data/{NAME}.dvc").write_text(text)
     if text:
-        with pytest.raises(Refusal, match=rf"^data/{NAME}\.dvc: "):
+        with pytest.raises(UsageError, match=rf"^data/{NAME}\.dvc: "):
             world.bring()
     else:
-        with pytest.raises(Lacking, match="not in the cache"):
+        with pytest.raises(RequirementError, match="not in the cache"):
             world.bring()
 
 
@@ -228,7 +231,7 @@ TREES = [
 def test_a_list_of_files_with_a_name_that_leads_out_is_refused(tree: object, world: World) -> None:
     world.write(f"{SHA}  a\n", pointer(world.put(json.dumps(tree).encode(), ".dir")))
     before = world.snapshot()
-    with watched() as paths, pytest.raises(Refusal):
+    with watched() as paths, pytest.raises(UsageError):
         world.bring()
     assert world.snapshot() == before
     assert not world.touches(paths)
@@ -251,7 +254,7 @@ def test_such_a_list_on_a_remote_makes_dvc_write_nothing_outside(
         (place / "files/md5/ab/cd").mkdir(parents=True)
     world.write(f"{SHA}  a\n{SHA}  b\n", pointer(world.put(json.dumps(entries).encode(), ".dir", store=remote)))
     before = world.snapshot()
-    with pytest.raises(Refusal, match="not a list of files"):
+    with pytest.raises(UsageError, match="not a list of files"):
         world.bring()
     assert world.snapshot() == before
 
@@ -268,7 +271,9 @@ def test_a_cache_outside_of_the_checkout_counts_from_this_machines_file_only(wor
     for place in ("../../elsewhere", f"{world.outside}/sub", "../../checkout-too", "~", "../src", ".", ".."):
         configure(world, f"[cache]\n    dir = {place}\n    shared = group\n")
         before = world.snapshot()
-        with pytest.raises(Refusal, match=r"^\.dvc/config: cache\.dir leads out of \.dvc/, .* name it in \.dvc/config"):
+        with pytest.raises(
+            UsageError, match=r"^\.dvc/config: cache\.dir leads out of \.dvc/, .* name it in \.dvc/config"
+        ):
             world.bring()
         assert world.snapshot() == before
     shutil.copytree(world.cache, world.outside / "cache")
@@ -276,7 +281,7 @@ def test_a_cache_outside_of_the_checkout_counts_from_this_machines_file_only(wor
     assert world.bring()
     world.member.git("add", "--force", ".dvc/config.local")
     shutil.rmtree(world.member.folder)
-    with pytest.raises(Refusal, match=r"\.dvc/config\.local: is in git, .*; git rm --cached \.dvc/config\.local"):
+    with pytest.raises(UsageError, match=r"\.dvc/config\.local: is in git, .*; git rm --cached \.dvc/config\.local"):
         world.bring()
 
 
@@ -286,7 +291,7 @@ def test_a_cache_outside_of_the_checkout_counts_from_this_machines_file_only(wor
 def test_an_option_of_a_remote_that_is_none_of_a_teams_is_refused_by_its_name(option: str, world: World) -> None:
     world.publish({"a": b"1"})
     configure(world, f"[core]\n remote = x\n['remote \"x\"']\n url = ssh://a@host/b\n {option} = /etc/passwd\n")
-    with pytest.raises(Refusal, match=rf"^\.dvc/config: the option {option} of a remote is refused; "):
+    with pytest.raises(UsageError, match=rf"^\.dvc/config: the option {option} of a remote is refused; "):
         world.bring()
 
 
@@ -296,7 +301,7 @@ def test_a_remote_of_another_kind_is_refused(url: str, world: World, monkeypatch
     configure(world, f"[core]\n remote = x\n['remote \"x\"']\n url = {url}\n")
     forbid_dvc(monkeypatch)
     if "://" in url:
-        with pytest.raises(Refusal, match="is refused as a remote; give a directory, or ssh://"):
+        with pytest.raises(UsageError, match="is refused as a remote; give a directory, or ssh://"):
             dvc.settings(world.root)
     else:
         assert dvc.settings(world.root).url == str(world.root / ".dvc" / url)
@@ -307,11 +312,11 @@ def test_no_value_adds_a_line_or_an_option_to_what_dvc_is_given(
 ) -> None:
     for value in ('ssh://h/x"\nkeyfile = /etc/passwd', "ssh://h/x\nurl = y", "/a'b\"c", "/a\x1b[31m"):
         monkeypatch.setenv("DATA_REMOTE", value)
-        with pytest.raises(Refusal, match="is refused: control characters, or both kinds of quotes"):
+        with pytest.raises(UsageError, match="is refused: control characters, or both kinds of quotes"):
             dvc.settings(world.root)
     monkeypatch.setenv("DATA_REMOTE", '/it is "so"')
     settings = dvc.settings(world.root)
-    with dvc.work(world.root, settings) as work, dvc._repository(settings, work) as place:
+    with dvc.locked_workspace(world.root, settings) as work, dvc._repository(settings, work) as place:
         assert "url = '/it is \"so\"'\n" in (place / ".dvc/config").read_text()
 
 
@@ -322,8 +327,8 @@ def test_no_value_adds_a_line_or_an_option_to_what_dvc_is_given(
     "name", ["-x", "a b", "x;rm", "$(id)", "a\nb", "a\x1b[31m", "x" * 201, "a'b", 'a"b', "a\\b", "\ud800"]
 )
 def test_a_set_has_a_name_that_every_shell_and_file_system_can_have(name: str, world: World) -> None:
-    for verb in (versions.add, versions.push, versions.recorded, versions.folder_of):
-        with pytest.raises(Refusal, match=r"^DATASET=.*: refused; rename the set: letters, digits") as refused:
+    for verb in (versions.add, versions.push, versions.load_version, versions.folder_of):
+        with pytest.raises(UsageError, match=r"^DATASET=.*: refused; rename the set: letters, digits") as refused:
             verb(name, root=world.root)
         assert str(refused.value).isprintable()
 
@@ -332,16 +337,16 @@ def test_a_set_of_such_a_name_in_a_commit_is_refused_by_its_name(world: World) -
     (world.root / "data/-x\n.sha256").write_text(f"{SHA}  a\n")
     world.member.git("add", "--all")
     world.member.git("commit", "--quiet", "--message", "names")
-    assert versions.known_in("HEAD", root=world.root) == ["-x\n"]
-    with pytest.raises(Refusal, match="refused; rename the set"):
-        versions.recorded("-x\n", revision="HEAD", root=world.root)
+    assert versions.dataset_names_in("HEAD", root=world.root) == ["-x\n"]
+    with pytest.raises(UsageError, match="refused; rename the set"):
+        versions.load_version("-x\n", revision="HEAD", root=world.root)
 
 
 @pytest.mark.parametrize("revision", ["--output=x", "-x", "a b", "HEAD\0", "a\x1b[31m", ""])
 def test_a_revision_that_is_none_is_refused(revision: str, world: World) -> None:
     world.member.git("commit", "--quiet", "--allow-empty", "--message", "x")
-    with pytest.raises(Refusal, match="no revision that git knows here") as refused:
-        versions.known_in(revision, root=world.root)
+    with pytest.raises(UsageError, match="no revision that git knows here") as refused:
+        versions.dataset_names_in(revision, root=world.root)
     assert str(refused.value).isprintable()
 
 
@@ -352,7 +357,7 @@ def test_a_revision_that_is_none_is_refused(revision: str, world: World) -> None
 def test_a_file_that_no_listing_can_name_is_named_and_nothing_is_recorded(name: str | bytes, world: World) -> None:
     world.member.write({"good": b"1"})
     (world.member.folder / os.fsdecode(name)).write_bytes(b"2")
-    with pytest.raises(Refusal, match=rf"^data/{NAME}: the file name .*png.* is refused") as refused:
+    with pytest.raises(UsageError, match=rf"^data/{NAME}: the file name .*png.* is refused") as refused:
         versions.add(NAME, root=world.root)
     assert str(refused.value).isprintable()
     assert not (world.root / f"data/{NAME}.sha256").exists()
@@ -374,18 +379,18 @@ def test_work_in_the_way_of_a_version_is_never_lost(world: World) -> None:
     world.publish({"a/b": b"1", "c": b"2"})
     world.member.write({"a": b"an afternoon's work"})
     with pytest.raises(
-        Refusal, match=rf"/a: expected sha256 .*, which no version has; mv .* && make data DATASET={NAME}"
+        UsageError, match=rf"/a: expected sha256 .*, which no version has; mv .* && make data DATASET={NAME}"
     ):
         world.bring()
     assert world.member.contents() == {"a": b"an afternoon's work"}
     (world.member.folder / "a").unlink()
     (world.member.folder / "c").mkdir()
     world.member.write({"c/mine": b"an afternoon's work"})
-    with pytest.raises(Refusal, match="/c/mine: expected sha256"):
+    with pytest.raises(UsageError, match="/c/mine: expected sha256"):
         world.bring()
     (world.member.folder / "c/mine").unlink()
     os.mkfifo(world.member.folder / "c/pipe")
-    with pytest.raises(Refusal, match="/c/pipe: no ordinary file"):
+    with pytest.raises(UsageError, match="/c/pipe: no ordinary file"):
         world.bring()
 
 
@@ -400,16 +405,19 @@ def test_a_push_whose_git_does_not_answer_fails_and_says_so(
     gone = world.outside / "gone"
     (world.root / ".git").rename(gone)
     (world.root / ".git").write_text("gitdir: /not/there\n")
-    with pytest.raises(Lacking, match=r"git .* failed"):
+    with pytest.raises(RequirementError, match=r"git .* failed"):
         versions.push(NAME, root=world.root)
     world.member.write(SECOND)
-    with pytest.raises(Lacking, match=r"git .* failed"):
+    with pytest.raises(RequirementError, match=r"git .* failed"):
         world.bring()
     (world.root / ".git").unlink()
     gone.rename(world.root / ".git")
     monkeypatch.setenv("PATH", "/nowhere")
-    for verb in (lambda: versions.push(NAME, root=world.root), lambda: versions.known_in("HEAD", root=world.root)):
-        with pytest.raises(Lacking, match="git: not installed here"):
+    for verb in (
+        lambda: versions.push(NAME, root=world.root),
+        lambda: versions.dataset_names_in("HEAD", root=world.root),
+    ):
+        with pytest.raises(RequirementError, match="git: not installed here"):
             verb()
 
 

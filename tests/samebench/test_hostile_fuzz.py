@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from apparel.source import Source
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc, versions
 
 from .hostile import World, pointer, watched
@@ -118,7 +118,7 @@ def a_receipt(chance: random.Random, world: World) -> None:
     listings: object = chance.choice(
         [None, [], "x", {f"data/{data}.sha256": chance.choice(values)}, {name(chance, world): values}]
     )
-    source.is_of_now({"listings": listings})
+    source.matches_checkout({"listings": listings})
     source.is_known()
     source.listed()
 
@@ -161,7 +161,7 @@ def outcome(world: World, kind: Callable[[random.Random, World], None], chance: 
             versions.add(NAME, root=world.root)
         else:
             world.bring()
-    except (Refusal, Lacking) as reason:
+    except (UsageError, RequirementError) as reason:
         if str(reason).isprintable():
             return type(reason).__name__
         raise
@@ -173,7 +173,7 @@ def outcome(world: World, kind: Callable[[random.Random, World], None], chance: 
 
 def attack(world: World, count: int, seed: int) -> dict[str, int]:
     """So many cases of each kind; how they ended. Each leaves the canaries alone, unread too."""
-    ended = dict.fromkeys(("done", "Refusal", "Lacking"), 0)
+    ended = dict.fromkeys(("done", "UsageError", "RequirementError"), 0)
     clean, config = world.snapshot(), (world.root / ".dvc/config").read_bytes()
     chance = random.Random(seed)
     for number in range(count):
@@ -194,7 +194,7 @@ def attack(world: World, count: int, seed: int) -> dict[str, int]:
 def test_nothing_generated_reads_writes_or_deletes_outside(world: World) -> None:
     ended = attack(world, 60, seed=1)
     assert ended["done"] > 30
-    assert ended["Refusal"] > 90
+    assert ended["UsageError"] > 90
 
 
 @pytest.mark.soak

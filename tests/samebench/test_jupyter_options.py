@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import websocket
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.workspace.jupyter_options import parse
 
 from . import server
@@ -51,7 +51,7 @@ NAME = "bench.example"  # of the proxy
     ],
 )
 def test_what_would_open_the_server_or_move_it_is_refused_by_name(words: str) -> None:
-    with pytest.raises(Refusal, match=r"^--\w+\.\w+(=\S+)?: .*; (leave it out|put a proxy|name )"):
+    with pytest.raises(UsageError, match=r"^--\w+\.\w+(=\S+)?: .*; (leave it out|put a proxy|name )"):
         parse(words.split())
 
 
@@ -71,7 +71,7 @@ def test_what_would_open_the_server_or_move_it_is_refused_by_name(words: str) ->
     ],
 )
 def test_what_jupyterlab_does_not_know_is_refused_in_one_line(words: str, reason: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UsageError) as refused:
         parse(words.split())
     assert reason in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -3,33 +3,35 @@ import shlex
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.training import launch
-from samebench.training.launch import Launch, verdict
+from samebench.training.launch import Launch, exit_code
 
 
 def test_nobody_asks_for_several_processes() -> None:
-    assert Launch.of({}) is None
-    assert Launch.of({"NNODES": "1", "JOB": "a"}) is None
+    assert Launch.from_env({}) is None
+    assert Launch.from_env({"NNODES": "1", "JOB": "a"}) is None
 
 
 def test_one_of_several_starts_no_others() -> None:
     started = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-    assert Launch.of({"PROCS": "2", "TORCHELASTIC_RUN_ID": "a", **started}) is None
+    assert Launch.from_env({"PROCS": "2", "TORCHELASTIC_RUN_ID": "a", **started}) is None
 
 
 def test_what_another_launcher_has_left_in_a_shell_makes_us_none_of_its_processes() -> None:
     left = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "NODE_RANK": "1"}
-    assert Launch.of(left) is None
-    asked = Launch.of({"PROCS": "2", **left})
+    assert Launch.from_env(left) is None
+    asked = Launch.from_env({"PROCS": "2", **left})
     assert asked
-    assert (asked.processes, asked.machines, asked.machine) == ("2", 1, None)
+    assert (asked.processes, asked.nnodes, asked.node_rank) == ("2", 1, None)
 
 
 def test_restarts_are_for_one_process_too() -> None:
-    asked = Launch.of({"RESTARTS": "2", "JOB": "evening"})
+    asked = Launch.from_env({"RESTARTS": "2", "JOB": "evening"})
     assert asked
-    assert {"--nnodes=1", "--nproc-per-node=1", "--max-restarts=2", "--rdzv-id=evening"} <= set(asked.words("/x"))
+    assert {"--nnodes=1", "--nproc-per-node=1", "--max-restarts=2", "--rdzv-id=evening"} <= set(
+        asked.torchrun_args("/x")
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,22 +44,24 @@ def test_restarts_are_for_one_process_too() -> None:
     ],
 )
 def test_the_words_for_make_ask_for_the_same(wish: dict[str, str]) -> None:
-    asked = Launch.of(wish)
+    asked = Launch.from_env(wish)
     assert asked
     words = dict(word.split("=", 1) for word in shlex.split(asked.make_words()))
     assert words == wish
-    assert Launch.of(words) == asked
+    assert Launch.from_env(words) == asked
 
 
 def test_the_words_of_clusters_are_understood() -> None:
     ours = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1234", "JOB": "b", "RESTARTS": "3"}
-    asked = Launch.of({"NPROC_PER_NODE": "4", **ours})
+    asked = Launch.from_env({"NPROC_PER_NODE": "4", **ours})
     torchruns = {
         name.replace("JOB", "RDZV_ID").replace("RESTARTS", "MAX_RESTARTS"): value for name, value in ours.items()
     }
-    assert asked == Launch.of({"PET_NPROC_PER_NODE": "4"} | {f"PET_{name}": value for name, value in torchruns.items()})
+    assert asked == Launch.from_env(
+        {"PET_NPROC_PER_NODE": "4"} | {f"PET_{name}": value for name, value in torchruns.items()}
+    )
     assert asked
-    words = asked.words("/nowhere")
+    words = asked.torchrun_args("/nowhere")
     assert {"--nnodes=2", "--nproc-per-node=4", "--max-restarts=3", "--rdzv-endpoint=a:1234", "--rdzv-id=b"} <= set(
         words
     )
@@ -65,9 +69,11 @@ def test_the_words_of_clusters_are_understood() -> None:
 
 
 def test_the_processes_of_one_machine_open_no_port() -> None:
-    asked = Launch.of({"PROCS": "2"})
+    asked = Launch.from_env({"PROCS": "2"})
     assert asked
-    assert {"--rdzv-endpoint=/somewhere/machines", "--rdzv-conf=store_type=file"} <= set(asked.words("/somewhere"))
+    assert {"--rdzv-endpoint=/somewhere/machines", "--rdzv-conf=store_type=file"} <= set(
+        asked.torchrun_args("/somewhere")
+    )
 
 
 @pytest.mark.parametrize(("machines", "card"), [("1", "lo"), ("2", None)])
@@ -101,8 +107,8 @@ def test_what_listens_on_one_machine_listens_on_loopback(
     ],
 )
 def test_an_impossible_wish_is_refused_by_its_name(wish: dict[str, str], said: str) -> None:
-    with pytest.raises(Refusal, match=said):
-        Launch.of(wish)
+    with pytest.raises(UsageError, match=said):
+        Launch.from_env(wish)
 
 
 @pytest.mark.parametrize(
@@ -121,4 +127,4 @@ def test_an_impossible_wish_is_refused_by_its_name(wish: dict[str, str], said: s
     ],
 )
 def test_the_exit_code_is_that_of_the_cause(codes: list[int], ours: int) -> None:
-    assert verdict(codes) == ours
+    assert exit_code(codes) == ours

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.shipping import image_layers
 
 
@@ -63,5 +63,5 @@ def test_of_many_the_first_are_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1.tar").write_text("no archive")
-    with pytest.raises(Refusal, match="can't be read as an exported image"):
+    with pytest.raises(UsageError, match="can't be read as an exported image"):
         image_layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])

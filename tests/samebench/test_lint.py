@@ -103,7 +103,7 @@ def test_a_notebook_with_outputs_is_normal_work_where_git_leaves_them_out(
 def test_what_is_wrong_with_a_notebooks_cells_is_said_of_its_own_path(tmp_path: Path) -> None:
     path = tmp_path / "saved.ipynb"
     path.write_text(notebook(PICTURE).replace("print(1)", "key = 'AKIA" + "IOSFODNN7EXAMPLF'"))
-    (line,) = commit_checks.problems([path], filtered=True)
+    (line,) = commit_checks.find_problems([path], filtered=True)
     assert line.startswith(f"{path}:")
     assert "looks like a secret" in line
 
@@ -117,6 +117,6 @@ def test_a_fingerprint_beside_the_sources_is_normal_work(tmp_path: Path) -> None
         "sha256": hexadecimal,
     }
     (tmp_path / "mine.json").write_text(json.dumps(document, indent=1))
-    assert list(commit_checks.problems([tmp_path / "mine.json"])) == []
+    assert list(commit_checks.find_problems([tmp_path / "mine.json"])) == []
     (tmp_path / "other.json").write_text(json.dumps({"token": hexadecimal}, indent=1))
-    assert len(list(commit_checks.problems([tmp_path / "other.json"]))) == 1
+    assert len(list(commit_checks.find_problems([tmp_path / "other.json"]))) == 1

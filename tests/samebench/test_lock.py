@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.environment import lock
 
@@ -56,11 +56,11 @@ def test_the_server_has_no_torch_and_the_workspace_all_that_the_server_has_in_th
     serve, shared = ({pin for pin, _ in lock.parse((ROOT / name).read_text())} for name in (lock.SERVE, lock.SHARED))
     assert serve <= shared
     assert not [pin for pin in serve if re.match("torch|onnx==|onnxscript|jupyter", pin)]
-    assert {pin.split("=")[0] for pin in serve} >= set(lock.declared()[2]["serve"])
+    assert {pin.split("=")[0] for pin in serve} >= set(lock.declared_requirements()[2]["serve"])
 
 
 def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
-    (asked,) = [requirement for requirement in lock.declared()[1] if requirement.startswith("torch==")]
+    (asked,) = [requirement for requirement in lock.declared_requirements()[1] if requirement.startswith("torch==")]
     pins = {pin for name in LOCKS[1:3] for pin, _ in lock.parse((ROOT / name).read_text()) if "torch" in pin}
     assert pins == {f"{asked}+cpu", asked.replace("==", "===")}
 
@@ -68,15 +68,17 @@ def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
 def test_dvc_keeps_the_versions_of_its_own_lock_and_asks_the_workspace_for_none() -> None:
     own = {pin for pin, _ in lock.parse((ROOT / lock.VERSIONS).read_text())}
     assert set(lock.locked((lock.VERSIONS,))) == own
-    assert {pin.split("=")[0] for pin in own} >= set(lock.declared()[2]["versions"])
+    assert {pin.split("=")[0] for pin in own} >= set(lock.declared_requirements()[2]["versions"])
     assert not {pin.split("=")[0] for pin in lock.locked()} & {"dvc", "dvc-ssh"}
 
 
 def test_what_is_locked_stays_until_the_cut_off_date_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     pins = [pin for name in (lock.SHARED, lock.BESIDE) for pin, _ in lock.parse((ROOT / name).read_text())]
     assert set(pins) < set(lock.locked())
-    python, requirements, groups, _ = lock.declared()
-    monkeypatch.setattr(lock, "declared", lambda *_: (python, requirements, groups, "2027-01-01T00:00:00Z"))
+    python, requirements, groups, _ = lock.declared_requirements()
+    monkeypatch.setattr(
+        lock, "declared_requirements", lambda *_: (python, requirements, groups, "2027-01-01T00:00:00Z")
+    )
     assert lock.locked() == []
 
 
@@ -104,6 +106,6 @@ def test_index_that_does_not_answer_leaves_every_lock_as_it_was(monkeypatch: pyt
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_NO_CACHE", "1")
-    with pytest.raises(Refusal, match="nothing was changed"):
+    with pytest.raises(UsageError, match="nothing was changed"):
         lock.main([])
     assert [(ROOT / name).read_bytes() for name in LOCKS] == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import notes
 
 from .checkout import copy_checkout, run
@@ -131,10 +131,10 @@ def test_a_folder_in_the_place_of_the_notes_is_named(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "runs", 0).directory
     (directory / "notes.md").mkdir()
     assert texts(directory) == []
-    with pytest.raises(Refusal, match=r"notes\.md: a folder; call it something else"):
+    with pytest.raises(UsageError, match=r"notes\.md: a folder; call it something else"):
         notes.add(directory, "ours")
 
 
 def test_an_empty_note_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="TEXT=: empty"):
+    with pytest.raises(UsageError, match="TEXT=: empty"):
         notes.add(write_run(tmp_path, 0).directory, "\n")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.core.paths import ROOT
 from samebench.environment import lock
 
@@ -43,7 +43,7 @@ def test_what_is_compiled_against_torch_is_in_both_builds_or_refused(package: st
     refusal = ""
     try:
         after = locks_with(package, tmp_path)
-    except Lacking as error:
+    except RequirementError as error:
         refusal = str(error)
     if refusal:
         assert "+cpu can't be locked" in refusal

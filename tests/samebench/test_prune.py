@@ -10,7 +10,7 @@ import pytest
 
 from apparel.run import Run
 from samebench.core import command, file_lock
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.untrusted import MAX_BYTES
 from samebench.runs import prune, records
 from tests.commands import call
@@ -70,8 +70,8 @@ def test_a_word_that_names_nothing_deletes_nothing(home: Path, keep: str) -> Non
 
 def test_where_none_is_done_none_is_the_best_and_nothing_goes(tmp_path: Path) -> None:
     write_run(tmp_path, 0, state="failed")
-    with pytest.raises(Refusal, match="KEEP=best: no run is done"):
-        prune.kept(records.find(tmp_path), "best")
+    with pytest.raises(UsageError, match="KEEP=best: no run is done"):
+        prune.select_to_keep(records.find(tmp_path), "best")
 
 
 def test_without_a_terminal_it_tells_what_would_go_and_refuses(home: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_end_of_input_at_the_question_deletes_nothing(home: Path) -> None:
 
 def test_a_run_in_progress_stays_untouched(home: Path) -> None:
     write_run(home, 6, state="running")
-    handle, _ = file_lock.take(home / name(6))
+    handle, _ = file_lock.acquire(home / name(6))
     assert call(*WORDS, "--yes", "--keep", "best", at=home.parent).returncode == 0
     assert left(home) == [0, 6]
     os.close(handle)
@@ -109,7 +109,7 @@ def test_a_run_in_progress_stays_untouched(home: Path) -> None:
 
 
 def test_a_run_that_is_taken_up_after_the_question_stays_and_is_told(home: Path) -> None:
-    handle, _ = file_lock.take(home / name(3))  # its receipt says that it is done
+    handle, _ = file_lock.acquire(home / name(3))  # its receipt says that it is done
     done = call(*WORDS, "--yes", "--keep", "best", at=home.parent)
     assert done.returncode == 1
     assert done.stderr == f"left: runs/{name(3)}: in progress in another process; wait for it, or stop it first\n"
@@ -131,7 +131,7 @@ def test_what_another_user_has_closed_stays_whole_and_the_others_go(
 
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != closed and allowed(path, mode))
     monkeypatch.setattr(os, "open", refuse)
-    assert prune.bury([records.read(home / name(number)) for number in (3, 4)]) == command.NO
+    assert prune.delete_runs([records.read(home / name(number)) for number in (3, 4)]) == command.NO
     assert capsys.readouterr().err == f"left: {home / name(3)}: another user's; ask them to delete it\n"
     assert left(home) == [0, 1, 2, 3, 5]
     assert (home / name(3) / "receipt.json").is_file()
@@ -150,27 +150,27 @@ def test_who_waits_for_a_run_that_is_being_deleted_gets_one_line(home: Path, mon
         return handle
 
     monkeypatch.setattr(os, "open", late)
-    with pytest.raises(Refusal, match="deleted by another process in this moment"):
-        Run.open(home / name(3)).hold()
+    with pytest.raises(UsageError, match="deleted by another process in this moment"):
+        Run.open(home / name(3)).acquire()
 
 
 def test_what_a_kept_run_was_started_from_stays_and_what_that_was(home: Path) -> None:
     write_run(home, 6, init={"run": f"runs/{name(3)}", "weights_sha256": "a" * 64})
     write_run(home, 7, init={"run": name(6), "weights_sha256": "a" * 64})
     write_run(home, 8, init={"run": name(4), "weights_sha256": "a" * 64})
-    assert prune.kept(records.find(home), name(7)) == {name(7), name(6), name(3)}
+    assert prune.select_to_keep(records.find(home), name(7)) == {name(7), name(6), name(3)}
 
 
 def test_what_a_kept_run_was_started_from_stays_also_under_another_name(home: Path) -> None:
     write_run(home, 6, init={"run": name(3), "weights_sha256": "a" * 64})
     (home / name(3)).rename(home / name(2).replace("abcd", "good"))
-    assert prune.kept(records.find(home), "last") == {name(6), name(2).replace("abcd", "good")}
+    assert prune.select_to_keep(records.find(home), "last") == {name(6), name(2).replace("abcd", "good")}
 
 
 @pytest.mark.parametrize(("init", "last"), [({"run": "gone"}, 6), ({"run": ""}, 6), (7, 5), ({"run": 7}, 5), ([], 5)])
 def test_a_strange_origin_disturbs_nothing(home: Path, init: object, last: int) -> None:
     write_run(home, 6, init=init)  # a damaged run stays, and is not the last one
-    assert prune.kept(records.find(home), "last") == {name(last), name(6)}
+    assert prune.select_to_keep(records.find(home), "last") == {name(last), name(6)}
 
 
 def test_links_lead_nowhere(home: Path) -> None:
@@ -253,7 +253,7 @@ def test_one_that_has_left_something_or_may_be_alive_elsewhere_stays(home: Path,
         (directory / "uncommitted.diff").unlink()
         (directory / "uncommitted.diff").symlink_to("../../precious")
     elif what == "live":
-        handle, _ = file_lock.take(directory)
+        handle, _ = file_lock.acquire(directory)
     elif what == "checkpoints":
         (directory / what).mkdir()
         (directory / what / "step-00000001.safetensors").touch()
@@ -295,10 +295,10 @@ def test_of_a_link_that_is_named_the_link_alone_is_deleted(home: Path) -> None:
 
 def test_a_reproduction_is_neither_the_last_nor_the_best_and_stays_if_it_is_named(home: Path) -> None:
     write_run(home, 6, reproduces=name(0), validation_accuracy=1.0)
-    assert prune.kept(records.find(home), "last") == {name(5)}
-    assert prune.kept(records.find(home), "2") == {name(5), name(4)}
-    assert prune.kept(records.find(home), "best") == {name(0)}
-    assert prune.kept(records.find(home), name(6)) == {name(6)}
+    assert prune.select_to_keep(records.find(home), "last") == {name(5)}
+    assert prune.select_to_keep(records.find(home), "2") == {name(5), name(4)}
+    assert prune.select_to_keep(records.find(home), "best") == {name(0)}
+    assert prune.select_to_keep(records.find(home), name(6)) == {name(6)}
 
 
 def test_the_test_figure_decides_about_nothing(home: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_run_that_was_resumed_while_we_were_asked_stays(home: Path, capsys: py
     resumed = listed[1].directory
     receipt = json.loads((resumed / "receipt.json").read_text())
     (resumed / "receipt.json").write_text(json.dumps(receipt | {"test_accuracy": 0.99}))
-    assert prune.bury(listed) == 1
+    assert prune.delete_runs(listed) == 1
     assert f"left: {resumed}: not as it was listed" in capsys.readouterr().err
     assert resumed.is_dir()
     assert not listed[0].directory.exists()
@@ -361,14 +361,14 @@ def test_no_file_of_a_run_is_open_while_it_is_deleted(home: Path, monkeypatch: p
         remove(folder, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", nfs)
-    assert prune.bury([records.read(home / name(3))]) == command.DONE
+    assert prune.delete_runs([records.read(home / name(3))]) == command.DONE
     assert left(home) == [0, 1, 2, 4, 5]
 
 
 def test_a_run_that_somebody_else_has_deleted_is_not_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     going = [records.read(home / name(number)) for number in (3, 4)]
     shutil.rmtree(home / name(3))
-    assert prune.bury(going) == command.DONE
+    assert prune.delete_runs(going) == command.DONE
     assert capsys.readouterr() == ("1 deleted\n", "")
 
 
@@ -384,7 +384,7 @@ def test_what_could_not_be_deleted_is_told_and_not_counted(
         remove(folder, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", fail)
-    assert prune.bury([records.read(home / name(each)) for each in (3, 4)]) == command.NO
+    assert prune.delete_runs([records.read(home / name(each)) for each in (3, 4)]) == command.NO
     shown = capsys.readouterr()
     assert shown.out == "1 deleted\n"
     assert shown.err.startswith(f"left: {home / name(3)}: ")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt
 from tests.samebench.checkout import copy_checkout
 
@@ -72,7 +72,7 @@ def test_without_git_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_inputs_of_two_moments_are_the_same(tree: Path) -> None:
     before, after = receipt.inputs(), receipt.inputs()
-    assert receipt.changes(before, after, among=[*receipt.COMPARED, *receipt.MACHINE]) == []
+    assert receipt.diff(before, after, fields=[*receipt.COMPARED, *receipt.MACHINE]) == []
 
 
 def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Path) -> None:
@@ -80,22 +80,22 @@ def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Pa
     lock = "docker/gpu.lock" if torch.version.cuda else "docker/cpu.lock"
     for name in ("src/apparel/run.py", lock):
         (tree / name).write_text("")
-    lines = receipt.changes(before, receipt.inputs())
+    lines = receipt.diff(before, receipt.inputs())
     assert [line.split(":")[0] for line in lines] == ["code.source.src/apparel/run.py", f"locks.{lock}"]
     assert all(line.endswith("e3b0c44298fc now") for line in lines)  # SHA-256 of nothing
 
 
 def test_an_added_and_a_removed_fact_are_named_with_both_values() -> None:
     then, now = {"settings": {"old": 1, "same": 2}}, {"settings": {"same": 2, "new": [True]}}
-    assert receipt.changes(then, now) == [
+    assert receipt.diff(then, now) == [
         "settings.new.0: nothing then, True now",
         "settings.old: 1 then, nothing now",
     ]
 
 
 def test_what_is_not_compared_is_not_named() -> None:
-    assert receipt.changes({"threads": 1, "settingsx": 1}, {"threads": 2, "settingsx": 2}) == []
-    assert receipt.changes({"settings": {"a": 1}}, {"settings": {"a": 2}}, but=["settings.a"]) == []
+    assert receipt.diff({"threads": 1, "settingsx": 1}, {"threads": 2, "settingsx": 2}) == []
+    assert receipt.diff({"settings": {"a": 1}}, {"settings": {"a": 2}}, exclude=["settings.a"]) == []
 
 
 def test_no_machine_is_named(tree: Path) -> None:
@@ -109,12 +109,12 @@ def test_no_machine_is_named(tree: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
 def test_a_file_that_is_no_receipt_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "receipt.json").write_text(content)
-    with pytest.raises(Refusal, match=r"receipt\.json: not"):
+    with pytest.raises(UsageError, match=r"receipt\.json: not"):
         receipt.read(tmp_path / "receipt.json")
 
 
 def test_a_receipt_that_lacks_something_is_refused_by_its_place(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"r\.json: not a whole receipt, at \$: 'run' is a required property"):
+    with pytest.raises(UsageError, match=r"r\.json: not a whole receipt, at \$: 'run' is a required property"):
         receipt.check({}, Path("r.json"))
 
 
@@ -133,7 +133,7 @@ def test_a_receipt_with_a_value_that_can_not_be_is_refused(
     fact: dict[str, object], problem: str, tmp_path: Path
 ) -> None:
     (tmp_path / "receipt.json").write_text(json.dumps(fact))
-    with pytest.raises(Refusal, match=problem):
+    with pytest.raises(UsageError, match=problem):
         receipt.read(tmp_path / "receipt.json")
 
 
@@ -143,5 +143,5 @@ def test_a_receipt_with_a_value_that_can_not_be_is_refused(
 )
 def test_json_that_readers_understand_in_two_ways_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "receipt.json").write_text(content)
-    with pytest.raises(Refusal, match=r"receipt.json: (not JSON|nested more than 32 deep)"):
+    with pytest.raises(UsageError, match=r"receipt.json: (not JSON|nested more than 32 deep)"):
         receipt.read(tmp_path / "receipt.json")

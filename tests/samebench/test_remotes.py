@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc
 from tests.apparel.disks import small_disk
 
@@ -32,7 +32,7 @@ def test_a_flipped_bit_on_the_remote_is_named_and_its_remedy_works(
         and (path.suffix == ".dir" if which != "a file" else path.stat().st_size == len(FIRST["images"]))
     ]
     flip(damaged)
-    with pytest.raises(Refusal, match=rf"is damaged; delete {damaged.relative_to(remote)}") as refusal:
+    with pytest.raises(UsageError, match=rf"is damaged; delete {damaged.relative_to(remote)}") as refusal:
         teammate.bring()
     assert "\n" not in str(refusal.value)
     assert teammate.contents().keys() <= {"labels"}, "nothing damaged gets as far as the data"
@@ -63,10 +63,10 @@ def test_a_remote_that_is_full_gets_one_line_and_is_whole_once_there_is_room(
         (disk.place / "remote").mkdir()
         monkeypatch.setenv("DATA_REMOTE", str(disk.place / "remote"))
         disk.fill(but=100_000)
-        with pytest.raises(Lacking, match="remote: No space left on device; see that") as lacking:
+        with pytest.raises(RequirementError, match="remote: No space left on device; see that") as lacking:
             member.push()
         assert "\n" not in str(lacking.value)
-        with pytest.raises(Lacking):
+        with pytest.raises(RequirementError):
             member.clone(tmp_path / "too early").bring()
         (disk.place / "filler").unlink()
         member.push()
@@ -80,7 +80,7 @@ def test_a_directory_that_is_not_there_is_refused_and_never_made(
 ) -> None:
     member.record(FIRST)
     monkeypatch.setenv("DATA_REMOTE", f"{tmp_path}/typo")
-    with pytest.raises(Refusal, match=r"/typo: no such directory; make it first, or give ssh://user@host/path$"):
+    with pytest.raises(UsageError, match=r"/typo: no such directory; make it first, or give ssh://user@host/path$"):
         member.push()
     assert not (tmp_path / "typo").exists()
 
@@ -93,7 +93,7 @@ def test_a_remote_that_cannot_be_reached_gets_one_line(
     teammate = member.clone(tmp_path / "teammate")
     monkeypatch.setenv("DATA_REMOTE", address)
     for action in (member.push, teammate.bring):
-        with pytest.raises(Lacking, match=f"^.*{address}[:;].*$"):
+        with pytest.raises(RequirementError, match=f"^.*{address}[:;].*$"):
             action()
     assert teammate.contents() == {}
 
@@ -106,7 +106,7 @@ def test_a_host_whose_key_is_unknown_is_not_given_the_data(
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         monkeypatch.setenv("DATA_REMOTE", address)
         (tmp_path / "home/.ssh/known_hosts").write_text("")
-        with pytest.raises(Lacking, match=r"[Hh]ost key"):
+        with pytest.raises(RequirementError, match=r"[Hh]ost key"):
             member.push()
     assert not (tmp_path / "home/remote").exists()
 

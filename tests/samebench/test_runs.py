@@ -232,14 +232,14 @@ def test_a_run_that_nobody_works_on_is_interrupted_and_nothing_of_it_is_changed(
 def test_a_run_at_work_is_running_also_before_it_has_a_receipt(home: Path) -> None:
     (home / name(5)).mkdir()
     for directory in (write_run(home, 4, state="running").directory, home / name(5)):
-        file_lock.take(directory)
+        file_lock.acquire(directory)
     assert [line.split()[1] for line in table(home.parent)[2:4]] == ["running", "running"]
 
 
 def test_looking_does_not_keep_a_training_from_its_run(home: Path) -> None:
     handle = os.open(home / name(0) / ".lock", os.O_RDONLY)
-    assert file_lock.held(home / name(0)) is False
-    taken, alone = file_lock.take(home / name(0))
+    assert file_lock.is_locked(home / name(0)) is False
+    taken, alone = file_lock.acquire(home / name(0))
     assert alone
     os.close(taken)
     os.close(handle)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.environment.lock import declared
+from samebench.environment.lock import declared_requirements
 from tests.commands import open_to_others
 
 from .checkout import run
@@ -89,7 +89,7 @@ def test_two_commands_at_once_set_up_once(checkout: Path) -> None:
 
 
 def test_python_of_the_right_version_is_looked_for_and_else_left_to_uv(checkout: Path, programs: Path) -> None:
-    version = declared()[0]
+    version = declared_requirements()[0]
     for name in (f"python{version}", "python3"):
         write_program(programs / name, "echo 3.4 /usr/bin/python3.4")
     run([*SCRIPT, "true"], cwd=checkout, path=programs, variables={"RUNTIME": "local"})

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 
 TENSORS = {
@@ -26,12 +26,12 @@ FACTS = {"step": 3, "rate": 0.1, "name": 'a "quoted" ümlaut'}
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a.safetensors"
-    path.write_bytes(checked_safetensors.pack("checkpoint", TENSORS, FACTS))
+    path.write_bytes(checked_safetensors.dumps("checkpoint", TENSORS, FACTS))
     return path
 
 
 def test_what_is_packed_comes_back(path: Path) -> None:
-    tensors, facts = checked_safetensors.unpack(path, "checkpoint")
+    tensors, facts = checked_safetensors.load(path, "checkpoint")
     assert facts == FACTS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
@@ -41,7 +41,7 @@ def test_what_is_packed_comes_back(path: Path) -> None:
 
 def test_the_same_content_gives_the_same_bytes(path: Path) -> None:
     backwards = dict(reversed(TENSORS.items()))
-    assert checked_safetensors.pack("checkpoint", backwards, FACTS) == path.read_bytes()
+    assert checked_safetensors.dumps("checkpoint", backwards, FACTS) == path.read_bytes()
 
 
 def test_any_safetensors_tool_opens_it(path: Path) -> None:
@@ -62,16 +62,16 @@ def test_every_flipped_bit_is_found_before_anything_is_read(path: Path, monkeypa
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with pytest.raises(Refusal, match="nothing in it was read"):
-            checked_safetensors.unpack(path, "checkpoint")
+        with pytest.raises(UsageError, match="nothing in it was read"):
+            checked_safetensors.load(path, "checkpoint")
 
 
 def test_every_truncation_and_every_addition_is_found(path: Path) -> None:
     content = path.read_bytes()
     for damaged in [*(content[:length] for length in range(len(content))), content + b"\0"]:
         path.write_bytes(damaged)
-        with pytest.raises(Refusal, match="nothing in it was read"):
-            checked_safetensors.unpack(path, "checkpoint")
+        with pytest.raises(UsageError, match="nothing in it was read"):
+            checked_safetensors.load(path, "checkpoint")
 
 
 class Replaced(io.BytesIO):
@@ -85,28 +85,28 @@ class Replaced(io.BytesIO):
 def test_what_is_taken_is_what_was_hashed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = path.read_bytes()
     monkeypatch.setattr(Path, "open", lambda *_: Replaced(content))
-    with pytest.raises(Refusal, match="damaged"):
-        checked_safetensors.unpack(path, "checkpoint")
+    with pytest.raises(UsageError, match="damaged"):
+        checked_safetensors.load(path, "checkpoint")
 
 
 def test_a_huge_file_that_only_begins_as_ours_do_is_never_held_whole(path: Path) -> None:
     os.truncate(path, 300 << 20)
     tracemalloc.start()
-    with pytest.raises(Refusal, match="damaged"):
-        checked_safetensors.unpack(path, "checkpoint")
+    with pytest.raises(UsageError, match="damaged"):
+        checked_safetensors.load(path, "checkpoint")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 << 20
 
 
 def test_another_kind_is_refused(path: Path) -> None:
-    with pytest.raises(Refusal, match="a checkpoint, expected a model; take another"):
-        checked_safetensors.unpack(path, "model")
+    with pytest.raises(UsageError, match="a checkpoint, expected a model; take another"):
+        checked_safetensors.load(path, "model")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="not there; take another, or train first"):
-        checked_safetensors.unpack(tmp_path / "none", "model")
+    with pytest.raises(UsageError, match="not there; take another, or train first"):
+        checked_safetensors.load(tmp_path / "none", "model")
 
 
 def forged(header: bytes, data: bytes = b"", *, length: bytes = b"") -> bytes:
@@ -167,8 +167,8 @@ ONE = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
 )
 def test_a_forged_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
-    with pytest.raises(Refusal, match=r"its content is not ours|nothing in it was read"):
-        checked_safetensors.unpack(tmp_path / "a", "model")
+    with pytest.raises(UsageError, match=r"its content is not ours|nothing in it was read"):
+        checked_safetensors.load(tmp_path / "a", "model")
 
 
 def test_a_whole_forged_file_is_taken_so_that_the_others_are_refused_for_what_is_wrong_with_them(
@@ -176,7 +176,7 @@ def test_a_whole_forged_file_is_taken_so_that_the_others_are_refused_for_what_is
 ) -> None:
     (tmp_path / "a").write_bytes(forged(header()))
     empty: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    assert checked_safetensors.unpack(tmp_path / "a", "model") == empty
+    assert checked_safetensors.load(tmp_path / "a", "model") == empty
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -197,12 +197,12 @@ def test_of_2000_forged_files_each_is_read_or_refused_and_none_takes_more_memory
 ) -> None:
     rest = f',{ONE},"b":{{"dtype":"I64","shape":[1],"data_offsets":[4,12]}}'
     base, rng, said = forged(header(rest=rest), bytes(12)), random.Random(0), list[str]()
-    checked_safetensors.unpack(written(tmp_path, base), "model")
+    checked_safetensors.load(written(tmp_path, base), "model")
     tracemalloc.start()
     for _ in range(2000):
         try:
-            checked_safetensors.unpack(written(tmp_path, mutated(base, rng)), "model")
-        except Refusal as refusal:
+            checked_safetensors.load(written(tmp_path, mutated(base, rng)), "model")
+        except UsageError as refusal:
             said.append(str(refusal))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -225,5 +225,5 @@ def test_what_is_no_file_is_refused_unopened(tmp_path: Path, what: str) -> None:
         os.mkfifo(path)
     else:
         path.mkdir()
-    with pytest.raises(Refusal, match="not there; take another, or train first"):
-        checked_safetensors.unpack(path, "model")
+    with pytest.raises(UsageError, match="not there; take another, or train first"):
+        checked_safetensors.load(path, "model")

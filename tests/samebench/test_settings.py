@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.flags import from_dict, parse, to_dict, to_flags
 from samebench.runs import grid
 
@@ -49,7 +49,7 @@ def test_flags_become_fields_of_their_types() -> None:
     ],
 )
 def test_a_mistake_is_refused_in_one_line(words: list[str], said: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UsageError) as refusal:
         oven(*words)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -166,14 +166,14 @@ def test_every_default_is_what_the_field_has_and_none_is_shared() -> None:
     ],
 )
 def test_a_value_that_the_annotation_excludes_is_refused_in_one_line(word: str, said: str) -> None:
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(UsageError) as refusal:
         bakery(word)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_value_after_a_space_that_looks_like_a_flag_is_refused_with_the_way_to_give_it() -> None:
-    with pytest.raises(Refusal, match="argument --sizes: expected one argument, and after = one that begins with -"):
+    with pytest.raises(UsageError, match="argument --sizes: expected one argument, and after = one that begins with -"):
         bakery("--sizes", "-1,2")
 
 
@@ -227,7 +227,7 @@ class Cellar:
 
 
 def test_an_annotation_that_no_flag_can_have_is_refused_by_name() -> None:
-    with pytest.raises(Refusal, match=r"^Cellar\.bottles: no flag can have the type dict; take bool, int, "):
+    with pytest.raises(UsageError, match=r"^Cellar\.bottles: no flag can have the type dict; take bool, int, "):
         parse(Cellar, [], program="cellar", about="Holds.")
 
 
@@ -237,10 +237,10 @@ def test_a_point_of_a_sweep_has_the_settings_that_its_flags_and_its_receipt_give
     assert len(points) == 3 * 2 * 2 * 2 * 2
     assert points[0].name == "sizes=[1,2] clip=none shade=true depth=18 pairs=[[1,2],[3,4]]"
     for point in points:
-        settings = bakery(*point.words)
+        settings = bakery(*point.cli_args)
         assert to_dict(settings) == point.settings == json.loads(json.dumps(point.settings))
         assert settings.tags == ["a b", "c"]
-    assert {bakery(*point.words).sizes for point in points} == {(1, 2), (3,), ()}
+    assert {bakery(*point.cli_args).sizes for point in points} == {(1, 2), (3,), ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +267,7 @@ def test_literals_that_are_the_same_word_are_refused() -> None:
     class Wrong:
         depth: Literal[18, "18"] = 18
 
-    with pytest.raises(Refusal, match=r"^Wrong\.depth: two values of its Literal are the same word"):
+    with pytest.raises(UsageError, match=r"^Wrong\.depth: two values of its Literal are the same word"):
         parse(Wrong, [], program="p", about="a")
 
 
@@ -277,5 +277,5 @@ def test_literals_that_are_the_same_word_are_refused() -> None:
 )
 def test_a_default_that_is_not_as_the_annotation_says_is_refused(kind: object, default: object) -> None:
     wrong = make_dataclass("Wrong", [("size", kind, field(default_factory=lambda: default))])
-    with pytest.raises(Refusal, match=r"^Wrong\.size: its default .* is not of its type "):
+    with pytest.raises(UsageError, match=r"^Wrong\.size: its default .* is not of its type "):
         parse(wrong, [], program="p", about="a")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import receipt, source_tree
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout
@@ -39,7 +39,7 @@ def test_a_file_of_any_kind_beside_the_code_is_an_input(name: str, tree: Path) -
     path = tree / "src/project" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("changed\n")
-    (line,) = receipt.changes(before, {"code": receipt.code()})
+    (line,) = receipt.diff(before, {"code": receipt.code()})
     assert line.startswith(f"code.source.src/project/{name}: ")
     assert f"src/project/{name}".encode() in receipt.uncommitted()
 
@@ -76,7 +76,9 @@ def test_what_a_link_leads_to_is_an_input_and_no_link_leads_astray(tree: Path, t
 
 def test_a_source_that_can_not_be_read_is_refused_in_one_line(tree: Path) -> None:
     (tree / "src/loop.csv").symlink_to("loop.csv")
-    with pytest.raises(Refusal, match=r"src/loop\.csv: can't be read \(Too many levels of symbolic links\).*; make it"):
+    with pytest.raises(
+        UsageError, match=r"src/loop\.csv: can't be read \(Too many levels of symbolic links\).*; make it"
+    ):
         receipt.sources()
 
 

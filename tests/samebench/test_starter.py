@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.workspace import commit_checks, new_notebook
 
 from .checkout import ROOT, copy_checkout, run
@@ -20,30 +20,30 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_new_notebook_gets_the_number_after_the_highest_and_its_title(home: Path) -> None:
-    path = new_notebook.start("compare-shoes", home=home)
+    path = new_notebook.create_notebook("compare-shoes", home=home)
     assert path == home / "08-compare-shoes.ipynb"
     assert json.loads(path.read_text())["cells"][0]["source"][0] == "# Compare shoes\n"
 
 
 def test_first_notebook_is_number_one(home: Path) -> None:
     (home / "07-seven.ipynb").unlink()
-    assert new_notebook.start("a", home=home).name == "01-a.ipynb"
+    assert new_notebook.create_notebook("a", home=home).name == "01-a.ipynb"
 
 
 def test_new_notebook_passes_every_check_of_a_commit(home: Path) -> None:
-    assert not list(commit_checks.problems([new_notebook.start("compare-shoes", home=home)]))
+    assert not list(commit_checks.find_problems([new_notebook.create_notebook("compare-shoes", home=home)]))
 
 
 @pytest.mark.parametrize("name", ["", "Shoes", "a b", "../a", "a_b", "-a", "a--b", "é"])
 def test_name_that_is_no_file_name_everywhere_is_refused(home: Path, name: str) -> None:
-    with pytest.raises(Refusal, match=r"^NAME=.*: give lower-case words joined by hyphens"):
-        new_notebook.start(name, home=home)
+    with pytest.raises(UsageError, match=r"^NAME=.*: give lower-case words joined by hyphens"):
+        new_notebook.create_notebook(name, home=home)
     assert len(list(home.iterdir())) == 2
 
 
 def test_name_that_is_taken_is_refused_under_any_number(home: Path) -> None:
-    with pytest.raises(Refusal, match=r"NAME=seven: 07-seven\.ipynb is there"):
-        new_notebook.start("seven", home=home)
+    with pytest.raises(UsageError, match=r"NAME=seven: 07-seven\.ipynb is there"):
+        new_notebook.create_notebook("seven", home=home)
 
 
 @pytest.mark.parametrize("word", ["", "NAME=Bad Name"])

@@ -14,7 +14,7 @@ import pytest
 
 from apparel.settings import Settings
 from samebench.core import file_lock
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import cores
 from samebench.runs import grid, receipt, records, sweep
 from tests.commands import call, start
@@ -105,7 +105,7 @@ def test_the_same_sweep_again_trains_only_what_is_not_done(again: Path) -> None:
 
 
 def test_trainings_get_their_share_of_the_cores(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    assert {each["machine"]["cores"] for each in receipts(swept[0])} == {max(1, cores.allowed() // 2)}
+    assert {each["machine"]["cores"] for each in receipts(swept[0])} == {max(1, cores.available_cpus() // 2)}
 
 
 CHANGES = {
@@ -129,7 +129,7 @@ def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(ag
         receipt = json.loads(path.read_text())
         CHANGES[change](receipt)
         path.write_text(json.dumps(receipt))
-    (point,) = grid.taken(grid.points(Settings, "batch_size=128", SMALL), records.find(again / "runs"))
+    (point,) = grid.match_runs(grid.points(Settings, "batch_size=128", SMALL), records.find(again / "runs"))
     assert point.state == ("" if change else "done")
 
 
@@ -149,7 +149,7 @@ def test_a_point_depends_on_the_version_of_its_own_data_alone(tmp_path: Path, ch
     facts: dict[str, Any] = {"code": {"source": receipt.sources()}, "locks": {}, "device": "cpu"}
     for number, place in enumerate(("fashion-mnist", str(tmp_path))):
         write_run(tmp_path, number, settings={"data": place, "init": ""}, listings=listings, **facts)
-        (point,) = grid.taken(grid.points(Settings, "epochs=6", ["--data", place]), records.find(tmp_path))
+        (point,) = grid.match_runs(grid.points(Settings, "epochs=6", ["--data", place]), records.find(tmp_path))
         assert point.state == state
 
 
@@ -166,7 +166,7 @@ def test_a_run_that_was_started_from_other_weights_than_are_there_now_does_not_c
     write_run(tmp_path, 2, settings={"init": init}, init={"weights_sha256": "a" * 64}, **facts)
 
     def state() -> str:
-        (point,) = grid.taken(grid.points(Settings, "epochs=6", ["--init", init]), records.find(tmp_path))
+        (point,) = grid.match_runs(grid.points(Settings, "epochs=6", ["--init", init]), records.find(tmp_path))
         return point.state
 
     assert state() == "done"
@@ -180,7 +180,7 @@ def test_a_run_that_was_started_from_other_weights_than_are_there_now_does_not_c
 def test_a_point_that_another_process_works_on_is_left_to_it(again: Path) -> None:
     path = (directory := own(again)) / "receipt.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "running"}))
-    handle, _ = file_lock.take(directory)
+    handle, _ = file_lock.acquire(directory)
     done = call(*words("batch_size=128", *SMALL), at=again)
     os.close(handle)
     assert done.returncode == 1
@@ -265,7 +265,7 @@ def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_
     for number, (seed, epochs) in enumerate(((0, 1), (0, 2), (1, 1), (1, 2))):
         name, said = out.splitlines()[1 + number + max(0, number - 2)].split(" | ")
         assert name == f"seed={seed} epochs={epochs}"
-        assert said.startswith(f"{cores.allowed()} None --")
+        assert said.startswith(f"{cores.available_cpus()} None --")
         usual = {"--data=fashion-mnist", "--network=conv", "--lr=0.3", "--no-fast"}
         assert {*usual, f"--epochs={epochs}", f"--seed={seed}"} <= set(said.split())
     assert err.splitlines() == [f"seed=1 epochs={epochs}: exit code 1: error: �[2J no clay" for epochs in (1, 2)]
@@ -299,8 +299,8 @@ def test_a_mistake_is_refused_in_one_line_before_anything_starts(kiln: Path, wor
 
 def test_flags_that_are_on_or_off_are_settings_like_others() -> None:
     on, off = grid.points(Settings, "fast=true,false", ())
-    assert ("--fast" in on.words, on.settings["fast"]) == (True, True)
-    assert ("--no-fast" in off.words, off.settings["fast"]) == (True, False)
+    assert ("--fast" in on.cli_args, on.settings["fast"]) == (True, True)
+    assert ("--no-fast" in off.cli_args, off.settings["fast"]) == (True, False)
 
 
 def test_a_value_of_the_grid_goes_before_a_flag_of_all() -> None:
@@ -314,5 +314,5 @@ def test_the_settings_alone_load_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_refused_where_nothing_is_in_it() -> None:
-    with pytest.raises(Refusal, match="GRID= : give settings"):
+    with pytest.raises(UsageError, match="GRID= : give settings"):
         grid.points(Settings, " ", ())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.core.untrusted import check_relative_path, parse_json, path_inside, read_bytes, read_json
 from tests.commands import call
@@ -31,7 +31,7 @@ def test_no_name_leads_out_of_its_folder(tmp_path: Path) -> None:
         name = "/".join(chance.choices(PARTS, k=chance.randint(1, 4))) + chance.choice(["", "", chance.choice(PARTS)])
         try:
             path = path_inside(folder, name, where="a listing")
-        except Refusal as refusal:
+        except UsageError as refusal:
             refusals.append(str(refusal))
             continue
         accepted += 1
@@ -48,7 +48,7 @@ def test_no_name_leads_out_of_its_folder(tmp_path: Path) -> None:
      "y" * 300, "a/" * 3000 + "a", "\u202egnp.exe", "\ud800", None, 7, ["a"]],
 )  # fmt: skip
 def test_a_name_that_could_lead_out_or_deceive_is_refused(name: object) -> None:
-    with pytest.raises(Refusal, match="refused"):
+    with pytest.raises(UsageError, match="refused"):
         check_relative_path(name, where="data/x.sha256, line 3")
 
 
@@ -60,7 +60,7 @@ def test_an_ordinary_name_is_taken(name: str) -> None:
 def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "lnk").symlink_to(tmp_path / "real")
-    with pytest.raises(Refusal, match="symbolic link"):
+    with pytest.raises(UsageError, match="symbolic link"):
         path_inside(tmp_path / "lnk", "a", where="x")
 
 
@@ -70,14 +70,14 @@ def test_links_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b" " * 101)
     for name in ("link", "pipe", "large", "."):
-        with pytest.raises(Refusal):
+        with pytest.raises(UsageError):
             read_bytes(tmp_path / name, max_bytes=100)
     assert read_json(tmp_path / "secret") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff", b'"a"', b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}"])
 def test_what_is_no_json_object_is_refused_in_one_line(content: bytes) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UsageError) as refused:
         parse_json(content, where="receipt.json")
     assert str(refused.value).isprintable()
 
@@ -85,10 +85,10 @@ def test_what_is_no_json_object_is_refused_in_one_line(content: bytes) -> None:
 def test_a_command_prints_no_escapes_whatever_it_was_given(tmp_path: Path) -> None:
     code = (
         "from samebench.core import command\n"
-        "from samebench.core.command import Refusal\n"
+        "from samebench.core.command import UsageError\n"
         "def main(argv):\n"
         "    print('name: \\x1b[31mred\\x07 \\u202e \\ud800\\ttab')\n"
-        "    raise Refusal('in \\x1b]0;title\\x07\\nok: signed')\n"
+        "    raise UsageError('in \\x1b]0;title\\x07\\nok: signed')\n"
         "command.run(main)\n"
     )
     done = call("-c", code, at=tmp_path)

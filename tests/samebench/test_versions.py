@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from samebench.core import files
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors, listing, versions
 
 from .team import FIRST, NAME, SECOND, Member, directory, flip, forbid_dvc, member, remote, with_dvc
@@ -60,7 +60,7 @@ def test_going_back_and_forth_between_versions_needs_no_dvc_either(
 
 def test_what_a_killed_import_has_not_yet_put_into_place_is_not_recorded(member: Member) -> None:
     (member.root / f"data/.{NAME}.new").mkdir(parents=True)
-    with pytest.raises(Refusal, match=rf"\.{NAME}\.new: not all in its place, .* first make data DATASET={NAME}$"):
+    with pytest.raises(UsageError, match=rf"\.{NAME}\.new: not all in its place, .* first make data DATASET={NAME}$"):
         member.record(FIRST)
     assert not list(member.root.glob(f"data/{NAME}.*"))
 
@@ -69,8 +69,8 @@ def test_what_a_killed_import_has_not_yet_put_into_place_is_not_recorded(member:
 def test_a_path_is_no_name_of_a_set(name: str, tmp_path: Path) -> None:
     (tmp_path / "data/shoes").mkdir(parents=True)
     (tmp_path / "data/shoes/images").write_bytes(b"images")
-    for asked in (versions.add, versions.push, versions.recorded):
-        with pytest.raises(Refusal, match=f"^DATASET={name}: a path; give the name of a folder of data/ alone$"):
+    for asked in (versions.add, versions.push, versions.load_version):
+        with pytest.raises(UsageError, match=f"^DATASET={name}: a path; give the name of a folder of data/ alone$"):
             asked(name, root=tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "shoes", "images"]
 
@@ -91,7 +91,7 @@ def test_bytes_that_no_version_has_are_never_overwritten(member: Member) -> None
     member.bring()
     member.write({"images": b"an afternoon's work"})
     with pytest.raises(
-        Refusal, match=r"images: expected sha256 .*, which no version has; mv .*; or, to make a version of it"
+        UsageError, match=r"images: expected sha256 .*, which no version has; mv .*; or, to make a version of it"
     ):
         member.bring()
     assert member.contents() == {**FIRST, "images": b"an afternoon's work"}
@@ -120,14 +120,14 @@ def test_versions_that_were_never_pushed_go_along_with_the_next_push(
         assert teammate.bring()
         assert teammate.contents() == expected
     teammate.git("checkout", "--quiet", aside)
-    with pytest.raises(Lacking, match="this version is not in the cache"):
+    with pytest.raises(RequirementError, match="this version is not in the cache"):
         teammate.bring()
 
 
 def test_what_is_said_of_them_puts_them_aside(member: Member) -> None:
     member.record(FIRST)
     member.write({"images": b"an afternoon's work"})
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UsageError) as refused:
         member.bring()
     put, _, rest = str(refused.value).split("; ")[1].partition(" && ")
     assert rest == "make data DATASET=shoes"
@@ -138,12 +138,14 @@ def test_what_is_said_of_them_puts_them_aside(member: Member) -> None:
 
 
 def test_a_sealed_file_that_is_damaged_is_not_recorded(member: Member) -> None:
-    whole = checked_safetensors.pack("dataset", {"images": torch.zeros(3)}, {})
+    whole = checked_safetensors.dumps("dataset", {"images": torch.zeros(3)}, {})
     foreign = safetensors.torch.save({"images": torch.zeros(3)})
     member.write({"ours.safetensors": whole, "another.safetensors": foreign})
     assert versions.add(NAME, root=member.root)
     flip(member.folder / "ours.safetensors", place=-1)
-    with pytest.raises(Refusal, match=r"ours.safetensors: damaged, expected .* && make data DATASET=shoes, or import"):
+    with pytest.raises(
+        UsageError, match=r"ours.safetensors: damaged, expected .* && make data DATASET=shoes, or import"
+    ):
         versions.add(NAME, root=member.root)
 
 
@@ -153,7 +155,7 @@ def test_published_bytes_that_another_version_replaces_are_in_the_cache_first(
     first = member.record(FIRST)
     member.record(SECOND)
     for path in member.objects():
-        if files.digest(path) in versions.recorded(NAME, revision=first, root=member.root).listing.values():
+        if files.digest(path) in versions.load_version(NAME, revision=first, root=member.root).listing.values():
             path.unlink()
     member.write(FIRST)  # as if it had come from its publisher, past the cache
     assert member.bring() is True
@@ -169,7 +171,7 @@ def test_a_file_of_another_version_goes_and_a_file_of_the_user_stays(member: Mem
     member.record({"extra": b"a third file"})
     member.git("checkout", "--quiet", first)
     member.write({"notes": b"mine", "labels": b"x"})
-    with pytest.raises(Refusal, match="labels: expected"):
+    with pytest.raises(UsageError, match="labels: expected"):
         member.bring()
     member.write({"labels": FIRST["labels"]})
     (member.folder / "images").unlink()
@@ -196,31 +198,31 @@ def test_what_is_nowhere_is_said_with_what_helps(
     monkeypatch.delenv("DATA_REMOTE", raising=False)
     member.record(FIRST)
     teammate = member.clone(tmp_path / "teammate")
-    with pytest.raises(Lacking, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
+    with pytest.raises(RequirementError, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
         teammate.bring()
-    with pytest.raises(Refusal, match="no remote is set; give DATA_REMOTE="):
+    with pytest.raises(UsageError, match="no remote is set; give DATA_REMOTE="):
         member.push()
     monkeypatch.setenv("DATA_REMOTE", str(tmp_path))
-    with pytest.raises(Refusal, match="the recorded version is not here; first make data DATASET=shoes"):
+    with pytest.raises(UsageError, match="the recorded version is not here; first make data DATASET=shoes"):
         teammate.push()
-    with pytest.raises(Lacking, match=f"nor on {tmp_path}; whoever has it: make data-push DATASET=shoes"):
+    with pytest.raises(RequirementError, match=f"nor on {tmp_path}; whoever has it: make data-push DATASET=shoes"):
         teammate.bring()
-    with pytest.raises(Refusal, match=r"data/boots.sha256: not there; known are shoes"):
-        versions.recorded("boots", root=member.root)
-    with pytest.raises(Refusal, match="HEAD~9: no revision that git knows here"):
-        versions.recorded(NAME, revision="HEAD~9", root=member.root)
+    with pytest.raises(UsageError, match=r"data/boots.sha256: not there; known are shoes"):
+        versions.load_version("boots", root=member.root)
+    with pytest.raises(UsageError, match="HEAD~9: no revision that git knows here"):
+        versions.load_version(NAME, revision="HEAD~9", root=member.root)
 
 
 def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, directory: Path, tmp_path: Path) -> None:
     member.record(FIRST)
     (member.root / f"data/{NAME}.sha256").write_text(f"{'0' * 64}  images\n")
-    with pytest.raises(Refusal, match="not of one version, they tell of different bytes in images"):
+    with pytest.raises(UsageError, match="not of one version, they tell of different bytes in images"):
         member.push()
     member.git("commit", "--quiet", "--all", "--message", "forgot data-add")
     teammate = member.clone(tmp_path / "teammate")
     member.git("checkout", "--quiet", "HEAD~1")
     member.push()
-    with pytest.raises(Refusal, match="where the data is right: make data-add DATASET=shoes, and commit both"):
+    with pytest.raises(UsageError, match="where the data is right: make data-add DATASET=shoes, and commit both"):
         teammate.bring()
     assert teammate.contents() == {}
 
@@ -229,8 +231,8 @@ def test_a_listing_and_a_pointer_of_two_versions_are_refused(member: Member, dir
 def test_a_listing_with_a_line_that_is_none_is_refused_by_its_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/shoes.sha256").write_text(f"{'0' * 64}  two words\n{text}\n")
-    with pytest.raises(Refusal, match=r"^data/shoes\.sha256, line 2: .* take the listing of one version$"):
-        versions.recorded(NAME, root=tmp_path)
+    with pytest.raises(UsageError, match=r"^data/shoes\.sha256, line 2: .* take the listing of one version$"):
+        versions.load_version(NAME, root=tmp_path)
     assert listing.parse(f"{'0' * 64}  two words\n{'1' * 64} *binary\n", where="") == {
         "two words": "0" * 64,
         "binary": "1" * 64,

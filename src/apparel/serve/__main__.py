@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from apparel.serve.environment import Environment
 from samebench.core import command, service
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments == ["verify"]:
         return verify(environment)
     if arguments:
-        raise Refusal(f"{' '.join(arguments)}: give verify or --health, or nothing")
+        raise UsageError(f"{' '.join(arguments)}: give verify or --health, or nothing")
     return serve(environment)
 
 
@@ -36,7 +36,7 @@ def verify(environment: Environment) -> int:
     from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
     from samebench.environment import fingerprint as installed  # noqa: PLC0415
 
-    if built := installed.baked():
+    if built := installed.image_fingerprint():
         now = installed.fingerprint()
         for line in installed.differences(built, now, called=("at its build", "now")):
             print(f"not as it was built: {line}")
@@ -58,16 +58,16 @@ def serve(environment: Environment) -> int:
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
     from apparel.serve.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
     from apparel.serve.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
-    from apparel.serve.watch import Lines, Watch  # noqa: PLC0415
+    from apparel.serve.watch import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
 
-    logging.basicConfig(handlers=[Lines()], level=logging.ERROR)  # what strangers send is told by Watch
+    logging.basicConfig(handlers=[JsonLogHandler()], level=logging.ERROR)  # what strangers send is told by Watch
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key, image=environment.image)
     address, port, published = environment.listen()
     connections, listening = connection_limit(CONNECTIONS), listener(address, port)
     config = uvicorn.Config(
-        Watch(answering, answering.metrics),
+        RequestLoggingMiddleware(answering, answering.metrics),
         http=Protocol,
         backlog=ACCEPTS,
         limit_concurrency=connections,

@@ -20,9 +20,9 @@ from apparel.serve.artifact import Artifact
 from apparel.serve.health import HealthCheck
 from apparel.serve.metrics import Metrics
 from apparel.serve.page import address, page
-from apparel.serve.picture import Foreign, Prepared, TooLarge, Unreadable
+from apparel.serve.picture import Foreign, TooLarge, TransformedImage, Unreadable
 from apparel.serve.picture_file import PictureFile
-from apparel.serve.problem import Problem, TooMuch
+from apparel.serve.problem import EarlyRejection, Problem
 from apparel.serve.upload import Body
 from samebench.environment import cores
 
@@ -42,7 +42,7 @@ class Application:
         """Ask the artifact before anybody else does."""
         self.artifact, self.key, self.image = artifact, api_key.encode(), image
         self.metrics = Metrics(artifact.labels)
-        self.threads = min(THREADS, cores.allowed())
+        self.threads = min(THREADS, cores.available_cpus())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
         self.queued, self.closed = 0, False
         self.page, self.policy = page(artifact)
@@ -82,9 +82,9 @@ class Application:
         """What answers this request. Raises Problem where nothing does."""
         method, answer = self.routes.get(scope["path"], ("", self.predict))
         if not method:
-            raise TooMuch(404, f"no such address; there are {', '.join(self.routes)}")
+            raise EarlyRejection(404, f"no such address; there are {', '.join(self.routes)}")
         if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-            raise TooMuch(
+            raise EarlyRejection(
                 405,
                 f"{scope['method']} is not for this address, {method} is",
                 allow="GET, HEAD" if method == "GET" else method,
@@ -119,7 +119,7 @@ class Application:
             contents = await body.pictures()
             for place, content in enumerate(contents, start=1):
                 with readable(place, of=len(contents)):
-                    opened.append(picture.look(content))
+                    opened.append(picture.open_image(content))
             answers = await self.work(opened, seen="seen" in request.query_params)
         request.state.images = len(answers)
         return Response(json.dumps(answers if body.is_form else answers[0], allow_nan=False), media_type=JSON)
@@ -128,7 +128,7 @@ class Application:
         """Raise Problem for a request without the key, where there is one."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if self.key and (scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), self.key)):
-            raise TooMuch(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
+            raise EarlyRejection(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
 
     async def work(self, opened: list[PictureFile], *, seen: bool) -> list[dict[str, Any]]:
         """The answers; small pictures at once, large ones in a thread, of which only so many may wait."""
@@ -145,7 +145,7 @@ class Application:
 
     def answers(self, opened: list[PictureFile], *, seen: bool) -> list[dict[str, Any]]:
         """What there is to say of each picture."""
-        prepared: list[Prepared] = []
+        prepared: list[TransformedImage] = []
         count, latest = len(opened), time.monotonic() + WORK_SECONDS
         while opened:
             if time.monotonic() > latest or self.closed:
@@ -155,7 +155,7 @@ class Application:
         probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
 
-    def answer(self, prepared: Prepared, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
+    def answer(self, prepared: TransformedImage, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
         """Category, confidence, all probabilities, warnings, and what the network saw if asked for."""
         confidence = max(probabilities)
         category = self.artifact.labels[probabilities.index(confidence)]
@@ -168,7 +168,7 @@ class Application:
         }
         return told | {"seen": address(prepared.pixels)} if seen else told
 
-    def warnings(self, prepared: Prepared, confidence: float) -> list[str]:
+    def warnings(self, prepared: TransformedImage, confidence: float) -> list[str]:
         """What makes an answer doubtful: the picture, its file, or how sure the network is."""
         doubts = {
             picture.NOTHING: prepared.is_empty,

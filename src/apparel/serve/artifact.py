@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from apparel.serve.picture import Preparation
-from samebench.core.command import Refusal
+from apparel.serve.picture import ImageTransform
+from samebench.core.command import UsageError
 from samebench.core.untrusted import parse_json, read_bytes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Artifact:
 
     session: "onnxruntime.InferenceSession"
     labels: tuple[str, ...]
-    preparation: Preparation  # of the pictures that it is asked about
+    preparation: ImageTransform  # of the pictures that it is asked about
     floor: float  # below this confidence it is probably none of them
     sha256: str
     facts: dict[str, Any]  # run, weights_sha256, data_version, lock, figures
@@ -56,7 +56,7 @@ class Artifact:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The artifact in `folder`. Raises Refusal for a missing, damaged or foreign one, the first two unparsed."""
+        """The artifact in `folder`. Raises UsageError for a missing, damaged or foreign one, the first two unparsed."""
         return cls.of(_checked(folder), _samples(folder), folder / MODEL)
 
     @classmethod
@@ -74,17 +74,17 @@ class Artifact:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             facts = parse_json(session.get_modelmeta().custom_metadata_map[FACTS], where=path)
             _check_hash(samples, facts.pop(SAMPLES_SHA256, None), path.with_name(SAMPLES))
-            labels, preparation = _labels(facts.pop("labels")), Preparation.told(facts)
+            labels, preparation = _labels(facts.pop("labels")), ImageTransform.told(facts)
             floor = _check_facts(facts, float(facts.pop("confidence_floor")))
             levels = _check_levels(facts.pop(LEVELS, []), preparation.channels)
             _check_graph(session, preparation, len(labels))
             names, images = _parsed(samples, preparation, labels, path.with_name(SAMPLES))
             sha256 = hashlib.sha256(content).hexdigest()
             return cls(session, labels, preparation, floor, sha256, facts, names, images, levels)
-        except Refusal:
+        except UsageError:
             raise
         except Exception as error:  # onnxruntime's errors have no common ancestor
-            raise Refusal(f"{path}: its hash is right and its content is not ours; export it anew") from error
+            raise UsageError(f"{path}: its hash is right and its content is not ours; export it anew") from error
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, labels) for images (N, H, W), in colour (N, 3, H, W), as its preparation makes them."""
@@ -106,7 +106,7 @@ class Artifact:
     def check(self, places: Sequence[int] | None = None, *, seconds: float = float("inf")) -> int:
         """Ask about the samples at `places`, or all, for so long at most; how many were asked, at least one.
 
-        Raises Refusal where it does not say of one what it said when it was made.
+        Raises UsageError where it does not say of one what it said when it was made.
         """
         places = range(len(self.sample_labels)) if places is None else places
         size = max(1, BATCH_PIXELS // int(np.prod(self.preparation.shape)))
@@ -121,16 +121,18 @@ class Artifact:
         probabilities = self.predict(images)
         got = [self.labels[place] for place in probabilities.argmax(1)]
         if got != expected or not np.isfinite(probabilities).all():
-            raise Refusal(f"artifact: its samples are {expected}, and it takes them for {got}; export it anew")
+            raise UsageError(f"artifact: its samples are {expected}, and it takes them for {got}; export it anew")
 
 
 def _checked(folder: Path) -> bytes:
     model, seal = folder / MODEL, folder / SEAL
     if not (model.is_file() and seal.is_file()):
-        raise Refusal(f"{folder}: no artifact there; make one: make export")
+        raise UsageError(f"{folder}: no artifact there; make one: make export")
     content, expected = model.read_bytes(), seal.read_text(errors="replace")[:LONGEST_LABEL].split(" ")[0]
     if (got := hashlib.sha256(content).hexdigest()) != expected:
-        raise Refusal(f"{model}: damaged, expected sha256 {expected}, got {got}; nothing in it was read; export anew")
+        raise UsageError(
+            f"{model}: damaged, expected sha256 {expected}, got {got}; nothing in it was read; export anew"
+        )
     return content
 
 
@@ -138,22 +140,22 @@ def _samples(folder: Path) -> bytes:
     try:
         return read_bytes(folder / SAMPLES, max_bytes=MAX_SAMPLES_BYTES)
     except FileNotFoundError as error:
-        raise Refusal(f"{folder}: no {SAMPLES}, as of an older export; make it anew: make export") from error
+        raise UsageError(f"{folder}: no {SAMPLES}, as of an older export; make it anew: make export") from error
 
 
 def _check_hash(samples: bytes, expected: object, path: Path) -> None:
     if not isinstance(expected, str):
         raise TypeError("it names no samples")
     if hashlib.sha256(samples).hexdigest() != expected:
-        raise Refusal(f"{path}: not the samples of the model beside it; make both anew: make export")
+        raise UsageError(f"{path}: not the samples of the model beside it; make both anew: make export")
 
 
 def _labels(told: Any) -> tuple[str, ...]:
     if not isinstance(told, list) or not 1 <= len(told) <= MAX_LABELS or len({*told}) != len(told):
-        raise Refusal(f"artifact: its labels are not from 1 to {MAX_LABELS:,} different ones; take another")
+        raise UsageError(f"artifact: its labels are not from 1 to {MAX_LABELS:,} different ones; take another")
     for label in told:
         if not (isinstance(label, str) and 0 < len(label) <= LONGEST_LABEL and not any(map(_steers, label))):
-            raise Refusal(f"artifact: the label {str(label)[:80]!a} is no line of text; take another")
+            raise UsageError(f"artifact: the label {str(label)[:80]!a} is no line of text; take another")
     return tuple(told)
 
 
@@ -177,7 +179,7 @@ def _check_levels(told: Any, channels: int) -> tuple[tuple[int, int], ...]:
     return levels
 
 
-def _check_graph(session: "onnxruntime.InferenceSession", preparation: Preparation, labels: int) -> None:
+def _check_graph(session: "onnxruntime.InferenceSession", preparation: ImageTransform, labels: int) -> None:
     (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
     if (images.name, images.type, tuple(images.shape[1:])) != (IMAGES, "tensor(uint8)", preparation.shape):
         raise ValueError("it takes other images than it says")
@@ -186,7 +188,7 @@ def _check_graph(session: "onnxruntime.InferenceSession", preparation: Preparati
 
 
 def _parsed(
-    content: bytes, preparation: Preparation, labels: Iterable[str], path: Path
+    content: bytes, preparation: ImageTransform, labels: Iterable[str], path: Path
 ) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     told = parse_json(content, where=path)["samples"]
     pixels = b"".join(base64.b64decode(each["pixels"], validate=True) for each in told)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from samebench.core import service
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 PORT = 8000
 LOOPBACK = {service.LOOPBACK, "localhost"}
@@ -30,16 +30,16 @@ class Environment:
 
     @classmethod
     def read(cls) -> Self:
-        """Read ARTIFACT, HOST, PORT, API_KEY, SERVE and KEEP_ALIVE. Raises Refusal for an impossible one."""
+        """Read ARTIFACT, HOST, PORT, API_KEY, SERVE and KEEP_ALIVE. Raises UsageError for an impossible one."""
         key, serve = os.environ.get("API_KEY", ""), os.environ.get("SERVE", "")
         if serve not in {"", WORDS}:
-            raise Refusal(f"SERVE={serve}: give {WORDS}, or nothing")
+            raise UsageError(f"SERVE={serve}: give {WORDS}, or nothing")
         if not key.isascii() or key != key.strip():
-            raise Refusal("API_KEY: has spaces around it or characters beyond ASCII; give another")
+            raise UsageError("API_KEY: has spaces around it or characters beyond ASCII; give another")
         return cls(
             artifact=Path(os.environ.get("ARTIFACT") or "artifact"),
             host=os.environ.get("HOST") or service.LOOPBACK,
-            port=service.wanted_port(PORT),
+            port=service.read_port(PORT),
             api_key=key,
             without_key=serve == WORDS,
             keep_alive=_keep_alive(os.environ.get("KEEP_ALIVE") or str(KEEP_ALIVE)),
@@ -50,12 +50,12 @@ class Environment:
     def listen(self) -> tuple[str, int, int]:
         """Address, port, and the port in the link; a taken port is stepped over where only this machine can ask.
 
-        Raises Refusal where others could ask without a key and nobody has said that they may.
+        Raises UsageError where others could ask without a key and nobody has said that they may.
         """
         if self.published or self.host in LOOPBACK:
             return service.address(PORT)
         if not (self.api_key or self.without_key):
-            raise Refusal(f"HOST={self.host}: others could ask without a key; set API_KEY, or SERVE={WORDS}")
+            raise UsageError(f"HOST={self.host}: others could ask without a key; set API_KEY, or SERVE={WORDS}")
         return self.host, self.port, self.port
 
     def url(self, port: int) -> str:
@@ -68,5 +68,5 @@ class Environment:
 
 def _keep_alive(value: str) -> int:
     if not (value.isdecimal() and 1 <= int(value[:9]) <= LONGEST_KEEP_ALIVE):
-        raise Refusal(f"KEEP_ALIVE={value}: give seconds from 1 to {LONGEST_KEEP_ALIVE}")
+        raise UsageError(f"KEEP_ALIVE={value}: give seconds from 1 to {LONGEST_KEEP_ALIVE}")
     return int(value)

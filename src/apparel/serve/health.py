@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from apparel.serve.artifact import Artifact
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 SAMPLES = 10  # in one check
 SECONDS = 1.0  # after which a check asks no further sample: an orchestrator waits 4 s for the answer
@@ -20,12 +20,12 @@ class HealthCheck:
     """Asks an artifact about its samples in turns: one check at a time, whose result all that wait for it get."""
 
     def __init__(self, artifact: Artifact) -> None:
-        """Ask once, before anybody else does. Raises Refusal where the artifact does not answer right."""
+        """Ask once, before anybody else does. Raises UsageError where the artifact does not answer right."""
         self.artifact, self.turn = artifact, 0
         self.thread = ThreadPoolExecutor(1, "health")
         self.running: asyncio.Future[str] | None = None
         if problem := self.ask():
-            raise Refusal(problem)
+            raise UsageError(problem)
 
     async def problem(self) -> str:
         """What is wrong with the artifact's answers; empty if nothing is."""
@@ -39,7 +39,7 @@ class HealthCheck:
         places = spread(len(self.artifact.sample_labels), self.turn, SAMPLES)
         try:
             self.artifact.check(places, seconds=SECONDS)
-        except Refusal as refusal:
+        except UsageError as refusal:
             return str(refusal)
         self.turn += 1
         return ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apparel.serve import picture, problem, upload
-from apparel.serve.picture import GARMENTS, Preparation
+from apparel.serve.picture import GARMENTS, ImageTransform
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 PROBLEMS = {
@@ -19,7 +19,7 @@ PROBLEMS = {
 }
 
 
-def document(labels: Sequence[str], preparation: Preparation = GARMENTS, *, with_key: bool) -> dict[str, Any]:
+def document(labels: Sequence[str], preparation: ImageTransform = GARMENTS, *, with_key: bool) -> dict[str, Any]:
     """The document for a server of these categories and pictures."""
     title, thing = ("Apparel", "garment") if preparation == GARMENTS else ("Picture", "picture")
     about = {"title": f"{title} classifier", "version": "1", "description": f"A {thing} in, its category out."}
@@ -92,7 +92,7 @@ def _object() -> dict[str, Any]:
     return {"type": "object"}
 
 
-def _answer(labels: Sequence[str], preparation: Preparation) -> dict[str, Any]:
+def _answer(labels: Sequence[str], preparation: ImageTransform) -> dict[str, Any]:
     size = f"{preparation.side}x{preparation.side}"
     share = {"type": "number", "minimum": 0, "maximum": 1}
     return {
@@ -114,7 +114,7 @@ def _answer(labels: Sequence[str], preparation: Preparation) -> dict[str, Any]:
     }
 
 
-def warnings(preparation: Preparation = GARMENTS) -> list[str]:
+def warnings(preparation: ImageTransform = GARMENTS) -> list[str]:
     """All that an answer can warn of."""
     return list(picture.WARNINGS[preparation.name])
 

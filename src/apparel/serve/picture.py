@@ -71,7 +71,7 @@ class TooLarge(Unreadable):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TransformedImage:
     """What the network sees, uint8, as its preparation has it, and what about the picture makes it doubtful."""
 
     pixels: NDArray[np.uint8]
@@ -80,7 +80,7 @@ class Prepared:
     is_empty: bool = False  # whether all of it has one colour
 
 
-def look(content: bytes) -> PictureFile:
+def open_image(content: bytes) -> PictureFile:
     """A PNG, JPEG or WebP picture, of which no pixel has been decoded.
 
     Raises Foreign for other formats, TooLarge for one that takes too much memory or time, or Unreadable for a damaged
@@ -151,7 +151,7 @@ DECODING = Memory(MAX_MEMORY)
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ImageTransform:
     """How a picture becomes pixels; a data set, its models and their artifacts carry the same one.
 
     Raises ValueError for one that there is not.
@@ -204,15 +204,15 @@ class Preparation:
         """
         return self.blank if self.name == "garment" else None
 
-    def __call__(self, file: PictureFile) -> Prepared:
+    def __call__(self, file: PictureFile) -> TransformedImage:
         """What a network sees of a picture that `look` has read. Raises Unreadable for a damaged one."""
         return prepare(file) if self.name == "garment" else _plain(file, self)
 
 
-GARMENTS = Preparation()
+GARMENTS = ImageTransform()
 
 
-def prepare(file: PictureFile) -> Prepared:
+def prepare(file: PictureFile) -> TransformedImage:
     """Find the garment in a picture that `look` has read.
 
     A picture of 28x28 pixels is taken as it is, and only turned if it is dark on light. Raises Unreadable for a
@@ -221,9 +221,9 @@ def prepare(file: PictureFile) -> Prepared:
     grey = np.asarray(_decoded(file, "L", WORKING_SIDE, _working_size))
     empty = bool(np.ptp(grey) <= EMPTY)
     if file.size == (SIDE, SIDE):
-        return Prepared(_turned(grey), (), tuple(file.damage), empty)
+        return TransformedImage(_turned(grey), (), tuple(file.damage), empty)
     pixels, warnings = _found(grey, shrunk=max(file.size) / max(grey.shape))
-    return Prepared(pixels, warnings, tuple(file.damage), empty)
+    return TransformedImage(pixels, warnings, tuple(file.damage), empty)
 
 
 def _decoded(file: PictureFile, mode: str, edge: int, smaller: Sizing) -> Image.Image:
@@ -378,7 +378,7 @@ def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
     return canvas
 
 
-def _plain(file: PictureFile, wanted: Preparation) -> Prepared:
+def _plain(file: PictureFile, wanted: ImageTransform) -> TransformedImage:
     """The whole picture the right side up, over white where it is transparent, fitted by area onto a white square."""
     side = wanted.side
     size = _scaled(file.width, file.size, side), _scaled(file.height, file.size, side)
@@ -393,7 +393,7 @@ def _plain(file: PictureFile, wanted: Preparation) -> Prepared:
     pixels = np.asarray(square.convert("L")) if wanted.channels == 1 else np.moveaxis(np.asarray(square), 2, 0)
     empty = bool((np.ptp(np.asarray(upright), axis=(0, 1)) <= EMPTY).all())
     warnings = (TOO_SMALL,) if max(file.size) < side else ()
-    return Prepared(np.ascontiguousarray(pixels), warnings, tuple(file.damage), empty)
+    return TransformedImage(np.ascontiguousarray(pixels), warnings, tuple(file.damage), empty)
 
 
 def _scaled(edge: int, size: tuple[int, int], side: int) -> int:

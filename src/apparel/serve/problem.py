@@ -26,16 +26,16 @@ class Problem(Exception):  # noqa: N818 - the RFC's own name
         return Response(content(self.status, self.detail), self.status, self.headers, MEDIA_TYPE)
 
 
-class TooMuch(Problem):
+class EarlyRejection(Problem):
     """A problem of a request that is still being sent."""
 
     def response(self) -> Response:
         """What is sent, while the client may still be sending."""
         plain = super().response()
-        return Lingering(plain.body, plain.status_code, self.headers | {"connection": "close"}, MEDIA_TYPE)
+        return DrainingResponse(plain.body, plain.status_code, self.headers | {"connection": "close"}, MEDIA_TYPE)
 
 
-class Lingering(Response):
+class DrainingResponse(Response):
     """An answer whole at once; then what still comes is thrown away for a moment, so that the client hears it."""
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:

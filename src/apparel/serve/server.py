@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from samebench.core import service
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; SIGINT, SIGTERM and a closed terminal are told to stop, and nothing else comes of them."""
         return_large_blocks()
-        with service.told_to_stop() as self.told:  # uvicorn raises what it was told with once more, when it has done it
+        with service.stop_signals() as self.told:  # uvicorn raises what it was told with once more, when it has done it
             if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             super().run(sockets)
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
             each.listen(QUEUE)  # asyncio gives the system's queue the length `ACCEPTS`
         self.should_exit |= bool(self.told)
         if not self.should_exit:
-            service.tell(self.link)
+            service.print_link(self.link)
 
     def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong in the loop; of connections that can't be accepted one line a second."""
@@ -74,12 +74,12 @@ class Server(uvicorn.Server):
 
 
 def listener(address: str, port: int) -> socket.socket:
-    """The socket that listens at `address` and `port`. Raises Lacking where the system does not allow it."""
+    """The socket that listens at `address` and `port`. Raises RequirementError where the system does not allow it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         made = socket.create_server((address, port), family=family, backlog=QUEUE)
     except OSError as error:
-        raise Lacking(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
+        raise RequirementError(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not take this socket for TCP
     return made
 
@@ -87,7 +87,7 @@ def listener(address: str, port: int) -> socket.socket:
 def connection_limit(most: int) -> int:
     """How many connections can be open at once, at most `most`: as many as the limit of open files allows.
 
-    The limit is raised first, as far as the system lets us. Raises Lacking where it is too low.
+    The limit is raised first, as far as the system lets us. Raises RequirementError where it is too low.
     """
     used = os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free
     os.close(used)
@@ -100,7 +100,9 @@ def connection_limit(most: int) -> int:
             soft = highest
     allowed = most if soft == resource.RLIM_INFINITY else min(most, soft - used - RESERVED_FILES)
     if allowed < FEWEST_CONNECTIONS:
-        raise Lacking(f"at most {soft} open files are allowed, too few for a server; first: ulimit -n {needed}")
+        raise RequirementError(
+            f"at most {soft} open files are allowed, too few for a server; first: ulimit -n {needed}"
+        )
     return allowed
 
 

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from apparel.serve.problem import Problem, TooMuch
+from apparel.serve.problem import EarlyRejection, Problem
 
 BODY_BYTES = 32_000_000  # a phone's photo has 3 to 25 MB
 HELD_BYTES = 128_000_000  # of bodies, of all requests together
@@ -33,7 +33,7 @@ class Body:
         self.is_form = kind == FORM
         if not self.is_form and not kind.startswith(RAW_TYPES):
             remedy = f"send a picture with content-type: image/png (or what it is), or files in {FORM}"
-            raise TooMuch(415, f"content type {kind[:80]}; {remedy}")
+            raise EarlyRejection(415, f"content type {kind[:80]}; {remedy}")
 
     async def __aenter__(self) -> Self:
         """Read it, within the limits. Raises Problem."""
@@ -56,13 +56,13 @@ class Body:
     async def _read(self) -> None:
         length = self.request.headers.get("content-length", "0")
         if int(length) > BODY_BYTES:
-            raise TooMuch(413, f"{length} bytes, at most {BODY_BYTES} are read; send a smaller picture")
+            raise EarlyRejection(413, f"{length} bytes, at most {BODY_BYTES} are read; send a smaller picture")
         async for chunk in self.request.stream():
             if self.size + len(chunk) > BODY_BYTES:
-                raise TooMuch(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
+                raise EarlyRejection(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
             small = self.size + len(chunk) <= ALWAYS_BYTES
             if Body.held + len(chunk) > HELD_BYTES and not small:
-                raise TooMuch(503, "too much is being sent at once; try again in a second", retry_after="1")
+                raise EarlyRejection(503, "too much is being sent at once; try again in a second", retry_after="1")
             Body.held += len(chunk)
             self.size += self.content.write(chunk)
         if not self.size:

@@ -22,7 +22,7 @@ LIMIT_SECONDS = 1.0  # between two lines about a limit
 GONE = 499  # in log and counts: the client left before its answer
 
 
-class Watch:
+class RequestLoggingMiddleware:
     """An application with somebody who takes notes."""
 
     def __init__(self, inner: ASGIApp, metrics: Metrics) -> None:
@@ -79,7 +79,7 @@ def request_id(scope: Scope) -> str:
     return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-class Lines(logging.Handler):
+class JsonLogHandler(logging.Handler):
     """Puts mistakes, ours and the libraries', into the same log: a line of JSON each, with its traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:

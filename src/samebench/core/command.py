@@ -17,9 +17,17 @@ from typing import NoReturn
 
 from samebench.core import files
 from samebench.core.text import clean_stdout, printable, without_credentials
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 
-__all__ = ["Interrupted", "Lacking", "Refusal", "interruptible", "is_stdout_closed", "refused_by_machine", "run"]
+__all__ = [
+    "Interrupted",
+    "RequirementError",
+    "UsageError",
+    "describe_os_error",
+    "interruptible",
+    "is_stdout_closed",
+    "run",
+]
 
 DONE, NO, WRONG_USE, LACKING, INTERRUPTED = range(5)
 
@@ -36,7 +44,7 @@ WRITABLE = "make it writable, or work in another directory"
 STORAGE = "see that the disk, or the file server, works (dmesg says more), then once more"
 # What the machine refuses by errno, with the remedy. ESTALE: the file server has lost the file; ENOTCONN: the program
 # behind a mounted folder has ended; EUCLEAN and EREMOTEIO are Linux's own.
-REFUSED_BY_MACHINE = {
+REMEDY_BY_ERRNO = {
     **dict.fromkeys(files.FULL, ROOM),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), WRITABLE),
     **{getattr(errno, name): STORAGE for name in ("EIO", "ESTALE", "EUCLEAN", "EREMOTEIO") if hasattr(errno, name)},
@@ -46,7 +54,7 @@ REFUSED_BY_MACHINE = {
     errno.ENOMEM: "free some memory",
 }
 # Those that sockets know, too: here they are of the machine only where they name a file.
-REFUSED_FOR_FILES = dict.fromkeys((errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), STORAGE)
+REMEDY_FOR_FILES = dict.fromkeys((errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), STORAGE)
 WRONG_NAMES = dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "give another name")
 
 
@@ -63,11 +71,11 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the package has left it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.keys() >= WORKER:
-        sys.exit(_outcome(main))
+        sys.exit(_exit_code(main))
     # gloo's threads let go of their last tensor when they get to it. Where Python is being taken down by then,
     # they abort the process and its exit code is lost: so it ends without Python's own last steps.
     try:
-        code = _outcome(main)
+        code = _exit_code(main)
     except Exception:  # noqa: BLE001 - to be shown, as Python would
         sys.excepthook(*sys.exc_info())
         code = NO
@@ -76,36 +84,36 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     os._exit(code)
 
 
-def _outcome(main: Callable[[Sequence[str]], int | None]) -> int:
+def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int:
     try:
         code = main(sys.argv[1:]) or DONE
         sys.stdout.flush()
-    except Refusal as refusal:
-        return _say(refusal, WRONG_USE)
-    except Lacking as lacking:
-        return _say(lacking, LACKING)
+    except UsageError as refusal:
+        return _print_message(refusal, WRONG_USE)
+    except RequirementError as lacking:
+        return _print_message(lacking, LACKING)
     except Interrupted as interrupted:
-        return _say(interrupted, INTERRUPTED)
+        return _print_message(interrupted, INTERRUPTED)
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        return _print_message("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        if not _unheard():
+        if not _silence_closed_stdout():
             raise
         return NO
     except OSError as error:
         if error.errno in WRONG_NAMES and error.filename is not None:
-            return _say(f"{error.filename}: {error.strerror}; {WRONG_NAMES[error.errno]}", WRONG_USE)
-        if not (reason := refused_by_machine(error)):
+            return _print_message(f"{error.filename}: {error.strerror}; {WRONG_NAMES[error.errno]}", WRONG_USE)
+        if not (reason := describe_os_error(error)):
             raise
-        return _say(reason, LACKING)
+        return _print_message(reason, LACKING)
     return code
 
 
-def refused_by_machine(error: BaseException) -> str:
+def describe_os_error(error: BaseException) -> str:
     """What the machine refuses, where and the remedy, in one line; empty for each other error."""
     if not isinstance(error, OSError) or error.errno is None:
         return ""
-    remedies = REFUSED_BY_MACHINE | (REFUSED_FOR_FILES if error.filename is not None else {})
+    remedies = REMEDY_BY_ERRNO | (REMEDY_FOR_FILES if error.filename is not None else {})
     if error.errno not in remedies:
         return ""
     where = "a file" if error.filename is None else error.filename
@@ -122,7 +130,7 @@ def is_stdout_closed() -> bool:
         return False  # it is no file of the system's, such as a notebook's
 
 
-def _unheard() -> bool:
+def _silence_closed_stdout() -> bool:
     """The same; then Python need not try once more at its end."""
     closed = is_stdout_closed()
     if closed:
@@ -130,7 +138,7 @@ def _unheard() -> bool:
     return closed
 
 
-def _say(message: object, code: int) -> int:
+def _print_message(message: object, code: int) -> int:
     if not str(message):
         _wait_for_the_speaker()
         return code

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from samebench.core import heartbeat
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.heartbeat import Worker
 from samebench.core.text import printable
 
@@ -22,35 +22,35 @@ DAY = 86400.0  # seconds
 FOLDER_LOCK = ".folder.lock"  # in place of the folder itself, where only a file that is open for writing can be locked
 
 
-class Busy(Refusal):
+class BusyError(UsageError):
     """Another process is at work on it, or was, and has left nothing."""
 
 
-def take(directory: Path, *, patience: float = 0) -> tuple[int, bool]:
+def acquire(directory: Path, *, patience: float = 0) -> tuple[int, bool]:
     """A handle that keeps other processes out until it is closed; False on a file system without locks.
 
-    Raises Busy where one is still at work on it after so many seconds, or has deleted it by then; also where the
+    Raises BusyError where one is still at work on it after so many seconds, or has deleted it by then; also where the
     process may be alive on another machine. With `patience` its heartbeat is watched until that is known.
     """
     handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     deadline = time.monotonic() + patience
-    while (alone := _locked(handle, fcntl.LOCK_EX)) is None:
+    while (alone := _try_lock(handle, fcntl.LOCK_EX)) is None:
         if time.monotonic() >= deadline:
             os.close(handle)
-            raise Busy(f"{directory}: in progress in another process; wait for it, or stop it first")
+            raise BusyError(f"{directory}: in progress in another process; wait for it, or stop it first")
         time.sleep(0.05)
     if not _is_at(directory / LOCK, handle):
         os.close(handle)
-        raise Busy(f"{directory}: deleted by another process in this moment; take another run")
+        raise BusyError(f"{directory}: deleted by another process in this moment; take another run")
     try:
-        _refuse_worker(directory, handle, locks=alone, watch=patience > 0)
+        _refuse_live_worker(directory, handle, locks=alone, watch=patience > 0)
     except BaseException:
         os.close(handle)
         raise
     return handle, alone
 
 
-def held(directory: Path) -> bool | None:
+def is_locked(directory: Path) -> bool | None:
     """Whether a process is at work on it, changing nothing; None where that can't be found out."""
     try:
         handle = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -59,7 +59,7 @@ def held(directory: Path) -> bool | None:
     except OSError:
         return None
     try:
-        free = _locked(handle, fcntl.LOCK_SH)
+        free = _try_lock(handle, fcntl.LOCK_SH)
         if free is None:
             return True
         worker = Worker.of(directory)
@@ -72,7 +72,7 @@ def held(directory: Path) -> bool | None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[bool]:
+def exclusive(folder: Path) -> Iterator[bool]:
     """Wait until nobody else does this in `folder`, and let nobody begin; False on a file system without locks."""
     handle = _lock_folder(folder)
     try:
@@ -108,13 +108,13 @@ def _lock_folder(folder: Path) -> int | None:
             if path == folder:
                 raise
             return None
-        if _locked(handle, fcntl.LOCK_EX, wait=True):
+        if _try_lock(handle, fcntl.LOCK_EX, wait=True):
             return handle
         os.close(handle)
     return None
 
 
-def _locked(handle: int, kind: int, *, wait: bool = False) -> bool | None:
+def _try_lock(handle: int, kind: int, *, wait: bool = False) -> bool | None:
     """Whether it is ours: None while another has it, False where the file system knows no locks."""
     try:
         fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
@@ -125,27 +125,27 @@ def _locked(handle: int, kind: int, *, wait: bool = False) -> bool | None:
     return True
 
 
-def _refuse_worker(directory: Path, handle: int, *, locks: bool, watch: bool) -> None:
-    """Raise Busy where a process whose lock is not seen may be at work; remove the heartbeat of a dead one."""
+def _refuse_live_worker(directory: Path, handle: int, *, locks: bool, watch: bool) -> None:
+    """Raise BusyError where a process whose lock is not seen may be at work; remove the heartbeat of a dead one."""
     worker = Worker.of(directory)
     if worker is None:
         return
     if not (locks and worker.is_here):
         age = heartbeat.age(directory, handle)
         if age is None or age < heartbeat.STALE:
-            _refuse_beating(directory, worker, age, watch=watch)
+            _refuse_heartbeat(directory, worker, age, watch=watch)
     (directory / heartbeat.FILE).unlink(missing_ok=True)
 
 
-def _refuse_beating(directory: Path, worker: Worker, age: float | None, *, watch: bool) -> None:
+def _refuse_heartbeat(directory: Path, worker: Worker, age: float | None, *, watch: bool) -> None:
     who = printable(f"{directory}: in progress in {worker}")
     if not watch:
         ago = "some time" if age is None else f"{age:.0f} seconds"
         remedy = f"stop it there, or wait until its last one is {heartbeat.STALE:.0f} seconds old"
-        raise Busy(f"{who}, which gave a sign of life {ago} ago; {remedy}")
+        raise BusyError(f"{who}, which gave a sign of life {ago} ago; {remedy}")
     print(f"{who}, as it seems: watching for {heartbeat.WATCH:.0f} seconds whether it is alive", file=sys.stderr)
     if heartbeat.is_seen(directory):
-        raise Busy(f"{who}, which is alive; wait for it, or stop it there")
+        raise BusyError(f"{who}, which is alive; wait for it, or stop it there")
 
 
 def _is_at(path: Path, handle: int) -> bool:

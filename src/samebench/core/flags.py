@@ -29,7 +29,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 T = TypeVar("T")
 INT_LIMIT = 2**63
@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.endswith("expected one argument"):
             message += ", and after = one that begins with -, such as --shift=-1,2"
-        raise Refusal(f"{message}; see --help")
+        raise UsageError(f"{message}; see --help")
 
 
 def parse(
@@ -50,8 +50,8 @@ def parse(
 ) -> T:
     """Make a `kind`, a dataclass, from flags: `batch_size: int` becomes `--batch-size`.
 
-    `metadata={"help": ...}` is the help text; `defaults` go before those of the fields. Raises Refusal for an unknown
-    flag (naming the nearest), a wrong value, an unsupported annotation or what `kind` itself refuses.
+    `metadata={"help": ...}` is the help text; `defaults` go before those of the fields. Raises UsageError for an
+    unknown flag (naming the nearest), a wrong value, an unsupported annotation or what `kind` itself refuses.
     """
     parser = _Parser(prog=program, description=about, allow_abbrev=False)
     hints = _hints(kind)
@@ -67,7 +67,7 @@ def parse(
         )
     values, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise Refusal(_unknown(unknown[0], [_flag(name) for name in hints]))
+        raise UsageError(_unknown(unknown[0], [_flag(name) for name in hints]))
     return kind(**{**defaults, **vars(values)})
 
 
@@ -112,11 +112,11 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
 
 
 def kind(name: str) -> type[Any]:
-    """The dataclass that `name` says, such as project.settings:Settings. Raises Refusal where it names none."""
+    """The dataclass that `name` says, such as project.settings:Settings. Raises UsageError where it names none."""
     module, _, own = name.partition(":")
     found = getattr(importlib.import_module(module), own, None) if module and own else None
     if not is_dataclass(found) or not isinstance(found, type):
-        raise Refusal(f"--settings {name}: no dataclass; give the project's settings as module:Class")
+        raise UsageError(f"--settings {name}: no dataclass; give the project's settings as module:Class")
     return found
 
 
@@ -125,28 +125,28 @@ def _fields(kind: type[Any]) -> list[Field[Any]]:
 
 
 def _hints(kind: type[Any]) -> dict[str, Any]:
-    """The annotation of each field that a flag can set. Raises Refusal for one that is not supported."""
+    """The annotation of each field that a flag can set. Raises UsageError for one that is not supported."""
     every = get_type_hints(kind)
     hints = {field.name: every[field.name] for field in _fields(kind)}
     for name, hint in hints.items():
         if not _is_supported(hint):
-            raise Refusal(f"{kind.__name__}.{name}: no flag can have the type {_type_name(hint)}; take {SUPPORTED}")
+            raise UsageError(f"{kind.__name__}.{name}: no flag can have the type {_type_name(hint)}; take {SUPPORTED}")
         if len(_choices(hint)) < len(get_args(hint) if get_origin(hint) is Literal else ()):
-            raise Refusal(f"{kind.__name__}.{name}: two values of its Literal are the same word; take others")
+            raise UsageError(f"{kind.__name__}.{name}: two values of its Literal are the same word; take others")
     for field in _fields(kind):
         _check_default(kind, field, hints[field.name])
     return hints
 
 
 def _check_default(kind: type[Any], field: Field[Any], hint: Any) -> None:
-    """Raise Refusal for a default that its own annotation does not allow: no receipt with it could be read."""
+    """Raise UsageError for a default that its own annotation does not allow: no receipt with it could be read."""
     if (default := _default(field)) is MISSING:
         return
     try:
         _from_json(hint, _to_json(default))
     except ValueError as error:
         wrong = f"{kind.__name__}.{field.name}: its default {default!r} is not of its type {_type_name(hint)}"
-        raise Refusal(f"{wrong} ({error}); change one of them") from error
+        raise UsageError(f"{wrong} ({error}); change one of them") from error
 
 
 def _is_supported(hint: Any) -> bool:

@@ -5,17 +5,17 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.core.text import printable
 
 # These say where git's own files and settings are. The others can lead git to another repository, index or program:
 # a hook, for one, has GIT_DIR and GIT_INDEX_FILE of the repository that called it.
 PASSED_ON = ("GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH")
-OWN = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}  # git's messages in one language
+OWN_VARIABLES = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}  # git's messages in one language
 SETTINGS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}")  # both name programs that git starts
 
 
-class GitError(Lacking):
+class GitError(RequirementError):
     """Git could not answer; the message has the reason and the remedy in one line."""
 
 
@@ -63,7 +63,7 @@ def _environment() -> dict[str, str]:
     passed_on = {
         name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(PASSED_ON)
     }
-    return passed_on | OWN
+    return passed_on | OWN_VARIABLES
 
 
 def _message(verb: str, root: Path, said: str, code: int) -> str:

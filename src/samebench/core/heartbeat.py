@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.untrusted import read_bytes, read_json
 
 FILE = ".heartbeat"
@@ -50,7 +50,7 @@ class Worker:
             return cls(str(facts["boot"]), str(facts["host"]), int(facts["pid"]), str(facts["token"]))
         except FileNotFoundError:
             return None
-        except (Refusal, LookupError, TypeError, ValueError):
+        except (UsageError, LookupError, TypeError, ValueError):
             return cls(boot="", host="an unknown machine", pid=0, token="")
 
     @property
@@ -82,7 +82,7 @@ class Heartbeat:
             return read_bytes(self._path, max_bytes=4096) == self._content
         except FileNotFoundError:
             return False
-        except (Refusal, OSError):
+        except (UsageError, OSError):
             return True  # can't be found out now
 
     def stop(self) -> None:

@@ -28,7 +28,7 @@ def problem(value: object, schema: Mapping[str, Any], place: str, *, root: Mappi
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
-    if types and not any(_is_a(value, each) for each in types):
+    if types and not any(_has_type(value, each) for each in types):
         return f"{place} is {_shown(value)}, not {' or '.join(types)}"
     if "enum" in schema and value not in schema["enum"]:
         return f"{place} is {_shown(value)}, not one of {', '.join(schema['enum'])}"
@@ -50,7 +50,7 @@ def _parts(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[str, obje
             yield str(number), each, schema.get("items", {})
 
 
-def _is_a(value: object, name: str) -> bool:
+def _has_type(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return name == "boolean"
     return name in TYPES and isinstance(value, TYPES[name])

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.host import ports
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container, whose port is published on loopback
@@ -37,17 +37,17 @@ def address(default_port: int) -> tuple[str, int, int]:
     """
     if published := os.environ.get("SAMEBENCH_PUBLISHED"):
         return EVERYWHERE, default_port, int(published)
-    first = wanted_port(default_port)
+    first = read_port(default_port)
     for port in range(first, min(first + 50, 65536)):
         if is_free(port):
             if port != first:
                 print(f"samebench: port {first} is taken, using {port}", file=sys.stderr)
             return LOOPBACK, port, port
-    raise Lacking(f"PORT={first}: taken, and so are the 49 after it; give another with PORT=")
+    raise RequirementError(f"PORT={first}: taken, and so are the 49 after it; give another with PORT=")
 
 
-def wanted_port(default: int) -> int:
-    """`PORT` from the environment. Raises Refusal where it is none."""
+def read_port(default: int) -> int:
+    """`PORT` from the environment. Raises UsageError where it is none."""
     return ports.parse(os.environ.get("PORT", ""), default)
 
 
@@ -82,9 +82,9 @@ def answer(url: str, *, headers: Mapping[str, str] | None = None, seconds: float
 
 
 def asks_for_health(arguments: Sequence[str]) -> bool:
-    """Whether a server's command line asks for its health. Raises Refusal for anything else but nothing."""
+    """Whether a server's command line asks for its health. Raises UsageError for anything else but nothing."""
     if arguments and list(arguments) != ["--health"]:
-        raise Refusal(f"{' '.join(arguments)}: give --health, or nothing")
+        raise UsageError(f"{' '.join(arguments)}: give --health, or nothing")
     return bool(arguments)
 
 
@@ -99,13 +99,13 @@ def short_folder() -> str:
     """The folder for a server's own: TMPDIR, or /tmp where its path leaves no room for a kernel's sockets in there.
 
     A socket's path has at most 103 bytes on macOS and 107 on Linux (unix(7), zmq_ipc(7)), of which a kernel's own name
-    takes up to 71. Raises Lacking where there is no such folder.
+    takes up to 71. Raises RequirementError where there is no such folder.
     """
     for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - in there each server makes a folder that is its own
         if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK):
             return folder
     remedy = f"set TMPDIR to a folder with a path of at most {LONGEST_FOLDER} characters"
-    raise Lacking(f"TMPDIR={tempfile.gettempdir()}: too long for the sockets of kernels; {remedy}")
+    raise RequirementError(f"TMPDIR={tempfile.gettempdir()}: too long for the sockets of kernels; {remedy}")
 
 
 def health(prefix: str) -> int:
@@ -126,36 +126,38 @@ def serve(
     """Runs the server `command` until it ends or is told to; its exit code, 0 when it was told to.
 
     `ready` is asked until it says yes; then `announce` gives the link, which is printed, and opened if `OPEN=1`.
-    Raises Lacking where the server ends before it answers, or does not answer in time.
+    Raises RequirementError where the server ends before it answers, or does not answer in time.
     """
-    with told_to_stop() as stop:
+    with stop_signals() as stop:
         # In a session of its own: Ctrl-C reaches us alone, and we end it as `docker stop` would.
         server = subprocess.Popen(command, env=dict(environment), start_new_session=True)
         try:
             deadline = time.monotonic() + READY_SECONDS
             while not ready() and server.poll() is None and not stop:
                 if time.monotonic() > deadline:
-                    raise Lacking(f"{command[0]} did not answer within {READY_SECONDS} s; its messages are above")
+                    raise RequirementError(
+                        f"{command[0]} did not answer within {READY_SECONDS} s; its messages are above"
+                    )
                 time.sleep(0.05)
             if server.poll() is not None and not stop:
-                raise Lacking(f"the server ended with code {server.returncode} before it answered; see above")
+                raise RequirementError(f"the server ended with code {server.returncode} before it answered; see above")
             if not stop:
-                tell(announce())
+                print_link(announce())
             while server.poll() is None and not stop:
                 time.sleep(0.1)
         finally:
-            code = end(server)
+            code = terminate(server)
     return 0 if stop else code
 
 
-def tell(link: str) -> None:
+def print_link(link: str) -> None:
     """Prints the link; opens it where the user asked for that and we can."""
     print(link, flush=True)
     if os.environ.get("OPEN") == "1" and not os.environ.get("SAMEBENCH_PUBLISHED"):
         webbrowser.open(link.split()[1])
 
 
-def end(server: subprocess.Popen[bytes]) -> int:
+def terminate(server: subprocess.Popen[bytes]) -> int:
     """Ends the server and all it started; what doesn't go by itself is killed. Its exit code."""
     if server.poll() is None:
         server.terminate()
@@ -168,7 +170,7 @@ def end(server: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """The signals that told us to stop: SIGINT, SIGTERM, and a closed terminal's, which nohup keeps from us.
 
     No threading.Event: its lock may be held by the very thread that the signal interrupts.

@@ -17,12 +17,12 @@ def width(text: str) -> int:
     return sum(_columns(letter) for letter in text)
 
 
-def room() -> int | None:
+def terminal_width() -> int | None:
     """Columns of the terminal that we write to, None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def aligned(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> list[str]:
+def align(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> list[str]:
     """The rows as lines, their cells below each other; those of the columns `numbers`, from 0, end below each other."""
     sizes = {place: max(map(width, column)) for place, column in enumerate(zip(*rows, strict=True))}
     return [_line(dict(enumerate(row)), sizes, numbers) for row in rows]
@@ -33,8 +33,8 @@ def render(
     *,
     columns: int | None = None,
     numbers: Collection[str] = (),
-    texts: Sequence[str] = (),
-    spare: Sequence[str] = (),
+    truncatable: Sequence[str] = (),
+    droppable: Sequence[str] = (),
 ) -> str:
     """The rows, of which all have the same names, under those names; each `_` in a name begins another line.
 
@@ -45,7 +45,7 @@ def render(
     heads = {name: name.split("_") for name in names}
     sizes = {name: max(map(width, [*heads[name], *(row[name] for row in rows)])) for name in names}
     if columns is not None:
-        names, sizes = _fit(names, sizes, columns=columns, texts=texts, spare=spare)
+        names, sizes = _fit(names, sizes, columns=columns, texts=truncatable, spare=droppable)
     depth = max(len(heads[name]) for name in names)
     lines = [{name: ([""] * depth + heads[name])[-depth:][place] for name in names} for place in range(depth)]
     lines += [{name: row[name] for name in names} for row in rows]

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 LONGEST_PART = 255  # bytes of one part of a path: NAME_MAX of every file system in use
@@ -53,10 +53,10 @@ def unicode_forms(parts: list[str]) -> list[str]:
 
 
 def check_relative_path(name: object, *, where: object) -> str:
-    """`name`, which stands in `where`, if it stays inside of any folder it is joined to. Raises Refusal."""
+    """`name`, which stands in `where`, if it stays inside of any folder it is joined to. Raises UsageError."""
     problem = path_problem(name) if isinstance(name, str) else "it is not text"
     if problem:
-        raise Refusal(
+        raise UsageError(
             f"{where}: the file name {printable(repr(name), longest=80)} is refused: {problem}; "
             "only names inside of its own folder are allowed"
         )
@@ -64,7 +64,7 @@ def check_relative_path(name: object, *, where: object) -> str:
 
 
 def path_inside(folder: Path, name: object, *, where: object) -> Path:
-    """`folder / name`, if neither the name nor a symbolic link below `folder` leads out of it. Raises Refusal.
+    """`folder / name`, if neither the name nor a symbolic link below `folder` leads out of it. Raises UsageError.
 
     `folder` itself and every existing part of the path below it must not be a symbolic link.
     """
@@ -78,7 +78,7 @@ def path_inside(folder: Path, name: object, *, where: object) -> Path:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise Refusal where `folder`, or anything in it at any depth, is a symbolic link."""
+    """Raise UsageError where `folder`, or anything in it at any depth, is a symbolic link."""
     if folder.is_symlink():
         raise _link(folder)
     for place, folders, files in os.walk(folder):
@@ -87,15 +87,15 @@ def refuse_links(folder: Path) -> None:
                 raise _link(Path(place, name))
 
 
-def _link(path: Path) -> Refusal:
+def _link(path: Path) -> UsageError:
     remedy = f"remove it (rm {printable(shlex.quote(str(path)))}), and put a folder or a file in its place"
-    return Refusal(f"{printable(path)}: a symbolic link, which could lead anywhere; {remedy}")
+    return UsageError(f"{printable(path)}: a symbolic link, which could lead anywhere; {remedy}")
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a regular file of at most `max_bytes` bytes; no symbolic link, no device is opened.
 
-    Raises Refusal for anything else, FileNotFoundError where nothing is there.
+    Raises UsageError for anything else, FileNotFoundError where nothing is there.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -103,42 +103,42 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         raise
     except OSError as error:
         reason = "a symbolic link" if path.is_symlink() else error.strerror
-        raise Refusal(f"{path}: can't be read ({reason}); replace it with a file") from error
+        raise UsageError(f"{path}: can't be read ({reason}); replace it with a file") from error
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-            raise Refusal(f"{path}: not a file of at most {max_bytes:,} bytes; replace it")
+            raise UsageError(f"{path}: not a file of at most {max_bytes:,} bytes; replace it")
         with os.fdopen(handle, "rb", closefd=False) as file:
             content = file.read(max_bytes + 1)
     finally:
         os.close(handle)
     if len(content) > max_bytes:
-        raise Refusal(f"{path}: not a file of at most {max_bytes:,} bytes; replace it")
+        raise UsageError(f"{path}: not a file of at most {max_bytes:,} bytes; replace it")
     return content
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """The JSON object in a file. Raises Refusal where it is anything else, FileNotFoundError where it is missing."""
+    """The JSON object in a file. Raises UsageError where it is anything else, FileNotFoundError where it is missing."""
     return parse_json(read_bytes(path, max_bytes=max_bytes), where=path)
 
 
 def parse_json(content: bytes | str, *, where: object) -> dict[str, Any]:
-    """The JSON object in `content`, which stands in `where`. Raises Refusal where it is anything else."""
+    """The JSON object in `content`, which stands in `where`. Raises UsageError where it is anything else."""
     try:
         document = json.loads(
             content,
             object_pairs_hook=_unique_names,
             parse_int=_parse_int,
             parse_float=_parse_float,
-            parse_constant=_parse_constant,
+            parse_constant=_refuse_constant,
         )
         json.dumps(document, ensure_ascii=False).encode()  # half of a character has no bytes
     except (ValueError, RecursionError) as error:
-        raise Refusal(f"{where}: not JSON ({printable(error, longest=120)}); take a whole file") from error
+        raise UsageError(f"{where}: not JSON ({printable(error, longest=120)}); take a whole file") from error
     if _is_deeper(document, DEEPEST):
-        raise Refusal(f"{where}: nested more than {DEEPEST} deep; take a whole file")
+        raise UsageError(f"{where}: nested more than {DEEPEST} deep; take a whole file")
     if not isinstance(document, dict):
-        raise Refusal(f"{where}: not a JSON object; take a whole file")
+        raise UsageError(f"{where}: not a JSON object; take a whole file")
     return document
 
 
@@ -162,7 +162,7 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _parse_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     """NaN, the loss of a training that has diverged; not Infinity, which no file of ours has."""
     if name != "NaN":
         raise ValueError(f"{name} is no number")

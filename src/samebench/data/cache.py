@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samebench.core import files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data.listing import check_file_names
 from samebench.data.pointer import Pointer
@@ -44,12 +44,12 @@ class Cache:
         return untrusted.path_inside(self.place, f"files/md5/{name[:2]}/{name[2:]}", where=self.place)
 
     def refuse_links(self) -> None:
-        """Raise Refusal where a folder of the objects is a symbolic link, through which DVC would write."""
+        """Raise UsageError where a folder of the objects is a symbolic link, through which DVC would write."""
         objects = untrusted.path_inside(self.place, "files/md5", where=self.place)
         for entry in objects.iterdir() if objects.is_dir() else ():
             untrusted.path_inside(objects, entry.name, where=objects)
 
-    def whole(self, name: str) -> Path | None:
+    def get_verified(self, name: str) -> Path | None:
         """The object of this name, if it is there and undamaged."""
         path = self.path(name)
         if not path.is_file():
@@ -62,32 +62,35 @@ class Cache:
     def tree(self, pointer: Pointer | None) -> dict[str, str]:
         """The files that a pointer names, and of each the object; empty where its own object is not here.
 
-        Raises Refusal where that object is no list of files, or one of its names leads out of the folder of a set.
+        Raises UsageError where that object is no list of files, or one of its names leads out of the folder of a set.
         """
-        path = self.whole(pointer.tree) if pointer else None
+        path = self.get_verified(pointer.tree) if pointer else None
         return parse_tree(path) if path else {}
 
-    def keep(self, path: Path) -> str:
-        """Have the content of a file here; the name of its object. Raises Refusal where the file changes meanwhile."""
+    def put(self, path: Path) -> str:
+        """Have the content of a file here; the name of its object.
+
+        Raises UsageError where the file changes meanwhile.
+        """
         name = md5(path)
-        if self.whole(name) is None:
-            copy(path, self._made(name), mode=0o444)
-            if self.whole(name) is None:
-                raise Refusal(f"{path}: has changed while it was read; wait until it is written, then once more")
+        if self.get_verified(name) is None:
+            copy(path, self._make_folders(name), mode=0o444)
+            if self.get_verified(name) is None:
+                raise UsageError(f"{path}: has changed while it was read; wait until it is written, then once more")
         return name
 
-    def keep_tree(self, objects: Mapping[str, str]) -> str:
+    def put_tree(self, objects: Mapping[str, str]) -> str:
         """Have the list of these files here, by name the object of each, as DVC writes it; the name of its object."""
         content = json.dumps(
             [{"md5": objects[name], "relpath": name} for name in sorted(objects)], sort_keys=True
         ).encode()
         name = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
-        if self.whole(name) is None:
-            files.write(self._made(name), content)
+        if self.get_verified(name) is None:
+            files.write(self._make_folders(name), content)
             self.path(name).chmod(0o444)
         return name
 
-    def _made(self, name: str) -> Path:
+    def _make_folders(self, name: str) -> Path:
         """Where the object of this name is, its folders made."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,7 @@ class Cache:
 
 
 def parse_tree(path: Path) -> dict[str, str]:
-    """The object of each file by its name, of a list of files as DVC writes it. Raises Refusal where it is none."""
+    """The object of each file by its name, of a list of files as DVC writes it. Raises UsageError where it is none."""
     try:
         entries = json.loads(untrusted.read_bytes(path, max_bytes=MAX_BYTES))
         objects = {entry["relpath"]: entry["md5"] for entry in entries}
@@ -107,9 +110,11 @@ def parse_tree(path: Path) -> dict[str, str]:
             raise ValueError("a name twice, or no MD5")  # noqa: TRY301 - one remedy for all that it can be
         check_file_names(objects, where=path)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, Refusal):
+        if isinstance(error, UsageError):
             raise
-        raise Refusal(f"{path}: not a list of files ({printable(error, longest=80)}); take another version") from error
+        raise UsageError(
+            f"{path}: not a list of files ({printable(error, longest=80)}); take another version"
+        ) from error
     return objects
 
 

@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 ZEROS = b"0" * 64
@@ -24,7 +24,7 @@ PLACE = slice(8 + len(PREFIX), 8 + len(PREFIX) + len(ZEROS))
 CHUNK = 1 << 20
 
 
-def pack(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+def dumps(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """The content of a sealed file: what kind it is, its tensors, and facts that JSON can tell.
 
     The same tensors and facts give the same bytes.
@@ -37,22 +37,22 @@ def pack(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> 
     return bytes(content)
 
 
-def unpack(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the facts of a sealed file of this kind.
 
-    Raises Refusal for a file that is missing, damaged, not ours or of another kind; of the first three nothing
+    Raises UsageError for a file that is missing, damaged, not ours or of another kind; of the first three nothing
     is parsed.
     """
-    content = _checked(path)
+    content = _read_checked(path)
     try:
         header = _parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
         facts = _parse(header["__metadata__"]["samebench"][len(ZEROS) :])
         found = facts.pop("kind")
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise Refusal(f"{path}: its hash is right and its content is not ours; take another") from error
+        raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
     if found != kind:
-        raise Refusal(f"{path}: a {printable(found, longest=40)}, expected a {kind}; take another")
+        raise UsageError(f"{path}: a {printable(found, longest=40)}, expected a {kind}; take another")
     return tensors, facts
 
 
@@ -69,7 +69,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def verify(path: Path) -> None:
-    """Raise Refusal for a file that begins as a sealed one of ours and is damaged; others are not our affair."""
+    """Raise UsageError for a file that begins as a sealed one of ours and is damaged; others are not our affair."""
     with path.open("rb") as file:
         ours = file.read(PLACE.start)[8:] == PREFIX
         file.seek(0)
@@ -77,9 +77,9 @@ def verify(path: Path) -> None:
             _check(file, path)
 
 
-def _checked(path: Path) -> bytes:
+def _read_checked(path: Path) -> bytes:
     if not path.is_file():
-        raise Refusal(f"{path}: not there; take another, or train first")
+        raise UsageError(f"{path}: not there; take another, or train first")
     with path.open("rb") as file:
         _check(file, path)  # piece by piece, so that a huge file that is not ours takes no memory
         size = file.tell()
@@ -92,10 +92,10 @@ def _checked(path: Path) -> bytes:
 def _check(file: BinaryIO, path: Path) -> None:
     start = file.read(PLACE.stop)
     if start[8 : PLACE.start] != PREFIX or len(start) < PLACE.stop:
-        raise Refusal(f"{path}: damaged, or not a sealed file of ours; nothing in it was read")
+        raise UsageError(f"{path}: damaged, or not a sealed file of ours; nothing in it was read")
     content = hashlib.sha256(start[: PLACE.start] + ZEROS)
     while chunk := file.read(CHUNK):
         content.update(chunk)
     expected, got = start[PLACE].decode(errors="replace"), content.hexdigest()
     if expected != got:
-        raise Refusal(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")
+        raise UsageError(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")

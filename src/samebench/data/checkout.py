@@ -8,63 +8,65 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from samebench.core import files, untrusted
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
 from samebench.data import cache, dvc, listing, versions
 from samebench.data.cache import Cache
-from samebench.data.dvc_config import Settings
+from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
 from samebench.data.versions import Version
 
-# Brings these files (name, SHA-256), which are not there, into a folder, or raises Refusal or Lacking.
-Public = Callable[[Path, Mapping[str, str]], None]
+# Brings these files (name, SHA-256), which are not there, into a folder, or raises UsageError or RequirementError.
+UpstreamFetcher = Callable[[Path, Mapping[str, str]], None]
 
 
-def bring(version: Version, folder: Path, *, root: Path = ROOT, public: Public | None = None) -> bool:
+def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: UpstreamFetcher | None = None) -> bool:
     """Have the files of a version in `folder`, whole; tell whether anything had to be done.
 
     They come from the cache, else from the remote, else from `public`. A file of another version gives way once its
-    bytes are in the cache. Raises Refusal where such bytes belong to no version, where what came is damaged, and where
-    the folder or anything in it is a symbolic link; Lacking where no source has the version.
+    bytes are in the cache. Raises UsageError where such bytes belong to no version, where what came is damaged, and
+    where the folder or anything in it is a symbolic link; RequirementError where no source has the version.
     """
     if folder.is_relative_to(root):
         untrusted.path_inside(root, folder.relative_to(root).as_posix(), where=version.name)
-    if not versions.wrong(version, folder):
+    if not versions.mismatched_files(version, folder):
         return False
     untrusted.refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     known = dvc.settings(root)
     store = Cache(known.cache, known.shared)
-    with dvc.work(root, known) as work:
+    with dvc.locked_workspace(root, known) as work:
         files.sweep(folder)
-        former = _former(version.name, root) if any(folder.iterdir()) else set()
-        for name, sha256 in versions.wrong(version, folder).items():
+        former = _earlier_versions(version.name, root) if any(folder.iterdir()) else set()
+        for name, sha256 in versions.mismatched_files(version, folder).items():
             _refuse_unsaved(version, folder, name, sha256, former, store)
         try:
-            for name, path in _fetched(version, set(versions.wrong(version, folder)), known, store, work).items():
+            for name, path in _fetched(
+                version, set(versions.mismatched_files(version, folder)), known, store, work
+            ).items():
                 _put_aside(folder, name, store)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 cache.copy(path, folder / name)
-        except (Refusal, Lacking) as reason:
+        except (UsageError, RequirementError) as reason:
             if not public:
                 raise
             print(f"{printable(reason)}\ntaking it from where it was published instead", file=sys.stderr, flush=True)
-        if public and (missing := versions.wrong(version, folder)):
+        if public and (missing := versions.mismatched_files(version, folder)):
             for name in missing:
                 _put_aside(folder, name, store)
                 (folder / name).unlink(missing_ok=True)
             public(folder, missing)
         _clear(version, folder, former, store)
-    if versions.wrong(version, folder):
-        raise _nowhere(version, known)
+    if versions.mismatched_files(version, folder):
+        raise _not_available(version, known)
     return True
 
 
-def _former(name: str, root: Path) -> set[tuple[str, str]]:
+def _earlier_versions(name: str, root: Path) -> set[tuple[str, str]]:
     """Name and SHA-256 of every file of every version that git has ever kept."""
     commits = versions.history(versions.path_of(name, "sha256"), "--all", root=root)
-    return {entry for content in {content for _, content in commits} for entry in listing.former_entries(content)}
+    return {entry for content in {content for _, content in commits} for entry in listing.entries_in_history(content)}
 
 
 def _obstacles(folder: Path, name: str) -> list[Path]:
@@ -83,20 +85,20 @@ def _refuse_unsaved(
 ) -> None:
     for path in _obstacles(folder, name):
         shown = printable(path)
-        remedy = printable(versions.again(path, version.name))
+        remedy = printable(versions.restore_hint(path, version.name))
         if not path.is_file():
-            raise Refusal(f"{shown}: no ordinary file, where {name} belongs; {remedy}")
+            raise UsageError(f"{shown}: no ordinary file, where {name} belongs; {remedy}")
         got = files.digest(path)
-        if got not in {sha256 for _, sha256 in former} and store.whole(cache.md5(path)) is None:
+        if got not in {sha256 for _, sha256 in former} and store.get_verified(cache.md5(path)) is None:
             remedy += f"; or, to make a version of it, make data-add DATASET={version.name}"
-            raise Refusal(f"{shown}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
+            raise UsageError(f"{shown}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
 
 
 def _put_aside(folder: Path, name: str, store: Cache) -> None:
     """Have in the cache what lies where a file of this name belongs, and make room for the file."""
     path = folder / name
     for each in _obstacles(folder, name):
-        store.keep(each)
+        store.put(each)
         if each != path:
             each.unlink()
     if path.is_dir():
@@ -110,11 +112,11 @@ def _clear(version: Version, folder: Path, former: set[tuple[str, str]], store: 
     for name, sha256 in former:
         path = untrusted.path_inside(folder, name, where=f"data/{version.name}.sha256")
         if name.casefold() not in stays and path.is_file() and files.digest(path) == sha256:
-            store.keep(path)
+            store.put(path)
             path.unlink()
 
 
-def _fetched(version: Version, names: set[str], known: Settings, store: Cache, work: Path) -> dict[str, Path]:
+def _fetched(version: Version, names: set[str], known: DvcConfig, store: Cache, work: Path) -> dict[str, Path]:
     """The objects of these files in the cache, brought there if need be; without those that are nowhere."""
     if not version.pointer:
         return {}
@@ -125,15 +127,15 @@ def _fetched(version: Version, names: set[str], known: Settings, store: Cache, w
     return objects
 
 
-def _fetch(version: Version, pointer: Pointer, known: Settings, store: Cache, work: Path) -> None:
-    """Bring a version into the cache. Raises Refusal for an object that is damaged on the remote."""
+def _fetch(version: Version, pointer: Pointer, known: DvcConfig, store: Cache, work: Path) -> None:
+    """Bring a version into the cache. Raises UsageError for an object that is damaged on the remote."""
     top = pointer.tree
     for name in store.tree(pointer).values():
-        store.whole(name)  # what is damaged here goes, so that all damage that is found then has come
+        store.get_verified(name)  # what is damaged here goes, so that all damage that is found then has come
     failure = None
     try:
-        dvc.carry("fetch", [pointer], known, work)
-    except Lacking as reason:
+        dvc.transfer("fetch", [pointer], known, work)
+    except RequirementError as reason:
         failure = reason
     damaged = [top] if _damaged(top, store) else []
     damaged += [name for name in store.tree(pointer).values() if _damaged(name, store)]
@@ -141,17 +143,19 @@ def _fetch(version: Version, pointer: Pointer, known: Settings, store: Cache, wo
         # Where DVC finds the list of the files on the remote, it takes all of them to be there.
         both = " and ".join(str(store.path(name).relative_to(store.place)) for name in {damaged[0]: 0, top: 0})
         remedy = f"delete {both} there, then where the version is whole: make data-push DATASET={version.name}"
-        raise Refusal(f"{known.url}: what it has of data/{version.name} is damaged; {remedy}")
+        raise UsageError(f"{known.url}: what it has of data/{version.name} is damaged; {remedy}")
     if failure:
         raise failure
 
 
 def _damaged(name: str, store: Cache) -> bool:
-    return store.path(name).exists() and store.whole(name) is None
+    return store.path(name).exists() and store.get_verified(name) is None
 
 
-def _nowhere(version: Version, known: Settings) -> Lacking:
+def _not_available(version: Version, known: DvcConfig) -> RequirementError:
     what = f"data/{version.name}: this version is not in the cache ({known.cache})"
     if known.url:
-        return Lacking(f"{what} nor on {known.url}; whoever has it: make data-push DATASET={version.name}")
-    return Lacking(f"{what}, and no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
+        return RequirementError(f"{what} nor on {known.url}; whoever has it: make data-push DATASET={version.name}")
+    return RequirementError(
+        f"{what}, and no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)"
+    )

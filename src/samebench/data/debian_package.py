@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 
 TOOLS = ("apt-get", "dpkg-deb")
 MINUTES = 10
@@ -14,11 +14,11 @@ def extract(package: str, *, into: Path) -> Path:
     """Download `package` with apt from the machine's own sources and unpack it under the empty `into`.
 
     apt keeps its lists, cache and state in `into` and checks signatures as always. Returns the directory
-    that stands for the package's root. Raises Lacking where the tools or the package cannot be had.
+    that stands for the package's root. Raises RequirementError where the tools or the package cannot be had.
     """
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        raise Lacking(f"{package}: no {' and no '.join(missing)} on this machine; it takes a Debian or Ubuntu")
+        raise RequirementError(f"{package}: no {' and no '.join(missing)} on this machine; it takes a Debian or Ubuntu")
     folders = [into / name for name in ("lists/partial", "cache/archives/partial", "state", "log", "root")]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -50,7 +50,11 @@ def _call(words: list[str], *, at: Path, package: str) -> None:
     try:
         done = subprocess.run(words, cwd=at, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
     except subprocess.TimeoutExpired as slow:
-        raise Lacking(f"{package}: {words[0]} had not ended after {MINUTES} minutes; check the network") from slow
+        raise RequirementError(
+            f"{package}: {words[0]} had not ended after {MINUTES} minutes; check the network"
+        ) from slow
     if done.returncode != 0 or (words[0] == "apt-get" and words[-1] == package and not list(at.glob("*.deb"))):
         said = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise Lacking(f"{package}: {words[0]} {words[-2] if words[-1] == package else words[-1]} failed: {said}")
+        raise RequirementError(
+            f"{package}: {words[0]} {words[-2] if words[-1] == package else words[-1]} failed: {said}"
+        )

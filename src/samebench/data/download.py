@@ -15,19 +15,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from samebench.core import file_lock, files
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 
 CHUNK = 1 << 18
 MAX_BYTES = 1 << 30  # of a file, where its size is not known
 TIMEOUT = 20.0  # seconds without a byte
 SLOWEST = 1000  # bytes a second, on average over each `WINDOW`
 WINDOW = 60.0  # seconds
-PAUSES = (0.5, 1.0, 2.0)
+RETRY_DELAYS = (0.5, 1.0, 2.0)
 # Answers that may be other ones in a second; any other refusal is final.
-PASSING = {408, 425, 429, 500, 502, 503, 504}
+RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
-class Unreachable(Lacking):
+class UnreachableError(RequirementError):
     """No source answered with the file."""
 
 
@@ -36,18 +36,18 @@ def fetch(
     *,
     sha256: str,
     sources: Iterable[str],
-    pauses: tuple[float, ...] = PAUSES,
+    pauses: tuple[float, ...] = RETRY_DELAYS,
     max_bytes: int = MAX_BYTES,
 ) -> bool:
     """Make sure that `path` holds the bytes with this SHA-256; tell whether anything had to be fetched.
 
     A cut transfer goes on where it stopped, in this call or the next one. A source that ends in .gz is
     unpacked where `path` does not. Proxies are taken from the environment; `pauses` are the seconds between
-    tries. Neither what is sent nor what is unpacked may have more than `max_bytes`. Raises Refusal for wrong bytes,
+    tries. Neither what is sent nor what is unpacked may have more than `max_bytes`. Raises UsageError for wrong bytes,
     which are not kept, and Unreachable where no source answers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock.alone(path.parent):  # two would write into the same part; who comes second finds it done
+    with file_lock.exclusive(path.parent):  # two would write into the same part; who comes second finds it done
         return _fetch(path, sha256=sha256, sources=sources, pauses=pauses, max_bytes=max_bytes)
 
 
@@ -59,20 +59,20 @@ def _fetch(path: Path, *, sha256: str, sources: Iterable[str], pauses: tuple[flo
     for source in sources:
         try:
             _fetch_one(path, source, sha256=sha256, pauses=pauses, max_bytes=max_bytes)
-        except (Refusal, Unreachable) as error:
+        except (UsageError, UnreachableError) as error:
             reasons.append(error)
         else:
             return True
     for reason in reasons:
-        if isinstance(reason, Refusal):
+        if isinstance(reason, UsageError):
             raise reason
-    raise Unreachable("; ".join(str(reason) for reason in reasons))
+    raise UnreachableError("; ".join(str(reason) for reason in reasons))
 
 
 def check(path: Path, *, sha256: str) -> None:
-    """Raise Refusal, naming the file, what was expected and what is there, unless its SHA-256 is this one."""
+    """Raise UsageError, naming the file, what was expected and what is there, unless its SHA-256 is this one."""
     if (got := files.digest(path)) != sha256:
-        raise Refusal(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
+        raise UsageError(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
 
 
 def _fetch_one(path: Path, source: str, *, sha256: str, pauses: tuple[float, ...], max_bytes: int) -> None:
@@ -80,33 +80,33 @@ def _fetch_one(path: Path, source: str, *, sha256: str, pauses: tuple[float, ...
     resumed = part.exists() and part.stat().st_size > 0
     _transfer(part, source, pauses=pauses, max_bytes=max_bytes)
     try:
-        _accept(part, path, source, sha256=sha256, max_bytes=max_bytes)
-    except Refusal:
+        _verify(part, path, source, sha256=sha256, max_bytes=max_bytes)
+    except UsageError:
         if not resumed:
             raise
         # What an earlier call had left may have been of another file: once more, from the first byte.
         _transfer(part, source, pauses=pauses, max_bytes=max_bytes)
-        _accept(part, path, source, sha256=sha256, max_bytes=max_bytes)
+        _verify(part, path, source, sha256=sha256, max_bytes=max_bytes)
 
 
 def _transfer(part: Path, source: str, *, pauses: tuple[float, ...], max_bytes: int) -> None:
     for pause in (*pauses, None):
         try:
-            return _continue(part, source, max_bytes=max_bytes)
+            return _request(part, source, max_bytes=max_bytes)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename == str(part):
                 raise
             final = False
             if isinstance(error, urllib.error.HTTPError):
-                final = error.code not in PASSING
+                final = error.code not in RETRYABLE
                 error.close()
             if pause is None or final:
-                raise Unreachable(f"{source}: {_reason(error)}; check the network and the proxy") from error
+                raise UnreachableError(f"{source}: {_reason(error)}; check the network and the proxy") from error
             time.sleep(pause)
     return None
 
 
-def _continue(part: Path, source: str, *, max_bytes: int) -> None:
+def _request(part: Path, source: str, *, max_bytes: int) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(source, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
     try:
@@ -116,14 +116,14 @@ def _continue(part: Path, source: str, *, max_bytes: int) -> None:
             raise
         error.close()
         part.unlink()
-        return _continue(part, source, max_bytes=max_bytes)
+        return _request(part, source, max_bytes=max_bytes)
     with answer:
         continues = answer.status == http.client.PARTIAL_CONTENT and _starts_at(answer, have)
         try:
-            _drain(answer, part, have=have if continues else 0, max_bytes=max_bytes)
+            _write_body(answer, part, have=have if continues else 0, max_bytes=max_bytes)
         except _TooLargeError as error:
             part.unlink(missing_ok=True)
-            raise Refusal(f"{source}: sends more than the {max_bytes:,} bytes allowed; nothing was kept") from error
+            raise UsageError(f"{source}: sends more than the {max_bytes:,} bytes allowed; nothing was kept") from error
     return None
 
 
@@ -132,7 +132,7 @@ def _starts_at(answer: http.client.HTTPResponse, offset: int) -> bool:
     return match is not None and int(match[1]) == offset
 
 
-def _drain(answer: http.client.HTTPResponse, part: Path, *, have: int, max_bytes: int) -> None:
+def _write_body(answer: http.client.HTTPResponse, part: Path, *, have: int, max_bytes: int) -> None:
     expected = answer.headers.get("Content-Length", "")
     total = have + int(expected) if expected.isdecimal() else None
     _check_size(total or 0, max_bytes)
@@ -181,7 +181,7 @@ def _write(file: io.FileIO, chunk: bytes, path: Path) -> None:
         raise
 
 
-def _accept(part: Path, path: Path, source: str, *, sha256: str, max_bytes: int) -> None:
+def _verify(part: Path, path: Path, source: str, *, sha256: str, max_bytes: int) -> None:
     packed = source.endswith(".gz") and path.suffix != ".gz"
     try:
         whole = unpack(part, max_bytes=max_bytes) if packed else part
@@ -191,7 +191,7 @@ def _accept(part: Path, path: Path, source: str, *, sha256: str, max_bytes: int)
     if got != sha256 or whole is None:
         for leftover in {part, whole} - {None}:
             leftover.unlink()  # type: ignore[union-attr]
-        raise Refusal(f"{path}: expected sha256 {sha256}, got {got} from {source}; nothing was kept")
+        raise UsageError(f"{path}: expected sha256 {sha256}, got {got} from {source}; nothing was kept")
     files.sync(whole)
     whole.replace(path)
     part.unlink(missing_ok=True)

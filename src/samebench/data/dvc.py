@@ -18,10 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from samebench.core import file_lock, untrusted
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 from samebench.core.paths import ROOT
 from samebench.data import cache, dvc_config
-from samebench.data.dvc_config import Settings
+from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
 
 LOCK = Path(__file__).with_name("versions.lock")
@@ -52,16 +52,16 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def settings(root: Path = ROOT) -> Settings:
-    """The checkout's settings; `DATA_REMOTE` comes before the remote that stands there. Raises Refusal."""
-    return dvc_config.settings(root)
+def settings(root: Path = ROOT) -> DvcConfig:
+    """The checkout's settings; `DATA_REMOTE` comes before the remote that stands there. Raises UsageError."""
+    return dvc_config.read_config(root)
 
 
-def carry(verb: str, pointers: Iterable[Pointer], known: Settings, work: Path) -> str:
+def transfer(verb: str, pointers: Iterable[Pointer], known: DvcConfig, work: Path) -> str:
     """`fetch` what pointers name from the remote into the cache, or `push` it from the cache; DVC's last word.
 
     DVC sees pointers that are written here, each to a folder of a name of its own, by which DVC tells them apart.
-    Raises Lacking, in one line, where the remote does not answer, is full or refuses.
+    Raises RequirementError, in one line, where the remote does not answer, is full or refuses.
     """
     with _repository(known, work) as place:
         names = []
@@ -72,13 +72,13 @@ def carry(verb: str, pointers: Iterable[Pointer], known: Settings, work: Path) -
 
 
 @contextmanager
-def _repository(known: Settings, work: Path) -> Iterator[Path]:
+def _repository(known: DvcConfig, work: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"dvc-{file_lock.machine_tag()}-", dir=work) as name:
         place = Path(name)
         (place / ".dvc").mkdir()
         store = {"dir": str(known.cache), **({"shared": "group"} if known.shared else {})}
         sections = {"core": {**QUIET, "remote": "given"}, "cache": store, "'remote \"given\"'": known.remote}
-        (place / ".dvc/config").write_text(dvc_config.written(sections))
+        (place / ".dvc/config").write_text(dvc_config.format_config(sections))
         yield place
 
 
@@ -93,7 +93,7 @@ def _call(*words: str, at: Path, where: str) -> str:
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise Lacking(
+        raise RequirementError(
             f"{where}: {_reason(done.stderr)}; see that it is there, has room and lets you in, then once more"
         )
     return (done.stdout.splitlines() or [""])[-1]
@@ -107,7 +107,7 @@ def _reason(said: str) -> str:
 
 
 @contextmanager
-def work(root: Path, known: Settings) -> Iterator[Path]:
+def locked_workspace(root: Path, known: DvcConfig) -> Iterator[Path]:
     """A folder on the checkout's disk, for one process at a time, without what a killed one has left.
 
     So is the cache, which other checkouts may share: DVC can't bring an object where another is just bringing it.
@@ -119,7 +119,7 @@ def work(root: Path, known: Settings) -> Iterator[Path]:
     if known.shared:
         with suppress(PermissionError):  # a teammate's is so already
             known.cache.chmod(0o2775)
-    with file_lock.alone(place) as kept, file_lock.alone(known.cache):
+    with file_lock.exclusive(place) as kept, file_lock.exclusive(known.cache):
         if kept:
             for leftover in file_lock.abandoned(place, "dvc-*"):
                 shutil.rmtree(untrusted.path_inside(place, leftover.name, where=place))
@@ -132,12 +132,12 @@ def work(root: Path, known: Settings) -> Iterator[Path]:
 def python() -> Path:
     """The interpreter that has DVC, installed from its lock if it is not there yet.
 
-    Raises Lacking, in one line, where that can't be done.
+    Raises RequirementError, in one line, where that can't be done.
     """
     place = HOME / f"dvc-{_key()}"
     if not place.is_dir():
         HOME.mkdir(exist_ok=True)
-        with file_lock.alone(HOME) as kept:
+        with file_lock.exclusive(HOME) as kept:
             if kept:
                 for leftover in file_lock.abandoned(HOME, "dvc-*.new-*"):
                     shutil.rmtree(leftover)
@@ -173,7 +173,7 @@ def _wheelhouse(words: list[str]) -> list[str]:
     links = ["--find-links", str(Path(folder).resolve())]
     try:
         _uv("pip", "install", *words, "--requirement", str(LOCK), *links, "--no-index", "--dry-run")
-    except Lacking:
+    except RequirementError:
         return links
     return [*links, "--no-index"]
 
@@ -191,4 +191,4 @@ def _uv(*words: str) -> None:
     if done.returncode:
         said = " ".join(done.stderr.split())
         remedy = "behind a mirror set PIP_INDEX_URL, without a network WHEELHOUSE"
-        raise Lacking(f"DVC could not be installed from {LOCK.relative_to(ROOT)} ({said}); {remedy}")
+        raise RequirementError(f"DVC could not be installed from {LOCK.relative_to(ROOT)} ({said}); {remedy}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samebench.core import untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.git import NoRepositoryError, run_git
 from samebench.core.text import printable
 from samebench.data import listing
@@ -30,7 +30,7 @@ MACHINE_OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class DvcConfig:
     """Where a checkout's versions are, with paths made absolute."""
 
     cache: Path
@@ -46,24 +46,24 @@ class Settings:
 Sections = dict[str, dict[str, str]]
 
 
-def settings(root: Path) -> Settings:
+def read_config(root: Path) -> DvcConfig:
     """The checkout's settings; `DATA_REMOTE` comes before the remote that stands there.
 
-    Raises Refusal for a default remote without an address, and for what a file must not say.
+    Raises UsageError for a default remote without an address, and for what a file must not say.
     """
     untrusted.path_inside(root, ".dvc/config", where=".dvc/config")
     home = root / ".dvc"
     team, machine = _sections(home / "config"), _sections(home / LOCAL)
     if machine:
         _refuse_local_in_git(root)
-    return Settings(
+    return DvcConfig(
         cache=_cache(team, machine, home),
-        shared=_joined(team, machine, "cache").get("shared") == "group",
+        shared=_merge(team, machine, "cache").get("shared") == "group",
         remote=_remote(team, machine, home, root),
     )
 
 
-def _joined(team: Sections, machine: Sections, section: str) -> dict[str, str]:
+def _merge(team: Sections, machine: Sections, section: str) -> dict[str, str]:
     return {**team.get(section, {}), **machine.get(section, {})}
 
 
@@ -73,31 +73,31 @@ def _refuse_local_in_git(root: Path) -> None:
     except NoRepositoryError:
         return
     if tracked:
-        raise Refusal(f".dvc/{LOCAL}: is in git, so others can write it; git rm --cached .dvc/{LOCAL}")
+        raise UsageError(f".dvc/{LOCAL}: is in git, so others can write it; git rm --cached .dvc/{LOCAL}")
 
 
 def _cache(team: Sections, machine: Sections, home: Path) -> Path:
     """The folder of the cache, outside of `.dvc/` only by the word of this machine."""
     given = machine.get("cache", {}).get("dir")
-    place = _resolved(given or team.get("cache", {}).get("dir") or "cache", home)
+    place = _resolve_folder(given or team.get("cache", {}).get("dir") or "cache", home)
     if not given and home.resolve() not in place.parents:
         remedy = f"name it in .dvc/{LOCAL}, which git ignores, as docs/data.md shows"
-        raise Refusal(f".dvc/config: cache.dir leads out of .dvc/, to {printable(place)}; {remedy}")
+        raise UsageError(f".dvc/config: cache.dir leads out of .dvc/, to {printable(place)}; {remedy}")
     return place
 
 
 def _remote(team: Sections, machine: Sections, home: Path, root: Path) -> dict[str, str]:
     if given := os.environ.get("DATA_REMOTE"):
         return {"url": _address(given, root, "DATA_REMOTE")}
-    if not (name := _joined(team, machine, "core").get("remote")):
+    if not (name := _merge(team, machine, "core").get("remote")):
         return {}
     section = f'remote "{name}"'
     _check_options(team.get(section, {}), TEAM_OPTIONS, ".dvc/config")
     _check_options(machine.get(section, {}), TEAM_OPTIONS | MACHINE_OPTIONS, f".dvc/{LOCAL}")
-    remote = _joined(team, machine, section)
+    remote = _merge(team, machine, section)
     if not remote.get("url"):
         shown = printable(name)
-        raise Refusal(f"{home}/config: no url for the remote {shown}; give it one, or leave core.remote out")
+        raise UsageError(f"{home}/config: no url for the remote {shown}; give it one, or leave core.remote out")
     return {**remote, "url": _address(remote["url"], home, ".dvc/config")}
 
 
@@ -106,36 +106,38 @@ def _check_options(options: Mapping[str, str], allowed: set[str], where: str) ->
         remedy = "take it out"
         if refused[0] in MACHINE_OPTIONS:
             remedy = f"it concerns one machine: move it to .dvc/{LOCAL}"
-        raise Refusal(f"{where}: the option {printable(refused[0])} of a remote is refused; {remedy}")
+        raise UsageError(f"{where}: the option {printable(refused[0])} of a remote is refused; {remedy}")
 
 
 def _address(url: str, home: Path, where: str) -> str:
     scheme = url.partition("://")[0]
     if "://" in url and scheme not in SCHEMES:
         what = f"{where}: {printable(scheme, longest=40)}:// is refused as a remote"
-        raise Refusal(f"{what}; give a directory, or ssh://user@host/path")
+        raise UsageError(f"{what}; give a directory, or ssh://user@host/path")
     check_value(url, where=where)
-    return url if "://" in url else str(_resolved(url, home))
+    return url if "://" in url else str(_resolve_folder(url, home))
 
 
-def _resolved(path: str, home: Path) -> Path:
+def _resolve_folder(path: str, home: Path) -> Path:
     check_value(path, where=f"{home}/config")
     try:
         return (home / Path(path).expanduser()).resolve()
     except (RuntimeError, OSError) as error:  # no such user, or a loop of links
-        raise Refusal(f"{home}/config: {printable(path)} leads nowhere ({printable(error)}); mend it") from error
+        raise UsageError(f"{home}/config: {printable(path)} leads nowhere ({printable(error)}); mend it") from error
 
 
 def check_value(value: str, *, where: object) -> str:
-    """`value`, if a line of DVC's configuration can hold it, and no second line. Raises Refusal."""
+    """`value`, if a line of DVC's configuration can hold it, and no second line. Raises UsageError."""
     if not value.isprintable() or ('"' in value and "'" in value):
         shown = printable(repr(value), longest=80)
-        raise Refusal(f"{where}: the value {shown} is refused: control characters, or both kinds of quotes; rename it")
+        raise UsageError(
+            f"{where}: the value {shown} is refused: control characters, or both kinds of quotes; rename it"
+        )
     return value
 
 
-def written(sections: Mapping[str, Mapping[str, str]]) -> str:
-    """A file in DVC's format. Raises Refusal for a value that would be more than a value there."""
+def format_config(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """A file in DVC's format. Raises UsageError for a value that would be more than a value there."""
     lines = []
     for section, options in sections.items():
         if options:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samebench.core import untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 MAX_BYTES = 256 << 20  # of a listing: some two million files
@@ -22,12 +22,12 @@ CONFLICT = re.compile(r"^(<{7}|>{7}|\|{7}) |^={7}$", re.MULTILINE)  # what git w
 
 
 def check_set_name(name: str) -> str:
-    """`name`, if it can be the name of a data set and of its folder in data/. Raises Refusal."""
+    """`name`, if it can be the name of a data set and of its folder in data/. Raises UsageError."""
     if not name or name.startswith(".") or "/" in name:
-        raise Refusal(f"DATASET={printable(name)}: a path; give the name of a folder of data/ alone")
+        raise UsageError(f"DATASET={printable(name)}: a path; give the name of a folder of data/ alone")
     if not is_set_name(name):
         shown = printable(repr(name), longest=80)
-        raise Refusal(
+        raise UsageError(
             f"DATASET={shown}: refused; rename the set: letters, digits and _ . + - after the first, "
             f"at most {SET_NAME_BYTES} bytes"
         )
@@ -41,7 +41,7 @@ def is_set_name(name: str) -> bool:
 
 
 def check_file_names(names: Iterable[object], *, where: object) -> None:
-    """Raise Refusal unless `names`, which stand in `where`, can all be files of one set on every file system."""
+    """Raise UsageError unless `names`, which stand in `where`, can all be files of one set on every file system."""
     seen: dict[str, str] = {}
     folders: dict[str, str] = {}
     for given in names:
@@ -53,35 +53,37 @@ def check_file_names(names: Iterable[object], *, where: object) -> None:
                 if other == name
                 else f"differs from {printable(repr(other))} only in its letters' form"
             )
-            raise Refusal(f"{where}: the file name {printable(repr(name))} {what}; rename or remove one of the files")
+            raise UsageError(
+                f"{where}: the file name {printable(repr(name))} {what}; rename or remove one of the files"
+            )
         seen[folded] = name
         for place, letter in enumerate(folded):
             if letter == "/":
                 folders.setdefault(folded[:place], name)
     for folded in seen.keys() & folders.keys():
         both = f"{printable(repr(seen[folded]))} is a file, and a folder in {printable(repr(folders[folded]))}"
-        raise Refusal(f"{where}: {both}; rename one of them")
+        raise UsageError(f"{where}: {both}; rename one of them")
 
 
 def check_file_name(name: object, *, where: object) -> str:
-    """`name`, if it leads to a file that is not hidden, inside of the folder of its set. Raises Refusal."""
+    """`name`, if it leads to a file that is not hidden, inside of the folder of its set. Raises UsageError."""
     checked = untrusted.check_relative_path(name, where=where)
     if any(part.startswith(".") for part in checked.split("/")):
-        raise Refusal(f"{where}: the file name {printable(repr(name))} is refused: it is hidden; rename the file")
+        raise UsageError(f"{where}: the file name {printable(repr(name))} is refused: it is hidden; rename the file")
     return checked
 
 
 def parse(text: str, *, where: object) -> dict[str, str]:
-    """The SHA-256 of each file by its name, of a listing that stands in `where`. Raises Refusal where it is none."""
+    """The SHA-256 of each file by its name, of a listing that stands in `where`. Raises UsageError where it is none."""
     files: dict[str, str] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         entry = LINE.fullmatch(line.removesuffix("\r"))
         if not entry:
             what = f"{where}, line {number}: {line[:40]!r} is no SHA-256 and name"
-            raise Refusal(f"{what}; take the listing of one version")
+            raise UsageError(f"{what}; take the listing of one version")
         name = check_file_name(entry[2], where=f"{where}, line {number}")
         if name in files:
-            raise Refusal(
+            raise UsageError(
                 f"{where}, line {number}: {printable(repr(name))} stands there twice; take the listing of one version"
             )
         files[name] = entry[1]
@@ -95,14 +97,14 @@ def read(path: Path) -> dict[str, str]:
 
 
 def decode(content: bytes, *, where: object) -> str:
-    """The text of a listing or a pointer. Raises Refusal where it is not UTF-8."""
+    """The text of a listing or a pointer. Raises UsageError where it is not UTF-8."""
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Refusal(f"{where}: not UTF-8 at byte {error.start}; take the file of one version") from error
+        raise UsageError(f"{where}: not UTF-8 at byte {error.start}; take the file of one version") from error
 
 
-def former_entries(content: bytes) -> set[tuple[str, str]]:
+def entries_in_history(content: bytes) -> set[tuple[str, str]]:
     """Name and SHA-256 of each file in a listing of another revision; a line that is refused counts for nothing."""
     entries = set()
     for line in content.decode(errors="replace").split("\n"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from samebench.core import file_lock, files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.git import run_git
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Meeting:
+class MergeInputs:
     """Two commits that meet, the commits that both come from, and the command that finishes it."""
 
     ours: str
@@ -53,14 +53,14 @@ class Folders:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """How many files the merged version has, and the command that finishes the merge in git."""
 
     files: int
     finish: str
 
 
-# The content of files that both sides have changed, from the three versions' folders; or raises Refusal.
+# The content of files that both sides have changed, from the three versions' folders; or raises UsageError.
 Resolve = Callable[[Folders, Collection[str]], Mapping[str, bytes]]
 
 
@@ -81,56 +81,59 @@ def three_way(
 
 
 def merge(
-    name: str, *, root: Path = ROOT, public: checkout.Public | None = None, resolve: Resolve | None = None
-) -> Merged:
+    name: str, *, root: Path = ROOT, public: checkout.UpstreamFetcher | None = None, resolve: Resolve | None = None
+) -> MergeResult:
     """Make the union of the versions of both branches the version of the set `name`, and have it in data/.
 
     A file that one side has added or changed is in it, one that a side has removed is not. `resolve` makes the content
-    of files that both have changed. Raises Refusal where no merge is in progress, or where both sides have changed a
-    file to different bytes; Lacking where the bytes of a version are nowhere.
+    of files that both have changed. Raises UsageError where no merge is in progress, or where both sides have changed a
+    file to different bytes; RequirementError where the bytes of a version are nowhere.
     """
     folder = versions.folder_of(name, root=root)
-    met = meeting(root)
-    ours, theirs = (versions.recorded(name, revision=each, root=root) for each in (met.ours, met.theirs))
+    met = find_merge(root)
+    ours, theirs = (versions.load_version(name, revision=each, root=root) for each in (met.ours, met.theirs))
     base = _base(name, met.bases, root)
     untrusted.refuse_links(folder)
     with _workspace(root) as place:
         folders = Folders(*(place / side / name for side in ("ours", "theirs", "base")))
         for version, at in ((ours, folders.ours), (theirs, folders.theirs)):
-            checkout.bring(version, at, root=root, public=public)
+            checkout.check_out(version, at, root=root, public=public)
         listed, disagreed = three_way(base.listing, ours.listing, theirs.listing)
         made: Mapping[str, bytes] = {}
         if disagreed and resolve:
             if base.listing:
-                checkout.bring(base, folders.base, root=root, public=public)
+                checkout.check_out(base, folders.base, root=root, public=public)
             made = resolve(folders, disagreed)
         if refused := [each for each in disagreed if each not in made]:
-            raise _refused(name, refused)
+            raise _merge_error(name, refused)
         paths = {each: _path(folders, ours, each, sha256) for each, sha256 in listed.items()}
         for number, (each, content) in enumerate(made.items()):
             paths[each] = place / f"made-{number}"
             files.write(paths[each], content)
         settings = dvc.settings(root)
-        with dvc.work(root, settings):
+        with dvc.locked_workspace(root, settings):
             versions.record(name, paths, Cache(settings.cache, settings.shared), root=root)
-    version = versions.recorded(name, root=root)
-    checkout.bring(version, folder, root=root, public=public)
-    return Merged(len(version.listing), met.finish)
+    version = versions.load_version(name, root=root)
+    checkout.check_out(version, folder, root=root, public=public)
+    return MergeResult(len(version.listing), met.finish)
 
 
 def _path(folders: Folders, ours: Version, name: str, sha256: str) -> Path:
     return (folders.ours if ours.listing.get(name) == sha256 else folders.theirs) / name
 
 
-def _refused(name: str, names: Collection[str]) -> Refusal:
+def _merge_error(name: str, names: Collection[str]) -> UsageError:
     shown = ", ".join(printable(repr(each)) for each in sorted(names)[:SHOWN])
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     remedy = f"take one side: git checkout --ours -- 'data/{name}.*' (or --theirs), and make data DATASET={name}"
-    return Refusal(f"data/{name}: both branches have changed {shown}{more} to different bytes; {remedy}")
+    return UsageError(f"data/{name}: both branches have changed {shown}{more} to different bytes; {remedy}")
 
 
-def meeting(root: Path) -> Meeting:
-    """The commits that git is about to merge. Raises Refusal where it is not; Lacking where git can't answer."""
+def find_merge(root: Path) -> MergeInputs:
+    """The commits that git is about to merge.
+
+    Raises UsageError where it is not; RequirementError where git can't answer.
+    """
     for reference, finish in IN_PROGRESS.items():
         theirs = _commit(reference, root)
         if not theirs or (reference == "REBASE_HEAD" and not _is_rebasing(root)):
@@ -138,12 +141,14 @@ def meeting(root: Path) -> Meeting:
         ours = _commit("HEAD", root)
         if reference == "MERGE_HEAD":
             bases = run_git("merge-base", "--all", ours, theirs, root=root, codes=(0, 1)).decode().split()
-            return Meeting(ours, theirs, tuple(bases), finish)
+            return MergeInputs(ours, theirs, tuple(bases), finish)
         parent = _commit(f"{theirs}^", root)
         if reference == "REVERT_HEAD":
-            return Meeting(ours, parent, (theirs,), finish)
-        return Meeting(ours, theirs, (parent,) if parent else (), finish)
-    raise Refusal("git: no merge is in progress here, no rebase, no cherry-pick; first git merge, then make data-merge")
+            return MergeInputs(ours, parent, (theirs,), finish)
+        return MergeInputs(ours, theirs, (parent,) if parent else (), finish)
+    raise UsageError(
+        "git: no merge is in progress here, no rebase, no cherry-pick; first git merge, then make data-merge"
+    )
 
 
 def _is_rebasing(root: Path) -> bool:
@@ -159,7 +164,7 @@ def _commit(reference: str, root: Path) -> str:
 
 def _base(name: str, bases: Collection[str], root: Path) -> Version:
     """The version that both come from; without what not all of several such commits agree on, so that it stays in."""
-    known = [versions.recorded(name, revision=each, root=root) for each in bases if _has(name, each, root)]
+    known = [versions.load_version(name, revision=each, root=root) for each in bases if _has(name, each, root)]
     if not known or len(known) < len(bases):
         return Version(name, {})
     first, *others = known
@@ -172,7 +177,7 @@ def _base(name: str, bases: Collection[str], root: Path) -> Version:
 
 
 def _has(name: str, revision: str, root: Path) -> bool:
-    return name in versions.known_in(revision, root=root)
+    return name in versions.dataset_names_in(revision, root=root)
 
 
 @contextmanager
@@ -180,7 +185,7 @@ def _workspace(root: Path) -> Iterator[Path]:
     """A folder on the checkout's disk for one merge at a time, without what a killed one has left."""
     place = untrusted.path_inside(root, ".dvc/tmp/merge", where=".dvc/tmp/merge")
     place.mkdir(parents=True, exist_ok=True)
-    with file_lock.alone(place):
+    with file_lock.exclusive(place):
         _empty(place)
         try:
             yield place

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 KEYS = {
@@ -32,20 +32,20 @@ class Pointer:
 
     @classmethod
     def parse(cls, text: str, *, name: str, where: object) -> Self:
-        """The pointer to the set `name`. Raises Refusal, naming the line, for all that DVC may read otherwise."""
+        """The pointer to the set `name`. Raises UsageError, naming the line, for all that DVC may read otherwise."""
         fields: dict[str, str] = {}
         lines = [line for line in text.split("\n") if line.strip() and not line.startswith("#")]
         if lines[:1] != ["outs:"]:
-            raise _refused(lines[0] if lines else "nothing", name, where)
+            raise _pointer_error(lines[0] if lines else "nothing", name, where)
         for number, line in enumerate(lines[1:]):
             field = FIELD.fullmatch(line)
             if not field or (field[1] == "- ") != (number == 0) or field[2] not in KEYS or field[2] in fields:
-                raise _refused(line, name, where)
-            fields[field[2]] = _unquoted(field[3])
+                raise _pointer_error(line, name, where)
+            fields[field[2]] = _unquote(field[3])
             if not KEYS[field[2]].fullmatch(fields[field[2]]):
-                raise _refused(line, name, where)
+                raise _pointer_error(line, name, where)
         if not fields.keys() >= {"md5", "hash", "path"} or fields["path"] != name:
-            raise _refused(f"path: {fields.get('path', 'none')}", name, where)
+            raise _pointer_error(f"path: {fields.get('path', 'none')}", name, where)
         return cls(fields["md5"], int(fields.get("size", 0)), int(fields.get("nfiles", 0)))
 
     def text(self, path: str) -> str:
@@ -56,12 +56,12 @@ class Pointer:
         )
 
 
-def _refused(line: str, name: str, where: object) -> Refusal:
+def _pointer_error(line: str, name: str, where: object) -> UsageError:
     shown = printable(repr(line.strip()), longest=80)
     allowed = f"only outs: with md5, size, nfiles, hash: md5 and path: {name} is read"
-    return Refusal(f"{where}: {shown} is refused: {allowed}; where the data is right: make data-add DATASET={name}")
+    return UsageError(f"{where}: {shown} is refused: {allowed}; where the data is right: make data-add DATASET={name}")
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     quoted = re.fullmatch(r"'([^']*)'|\"([^\"\\]*)\"", value.rstrip())
     return (quoted[1] or quoted[2] or "") if quoted else value.rstrip()

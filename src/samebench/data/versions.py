@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samebench.core import command, files, untrusted
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.git import NoRepositoryError, run_git
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
@@ -36,7 +36,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """What a push has left on the remote at `url`: so many versions in so many objects; `absent` were not here."""
 
     url: str
@@ -46,26 +46,26 @@ class Pushed:
 
 
 def folder_of(name: str, *, root: Path = ROOT) -> Path:
-    """The folder data/NAME. Raises Refusal for what is no name of a set, and where the folder is a symbolic link."""
+    """The folder data/NAME. Raises UsageError for what is no name of a set, and where the folder is a symbolic link."""
     return untrusted.path_inside(root, f"data/{listing.check_set_name(name)}", where="DATASET")
 
 
-def recorded(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
+def load_version(name: str, *, revision: str = "", root: Path = ROOT) -> Version:
     """The version of the set `name` that the checkout names, or that a revision of git does.
 
-    Raises Refusal where there is no such set or no such revision; Lacking where git can't answer.
+    Raises UsageError where there is no such set or no such revision; RequirementError where git can't answer.
     """
     paths = [path_of(name, kind) for kind in ("sha256", "dvc")]
     listed, pointer = (_content(path, revision, root) for path in paths)
     where = f" in {printable(revision)}" if revision else ""
     if listed is None:
-        others = f"; known are {printable(', '.join(known(root)), longest=400) or 'none'}"
-        raise Refusal(f"{paths[0]}: not there{where or others}")
-    return parsed(name, listed, pointer, where=where)
+        others = f"; known are {printable(', '.join(dataset_names(root)), longest=400) or 'none'}"
+        raise UsageError(f"{paths[0]}: not there{where or others}")
+    return parse_version(name, listed, pointer, where=where)
 
 
-def parsed(name: str, listed: bytes, pointer: bytes | None, *, where: str = "") -> Version:
-    """The version that a listing and a pointer tell of. Raises Refusal for what is refused in either."""
+def parse_version(name: str, listed: bytes, pointer: bytes | None, *, where: str = "") -> Version:
+    """The version that a listing and a pointer tell of. Raises UsageError for what is refused in either."""
     texts = {}
     for kind, content in (("sha256", listed), ("dvc", pointer or b"")):
         place = f"{path_of(name, kind)}{where}"
@@ -80,27 +80,32 @@ def parsed(name: str, listed: bytes, pointer: bytes | None, *, where: str = "") 
 
 
 def path_of(name: str, kind: str) -> str:
-    """Where the listing ("sha256") or the pointer ("dvc") of a set is. Raises Refusal for what is no name of a set."""
+    """Where the listing ("sha256") or the pointer ("dvc") of a set is.
+
+    Raises UsageError for what is no name of a set.
+    """
     return f"data/{listing.check_set_name(name)}.{kind}"
 
 
-def conflict(name: str, where: str) -> Refusal:
+def conflict(name: str, where: str) -> UsageError:
     """What to say where git has not merged two versions."""
-    return Refusal(f"{where}: two branches have changed it, and git can't merge them; make data-merge DATASET={name}")
+    return UsageError(
+        f"{where}: two branches have changed it, and git can't merge them; make data-merge DATASET={name}"
+    )
 
 
-def known(root: Path = ROOT) -> list[str]:
+def dataset_names(root: Path = ROOT) -> list[str]:
     """The sets of data/ that the checkout has a version of, their bytes here or not."""
     return sorted(path.stem for path in (root / "data").glob("*.sha256"))
 
 
-def there(root: Path = ROOT) -> list[str]:
+def local_datasets(root: Path = ROOT) -> list[str]:
     """Those of which something is here."""
-    return [name for name in known(root) if any((root / "data" / name).glob("*"))]
+    return [name for name in dataset_names(root) if any((root / "data" / name).glob("*"))]
 
 
-def known_in(revision: str, *, root: Path = ROOT) -> list[str]:
-    """The sets of data/ that a revision of git has a version of. Raises Refusal where there is no such revision."""
+def dataset_names_in(revision: str, *, root: Path = ROOT) -> list[str]:
+    """The sets of data/ that a revision of git has a version of. Raises UsageError where there is no such revision."""
     paths = os.fsdecode(run_git("ls-tree", "--name-only", "-z", _commit(revision, root), "./data/", root=root))
     return sorted(Path(path).stem for path in paths.split("\0") if path.endswith(".sha256"))
 
@@ -135,13 +140,13 @@ def _commit(revision: str, root: Path) -> str:
     words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
     if "\0" not in revision and (commit := run_git(*words, root=root, codes=(0, 1)).decode().strip()):
         return commit
-    raise Refusal(f"{printable(revision)}: no revision that git knows here; give a commit, a branch or a tag")
+    raise UsageError(f"{printable(revision)}: no revision that git knows here; give a commit, a branch or a tag")
 
 
 def _git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
     """What git prints; nothing where the checkout is in no repository, such as one from an archive.
 
-    Raises Lacking where there is a repository and git can't answer.
+    Raises RequirementError where there is a repository and git can't answer.
     """
     try:
         return run_git(*words, root=root, codes=codes)
@@ -178,7 +183,7 @@ def history(path: str, *words: str, root: Path) -> list[tuple[str, bytes]]:
 
 
 def refuse_unmerged(name: str, *, root: Path = ROOT) -> None:
-    """Raise Refusal while git waits for somebody to merge two versions of a set."""
+    """Raise UsageError while git waits for somebody to merge two versions of a set."""
     for path in (path_of(name, kind) for kind in ("sha256", "dvc")):
         text = _content(path, "", root) or b""
         unmerged = _git("ls-files", "--unmerged", "-z", "--", f"./{path}", root=root)
@@ -189,15 +194,15 @@ def refuse_unmerged(name: str, *, root: Path = ROOT) -> None:
 # ---- files ----
 
 
-def again(path: Path, name: str) -> str:
+def restore_hint(path: Path, name: str) -> str:
     """The command that brings a file of the set `name` anew, and keeps what is at `path` beside it, hidden."""
     both = (path, path.with_name(f".{path.name}.other"))
     shown = (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for path in both)
     return f"mv {' '.join(shlex.quote(str(path)) for path in shown)} && make data DATASET={name}"
 
 
-def wrong(version: Version, folder: Path) -> dict[str, str]:
-    """The files that are missing in `folder` or have other bytes, and their SHA-256. Raises Refusal for a link."""
+def mismatched_files(version: Version, folder: Path) -> dict[str, str]:
+    """The files that are missing in `folder` or have other bytes, and their SHA-256. Raises UsageError for a link."""
     where = f"data/{version.name}.sha256"
     missing = {}
     for name, sha256 in version.listing.items():
@@ -210,50 +215,50 @@ def wrong(version: Version, folder: Path) -> dict[str, str]:
 def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
     """Of each of these files of a version the object in the cache, where it is there.
 
-    Raises Refusal where the listing and the pointer are not of one version.
+    Raises UsageError where the listing and the pointer are not of one version.
     """
     tree = store.tree(version.pointer)
     if tree and (lost := names - tree.keys()):
-        raise contradiction(version, min(lost))
-    found = {name: path for name in names if name in tree and (path := store.whole(tree[name]))}
+        raise find_contradiction(version, min(lost))
+    found = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
     for name, path in found.items():
         if files.digest(path) != version.listing[name]:
-            raise contradiction(version, name)
+            raise find_contradiction(version, name)
     return found
 
 
-def contradiction(version: Version, name: str) -> Refusal:
+def find_contradiction(version: Version, name: str) -> UsageError:
     """What to say where listing and pointer tell of different bytes in the file `name`."""
     both = f"data/{version.name}.sha256 and data/{version.name}.dvc"
     remedy = f"where the data is right: make data-add DATASET={version.name}, and commit both"
-    return Refusal(f"{both}: not of one version, they tell of different bytes in {name}; {remedy}")
+    return UsageError(f"{both}: not of one version, they tell of different bytes in {name}; {remedy}")
 
 
 def add(name: str, *, root: Path = ROOT) -> bool:
     """Record what is in data/NAME as the version of the set; tell whether it is another one than before.
 
-    Raises Refusal where there is nothing to record, a link, a file name that no listing can have, a sealed file that is
-    damaged, or two versions that git has not merged.
+    Raises UsageError where there is nothing to record, a link, a file name that no listing can have, a sealed file that
+    is damaged, or two versions that git has not merged.
     """
     folder = folder_of(name, root=root)
     if (halfway := folder.with_name(f".{name}.new")).is_dir():
-        raise Refusal(f"{halfway}: not all in its place, an import was killed; first make data DATASET={name}")
+        raise UsageError(f"{halfway}: not all in its place, an import was killed; first make data DATASET={name}")
     refuse_unmerged(name, root=root)
     untrusted.refuse_links(folder)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
     if not names:
-        raise Refusal(f"{folder}: no files there; give DATASET= the name of a folder of data/")
+        raise UsageError(f"{folder}: no files there; give DATASET= the name of a folder of data/")
     listing.check_file_names(names, where=f"data/{name}")
     for each in names:
         _refuse_damaged(folder / each, name)
     settings = dvc.settings(root)
-    with dvc.work(root, settings):
+    with dvc.locked_workspace(root, settings):
         return record(name, {each: folder / each for each in names}, Cache(settings.cache, settings.shared), root=root)
 
 
 def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) -> bool:
     """Have these files in the cache, and write the listing and the pointer to them; tell whether either is new."""
-    pointer = cached(paths, store)
+    pointer = missing_from_cache(paths, store)
     # Of what is in the cache now, whatever has happened in the folder meanwhile.
     tree = store.tree(pointer)
     text = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
@@ -266,11 +271,11 @@ def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) ->
     return changed
 
 
-def cached(paths: Mapping[str, Path], store: Cache) -> Pointer:
+def missing_from_cache(paths: Mapping[str, Path], store: Cache) -> Pointer:
     """Have these files in the cache, and a list of them by their names; the pointer to it, as DVC would write it."""
-    tree = {name: store.keep(path) for name, path in paths.items()}
+    tree = {name: store.put(path) for name, path in paths.items()}
     size = sum(store.path(each).stat().st_size for each in tree.values())
-    return Pointer(store.keep_tree(tree), size, len(tree))
+    return Pointer(store.put_tree(tree), size, len(tree))
 
 
 def _is_pointer(content: bytes | None, pointer: Pointer, name: str) -> bool:
@@ -287,8 +292,8 @@ def _refuse_damaged(path: Path, name: str) -> None:
 
         try:
             checked_safetensors.verify(path)
-        except Refusal as damage:
-            raise Refusal(f"{damage}; {again(path, name)}, or import it again") from damage
+        except UsageError as damage:
+            raise UsageError(f"{damage}; {restore_hint(path, name)}, or import it again") from damage
 
 
 def _versioned(path: Path, folder: Path) -> bool:
@@ -297,27 +302,27 @@ def _versioned(path: Path, folder: Path) -> bool:
     return path.is_file() and not hidden and path.suffix not in {".part", ".unpacked"}
 
 
-def push(name: str, *, root: Path = ROOT) -> Pushed:
+def push(name: str, *, root: Path = ROOT) -> PushResult:
     """Carry the recorded version to the remote, and those before it that only we may have.
 
-    Raises Refusal where there is no remote or the version is not here; Lacking where the remote does not take it, or
-    git can't say which versions there were.
+    Raises UsageError where there is no remote or the version is not here; RequirementError where the remote does not
+    take it, or git can't say which versions there were.
     """
-    version, settings = recorded(name, root=root), dvc.settings(root)
+    version, settings = load_version(name, root=root), dvc.settings(root)
     if not version.pointer:
-        raise Refusal(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
+        raise UsageError(f"data/{name}.dvc: not there; first make data-add DATASET={name}")
     if not settings.url:
-        raise Refusal("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
+        raise UsageError("no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)")
     if "://" not in settings.url and not Path(settings.url).is_dir():  # DVC would make it, wherever a slip leads
-        raise Refusal(f"{settings.url}: no such directory; make it first, or give ssh://user@host/path")
-    with dvc.work(root, settings) as work:
+        raise UsageError(f"{settings.url}: no such directory; make it first, or give ssh://user@host/path")
+    with dvc.locked_workspace(root, settings) as work:
         store = Cache(settings.cache, settings.shared)
         _have_in_cache(version, folder_of(name, root=root), store)
         earlier, absent = _before(version, store, root)
         pointers = [version.pointer, *earlier]
-        dvc.carry("push", pointers, settings, work)
+        dvc.transfer("push", pointers, settings, work)
     names = {each for pointer in pointers for each in (pointer.tree, *store.tree(pointer).values())}
-    return Pushed(settings.url, len(pointers), len(names), absent)
+    return PushResult(settings.url, len(pointers), len(names), absent)
 
 
 def _before(version: Version, store: Cache, root: Path) -> tuple[list[Pointer], int]:
@@ -331,7 +336,9 @@ def _before(version: Version, store: Cache, root: Path) -> tuple[list[Pointer], 
             unread += 1
     if version.pointer:
         pointers.pop(version.pointer.tree, None)
-    whole = {name for name in {each for _, tree in pointers.values() for each in tree.values()} if store.whole(name)}
+    whole = {
+        name for name in {each for _, tree in pointers.values() for each in tree.values()} if store.get_verified(name)
+    }
     here = [pointer for pointer, tree in pointers.values() if tree and whole.issuperset(tree.values())]
     return here, unread + len(pointers) - len(here)
 
@@ -341,11 +348,13 @@ def _have_in_cache(version: Version, folder: Path, store: Cache) -> None:
     names = set(version.listing)
     if objects(version, names, store).keys() == names:
         return
-    if wrong(version, folder):
-        raise Refusal(f"data/{version.name}: the recorded version is not here; first make data DATASET={version.name}")
-    cached({each: folder / each for each in names}, store)
+    if mismatched_files(version, folder):
+        raise UsageError(
+            f"data/{version.name}: the recorded version is not here; first make data DATASET={version.name}"
+        )
+    missing_from_cache({each: folder / each for each in names}, store)
     if objects(version, names, store).keys() != names:
-        raise contradiction(version, min(names))
+        raise find_contradiction(version, min(names))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -354,16 +363,16 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("verb", choices=["add", "push"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a set of data/")
     args = parser.parse_args(argv)
-    if not (names := args.names or there()):
-        raise Refusal(f"data/: no set is there to {args.verb}; first make data, or give DATASET=")
-    failures: list[Refusal | Lacking] = []
+    if not (names := args.names or local_datasets()):
+        raise UsageError(f"data/: no set is there to {args.verb}; first make data, or give DATASET=")
+    failures: list[UsageError | RequirementError] = []
     for name in names:
         try:
             if args.verb == "push":
                 _push(name)
             else:
                 _add(name)
-        except (Refusal, Lacking) as reason:  # the others are done nevertheless
+        except (UsageError, RequirementError) as reason:  # the others are done nevertheless
             failures.append(reason)
     for each in failures[:-1]:
         print(f"error: {printable(each)}", file=sys.stderr)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.host import gpu
 
 if TYPE_CHECKING:
@@ -34,18 +34,19 @@ OUT_OF_MEMORY = re.compile(rf"(?s)Tried to allocate {SIZE}.* capacity of {SIZE}.
 OTHERS = 1 << 30  # bytes; less than this is no training of somebody else's
 
 
-def wanted() -> bool:
+def gpu_requested() -> bool:
     """Whether `GPU=` asks for one."""
     return os.environ.get("GPU", "") not in {"", "0"}
 
 
 def require(asked: str = "") -> None:
-    """Let CUDA see the GPUs that `GPU=` asks for. Raises Lacking with the cause and the remedy where it can't have one.
+    """Let CUDA see the GPUs that `GPU=` asks for.
 
-    `asked` is how it was asked for where it was not by `GPU=`. Needs no torch in this process.
+    Raises RequirementError with the cause and the remedy where it can't have one. `asked` is how it was asked for where
+    it was not by `GPU=`. Needs no torch in this process.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}
-    if wanted():
+    if gpu_requested():
         asked = f"GPU={os.environ['GPU']}"
         if (chosen := gpu.parse(os.environ)) != "all" and not hidden:
             os.environ["CUDA_VISIBLE_DEVICES"] = chosen
@@ -53,24 +54,24 @@ def require(asked: str = "") -> None:
     built_for = cuda()
     if built_for is None:
         remedy = "start anew, from outside, with GPU=1 (in an editor: the GPU devcontainer)"
-        raise Lacking(f"{asked}: the torch of this workspace is built without CUDA; {remedy}")
+        raise RequirementError(f"{asked}: the torch of this workspace is built without CUDA; {remedy}")
     if hidden:
-        raise Lacking(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
-    if reason := _unfit(built_for):
-        raise Lacking(f"{asked}: {reason}")
+        raise RequirementError(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
+    if reason := _cuda_unavailable_reason(built_for):
+        raise RequirementError(f"{asked}: {reason}")
 
 
 def choose(asked: str = "auto", *, number: int = 0) -> "torch.device":
     """The device for `--device`: with auto the GPU of this `number` where `GPU=` asks for one, else the CPU.
 
-    Raises Lacking where a GPU is asked for and can't be had, Refusal for `GPU=` together with cpu. For the CPU it
-    hides every GPU from this process: torch's optimizers look for one at each step.
+    Raises RequirementError where a GPU is asked for and can't be had, UsageError for `GPU=` together with cpu. For the
+    CPU it hides every GPU from this process: torch's optimizers look for one at each step.
     """
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
-    if asked == "cpu" and wanted():
-        raise Refusal(f"GPU={os.environ['GPU']} and --device cpu contradict each other; leave one of them out")
-    if asked != "cuda" and not wanted():
+    if asked == "cpu" and gpu_requested():
+        raise UsageError(f"GPU={os.environ['GPU']} and --device cpu contradict each other; leave one of them out")
+    if asked != "cuda" and not gpu_requested():
         if torch.version.cuda:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device("cpu")
@@ -99,7 +100,7 @@ def facts(device: "torch.device") -> dict[str, Any]:
     }
 
 
-def lost(error: BaseException) -> str:
+def describe_gpu_error(error: BaseException) -> str:
     """What has become of the GPU, in one line, where `error` is how torch tells of it; otherwise nothing."""
     first = _first(error)
     if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS.search(first):
@@ -109,7 +110,7 @@ def lost(error: BaseException) -> str:
     return f"{said if full else 'the GPU is lost'} ({first})"
 
 
-def exceeded(error: BaseException) -> str:
+def describe_out_of_memory(error: BaseException) -> str:
     """How much more memory than the GPU has this process alone asks for, in one line; otherwise nothing.
 
     Torch tells the sizes; where it does not, nobody knows whose memory it is.
@@ -144,7 +145,7 @@ def driver() -> str | None:
     return None if failed else told.value.decode()
 
 
-def _unfit(built_for: str) -> str:
+def _cuda_unavailable_reason(built_for: str) -> str:
     """Why CUDA can't start here, with the remedy; nothing where it can."""
     library = _library(DRIVER)
     if library is None:
@@ -170,7 +171,7 @@ def _unfit(built_for: str) -> str:
 
 
 def _start(number: int) -> None:
-    """Start CUDA on this GPU. Raises Lacking where it is not there, or torch has no code for it."""
+    """Start CUDA on this GPU. Raises RequirementError where it is not there, or torch has no code for it."""
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
     try:
@@ -178,18 +179,20 @@ def _start(number: int) -> None:
             warnings.simplefilter("ignore")  # of other GPUs than the one that is taken
             torch.cuda.init()  # type: ignore[no-untyped-call]
         if number and number >= (count := torch.cuda.device_count()):
-            raise Lacking(f"process {number} has no GPU of its own, there are {count}; take PROCS={count}")
+            raise RequirementError(f"process {number} has no GPU of its own, there are {count}; take PROCS={count}")
         if number:
             torch.cuda.set_device(number)
         has = torch.cuda.get_device_capability()
         torch.cuda.synchronize()  # the first that needs room on it, and nobody else who keeps it to himself
     except RuntimeError as error:
-        raise Lacking(f"torch can't use the GPU ({str(error).partition(chr(10))[0]}); run nvidia-smi") from error
+        raise RequirementError(
+            f"torch can't use the GPU ({str(error).partition(chr(10))[0]}); run nvidia-smi"
+        ) from error
     needed = min((_capability(each) for each in torch.cuda.get_arch_list()), default=(0, 0))
     if has < needed:
         name = torch.cuda.get_device_name()
         least = "{}.{}".format(*needed)
-        raise Lacking(f"{name}: compute capability {has[0]}.{has[1]}, torch needs {least}; take a newer GPU")
+        raise RequirementError(f"{name}: compute capability {has[0]}.{has[1]}, torch needs {least}; take a newer GPU")
 
 
 def _first(error: BaseException) -> str:
@@ -218,7 +221,7 @@ def _library(name: str) -> Any:
 
 def main(argv: Sequence[str]) -> None:
     """Become the command in `argv` once the GPU is there."""
-    if wanted():
+    if gpu_requested():
         require()
     if argv:
         os.execvp(argv[0], [*argv])  # noqa: S606 - what make asks for, no shell

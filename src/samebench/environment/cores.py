@@ -6,7 +6,7 @@ from pathlib import Path
 SHARE = "SAMEBENCH_CORES"  # the variable by which one of several commands is told its share
 
 
-def allowed() -> int:
+def available_cpus() -> int:
     """Cores by affinity, by every cgroup quota above us (v2 and v1) and by our share of them, at least 1.
 
     A quota of 1.5 cores counts as 1: two busy threads would be throttled together.

@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 
 # MKL_CBWR=AVX2 is not enough: on chips that are not Intel's it falls back to AUTO.
 CPU_LEVEL = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
@@ -19,7 +19,7 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _set_before_torch: dict[str, str | None] = {}
 
 
-def wanted(*, fast: bool) -> dict[str, str | None]:
+def required_variables(*, fast: bool) -> dict[str, str | None]:
     """The variables torch must find when it is loaded; None is unset. Empty where not x86-64."""
     level = dict(CPU_LEVEL) if platform.machine().lower() in {"x86_64", "amd64"} else {}
     return {name: None if fast else value for name, value in level.items()}
@@ -30,7 +30,7 @@ def reexecute(*, fast: bool) -> None:
 
     Only for commands, before any work; where the variables are right it returns and has changed nothing.
     """
-    target = wanted(fast=fast)
+    target = required_variables(fast=fast)
     if all(_at_load(name) == value for name, value in target.items()):
         return
     environment = {name: value for name, value in os.environ.items() if name not in target}
@@ -43,10 +43,10 @@ def reexecute(*, fast: bool) -> None:
 def pin(*, fast: bool = False) -> None:
     """Hold this process to the CPU level, deterministic algorithms and one thread per operation.
 
-    `fast` lifts the first two. Raises Refusal where torch was loaded under other settings, and Lacking
+    `fast` lifts the first two. Raises UsageError where torch was loaded under other settings, and RequirementError
     where the chip does not have the level.
     """
-    target = wanted(fast=fast)
+    target = required_variables(fast=fast)
     if not fast:
         _check_chip(target)
         _check_loaded(target)
@@ -66,7 +66,7 @@ def pin(*, fast: bool = False) -> None:
     torch.set_num_threads(1)
 
 
-def bf16_pays() -> bool:
+def has_native_bf16() -> bool:
     """Whether the chip itself computes in bf16; elsewhere bf16 was measured 21 to 24 times slower."""
     return bool(_chip_flags() & BF16_FLAGS)
 
@@ -90,7 +90,9 @@ def chip() -> str:
 
 def _check_chip(target: dict[str, str | None]) -> None:
     if target and "avx2" not in (_chip_flags() or {"avx2"}):
-        raise Lacking("this CPU has no AVX2, which the pinned CPU level needs; take --fast, which promises nothing")
+        raise RequirementError(
+            "this CPU has no AVX2, which the pinned CPU level needs; take --fast, which promises nothing"
+        )
 
 
 def _check_loaded(target: dict[str, str | None]) -> None:
@@ -98,12 +100,12 @@ def _check_loaded(target: dict[str, str | None]) -> None:
         return
     for name, value in target.items():
         if (got := _at_load(name)) != value:
-            raise Refusal(
+            raise UsageError(
                 f"torch is already loaded, in a process started with {name}={got or '(unset)'}; "
                 f"start it anew with {name}={value}, or call determinism.pin() before importing torch"
             )
     if target and level() != "AVX2":
-        raise Refusal(f"torch works at CPU level {level()}, not AVX2; start anew with ATEN_CPU_CAPABILITY=avx2")
+        raise UsageError(f"torch works at CPU level {level()}, not AVX2; start anew with ATEN_CPU_CAPABILITY=avx2")
 
 
 def _set(name: str, value: str | None) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from packaging.requirements import Requirement
 
 from samebench.core import command, files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data.listing import read as read_listing
 from samebench.environment import determinism, fingerprint
@@ -77,7 +77,7 @@ def _flavour(baked: Mapping[str, Any] | None) -> str:
     return "gpu" if of_image or sys.prefix.endswith("-gpu") else "cpu"
 
 
-def _mend() -> str:
+def _remedy() -> str:
     """How this environment is made anew."""
     runtime = os.environ.get("SAMEBENCH_RUNTIME")
     if sys.prefix == fingerprint.IMAGE:
@@ -88,7 +88,7 @@ def _mend() -> str:
 # ---- locks ----
 
 
-def locked(path: Path) -> dict[str, str]:
+def read_locks(path: Path) -> dict[str, str]:
     """The version of every package that a lock asks for on this machine."""
     lines = re.findall(r"^([a-z0-9].*?) *\\?$", path.read_text(), re.MULTILINE)
     wanted = [Requirement(line) for line in lines]
@@ -98,14 +98,14 @@ def locked(path: Path) -> dict[str, str]:
 def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterator[Finding]:
     wanted: dict[str, tuple[str, str]] = {}
     for name in ("requirements.lock", f"docker/{flavour}.lock"):
-        wanted |= {package: (version, name) for package, version in locked(root / name).items()}
+        wanted |= {package: (version, name) for package, version in read_locks(root / name).items()}
     bad = []
     for name in sorted({*wanted, *same["wheels"]}):
         version, lock = wanted.get(name, ("", "none"))
         there = same["wheels"].get(name, {}).get("version", "nothing")
         if there != version:
             expected = f"{version} by {lock}" if version else "in no lock"
-            bad.append(Finding("failure", f"wheel {name}", there, expected, _mend()))
+            bad.append(Finding("failure", f"wheel {name}", there, expected, _remedy()))
     yield from (
         _few(bad) if bad else [Finding("ok", "wheels against the locks", f"{len(wanted)}, all in their versions")]
     )
@@ -118,12 +118,12 @@ def _against_expected(same: Mapping[str, Any], baked: Mapping[str, Any] | None) 
     then = baked["same"] if baked else _by_records(same)
     source = "in the image at its build" if baked else "when it was set up"
     if baked is None and sys.prefix == fingerprint.IMAGE:
-        yield Finding("warning", "fingerprint", "none in this image", "one from its build", _mend())
+        yield Finding("warning", "fingerprint", "none in this image", "one from its build", _remedy())
     for kind, label in ((kind, label) for kind, label in KINDS.items() if kind in then):
         lines = fingerprint.differences({"same": {kind: then[kind]}}, {"same": {kind: same[kind]}}, called=CALLED)
         if kind == "wheels":  # what is only in another version was held against the locks
             lines = [line for line in lines if not line.endswith(CALLED[1])]
-        bad = [_failure(line, _mend_of(kind, line, then)) for line in lines]
+        bad = [_failure(line, _remedy_for(kind, line, then)) for line in lines]
         yield from _few(bad) if bad else [Finding("ok", label, f"{_count(same[kind])} as {source}")]
 
 
@@ -148,13 +148,13 @@ def _installed_for() -> dict[str, str]:
     return {"version": said[1]} if said else {}
 
 
-def _mend_of(kind: str, line: str, then: Mapping[str, Any]) -> str:
+def _remedy_for(kind: str, line: str, then: Mapping[str, Any]) -> str:
     name = line.partition(":")[0].rpartition(" ")[2]
     if kind == "variables":
         return f"export {name}={then[kind][name]}" if name in then[kind] else f"unset {name}"
     if kind == "interpreter":
-        return "unset PYTHONOPTIMIZE PYTHONHASHSEED" if "version" not in line else _mend()
-    return _mend()
+        return "unset PYTHONOPTIMIZE PYTHONHASHSEED" if "version" not in line else _remedy()
+    return _remedy()
 
 
 def _count(facts: Mapping[str, Any]) -> str:
@@ -172,13 +172,13 @@ def _torch_build(torch: Mapping[str, Any], flavour: str) -> Finding:
     if torch and bool(torch["cuda"]) == (flavour == "gpu"):
         return Finding("ok", "torch build", found)
     expected = f"a build for {'CUDA' if flavour == 'gpu' else 'the CPU'}, by docker/{flavour}.lock"
-    return Finding("failure", "torch build", found, expected, _mend())
+    return Finding("failure", "torch build", found, expected, _remedy())
 
 
 def _cpu(machine: Mapping[str, Any], variables: Mapping[str, str]) -> Finding:
     threads = f"{machine['cores']} cores, {variables.get('OMP_NUM_THREADS', 'one')} thread an operation"
     found = f"{machine['cpu']}, {threads}"
-    if determinism.wanted(fast=False) and not machine["avx2"]:
+    if determinism.required_variables(fast=False) and not machine["avx2"]:
         return Finding(
             "failure", "CPU level", f"{found}, no AVX2", "AVX2", "FAST=1, which promises nothing, or another machine"
         )
@@ -198,7 +198,7 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
             listed = read_listing(listing)
             for name in listed:
                 untrusted.path_inside(folder, name, where=listing.name)
-        except Refusal as reason:
+        except UsageError as reason:
             found, _, remedy = str(reason).partition("; ")
             yield Finding("failure", f"data {listing.stem}", found, "", remedy)
             continue
@@ -227,7 +227,7 @@ def _file(stem: str, path: Path, sha256: str) -> Iterator[Finding]:
 # ---- a teammate's ----
 
 
-def compared(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
+def compare_with(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
     """Say what differs between a teammate's fingerprint and this environment's; of the machines it is a remark."""
     for among, status in (("same", "failure"), ("machine", "remark")):
         if among in theirs:
@@ -238,24 +238,24 @@ def compared(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Find
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A teammate's fingerprint. Raises Refusal where it is none, or where somebody has edited it."""
+    """A teammate's fingerprint. Raises UsageError where it is none, or where somebody has edited it."""
     remedy = "give what `make fingerprint` has printed"
     try:
         document = _document(path, remedy)
         if document["format"] != fingerprint.FORMAT:
-            raise Refusal(
+            raise UsageError(
                 f"{path}: format {document['format']}, expected {fingerprint.FORMAT}; {remedy} in this version"
             )
         _check_shape(document)
         got = fingerprint.digest(document["same"])
     except OSError as error:
-        raise Refusal(f"{path}: {error.strerror}; {remedy}") from error
+        raise UsageError(f"{path}: {error.strerror}; {remedy}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, Refusal):
+        if isinstance(error, UsageError):
             raise
-        raise Refusal(f"{path}: not a fingerprint; {remedy}") from error
+        raise UsageError(f"{path}: not a fingerprint; {remedy}") from error
     if got != document["sha256"]:
-        raise Refusal(
+        raise UsageError(
             f"{path}: edited, its sha256 is {str(document['sha256'])[:12]} and that of its content {got[:12]}; {remedy}"
         )
     return dict(document)
@@ -264,8 +264,8 @@ def read(path: Path) -> dict[str, Any]:
 def _document(path: Path, remedy: str) -> dict[str, Any]:
     try:
         return untrusted.read_json(path)
-    except Refusal as error:
-        raise Refusal(f"{path}: not a fingerprint; {remedy}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: not a fingerprint; {remedy}") from error
 
 
 def _check_shape(document: Mapping[str, Any]) -> None:
@@ -285,10 +285,12 @@ def _check_shape(document: Mapping[str, Any]) -> None:
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     if argv and (len(argv) != 2 or argv[0] != "--with"):
-        raise Refusal("usage: python -m samebench.environment.doctor [--with FILE]")
+        raise UsageError("usage: python -m samebench.environment.doctor [--with FILE]")
     theirs = read(Path(argv[1])) if argv else None
     now = fingerprint.fingerprint()
-    for finding in findings(now, baked=fingerprint.baked()) if theirs is None else compared(theirs, now):
+    for finding in (
+        findings(now, baked=fingerprint.image_fingerprint()) if theirs is None else compare_with(theirs, now)
+    ):
         print(json.dumps([printable(" ".join(text.split())) for text in finding]), flush=True)
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from samebench.core import files, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.environment import determinism, doctor, fingerprint
 from samebench.environment.fingerprint import Installed
 
 PREFIX, SITE = Path(sys.prefix), Path(sysconfig.get_path("purelib"))  # of this environment, and of its wheels
 KINDS = ("interpreter", "os_packages", "wheels", "loose")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # what launch.py sets, and what determinism.pin() has in any case
-SETTLED = 2.0  # seconds after which a change gives a file another ctime on every file system
+MIN_AGE_SECONDS = 2.0  # seconds after which a change gives a file another ctime on every file system
 
 
 def examine(
@@ -39,8 +39,8 @@ def examine(
     `prefix` is the folder of the environment, `site` that of its wheels.
     """
     try:
-        installed = remembered(prefix, site, root / ".samebench")
-        now, baked = fingerprint.fingerprint(site=site, root=root, installed=installed), fingerprint.baked()
+        installed = remember_state(prefix, site, root / ".samebench")
+        now, baked = fingerprint.fingerprint(site=site, root=root, installed=installed), fingerprint.image_fingerprint()
         for document in (now, *([baked] if baked else [])):
             document["same"]["variables"] = _relevant(document["same"]["variables"])
         lines = doctor.drift(now, baked=baked, root=root)
@@ -65,16 +65,16 @@ def _relevant(variables: dict[str, str]) -> dict[str, str]:
     }
 
 
-def remembered(prefix: Path, site: Path, home: Path) -> Installed:
+def remember_state(prefix: Path, site: Path, home: Path) -> Installed:
     """What `environment.read_installed` gives for `site`, from a file in `home` if `prefix` has not changed."""
     path = home / f"installed-{hashlib.sha256(str(prefix).encode()).hexdigest()[:12]}.json"
     state, newest = _state(prefix)
-    with suppress(Refusal, OSError, LookupError):
+    with suppress(UsageError, OSError, LookupError):
         before = untrusted.read_json(path)
         if before["state"] == state:
             return before["wheels"], before["loose"]
     wheels, loose = fingerprint.read_installed(site)
-    if newest < time.time() - SETTLED:
+    if newest < time.time() - MIN_AGE_SECONDS:
         with suppress(OSError):
             home.mkdir(exist_ok=True)
             files.write(path, json.dumps({"state": state, "wheels": wheels, "loose": loose}).encode())

@@ -77,7 +77,7 @@ def digest(same: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def baked(path: Path = BAKED) -> dict[str, Any] | None:
+def image_fingerprint(path: Path = BAKED) -> dict[str, Any] | None:
     """The fingerprint that the image was built with; None outside of one."""
     return json.loads(path.read_bytes()) if path.is_file() else None
 
@@ -118,14 +118,15 @@ def _difference(old: Any, new: Any, called: tuple[str, str]) -> list[str]:
         found += [f"{path} is what RECORD says, {called[0]} it was not" for path in _only(old, new, "altered")]
         found += [f"{path} is there, {called[0]} it was missing" for path in _only(old, new, "missing")]
         return found or ["other content"]
-    return [f"{_told(old)} {called[0]}, {_told(new)} {called[1]}"]
+    return [f"{format_value(old)} {called[0]}, {format_value(new)} {called[1]}"]
 
 
 def _only(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> list[str]:
     return sorted(set(one.get(key, [])) - set(other.get(key, [])))
 
 
-def _told(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """One line for a value of the document."""
     value = value["version"] if isinstance(value, Mapping) else value
     text = "nothing" if value is None else str(value)
     return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text  # a hash is known by its beginning
@@ -175,7 +176,7 @@ def os_packages() -> dict[str, str]:
 def variables() -> dict[str, str]:
     """Those of VARIABLES that are set; for a path the names of the libraries, or the word "set"."""
     values = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    if not _foreign(values.get("PYTHONPATH", "")):
+    if not _unowned_files(values.get("PYTHONPATH", "")):
         values.pop("PYTHONPATH", None)
     return {name: _pathless(name, value) for name, value in values.items()}
 
@@ -187,7 +188,7 @@ def overlay(folder: Path | None = None) -> list[str]:
     return sorted(f"{each.name}=={each.version}" for each in found)
 
 
-def _foreign(pythonpath: str) -> list[str]:
+def _unowned_files(pythonpath: str) -> list[str]:
     """What is on PYTHONPATH besides our own sources, which are there anyway, and the overlay."""
     known = {ROOT / "src", *([Path(os.environ[OVERLAY]).resolve()] if os.environ.get(OVERLAY) else [])}
     return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() not in known]
@@ -230,7 +231,7 @@ def _wheel(site: Path, record: Mapping[str, tuple[str, int]], content: Mapping[s
     """The hash over names and contents, and the files that are not what RECORD says, where there are any."""
     there = [name for name in record if name in content]
     altered = [name for name in there if record[name][0] not in {"", _recorded(content[name])}]
-    missing = {_gone(site, name) for name in record if name not in content}
+    missing = {_missing_root(site, name) for name in record if name not in content}
     lines = sorted(f"{content[name].hex()}  {name}\n" for name in there if not _is_script(site, name))
     wheel: dict[str, Any] = {"sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
     return wheel | {key: sorted(found) for key, found in (("altered", altered), ("missing", missing)) if found}
@@ -263,7 +264,7 @@ def _is_ours(site: Path, name: str) -> bool:
     return name == "samebench.pth" and re.fullmatch(r"/[^\n]*\n", (site / name).read_text()) is not None
 
 
-def _gone(site: Path, name: str) -> str:
+def _missing_root(site: Path, name: str) -> str:
     """What of a missing file's path is missing: the file, or the whole folder."""
     above = [parent for parent in Path(name).parents if not (site / parent).exists()]
     return str(above[-1]) if above else name

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import without_credentials
 from samebench.environment import torch_builds
@@ -63,7 +63,7 @@ class Resolution(NamedTuple):
         return reached
 
 
-def declared(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], str]:
+def declared_requirements(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], str]:
     """The Python version (major.minor), all requirements, the groups and the cut-off date of `pyproject.toml`."""
     project = tomllib.loads((root / "pyproject.toml").read_text())
     python = project["project"]["requires-python"].removeprefix("==").removesuffix(".*")
@@ -74,7 +74,7 @@ def declared(root: Path = ROOT) -> tuple[str, list[str], dict[str, list[str]], s
 
 def digest_of_declared(root: Path = ROOT) -> str:
     """SHA-256 over what the locks are made from; each lock carries it, so a forgotten `make lock` shows."""
-    return hashlib.sha256(json.dumps(declared(root)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(declared_requirements(root)).encode()).hexdigest()
 
 
 def parse(lock: str) -> list[Pin]:
@@ -103,7 +103,7 @@ def resolve(
     """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
 
     Raises:
-        Refusal: there is no solution, or the package index does not answer; with uv's own words.
+        UsageError: there is no solution, or the package index does not answer; with uv's own words.
     """
     with tempfile.TemporaryDirectory() as directory:
         asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
@@ -117,12 +117,12 @@ def resolve(
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise Refusal(f"no lock for {platform}, nothing was changed: {said(done.stderr)}")
+            raise UsageError(f"no lock for {platform}, nothing was changed: {uv_message(done.stderr)}")
         text = found.read_text()
         return Resolution({pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(text)}, parse_dependents(text))
 
 
-def said(stderr: str) -> str:
+def uv_message(stderr: str) -> str:
     """What uv has said, in one line and without credentials; with a remedy where it has none."""
     line = without_credentials(" ".join(stderr.split()))
     if "no usable wheels" in line or "no wheels with a matching" in line:
@@ -136,16 +136,16 @@ def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
     So a package that is added changes no other, and a mirror that lags behind changes none.
     """
     texts = [(ROOT / name).read_text() for name in names if (ROOT / name).is_file()]
-    current = [text for text in texts if text.splitlines()[0].endswith(as_of())]
+    current = [text for text in texts if text.splitlines()[0].endswith(resolve_at_date())]
     return [pin.replace("===", "==") for text in current for pin, _ in parse(text)]
 
 
-def as_of() -> str:
+def resolve_at_date() -> str:
     """What ends a lock's first line."""
-    return f"as of {declared()[3]}"
+    return f"as of {declared_requirements()[3]}"
 
 
-def everywhere(
+def pins_everywhere(
     requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
 ) -> tuple[dict[str, Resolution], Pins]:
     """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
@@ -182,7 +182,7 @@ def environment() -> dict[str, str]:
 def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
     """The CPU build of `pin` for Linux: from the lock if it has that version, else from where torch's builds are.
 
-    Raises Refusal or Lacking as `torch_builds.cpu_build` does.
+    Raises UsageError or RequirementError as `torch_builds.cpu_build` does.
     """
     path = ROOT / CPU
     locked_builds = dict(parse(path.read_text())) if path.is_file() else {}
@@ -192,7 +192,7 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
     return torch_builds.cpu_build(pin, python=python, needed_by=needed_by)
 
 
-def exactly(pin: Pin) -> Pin:
+def pinned_requirements(pin: Pin) -> Pin:
     """The pin with three equals signs: two would let a CPU build (2.13.0+cpu) in a wheelhouse pass for 2.13.0."""
     return pin[0].replace("==", "==="), pin[1]
 
@@ -200,23 +200,27 @@ def exactly(pin: Pin) -> Pin:
 def locks(root: Path = ROOT) -> dict[str, str]:
     """The text of every lock for the `pyproject.toml` in `root`, by its name.
 
-    Raises Refusal or Lacking; see `resolve` and `cpu_build`.
+    Raises UsageError or RequirementError; see `resolve` and `cpu_build`.
     """
-    python, requirements, groups, _ = declared(root)
-    on, bound = everywhere(requirements, python=python)
+    python, requirements, groups, _ = declared_requirements(root)
+    on, bound = pins_everywhere(requirements, python=python)
     linux, mac = on[LINUX], on[MAC].pins
     dependents = linux.dependents.get("torch", set())
-    compiled = {"torch", *torch_builds.compiled(linux.pins, dependents, python=python)}
+    compiled = {"torch", *torch_builds.find_compiled(linux.pins, dependents, python=python)}
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
     shared = (linux.without(compiled) | on[ARM].without(compiled) | mac.keys()) - compiled
     cpu = []
     for name in sorted(compiled):
         needed_by = linux.dependents.get(name, set()) - {""}
         cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
-        cpu += [(exactly(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
+        cpu += [(pinned_requirements(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
     serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
-    apart_on, apart = everywhere(groups["versions"], python=python, known=(VERSIONS,))
-    gpu = {name: exactly(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
+    apart_on, apart = pins_everywhere(groups["versions"], python=python, known=(VERSIONS,))
+    gpu = {
+        name: pinned_requirements(pin) if name in compiled else pin
+        for name, pin in linux.pins.items()
+        if name not in shared
+    }
     pins: dict[str, list[tuple[Pin, str]]] = {
         SHARED: [(bound[name], where(name, on)) for name in shared],
         SERVE: [(bound[name], "") for name in serve],
@@ -230,7 +234,8 @@ def locks(root: Path = ROOT) -> dict[str, str]:
 
 def lock_text(pins: Iterable[tuple[Pin, str]], root: Path = ROOT) -> str:
     """The text of a lock with these pins and their markers, for the `pyproject.toml` in `root`."""
-    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {digest_of_declared(root)} {as_of()}\n"
+    inputs = f"{digest_of_declared(root)} {resolve_at_date()}"
+    text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {inputs}\n"
     for (pin, hashes), marker in sorted(pins):
         text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"
     return text
@@ -254,7 +259,7 @@ def write(texts: Mapping[str, str]) -> None:
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     if argv:
-        raise Refusal("usage: make lock")
+        raise UsageError("usage: make lock")
     texts = locks()
     write(texts)
     for name, text in texts.items():

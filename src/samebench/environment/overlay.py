@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.environment import fingerprint, lock, packages, torch_builds
 from samebench.environment.package_index import normalize
@@ -27,19 +27,19 @@ INDEXES = ("PIP_INDEX_URL", "TORCH_INDEX", "UV_DEFAULT_INDEX")  # with their tok
 
 
 def plan(words: Sequence[str], constraints: Path) -> list[str]:
-    """The pins that these requirements need beside what is installed. Raises Refusal with uv's own words."""
+    """The pins that these requirements need beside what is installed. Raises UsageError with uv's own words."""
     installed = {(each.name, each.version) for each in importlib.metadata.distributions()}
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed)))
     done = uv("--dry-run", "--constraint", str(constraints), *words)
     if done.returncode:
-        raise Refusal(f"{' '.join(words)}: nothing was installed: {lock.said(done.stderr)}")
+        raise UsageError(f"{' '.join(words)}: nothing was installed: {lock.uv_message(done.stderr)}")
     return re.findall(r"^ \+ (\S+==\S+)", done.stderr, re.MULTILINE)
 
 
 def install(pins: Sequence[str], folder: Path) -> None:
     """Install these pins into `folder`, in their builds for the CPU where the workspace has torch's.
 
-    Raises Refusal, or Lacking if there is no such build.
+    Raises UsageError, or RequirementError if there is no such build.
     """
     _install(pins, folder)
     if not importlib.metadata.version("torch").endswith(torch_builds.CPU_SUFFIX):
@@ -54,9 +54,10 @@ def install(pins: Sequence[str], folder: Path) -> None:
             pin = each + torch_builds.CPU_SUFFIX
             done = uv("--no-deps", "--target", str(folder), pin, index=torch_builds.torch_index())
             if done.returncode:
-                raise Lacking(
+                raise RequirementError(
                     f"{each} is compiled against torch, and its CPU build {pin} can't be "
-                    f"installed: {lock.said(done.stderr)}; set TORCH_INDEX to a mirror, or WHEELHOUSE to its folder"
+                    f"installed: {lock.uv_message(done.stderr)}; "
+                    "set TORCH_INDEX to a mirror, or WHEELHOUSE to its folder"
                 )
 
 
@@ -71,7 +72,7 @@ def _install(pins: Sequence[str], folder: Path) -> None:
     if pins:
         done = uv("--no-deps", "--target", str(folder), *pins)
         if done.returncode:
-            raise Refusal(f"{' '.join(pins)}: {lock.said(done.stderr)}")
+            raise UsageError(f"{' '.join(pins)}: {lock.uv_message(done.stderr)}")
 
 
 def uv(*words: str, index: str = "") -> subprocess.CompletedProcess[str]:
@@ -86,7 +87,7 @@ def uv(*words: str, index: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def variables_of(folder: Path, words: Sequence[str]) -> dict[str, str]:
+def overlay_variables(folder: Path, words: Sequence[str]) -> dict[str, str]:
     """Our variables for the command: with the overlay, and for a server without the indexes."""
     variables = {name: value for name, value in os.environ.items() if name != "PACKAGES"}
     if "samebench.workspace.notebook" in words:
@@ -112,7 +113,7 @@ def run(words: Sequence[str], variables: Mapping[str, str]) -> int:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     if not argv:
-        raise Refusal('usage: make try PKG="name>=2", or with ARGS="python script.py" or ARGS=notebook')
+        raise UsageError('usage: make try PKG="name>=2", or with ARGS="python script.py" or ARGS=notebook')
     if argv[-1] == "--health":  # of the server that runs here
         os.execvp(argv[0], list(argv))  # noqa: S606 - by name and without a shell
     wanted = packages.requirements(os.environ.get("PACKAGES", ""))
@@ -125,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
         print(
             f"on top of the workspace until this ends: {', '.join(on_top) or 'nothing, it has all of this'}", flush=True
         )
-        return run(argv, variables_of(folder, argv))
+        return run(argv, overlay_variables(folder, argv))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from samebench.core.command import Lacking
+from samebench.core.command import RequirementError
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 SECONDS = 60
@@ -65,17 +65,20 @@ def address() -> str:
 
 @cache
 def default_index() -> str:
-    """The index that uv asks where nobody names another. Raises Lacking where uv does not say."""
+    """The index that uv asks where nobody names another. Raises RequirementError where uv does not say."""
     words = ["uv", "--no-config", "pip", "compile", "--quiet", "--no-header", "--emit-index-url", "-"]
     done = subprocess.run(words, input="", capture_output=True, text=True)
     found = re.search(r"^--index-url (\S+)$", done.stdout, re.MULTILINE)
     if not found:
-        raise Lacking("uv names no package index; set UV_DEFAULT_INDEX")
+        raise RequirementError("uv names no package index; set UV_DEFAULT_INDEX")
     return found[1]
 
 
 def files(index: str, package: str) -> list[File]:
-    """The files that `index` has of `package`; none if it does not know it. Raises Lacking if it does not answer."""
+    """The files that `index` has of `package`; none if it does not know it.
+
+    Raises RequirementError if it does not answer.
+    """
     page = f"{index.rstrip('/')}/{package}/"
     try:
         with urllib.request.urlopen(_request(page), timeout=SECONDS) as answer:  # noqa: S310 - a mirror may be a folder
@@ -83,11 +86,11 @@ def files(index: str, package: str) -> list[File]:
     except (OSError, ValueError) as error:
         if isinstance(error, HTTPError) and error.code == 404:
             return []
-        raise Lacking(f"{page} does not answer ({error})") from error
+        raise RequirementError(f"{page} does not answer ({error})") from error
     try:
         return list(_of_json(text, page) if kind.endswith("json") else _of_html(text, page))
     except (ValueError, LookupError, TypeError) as error:
-        raise Lacking(f"{page} is not a page of a package index") from error
+        raise RequirementError(f"{page} is not a page of a package index") from error
 
 
 def wheelhouse() -> list[File]:

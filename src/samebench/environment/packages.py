@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
 from samebench.environment import lock, package_index, torch_builds
@@ -42,26 +42,28 @@ class Change(NamedTuple):
 
 
 def requirements(text: str) -> list[str]:
-    """The requirements in the value of PKG. Raises Refusal for what is none, or can't be locked by hash."""
+    """The requirements in the value of PKG. Raises UsageError for what is none, or can't be locked by hash."""
     joined = re.sub(r"\s*(===|==|~=|!=|<=|>=|<|>|,|@)\s*", r"\1", printable(text))
     words = joined.split()
     if not words:
-        raise Refusal('PKG is empty; give a package, such as make add PKG="pandas>=2"')
+        raise UsageError('PKG is empty; give a package, such as make add PKG="pandas>=2"')
     for word in words:
         if not word.startswith("-") and re.search(r"://|@|/|\.(whl|zip|tar\.gz)$", word):
-            raise Refusal(
+            raise UsageError(
                 f"PKG={word}: an address or a file has no hash in an index, so it can't be locked; "
                 "put a wheel of it on an index (PIP_INDEX_URL), or its source into src/"
             )
         if not REQUIREMENT.fullmatch(word):
-            raise Refusal(f'PKG={word}: not a package; give names with or without bounds, such as PKG="pandas>=2 timm"')
+            raise UsageError(
+                f'PKG={word}: not a package; give names with or without bounds, such as PKG="pandas>=2 timm"'
+            )
     return words
 
 
-def edited(verb: str, words: Sequence[str], folder: Path) -> str:
+def edit_requirements(verb: str, words: Sequence[str], folder: Path) -> str:
     """The text of `pyproject.toml` after `uv add` or `uv remove`, done to a copy in `folder`.
 
-    Raises Refusal with uv's own words.
+    Raises UsageError with uv's own words.
     """
     shutil.copy(ROOT / PROJECT, folder)
     done = subprocess.run(
@@ -69,7 +71,7 @@ def edited(verb: str, words: Sequence[str], folder: Path) -> str:
         cwd=folder, env=without_indexes(), capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise Refusal(f"{' '.join(words)}: {lock.said(done.stderr)}")
+        raise UsageError(f"{' '.join(words)}: {lock.uv_message(done.stderr)}")
     return (folder / PROJECT).read_text()
 
 
@@ -79,15 +81,15 @@ def without_indexes() -> dict[str, str]:
 
 
 def check_removable(words: Sequence[str]) -> None:
-    """Raise Refusal for a package that `pyproject.toml` does not ask for, or that nothing works without."""
+    """Raise UsageError for a package that `pyproject.toml` does not ask for, or that nothing works without."""
     project = tomllib.loads((ROOT / PROJECT).read_text())["project"]
     declared = {package_index.normalize(re.split(r"[^A-Za-z0-9._-]", each)[0]) for each in project["dependencies"]}
     for word in words:
         name = package_index.normalize(word)
         if name in REQUIRED:
-            raise Refusal(f"PKG={word}: the locks can't be written without it; leave it in")
+            raise UsageError(f"PKG={word}: the locks can't be written without it; leave it in")
         if name not in declared:
-            raise Refusal(f"PKG={word}: not in the dependencies of {PROJECT}; give a name that stands there")
+            raise UsageError(f"PKG={word}: not in the dependencies of {PROJECT}; give a name that stands there")
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
@@ -110,7 +112,7 @@ def download_size(change: Change, python: str) -> int | None:
         return found.size
     try:
         wheel = package_index.wheel(package_index.files(index, name), change.pin[1], python=python)
-    except Lacking:
+    except RequirementError:
         return None
     return package_index.size(wheel) if wheel else 0
 
@@ -146,17 +148,17 @@ def megabytes(size: int | None) -> str:
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     if list(argv) not in (["add"], ["remove"]):
-        raise Refusal('usage: make add PKG="name>=2", or make remove PKG=name')
+        raise UsageError('usage: make add PKG="name>=2", or make remove PKG=name')
     words = requirements(os.environ.get("PACKAGES", ""))
     if argv[0] == "remove":
         check_removable(words)
     before = {name: path.read_text() for name in IMAGES if (path := ROOT / name).is_file()}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        project = edited(argv[0], words, folder)
+        project = edit_requirements(argv[0], words, folder)
         texts = lock.locks(folder)
     lock.write({PROJECT: project, **texts})
-    for line in report(changes(before, texts), lock.declared()[0]):
+    for line in report(changes(before, texts), lock.declared_requirements()[0]):
         print(line)
     print("make build builds the image of these locks; without it the next command that needs the image does")
 

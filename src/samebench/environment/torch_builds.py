@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from samebench.core import files
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.environment import package_index
 from samebench.environment.package_index import File
 
@@ -27,10 +27,12 @@ def torch_index() -> str:
     return (os.environ.get("TORCH_INDEX") or default[1]).rstrip("/")
 
 
-def compiled(pins: Mapping[str, tuple[str, tuple[str, ...]]], dependents: Iterable[str], *, python: str) -> list[str]:
+def find_compiled(
+    pins: Mapping[str, tuple[str, tuple[str, ...]]], dependents: Iterable[str], *, python: str
+) -> list[str]:
     """The names in `pins` whose Linux wheels are compiled against torch; `dependents` are those that need torch.
 
-    Raises Lacking if the Python index does not answer.
+    Raises RequirementError if the Python index does not answer.
     """
     found = []
     for name in sorted({*dependents, *SILENT} & pins.keys()):
@@ -46,8 +48,8 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> tuple[
     The wheelhouse is asked first, then PyTorch's index.
 
     Raises:
-        Lacking: the index does not answer.
-        Refusal: there is no such wheel for one of the architectures.
+        RequirementError: the index does not answer.
+        UsageError: there is no such wheel for one of the architectures.
     """
     wanted = pin + CPU_SUFFIX
     name, _, version = wanted.partition("==")
@@ -57,14 +59,14 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> tuple[
     if len(hashes) < len(ARCHITECTURES):
         try:
             offered = package_index.files(index, name)
-        except Lacking as error:
-            raise Lacking(
+        except RequirementError as error:
+            raise RequirementError(
                 f"{pin}{why} is compiled against torch, and its CPU build {wanted} can't be locked: {error}; "
                 "set TORCH_INDEX to a mirror of it, or WHEELHOUSE to a folder with the wheels for x86_64 and aarch64"
             ) from error
         hashes = _hashes(offered, name, version, python) | hashes
     if len(hashes) != len(ARCHITECTURES):
-        raise Refusal(
+        raise UsageError(
             f"{index} has {len(hashes)} Linux wheels of {wanted} for Python {python}{why}, "
             f"not {len(ARCHITECTURES)}; ask for a version that it has for torch's version here"
         )

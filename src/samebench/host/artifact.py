@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from samebench.host import builds, image, local, process, server
 from samebench.host.call import Call
 from samebench.host.engine import Engine, User
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 from samebench.host.image import Image
 
 LIMITS = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "128", "--read-only")
@@ -17,16 +17,16 @@ LIMITS = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-li
 def make(call: Call, engine: Engine | None, command: Sequence[str]) -> str:
     """Have a command make the artifact, in the runtime that was chosen; the folder that its last line begins with.
 
-    Without an engine we are in the runtime already. Raises Refusal for a platform that can't be had.
+    Without an engine we are in the runtime already. Raises UsageError for a platform that can't be had.
     """
     platform = call.get("PLATFORM")
     if platform not in {"", *image.PLATFORMS}:
-        raise Refusal(f"PLATFORM={platform}: give linux/amd64 or linux/arm64, or nothing for this machine's")
+        raise UsageError(f"PLATFORM={platform}: give linux/amd64 or linux/arm64, or nothing for this machine's")
     words, variables = list(command), dict(call.variables)
     if engine:
         if engine.is_local and platform:
             remedy = "use docker or podman"
-            raise Refusal(f"PLATFORM={platform}: the local runtime has only this machine's; {remedy}")
+            raise UsageError(f"PLATFORM={platform}: the local runtime has only this machine's; {remedy}")
         words = image.host_words("--carry", *command)
         variables.update(SAMEBENCH_QUIET="1", CHECK="", RUNTIME=engine.name)
     code, text = process.output(words, environment=variables)
@@ -45,7 +45,7 @@ def serve(
     call = call._replace(artifact=artifact, variables={**call.variables, "ARTIFACT": artifact})
     if engine is None:
         variables = {key: value for key, value in call.variables.items() if key != "SAMEBENCH_PUBLISHED"}
-        process.become(["python", "-m", module], variables)
+        process.exec_program(["python", "-m", module], variables)
     if engine.is_local:
         local.run(call, ["python", "-m", module])
     made = builds.ensure(Image.of_server(call, name, artifact), call, engine)

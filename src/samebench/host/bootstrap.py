@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from samebench.host import process
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 
 
 def run(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
-    """Become the command. Raises Refusal where the locks name no uv."""
+    """Become the command. Raises UsageError where the locks name no uv."""
     text = Path("requirements.lock").read_text()
     version = _only(r"^uv==(\S*)", text)
     python = _only(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text())
     if not version:
         remedy = "git checkout requirements.lock, then run the same command again"
-        raise Refusal(f"requirements.lock: no line uv==VERSION; {remedy}")
+        raise UsageError(f"requirements.lock: no line uv==VERSION; {remedy}")
     environment = {**variables, "PYTHONPATH": f"{Path.cwd()}/src"}
     if not _is_pinned("uv", version):
         tools = Path.cwd() / f".samebench/uv-{version}-{os.uname().sysname}-{os.uname().machine}"
@@ -37,7 +37,7 @@ def run(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
     if not os.access(environment.get("HOME") or "/", os.W_OK):  # a user without a home
         environment["UV_CACHE_DIR"] = f"{Path.cwd()}/.samebench/uv-cache"
     words = ["uv", "run", "--isolated", "--no-project", "--quiet", "--python", python, *command]
-    process.become(words, environment)
+    process.exec_program(words, environment)
 
 
 def _only(pattern: str, text: str) -> str:
@@ -46,4 +46,4 @@ def _only(pattern: str, text: str) -> str:
 
 
 def _is_pinned(program: str, version: str) -> bool:
-    return process.answer([program, "--version"]).split()[:2] == ["uv", version]
+    return process.output_of([program, "--version"]).split()[:2] == ["uv", version]

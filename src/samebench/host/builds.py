@@ -10,14 +10,14 @@ from pathlib import Path
 from samebench.host import registry
 from samebench.host.call import Call
 from samebench.host.engine import Engine
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 from samebench.host.files import bind
 from samebench.host.image import SYSTEM, Image, base, build, host_words
-from samebench.host.process import answer, run, say
+from samebench.host.process import output_of, print_message, run
 
 
 def ensure(image: Image, call: Call, engine: Engine) -> Image:
-    """The image that a command runs in, built if need be. Raises Lacking."""
+    """The image that a command runs in, built if need be. Raises RequirementError."""
     if call.get("CHECK"):
         check_build(image, call, engine)
     elif call.bootstrap:
@@ -47,7 +47,7 @@ def _any_image(image: Image, call: Call, engine: Engine) -> Image:
 
 def _latest(image: Image, engine: Engine) -> Image:
     if not engine.has(image.latest):
-        raise Lacking(f"no image of the {image.flavour} workspace yet; make build")
+        raise RequirementError(f"no image of the {image.flavour} workspace yet; make build")
     return image._replace(name=image.latest)
 
 
@@ -66,7 +66,7 @@ def command_build(call: Call, engine: Engine) -> int:
         have(image, call, engine)
     if expected := call.get("EXPECT"):
         compare(image, call, engine, expected)
-    size = answer([engine.name, "image", "inspect", "--format", "{{.Size}}", image.name])
+    size = output_of([engine.name, "image", "inspect", "--format", "{{.Size}}", image.name])
     megabytes = int(size) // 1_000_000 if size.isdecimal() else "?"
     seconds = round(time.monotonic() - begun)
     print(f"{image.latest}  {image.name}  {engine.digest(image.name)}  {megabytes} MB  {seconds} s")
@@ -81,21 +81,21 @@ def check_build(image: Image, call: Call, engine: Engine) -> None:
     build(again, call, engine, ["--no-cache"])
     second = engine.digest(again.name)
     if first != second:
-        say(f"not the same: {first}, then {second}; the first files that differ:")
+        print_message(f"not the same: {first}, then {second}; the first files that differ:")
         _show_differences(image, again, engine)
-    answer([engine.name, "rmi", again.name])
+    output_of([engine.name, "rmi", again.name])
     if first != second:
         raise SystemExit(1)
     stands_on = base(call, image.flavour, engine)
-    say(f"made twice from nothing: {first} both times, on {stands_on}, by {engine.builder}")
+    print_message(f"made twice from nothing: {first} both times, on {stands_on}, by {engine.builder}")
 
 
 def _show_differences(first: Image, second: Image, engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="samebench-") as work:
         for name, image in (("first", first), ("second", second)):
-            container = answer([engine.name, "create", image.name, "true"])
-            answer([engine.name, "export", "--output", f"{work}/{name}.tar", container])
-            answer([engine.name, "rm", container])
+            container = output_of([engine.name, "create", image.name, "true"])
+            output_of([engine.name, "export", "--output", f"{work}/{name}.tar", container])
+            output_of([engine.name, "rm", container])
         words = [engine.name, "run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "python"]
         words += ["--env", "PYTHONPATH=/src", "--mount", bind(f"{Path.cwd()}/src", "/src", "readonly")]
         words += ["--mount", bind(work, "/check", "readonly"), first.name]
@@ -110,10 +110,10 @@ def compare(image: Image, call: Call, engine: Engine, expected: str) -> None:
     wanted = expected if expected.startswith("sha256:") else _image_of_fingerprint(expected)
     made = engine.digest(image.name)
     if wanted == made:
-        say(f"as expected: {wanted}")
+        print_message(f"as expected: {wanted}")
         return
     stands_on = base(call, image.flavour, engine)
-    say(f"not as expected: {made}, expected {wanted}; this one is on {stands_on}, by {engine.builder}")
+    print_message(f"not as expected: {made}, expected {wanted}; this one is on {stands_on}, by {engine.builder}")
     if wanted != expected:
         own = {"RUNTIME": engine.name, "WITH": expected, "EXPECT": "", "CHECK": "", "JSON": ""}
         run(host_words("--doctor"), environment={**call.variables, **own})
@@ -125,8 +125,8 @@ def _image_of_fingerprint(path: str) -> str:
         found = re.search(r'^ *"image": "(sha256:[0-9a-f]*)"', Path(path).read_text(), re.MULTILINE)
     except OSError as error:
         remedy = "give a digest (sha256:…), or what a teammate's make fingerprint has printed"
-        raise Refusal(f"EXPECT={path}: no such file; {remedy}") from error
+        raise UsageError(f"EXPECT={path}: no such file; {remedy}") from error
     if not found:
         remedy = "give what make fingerprint prints where an engine runs it"
-        raise Refusal(f"EXPECT={path}: tells of no image; {remedy}")
+        raise UsageError(f"EXPECT={path}: tells of no image; {remedy}")
     return found[1]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from samebench.host import gpu
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 LOOPBACK = re.compile(r"^(\w+://)?([^/@]*@)?(localhost|127(\.\d+){3}|\[::1\])(?=[:/]|$)", re.IGNORECASE)
@@ -29,13 +29,13 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Call:
-        """The call that these variables ask for. Raises Refusal."""
+        """The call that these variables ask for. Raises UsageError."""
         return cls(variables, gpus=gpu.parse(variables), quiet=bool(variables.get("SAMEBENCH_QUIET")))
 
     def check_ca_cert(self) -> None:
-        """Raise Refusal where the file of certificates can't be read."""
+        """Raise UsageError where the file of certificates can't be read."""
         if self.ca_cert and not os.access(self.ca_cert, os.R_OK):
-            raise Refusal(f"CA_CERT={self.ca_cert}: no such file")
+            raise UsageError(f"CA_CERT={self.ca_cert}: no such file")
 
     def get(self, name: str) -> str:
         """A variable; "" where it is not set."""

@@ -23,10 +23,10 @@ from samebench.host import (
     ship,
 )
 from samebench.host.call import Call
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 from samebench.host.files import make_writable
 from samebench.host.image import Image
-from samebench.host.process import say, succeeds
+from samebench.host.process import print_message, succeeds
 
 FLAVOURS = {"cpu": "", "gpu": "1"}  # and the GPU= that asks for each
 
@@ -58,17 +58,17 @@ def _build(call: Call, _rest: list[str]) -> int:
         gpu.check(call.variables, found)
     if found.is_local:
         remedy = "install docker or podman, or work without one: RUNTIME=local needs no image"
-        raise Lacking(f"make build: no engine answers; {remedy}")
+        raise RequirementError(f"make build: no engine answers; {remedy}")
     return builds.command_build(call, found)
 
 
 def _push(call: Call, _rest: list[str]) -> int:
     found = runtime.choose(call)
     if found.is_local:
-        raise Lacking("make push: no engine answers, and RUNTIME=local has no image; start docker or podman")
+        raise RequirementError("make push: no engine answers, and RUNTIME=local has no image; start docker or podman")
     place = registry.address(call.get("TO"))
     if not place:
-        raise Refusal(f"make push: to where? Give TO=registry.example/team/bench, or registry in [{registry.TABLE}]")
+        raise UsageError(f"make push: to where? Give TO=registry.example/team/bench, or registry in [{registry.TABLE}]")
     return registry.push(builds.ensure(Image.of_workspace(call), call, found), place, found)
 
 
@@ -83,13 +83,13 @@ def _devcontainer(call: Call, _rest: list[str]) -> int:
     call = call._replace(variables={**call.variables, **own})
     found = runtime.choose(call)
     if found.is_local:
-        raise Lacking("no engine answers, which a devcontainer needs; start docker or podman")
+        raise RequirementError("no engine answers, which a devcontainer needs; start docker or podman")
     gpu.check(call.variables, found)
     make_writable(".samebench")
     dotenv.write_env_file(Path(".samebench/devcontainer.env"), call.variables, options.read().env)
     made = builds.ensure(Image.of_workspace(call), call, found)
     if not succeeds([found.name, "tag", made.name, made.latest]):
-        raise Lacking(f"{made.name}: {found.name} could not name it {made.latest}; try {found.name} info")
+        raise RequirementError(f"{made.name}: {found.name} could not name it {made.latest}; try {found.name} info")
     return 0
 
 
@@ -133,7 +133,7 @@ def _test_engine(call: Call, rest: list[str]) -> int:
     found = engine.choose(call.get("RUNTIME"))
     if found.is_local:
         return 0  # there they were part of the whole
-    say("the tests that drive the engine run beside it, in the local runtime")
+    print_message("the tests that drive the engine run beside it, in the local runtime")
     variables = {**call.variables, "SAMEBENCH_ENGINE": found.name}
     return local.run(
         call._replace(variables=variables, gpus=""), ["pytest", *rest], flavour="cpu"

@@ -11,8 +11,8 @@ from pathlib import Path
 from samebench.host import builds, cpu, dotenv, dvc, gpu, image, options, process, repository, server
 from samebench.host.call import INDEXES, PROXIES, Call
 from samebench.host.engine import Engine, User
-from samebench.host.errors import Lacking, Refusal
-from samebench.host.files import bind, is_inside, refuse_outside, resolved
+from samebench.host.errors import RequirementError, UsageError
+from samebench.host.files import bind, is_inside, refuse_outside, resolve
 from samebench.host.image import Image
 
 # What src/samebench/training/launch.py reads, and what the libraries beneath it read.
@@ -34,15 +34,17 @@ def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
     workspace, call, words = _prepared(call, engine, command)
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     whole = [engine.name, "run", "--rm", "--interactive", *terminal, *words, workspace.name, *_started(call, command)]
-    code = process.stay_with(whole, call.variables)
+    code = process.run_forwarding_signals(whole, call.variables)
     if code == image.ENGINE_FAILED:
         what = f"{engine.name} did not start the container, or died while it ran (see above)"
         asked = f"{engine.name} info{', nvidia-smi' if call.gpus else ''}"
-        raise Lacking(f"{what}; try {asked}, then the same command again")
+        raise RequirementError(f"{what}; try {asked}, then the same command again")
     if code == KILLED and list(command) != ["bash"]:  # a shell ends with the code of its last command
         what = "the command was killed (SIGKILL), as a system does that has no memory left (dmesg says more)"
         remedy = "give the engine more memory, or the command less to do at a time"
-        raise Lacking(f"{what}; {remedy}. A training goes on from its last checkpoint: make train RESUME=latest")
+        raise RequirementError(
+            f"{what}; {remedy}. A training goes on from its last checkpoint: make train RESUME=latest"
+        )
     return code
 
 
@@ -68,7 +70,7 @@ def _prepared(
     """The image, the call with the variables of .env, and the engine's options."""
     workspace = builds.ensure(Image.of_workspace(call), call, engine)
     if not call.as_is:
-        call = call._replace(dotenv=tuple(dotenv.read()), variables=dotenv.joined(call.variables))
+        call = call._replace(dotenv=tuple(dotenv.read()), variables=dotenv.join_lines(call.variables))
     words = [
         "--init",
         *User.current().engine_words(engine),
@@ -132,10 +134,10 @@ def network_words(call: Call, *, server: bool) -> list[str]:
     several = call.get("NNODES") not in {"", "1"}
     words = ["--network", "host"] if several or (call.uses_loopback and not server) else []
     if call.ca_cert:
-        words += _mounts([bind(resolved(call.ca_cert), "/tmp/ca.pem", "readonly")])
+        words += _mounts([bind(resolve(call.ca_cert), "/tmp/ca.pem", "readonly")])
         words += ["--env", "SSL_CERT_FILE=/tmp/ca.pem"]
     if call.wheelhouse:  # DVC is installed in there, when it is first needed
-        words += _mounts([bind(resolved(call.wheelhouse), "/tmp/wheelhouse", "readonly")])
+        words += _mounts([bind(resolve(call.wheelhouse), "/tmp/wheelhouse", "readonly")])
         words += ["--env", "WHEELHOUSE=/tmp/wheelhouse"]
     return words
 
@@ -149,7 +151,7 @@ def data_words(call: Call) -> list[str]:
 
 
 def path_words(call: Call) -> list[str]:
-    """Mounts of the files that variables name by absolute paths; raises Refusal for what no container can see."""
+    """Mounts of the files that variables name by absolute paths; raises UsageError for what no container can see."""
     words = []
     for name in PATHS:
         path = call.get(name)
@@ -157,7 +159,7 @@ def path_words(call: Call) -> list[str]:
             path = str(Path(path).parent)
         if path in {"/", "/tmp", "/tmp/"}:  # the container's own
             what = f"{name}={path}: all of it, in the place of the container's own"
-            raise Refusal(f"{what}; give a folder in there")
+            raise UsageError(f"{what}; give a folder in there")
         if path.startswith("/"):
             words += _mounts([_mount_of(path, writable=name == "RESUME")])
         elif path and os.path.exists(path):
@@ -167,7 +169,7 @@ def path_words(call: Call) -> list[str]:
 
 def _mount_of(path: str, *, writable: bool) -> str:
     """An absolute path, under the name that the command is given. What lies elsewhere is only read."""
-    source = resolved(path)
+    source = resolve(path)
     return bind(source, path, "" if writable or is_inside(source) else "readonly")
 
 
@@ -177,7 +179,7 @@ def version_words(call: Call, command: Sequence[str]) -> list[str]:
     if remote and "://" not in remote:
         if not os.path.isdir(remote):
             remedy = "make it first, or give ssh://user@host/path"
-            raise Refusal(f"DATA_REMOTE={remote}: no such directory; {remedy}")
+            raise UsageError(f"DATA_REMOTE={remote}: no such directory; {remedy}")
         if not remote.startswith("/"):
             refuse_outside("DATA_REMOTE", remote)
     pushes = list(command) == ["bash"] or list(command[2:4]) == ["samebench.data.versions", "push"]
@@ -198,7 +200,7 @@ def agent_words(call: Call) -> list[str]:
     if call.get("AGENT"):
         if not answers:
             remedy = "start one (eval $(ssh-agent) && ssh-add), or leave AGENT out"
-            raise Lacking(f"AGENT=1: no SSH agent answers here; {remedy}")
+            raise RequirementError(f"AGENT=1: no SSH agent answers here; {remedy}")
     elif not (call.carries_data and any("ssh://" in url for url in (call.get("DATA_REMOTE"), *dvc.remote_urls()))):
         return []
     words = []

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from samebench.host import engine, gpu, image
 from samebench.host.call import PROXIES, Call
 from samebench.host.errors import CommandError
-from samebench.host.process import MISSING, answer, ask, without_credentials
+from samebench.host.process import MISSING, capture, output_of, without_credentials
 
 PORTS = (8888, 6006, 8000)
 DISK_GB, SHARED_GB, MEMORY_GB = 10, 1, 2  # what an image with its build cache, a training and its loader take
@@ -88,9 +88,9 @@ def engines(call: Call) -> Iterator[Finding]:
             yield _refused(grade, name, error)
         else:
             yield Finding("ok", name, _first_line([name, "--version"]))
-    if ask(["docker", "info"]).returncode:
+    if capture(["docker", "info"]).returncode:
         return
-    done = ask(["docker", "buildx", "version"])
+    done = capture(["docker", "buildx", "version"])
     if done.returncode:
         mend = "install docker-buildx (or docker-buildx-plugin), or RUNTIME=local"
         yield Finding("failure", "docker buildx", "not here", "", mend)
@@ -104,7 +104,7 @@ def _refused(grade: str, name: str, error: CommandError) -> Finding:
 
 
 def _first_line(words: list[str]) -> str:
-    return (answer(words).splitlines() or [""])[0]
+    return (output_of(words).splitlines() or [""])[0]
 
 
 def gpus(call: Call) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def python_for_local() -> Finding:
     found = re.search(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text(), re.MULTILINE)
     version = found[1] if found else ""
     for candidate in (f"python{version}", "python3"):
-        have = answer([candidate, "--version"])
+        have = output_of([candidate, "--version"])
         if have.startswith(f"Python {version}."):
             return Finding("ok", "python", have)
     mend = "install it; without it uv fetches one"
@@ -140,7 +140,7 @@ def room(name: str, folder: str, needed: int, mend: str) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
     except OSError:
         return
-    yield enough(name, free, needed, mend)
+    yield has_enough(name, free, needed, mend)
 
 
 def memory() -> Iterator[Finding]:
@@ -150,10 +150,10 @@ def memory() -> Iterator[Finding]:
     except OSError:
         return
     if found:
-        yield enough("memory", int(found[1]) * 1024, MEMORY_GB, "end other programs")
+        yield has_enough("memory", int(found[1]) * 1024, MEMORY_GB, "end other programs")
 
 
-def enough(name: str, free: int, needed: int, mend: str) -> Finding:
+def has_enough(name: str, free: int, needed: int, mend: str) -> Finding:
     """Hold so many free bytes against what is needed, in GB."""
     found = f"{free // 1_000_000_000} GB free"
     if free >= needed * 1_000_000_000:
@@ -204,7 +204,7 @@ def clock() -> Finding:
     cut_off = first_line.rpartition(" as of ")[2] if " as of " in first_line else ""
     own = {**os.environ, "TZ": "UTC"}
     words = ["git", "log", "-1", "--format=%cd", f"--date=format-local:{MOMENT}"]
-    committed = ask(words, environment=own).stdout.strip()
+    committed = capture(words, environment=own).stdout.strip()
     now = time.strftime(MOMENT, time.gmtime())
     latest = max(cut_off, committed, now)
     if latest == now:
@@ -219,11 +219,11 @@ def checkout(call: Call) -> Iterator[Finding]:
         if Path(folder).is_dir() and not os.access(folder, os.W_OK):
             found = f"{folder} is not writable for user {uid}"
             yield Finding("failure", "checkout", found, "yours", f"chown -R {uid} {folder}, as root")
-    if ask(["git", "rev-parse", "--git-dir"]).returncode:
+    if capture(["git", "rev-parse", "--git-dir"]).returncode:
         return
     for name in ("requirements.lock", f"docker/{call.flavour}.lock", f"docker/{call.flavour}.Dockerfile"):
-        if ask(["git", "diff", "--quiet", "HEAD", "--", name]).returncode == 1:
-            expected = f"as in commit {answer(['git', 'rev-parse', '--short', 'HEAD'])}"
+        if capture(["git", "diff", "--quiet", "HEAD", "--", name]).returncode == 1:
+            expected = f"as in commit {output_of(['git', 'rev-parse', '--short', 'HEAD'])}"
             yield Finding("failure", name, "edited", expected, f"commit it, or git checkout HEAD -- {name}")
 
 
@@ -233,7 +233,7 @@ def checkout(call: Call) -> Iterator[Finding]:
 def _inside(call: Call, *words: str) -> subprocess.CompletedProcess[str]:
     command = ["python", "-m", "samebench.environment.doctor", *words]
     start = command if call.get("SAMEBENCH") else image.host_words("--as-is", *command)
-    return ask(start, environment=call.variables)
+    return capture(start, environment=call.variables)
 
 
 def environment(call: Call) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 
 FILE = Path(".env")
 NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -38,13 +38,13 @@ def is_reserved(name: str) -> bool:
 def read() -> dict[str, str]:
     """The variables that the file sets. A value is the rest of the line, without quotes around it or a remark.
 
-    Nothing in a value is expanded, and none is shown. Raises Refusal with the line's number, or Lacking.
+    Nothing in a value is expanded, and none is shown. Raises UsageError with the line's number, or RequirementError.
     """
     if not os.path.lexists(FILE):
         return {}
     if not (os.path.isfile(FILE) and os.access(FILE, os.R_OK)):
         what = f"{Path.cwd() / FILE}: no file that can be read"
-        raise Lacking(f"{what}; make it yours (chown), or remove it")
+        raise RequirementError(f"{what}; make it yours (chown), or remove it")
     text = FILE.read_bytes().decode(errors="surrogateescape")
     variables = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -54,10 +54,10 @@ def read() -> dict[str, str]:
         name, equals, value = entry.partition("=")
         if not equals or not NAME.fullmatch(name):
             remedy = "give NAME=value, with capital letters, digits and _ in the name"
-            raise Refusal(f".env:{number}: {remedy}")
+            raise UsageError(f".env:{number}: {remedy}")
         if is_reserved(name):
             what = f"{name} can't stand in there: it decides what is done or what comes out"
-            raise Refusal(f".env:{number}: {what}; give it to make, or export it")
+            raise UsageError(f".env:{number}: {what}; give it to make, or export it")
         variables[name] = _value(value, f".env:{number}: {name}")
     return variables
 
@@ -66,14 +66,14 @@ def _value(text: str, where: str) -> str:
     if text[:1] in {'"', "'"}:
         value, end, rest = text[1:].partition(text[0])
         if not end:
-            raise Refusal(f"{where}: a quote that does not end on this line; end it")
+            raise UsageError(f"{where}: a quote that does not end on this line; end it")
         if rest.lstrip(" \t") and not rest.lstrip(" \t").startswith("#"):
-            raise Refusal(f"{where}: more after the second quote; use the other kind of quotes around it")
+            raise UsageError(f"{where}: more after the second quote; use the other kind of quotes around it")
         return value
     return re.sub(r"[ \t]#.*", "", text.lstrip(" \t")).rstrip(" \t")
 
 
-def joined(environment: Mapping[str, str]) -> dict[str, str]:
+def join_lines(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment with them; what the shell has exported already stays."""
     return {**read(), **environment}
 
@@ -83,7 +83,7 @@ def write_env_file(path: Path, environment: Mapping[str, str], names: Iterable[s
 
     The engine takes each line as it is.
     """
-    values = joined(environment)
+    values = join_lines(environment)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

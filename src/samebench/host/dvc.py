@@ -20,11 +20,11 @@ def parse(text: str) -> dict[str, dict[str, str]]:
             section = heading[1].strip("'\" ") + '"' * ('"' in heading[1])
         elif "=" in line and not line.lstrip().startswith("#"):
             key, value = line.split("=", 1)
-            sections.setdefault(section, {})[key.strip().lower()] = _unquoted(value)
+            sections.setdefault(section, {})[key.strip().lower()] = _unquote(value)
     return sections
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     """Without the remark behind it; a `#` between quotes is none."""
     quoted = re.fullmatch(r"""\s*(["'])(.*?)\1\s*(#.*)?""", value)
     return quoted[2] if quoted else value.partition("#")[0].strip()

@@ -6,8 +6,8 @@ import os
 import shutil
 from typing import NamedTuple
 
-from samebench.host.errors import Lacking, Refusal
-from samebench.host.process import answer, ask, succeeds
+from samebench.host.errors import RequirementError, UsageError
+from samebench.host.process import capture, output_of, succeeds
 
 LOCAL = "local"
 VERSIONS = {"docker": "{{.ServerVersion}}", "podman": "{{.Version.Version}}"}
@@ -36,33 +36,33 @@ class Engine(NamedTuple):
 
     def digest(self, image: str) -> str:
         """The image's id, such as sha256:0123…."""
-        identity = answer([self.name, "image", "inspect", "--format", "{{.Id}}", image])
+        identity = output_of([self.name, "image", "inspect", "--format", "{{.Id}}", image])
         return f"sha256:{identity.rpartition(':')[2]}"  # podman leaves the first word out
 
     def is_rootless(self) -> bool:
         """Whether it is docker that runs as the user."""
-        return self.name == "docker" and "name=rootless" in answer(
+        return self.name == "docker" and "name=rootless" in output_of(
             ["docker", "info", "--format", "{{.SecurityOptions}}"]
         )
 
     def is_elsewhere(self) -> bool:
         """Whether it runs on another machine."""
         if self.name == "docker":
-            host = answer(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+            host = output_of(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
             return host.startswith(("http://", "https://", "npipe://", "ssh://", "tcp://"))
         if self.name == "podman":
-            return answer(["podman", "info", "--format", "{{.Host.ServiceIsRemote}}"]) == "true"
+            return output_of(["podman", "info", "--format", "{{.Host.ServiceIsRemote}}"]) == "true"
         return False
 
 
 def choose(asked: str) -> Engine:
-    """The runtime that `RUNTIME=` asks for: auto, docker, podman or local. Raises Refusal, or Lacking."""
+    """The runtime that `RUNTIME=` asks for: auto, docker, podman or local. Raises UsageError, or RequirementError."""
     if asked == LOCAL:
         return Engine(LOCAL, reason="asked for")
     if asked in VERSIONS:
         return _asked_for(asked)
     if asked not in {"", "auto"}:
-        raise Refusal(f"RUNTIME={asked}: give auto, docker, podman or local")
+        raise UsageError(f"RUNTIME={asked}: give auto, docker, podman or local")
     reasons = []
     for name in VERSIONS:
         if not shutil.which(name):
@@ -77,17 +77,17 @@ def choose(asked: str) -> Engine:
 
 def _asked_for(name: str) -> Engine:
     if not shutil.which(name):
-        raise Lacking(f"RUNTIME={name}: no {name} on this machine; install it, or use RUNTIME=local")
+        raise RequirementError(f"RUNTIME={name}: no {name} on this machine; install it, or use RUNTIME=local")
     version, error = _version(name)
     if version is None:
         remedy = "start it, or use RUNTIME=local"
-        raise Lacking(f"RUNTIME={name}: the engine does not answer ({error}); {remedy}")
+        raise RequirementError(f"RUNTIME={name}: the engine does not answer ({error}); {remedy}")
     return Engine(name, version, f"asked for, version {version}")
 
 
 def _version(name: str) -> tuple[str | None, str]:
     """The version of an engine, or None and the last line of what it says."""
-    done = ask([name, "info", "--format", VERSIONS[name]])
+    done = capture([name, "info", "--format", VERSIONS[name]])
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         return None, lines[-1] if lines else f"exit code {done.returncode}"

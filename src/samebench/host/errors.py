@@ -7,7 +7,7 @@ class CommandError(Exception):
     code = 1
 
 
-class Refusal(CommandError, ValueError):  # noqa: N818 - what we do, not what broke
+class UsageError(CommandError, ValueError):
     """Wrong use or input.
 
     A class of its own, so that a plain ValueError, which is a bug, keeps its traceback.
@@ -16,7 +16,7 @@ class Refusal(CommandError, ValueError):  # noqa: N818 - what we do, not what br
     code = 2
 
 
-class Lacking(CommandError):  # noqa: N818 - named for what the machine is, as Refusal is
+class RequirementError(CommandError):
     """The machine lacks what was asked for: room, a GPU, an engine, a network."""
 
     code = 3

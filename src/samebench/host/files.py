@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 
 
 def bind(source: str | Path, target: str | Path, rights: str = "") -> str:
@@ -15,23 +15,23 @@ def bind(source: str | Path, target: str | Path, rights: str = "") -> str:
 
 
 def make_writable(*folders: str) -> None:
-    """Make these folders of the checkout where they are missing. Raises Lacking where one can't be written."""
+    """Make these folders of the checkout where they are missing. Raises RequirementError where one can't be written."""
     here = Path.cwd()
     for folder in folders:
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             remedy = "make the checkout yours (chown), then run the same command again"
-            raise Lacking(f"{here / folder}: can't be made here; {remedy}") from error
+            raise RequirementError(f"{here / folder}: can't be made here; {remedy}") from error
         if not os.access(folder, os.W_OK):
             remedy = "make it yours (chown), then run the same command again"
-            raise Lacking(f"{here / folder}: not writable; {remedy}")
+            raise RequirementError(f"{here / folder}: not writable; {remedy}")
 
 
-def resolved(path: str) -> str:
-    """The path without links in its folders. Raises Refusal where nothing is there."""
+def resolve(path: str) -> str:
+    """The path without links in its folders. Raises UsageError where nothing is there."""
     if not os.path.exists(path):
-        raise Refusal(f"{path}: no such file or directory")
+        raise UsageError(f"{path}: no such file or directory")
     if os.path.isdir(path):
         return str(Path(path).resolve())
     return str(Path(path).parent.resolve() / Path(path).name)
@@ -44,7 +44,7 @@ def is_inside(path: str) -> bool:
 
 
 def refuse_outside(name: str, path: str) -> None:
-    """Raise Refusal for a relative path that leads out of the checkout."""
-    if not is_inside(resolved(path)):
+    """Raise UsageError for a relative path that leads out of the checkout."""
+    if not is_inside(resolve(path)):
         what = f"{name}={path}: out of the checkout, which is all that the container sees"
-        raise Refusal(f"{what}; give it absolute: {name}={resolved(path)}")
+        raise UsageError(f"{what}; give it absolute: {name}={resolve(path)}")

@@ -15,9 +15,9 @@ from pathlib import Path
 from samebench.host import image, local
 from samebench.host.call import Call
 from samebench.host.engine import Engine
-from samebench.host.errors import Lacking
+from samebench.host.errors import RequirementError
 from samebench.host.image import Image
-from samebench.host.process import answer, shell_code
+from samebench.host.process import output_of, shell_code
 
 HERE = "here"  # we are in the runtime already
 
@@ -53,7 +53,7 @@ def _images(engine: Engine | None) -> dict[str, str]:
     """The id of each image that there is, by its name."""
     if engine is None or engine.is_local:
         return {}
-    told = answer([engine.name, "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+    told = output_of([engine.name, "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
     pairs = [line.split(" ", 1) for line in told.splitlines() if " " in line]
     return {_without_host(name): identity for name, identity in pairs}
 
@@ -66,5 +66,5 @@ def _any_python() -> str:
     python = local.find_python()
     if not os.access(python, os.X_OK) or not Path(python).is_file():
         what = f"make flow: nothing is set up yet that could draw, and there is no Python {python}"
-        raise Lacking(f"{what}; make build")
+        raise RequirementError(f"{what}; make build")
     return python

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samebench.host.errors import Lacking, Refusal
-from samebench.host.process import answer, ask
+from samebench.host.errors import RequirementError, UsageError
+from samebench.host.process import capture, output_of
 
 if TYPE_CHECKING:
     from samebench.host.engine import Engine
@@ -24,7 +24,7 @@ CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
 def parse(variables: Mapping[str, str]) -> str:
     """The GPUs of `GPU=`: "" for none, "all", or their numbers (or UUIDs) as CUDA takes them, such as "0,2".
 
-    `CUDA_VISIBLE_DEVICES` says which of them there are. Raises Refusal for what GPU= can't be.
+    `CUDA_VISIBLE_DEVICES` says which of them there are. Raises UsageError for what GPU= can't be.
     """
     asked, visible = variables.get("GPU", ""), variables.get("CUDA_VISIBLE_DEVICES", "")
     if asked in {"", "0"}:
@@ -39,12 +39,12 @@ def parse(variables: Mapping[str, str]) -> str:
     hidden = [each for each in numbers if visible and each not in visible.split(",")]
     if hidden:
         remedy = "give GPU=1 for what is, or unset it"
-        raise Refusal(f"GPU={asked}: {hidden[0]} is not in CUDA_VISIBLE_DEVICES={visible}; {remedy}")
+        raise UsageError(f"GPU={asked}: {hidden[0]} is not in CUDA_VISIBLE_DEVICES={visible}; {remedy}")
     return ",".join(numbers)
 
 
-def _wrong(asked: str) -> Refusal:
-    return Refusal(f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,")
+def _wrong(asked: str) -> UsageError:
+    return UsageError(f"GPU={asked}: give GPU=1 for all GPUs, or a list such as GPU=0,2 or GPU=2,")
 
 
 def check(variables: Mapping[str, str], engine: Engine) -> None:
@@ -54,7 +54,7 @@ def check(variables: Mapping[str, str], engine: Engine) -> None:
         return
     asked = f"GPU={variables['GPU']}"
     if variables.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}:
-        raise Lacking(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
+        raise RequirementError(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
     if engine.is_elsewhere():  # on another machine, which has drivers of its own
         return
     _check_driver(asked, gpus)
@@ -69,37 +69,37 @@ def _check_driver(asked: str, gpus: str) -> None:
         # Debian packages it apart from the driver, and Windows' Linux keeps it off the path.
         if not any(os.path.exists(path) for path in ("/proc/driver/nvidia/version", "/dev/dxg")):
             remedy = f"install version {DRIVER} or newer, or leave GPU out"
-            raise Lacking(f"{asked}: no NVIDIA driver on this machine; {remedy}")
+            raise RequirementError(f"{asked}: no NVIDIA driver on this machine; {remedy}")
         return
-    done = ask(["nvidia-smi", "--query-gpu=index,driver_version", "--format=csv,noheader"])
+    done = capture(["nvidia-smi", "--query-gpu=index,driver_version", "--format=csv,noheader"])
     lines = (done.stdout + done.stderr).strip().splitlines() or [""]
     if "No devices" in lines[0] or (not done.returncode and not lines[0]):
         remedy = "leave GPU out, or take a machine that has one"
-        raise Lacking(f"{asked}: no GPU is visible to nvidia-smi on this machine; {remedy}")
+        raise RequirementError(f"{asked}: no GPU is visible to nvidia-smi on this machine; {remedy}")
     if done.returncode:
         remedy = f"install version {DRIVER} or newer, or reboot after an update"
-        raise Lacking(f"{asked}: the NVIDIA driver does not answer ({lines[0]}); {remedy}")
+        raise RequirementError(f"{asked}: the NVIDIA driver does not answer ({lines[0]}); {remedy}")
     version = lines[0].rpartition(",")[2].strip()
     major = version.partition(".")[0]
     if major.isdecimal() and int(major) < DRIVER:  # another form than this one is not certain
         remedy = f"install version {DRIVER} or newer"
-        raise Lacking(f"{asked}: the NVIDIA driver {version} is too old for CUDA 13; {remedy}")
+        raise RequirementError(f"{asked}: the NVIDIA driver {version} is too old for CUDA 13; {remedy}")
     there = re.findall(r"^(\d+),", "\n".join(lines), re.MULTILINE)
     for number in gpus.split(","):
         if number.isdecimal() and number not in there:
             listed = f"nvidia-smi lists {' '.join(there)}"
-            raise Lacking(f"{asked}: no GPU {number} on this machine, {listed}; take one of these")
+            raise RequirementError(f"{asked}: no GPU {number} on this machine, {listed}; take one of these")
 
 
 def _check_docker(asked: str) -> None:
     if any(shutil.which(program) for program in TOOLKIT):
         return
-    known = answer(["docker", "info", "--format", "{{json .}}"])
+    known = output_of(["docker", "info", "--format", "{{json .}}"])
     if any(word in known for word in ('"nvidia"', "nvidia.com/gpu", "Docker Desktop")):  # it has a machine of its own
         return
     missing = "the NVIDIA Container Toolkit is missing, without which docker hands over no GPU"
     remedy = f"{INSTALL}, then as root: nvidia-ctk runtime configure --runtime=docker, and restart docker"
-    raise Lacking(f"{asked}: {missing}; {remedy}")
+    raise RequirementError(f"{asked}: {missing}; {remedy}")
 
 
 def _check_podman(asked: str) -> None:
@@ -111,9 +111,9 @@ def _check_podman(asked: str) -> None:
     describe = "as root: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
     if not shutil.which("nvidia-ctk"):
         missing = "the NVIDIA Container Toolkit is missing, without which podman hands over no GPU"
-        raise Lacking(f"{asked}: {missing}; {INSTALL}, then {describe}")
-    if "nvidia.com/gpu" not in answer(["nvidia-ctk", "cdi", "list"]):
-        raise Lacking(f"{asked}: the NVIDIA Container Toolkit has not described the GPU to podman; {describe}")
+        raise RequirementError(f"{asked}: {missing}; {INSTALL}, then {describe}")
+    if "nvidia.com/gpu" not in output_of(["nvidia-ctk", "cdi", "list"]):
+        raise RequirementError(f"{asked}: the NVIDIA Container Toolkit has not described the GPU to podman; {describe}")
 
 
 def engine_words(gpus: str, engine_name: str) -> list[str]:

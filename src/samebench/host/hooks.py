@@ -18,7 +18,7 @@ from samebench.host.call import Call
 from samebench.host.engine import VERSIONS, Engine, User
 from samebench.host.errors import CommandError
 from samebench.host.files import bind
-from samebench.host.process import answer, ask, run, say, succeeds
+from samebench.host.process import capture, output_of, print_message, run, succeeds
 
 HOME = Path(__file__).resolve().parents[3]  # the copy, or the checkout
 HOOK_SH = Path("src/samebench/workspace/hook.sh")
@@ -40,13 +40,13 @@ EARLIER = (
 )
 
 
-def _tell(line: str) -> None:
-    say(f"hooks: {line}")
+def _print_line(line: str) -> None:
+    print_message(f"hooks: {line}")
 
 
 def _git(*words: str) -> str:
     """What git answers. Raises CommandError where it fails."""
-    done = ask(["git", *words])
+    done = capture(["git", *words])
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise CommandError(f"git {' '.join(words[:2])}: {lines[-1]}; mend that, then the same command again")
@@ -55,7 +55,7 @@ def _git(*words: str) -> str:
 
 def _config(option: str) -> str:
     """A setting of this clone; "" where it has none."""
-    return answer(["git", "config", "--local", option])
+    return output_of(["git", "config", "--local", option])
 
 
 # ---- make hooks ----
@@ -63,20 +63,20 @@ def _config(option: str) -> str:
 
 def install(call: Call) -> int:
     """Set git up, once, however often it is asked for; then see that there is an environment to check with."""
-    done = ask(["git", "rev-parse", "--show-cdup"])
+    done = capture(["git", "rev-parse", "--show-cdup"])
     if done.returncode or done.stdout.strip():
-        _tell(_explain_no_clone())
+        _print_line(_explain_no_clone())
         return 0
     _install_copy()
     _install_filter()
     _install_hook()
     if not call.get("SAMEBENCH") and run([sys.executable, "-I", "src/samebench/host", "--ready", "true"]):
-        _tell("no runtime is ready (see above); until one is, commits are refused")
+        _print_line("no runtime is ready (see above); until one is, commits are refused")
     return 0
 
 
 def _explain_no_clone() -> str:
-    done = ask(["git", "rev-parse", "--git-dir"], environment={**os.environ, "LC_ALL": "C"})
+    done = capture(["git", "rev-parse", "--git-dir"], environment={**os.environ, "LC_ALL": "C"})
     if "dubious ownership" in done.stderr:
         trust = f"git config --global --add safe.directory '{HOME}'"
         return f"git does not trust {HOME}, which belongs to another user; if you do: {trust} && make hooks"
@@ -97,11 +97,11 @@ def _install_copy() -> None:
     (new / NAMES).write_text(_names_of_sources())
     if _same(new, copy):
         shutil.rmtree(new)
-        _tell(f"the checks in {copy} are those of this checkout")
+        _print_line(f"the checks in {copy} are those of this checkout")
         return
     shutil.rmtree(copy, ignore_errors=True)
     new.rename(copy)
-    _tell(f"copied the checks of this checkout to {copy}: git runs these, and nothing of a branch")
+    _print_line(f"copied the checks of this checkout to {copy}: git runs these, and nothing of a branch")
 
 
 def _same(new: Path, copy: Path) -> bool:
@@ -118,16 +118,16 @@ def _install_filter() -> None:
     if _config("filter.nbstripout.required") != "true":
         _set("required", "true")
     if _config("filter.nbstripout.process") == FILTER:
-        _tell("the notebook filter is already there")
+        _print_line("the notebook filter is already there")
         return
     earlier = _config("filter.nbstripout.clean")
     _set("process", FILTER)
     for option in ("clean", "smudge"):  # of an earlier edition; git would pass them over
-        answer(["git", "config", "--local", "--unset-all", f"filter.nbstripout.{option}"])
+        output_of(["git", "config", "--local", "--unset-all", f"filter.nbstripout.{option}"])
     if HOOK_SH.name in earlier:
-        _tell("replaced the notebook filter of an earlier edition")
+        _print_line("replaced the notebook filter of an earlier edition")
     else:
-        _tell("set the notebook filter: git add leaves outputs out, and your files keep them")
+        _print_line("set the notebook filter: git add leaves outputs out, and your files keep them")
 
 
 def _set(option: str, value: str) -> None:
@@ -136,23 +136,23 @@ def _set(option: str, value: str) -> None:
 
 def _install_hook() -> None:
     path = Path(_git("rev-parse", "--git-path", "hooks")) / "pre-commit"
-    own_folder = answer(["git", "config", "core.hooksPath"])
+    own_folder = output_of(["git", "config", "core.hooksPath"])
     text = path.read_text(errors="replace") if path.exists() else ""
     if own_folder:
         what = f"core.hooksPath is set to {own_folder}, so no hook was written"
-        _tell(f"{what}; call this from your own: {CALL}")
+        _print_line(f"{what}; call this from your own: {CALL}")
     elif not path.exists():
         _write_hook(path)
-        _tell(f"wrote {path}: every commit is checked")
+        _print_line(f"wrote {path}: every commit is checked")
     elif text in EARLIER:
         _write_hook(path)
-        _tell(f"replaced {path} of an earlier edition")
+        _print_line(f"replaced {path} of an earlier edition")
     elif text == HOOK:
-        _tell(f"{path} is already there")
+        _print_line(f"{path} is already there")
     elif CALL in text:
-        _tell(f"{path} is your own and calls the checks")
+        _print_line(f"{path} is your own and calls the checks")
     else:
-        _tell(f"{path} is your own and was kept; add this line to it: {CALL}")
+        _print_line(f"{path} is your own and was kept; add this line to it: {CALL}")
 
 
 def _write_hook(path: Path) -> None:
@@ -197,7 +197,7 @@ def commit() -> int:
         last = "not committed, because it could not be checked (see above): mend that, then commit again"
     for line in lines:
         print(line, file=sys.stderr)
-    say(last)
+    print_message(last)
     return NO
 
 
@@ -216,7 +216,7 @@ def _lint(staged: Path) -> tuple[int, list[str]]:
 
 
 def _lint_with(python: Path, staged: Path) -> tuple[int, list[str]]:
-    if answer(["git", "ls-files", "--", ".venv*"]):
+    if output_of(["git", "ls-files", "--", ".venv*"]):
         what = "this branch has files in .venv, where the programs are that check"
         remedy = "git rm -r --cached them, then run make clean and make shell"
         return UNCHECKED, [f"samebench: {what}; {remedy}"]

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from samebench.host import toml
 from samebench.host.call import PROXIES, Call
 from samebench.host.engine import Engine
-from samebench.host.errors import Lacking, Refusal
-from samebench.host.process import answer, ask, run, say, succeeds
+from samebench.host.errors import RequirementError, UsageError
+from samebench.host.process import capture, output_of, print_message, run, succeeds
 
 INSTALLED = ("src/samebench/environment/install.sh", "src/samebench/environment/fingerprint.py")
 WORKSPACE = ("docker/nss_caller.c", "docker/profile.sh")
@@ -42,7 +42,7 @@ class Image(NamedTuple):
 
     @classmethod
     def of_workspace(cls, call: Call, flavour: str = "") -> Image:
-        """The workspace's image. Raises Refusal for a list of packages that is none."""
+        """The workspace's image. Raises UsageError for a list of packages that is none."""
         flavour = flavour or call.flavour
         packages = debian_packages()
         content = _content(flavour, *WORKSPACE) + f"{' '.join(packages)}\n{_rest(call)}".encode()
@@ -66,7 +66,7 @@ def _content(flavour: str, *others: str) -> bytes:
 
 
 def _rest(call: Call) -> str:
-    return f"{cut_off()}{call.get('BASE_IMAGE')}"
+    return f"{exclude_newer()}{call.get('BASE_IMAGE')}"
 
 
 def server_sources() -> list[str]:
@@ -80,17 +80,17 @@ def server_sources() -> list[str]:
 
 
 def debian_packages() -> tuple[str, ...]:
-    """The Debian packages that pyproject.toml adds to the workspace. Raises Refusal for what is no such name."""
+    """The Debian packages that pyproject.toml adds to the workspace. Raises UsageError for what is no such name."""
     table = "tool.samebench.image"
     packages = toml.read(Path("pyproject.toml"), table).get("apt", [])
     wrong = [each for each in packages if not DEBIAN_NAME.fullmatch(each)] if isinstance(packages, list) else [packages]
     if wrong or not isinstance(packages, list):
         remedy = 'give a list such as apt = ["libgl1"]'
-        raise Refusal(f"pyproject.toml, [{table}]: apt: {wrong[0]} is no name of a Debian package; {remedy}")
+        raise UsageError(f"pyproject.toml, [{table}]: apt: {wrong[0]} is no name of a Debian package; {remedy}")
     return tuple(packages)
 
 
-def cut_off() -> str:
+def exclude_newer() -> str:
     """The moment after which packages don't exist for our locks, as pyproject.toml writes it.
 
     Every file in an image bears it, so that its bits don't depend on the day: it is the same in every checkout, however
@@ -103,10 +103,10 @@ def cut_off() -> str:
 def epoch() -> int:
     """The same in seconds since 1970."""
     try:
-        return calendar.timegm(time.strptime(cut_off(), "%Y-%m-%dT%H:%M:%SZ"))
+        return calendar.timegm(time.strptime(exclude_newer(), "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError as error:
-        what = f"pyproject.toml, [tool.uv]: exclude-newer: {cut_off()} is no moment"
-        raise Refusal(f'{what}; give one such as exclude-newer = "2026-11-20T00:00:00Z"') from error
+        what = f"pyproject.toml, [tool.uv]: exclude-newer: {exclude_newer()} is no moment"
+        raise UsageError(f'{what}; give one such as exclude-newer = "2026-11-20T00:00:00Z"') from error
 
 
 def base(call: Call, flavour: str, engine: Engine) -> str:
@@ -161,7 +161,7 @@ def indexes_script(variables: Mapping[str, str]) -> str:
 
 
 def build(image: Image, call: Call, engine: Engine, options: Sequence[str] = ()) -> None:
-    """Build it; the engine's words go to stderr. Raises Lacking where it can't be built."""
+    """Build it; the engine's words go to stderr. Raises RequirementError where it can't be built."""
     environment = dict(call.variables)
     moment = epoch()
     with tempfile.TemporaryDirectory(prefix="samebench-") as work:
@@ -172,28 +172,28 @@ def build(image: Image, call: Call, engine: Engine, options: Sequence[str] = ())
         if call.ca_cert:
             secrets["ca"] = call.ca_cert
         words = [*build_options(image, call, secrets=secrets, moment=moment), *options]
-        say(f"building {image.name}: minutes the first time, then seconds")
+        print_message(f"building {image.name}: minutes the first time, then seconds")
         if engine.name == "docker":
             if not succeeds(["docker", "buildx", "version"]):
                 remedy = "install docker-buildx (or docker-buildx-plugin), or use RUNTIME=local"
-                raise Lacking(f"docker has no buildx: {remedy}")
+                raise RequirementError(f"docker has no buildx: {remedy}")
             # The default builder of the context puts its image where `docker run` finds it; another may not.
-            environment["BUILDX_BUILDER"] = answer(["docker", "context", "show"]) or "default"
+            environment["BUILDX_BUILDER"] = output_of(["docker", "context", "show"]) or "default"
             if not os.access(call.get("HOME") or "/", os.W_OK):
                 environment["DOCKER_CONFIG"] = work  # where buildx takes notes, for a user without a home
             words = ["docker", "buildx", "build", "--provenance=false", "--output", OUTPUT, *words]
         else:
             words = ["podman", "build", "--timestamp", str(moment), *words]
         if run([*words, "."], environment=environment, mask=call.has_credentials):
-            raise Lacking(f"the {image.flavour} image could not be built (see above)")
+            raise RequirementError(f"the {image.flavour} image could not be built (see above)")
     if image.artifact:
-        say(f"{image.name}: {_unpacked(image, engine)} MB unpacked")
+        print_message(f"{image.name}: {_unpacked(image, engine)} MB unpacked")
 
 
 def _unpacked(image: Image, engine: Engine) -> str:
     """Megabytes of every file in the image; an engine's own figure counts other things in every version of it."""
     words = [engine.name, "run", "--rm", *platform_words(image), "--user", "0:0", "--entrypoint", "du", image.name]
-    return answer([*words, "-sx", "--apparent-size", "--block-size=1000000", "/"]).partition("\t")[0]
+    return output_of([*words, "-sx", "--apparent-size", "--block-size=1000000", "/"]).partition("\t")[0]
 
 
 def platform_words(image: Image) -> list[str]:
@@ -221,4 +221,4 @@ def run_in(
     options = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     options += ["--user", "0:0", "--entrypoint", program] if program else []
     start = [engine.name, "run", "--rm", "--interactive", *platform_words(image), *options, image.name]
-    return ask([*start, *words], stdin=stdin)
+    return capture([*start, *words], stdin=stdin)

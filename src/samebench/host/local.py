@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from samebench.host import cpu, dotenv, process
 from samebench.host.call import Call
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 from samebench.host.files import make_writable
-from samebench.host.process import ask, say
+from samebench.host.process import capture, print_message
 
 STAMP = "samebench.stamp"
 USERS_OWN = {"PATH", "HOME", "SHELL", "EDITOR"}  # of the image's variables
@@ -49,15 +49,15 @@ def is_stamped(folder: Path, flavour: str) -> bool:
 def ensure(call: Call, flavour: str) -> Path:
     """The folder of the environment of these locks, made if need be. What runs, runs from there.
 
-    So no file is taken from it when the locks change. Raises Lacking.
+    So no file is taken from it when the locks change. Raises RequirementError.
     """
     if os.pathsep in str(Path.cwd()):
         what = f'{Path.cwd()}: "{os.pathsep}" separates folders in PATH, so no environment works in there'
-        raise Refusal(f"{what}; move the checkout, or use docker or podman")
+        raise UsageError(f"{what}; move the checkout, or use docker or podman")
     link = Path(link_name(flavour))
     if call.as_is:
         if not os.access(link / "bin/python", os.X_OK):
-            raise Lacking(f"no {link} yet; any command sets it up, such as make shell")
+            raise RequirementError(f"no {link} yet; any command sets it up, such as make shell")
         return link
     if not link.is_symlink() and is_stamped(link, flavour):  # as an earlier edition made it
         return link
@@ -89,7 +89,7 @@ def _alone(path: Path) -> Iterator[int]:
 
 
 def _make(call: Call, flavour: str, link: Path, folder: Path, lock: int) -> None:
-    say(f"setting up {link} from the locks: about a minute the first time")
+    print_message(f"setting up {link} from the locks: about a minute the first time")
     if os.access(link / "bin/uv", os.X_OK):  # and none is fetched
         (folder / "bin").mkdir(parents=True, exist_ok=True)
         shutil.copy(link / "bin/uv", folder / "bin/uv")
@@ -143,7 +143,7 @@ def find_python() -> str:
     version = found[1] if found else ""
     program = 'import sys; print("%d.%d" % sys.version_info[:2], sys._base_executable)'
     for candidate in (f"python{version}", "python3"):
-        done = ask([candidate, "-c", program])
+        done = capture([candidate, "-c", program])
         have, _, path = done.stdout.strip().partition(" ")
         if not done.returncode and have == version:
             return path
@@ -158,7 +158,7 @@ def image_variables(dockerfile: str) -> dict[str, str]:
 
 def environment(call: Call, flavour: str, folder: Path) -> dict[str, str]:
     """The variables of a command in the environment."""
-    own = dict(call.variables) if call.as_is or call.artifact else dotenv.joined(call.variables)
+    own = dict(call.variables) if call.as_is or call.artifact else dotenv.join_lines(call.variables)
     own.update(image_variables(Path(f"docker/{flavour}.Dockerfile").read_text()))
     own.update(cpu.variables())
     own["PATH"] = f"{Path.cwd() / folder}/bin:{own.get('PATH', os.defpath)}"
@@ -172,4 +172,4 @@ def run(call: Call, command: Sequence[str], *, flavour: str = "") -> NoReturn:
     flavour = flavour or call.flavour
     folder = ensure(call, flavour)
     words = [*(["python", "-m", "samebench.environment.accelerator"] if call.gpus else []), *command]
-    process.become(words, environment(call, flavour, folder))
+    process.exec_program(words, environment(call, flavour, folder))

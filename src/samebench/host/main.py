@@ -57,7 +57,7 @@ from typing import NoReturn
 from samebench.host import runtime
 from samebench.host.call import Call
 from samebench.host.errors import CommandError
-from samebench.host.process import say
+from samebench.host.process import print_message
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,7 +69,7 @@ def start(arguments: Sequence[str]) -> NoReturn:
         code = _dispatch(arguments)
         sys.stdout.flush()
     except CommandError as error:
-        say(str(error))
+        print_message(str(error))
         code = error.code
     except KeyboardInterrupt:  # as a shell ends: whoever called us sees that it was Ctrl-C
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -81,7 +81,9 @@ def start(arguments: Sequence[str]) -> NoReturn:
             sys.exit(1)
         if error.filename is None:
             raise
-        say(f"{error.filename}: {error.strerror}; see that it is there and yours, then the same command again")
+        print_message(
+            f"{error.filename}: {error.strerror}; see that it is there and yours, then the same command again"
+        )
         code = 3
     sys.exit(code)
 

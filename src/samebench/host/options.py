@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from samebench.host import dotenv, toml
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 from samebench.host.files import bind
 
 FILES = {Path("pyproject.toml"): "tool.samebench.container", Path(".samebench/local.toml"): "container"}
@@ -37,7 +37,7 @@ class Options(NamedTuple):
 
 
 def read() -> Options:
-    """What both files say. Raises Refusal for what is no option, or can't be."""
+    """What both files say. Raises UsageError for what is no option, or can't be."""
     lists: dict[str, list[str]] = {name: [] for name in LISTS}
     shm_size = SHM_SIZE
     for file, table in FILES.items():
@@ -48,20 +48,20 @@ def read() -> Options:
             elif name == "shm_size" and isinstance(value, str) and SIZE.fullmatch(value):
                 shm_size = value
             elif name in LISTS:
-                raise Refusal(f'{where}: {value} is no list; give {name} = ["…"]')
+                raise UsageError(f'{where}: {value} is no list; give {name} = ["…"]')
             elif name == "shm_size":
-                raise Refusal(f'{where}: {value} is no size; give one such as shm_size = "8g"')
+                raise UsageError(f'{where}: {value} is no size; give one such as shm_size = "8g"')
             else:
-                raise Refusal(f"{where}: no such option; give {', '.join(LISTS)} or shm_size")
+                raise UsageError(f"{where}: no such option; give {', '.join(LISTS)} or shm_size")
     return Options(tuple(lists["env"]), tuple(lists["mounts"]), shm_size, tuple(lists["extra_args"]))
 
 
 def _checked(name: str, value: str, where: str) -> str:
     if name == "env":
         if not dotenv.NAME.fullmatch(value):
-            raise Refusal(f"{where}: {value} is no variable's name; give capital letters, digits and _")
+            raise UsageError(f"{where}: {value} is no variable's name; give capital letters, digits and _")
         if dotenv.is_reserved(value):
-            raise Refusal(f"{where}: {value} decides what is done or what comes out; give it to make, or export it")
+            raise UsageError(f"{where}: {value} decides what is done or what comes out; give it to make, or export it")
     return _mount(value, where) if name == "mounts" else value
 
 
@@ -69,10 +69,10 @@ def _mount(text: str, where: str) -> str:
     source, _, rest = text.partition(":")
     target, _, rights = rest.partition(":")
     if not source or not target.startswith("/") or rights not in {"", "ro", "rw"}:
-        raise Refusal(f"{where}: {text} is no mount; give /from:/to, or /from:/to:ro")
+        raise UsageError(f"{where}: {text} is no mount; give /from:/to, or /from:/to:ro")
     if target.rstrip("/") in {folder.rstrip("/") for folder in OWN_FOLDERS}:
-        raise Refusal(f"{where}: {text}: {target} is the container's own; give another folder, such as /mnt/data")
+        raise UsageError(f"{where}: {text}: {target} is the container's own; give another folder, such as /mnt/data")
     path = Path(source).expanduser()
     if not os.path.exists(path):
-        raise Refusal(f"{where}: {source} is not there; make it, or take the mount out")
+        raise UsageError(f"{where}: {source} is not there; make it, or take the mount out")
     return bind(path.resolve(), target, "readonly" if rights == "ro" else "")

@@ -14,7 +14,7 @@ MISSING, NOT_RUNNABLE = 127, 126  # exit codes, as a shell gives them
 CREDENTIALS = re.compile(r"(\w://)[^/@\s]*@")
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     """One line of ours for the user."""
     if sys.stderr:  # it may be closed; None would mean stdout
         print(f"samebench: {line}", file=sys.stderr, flush=True)
@@ -25,7 +25,7 @@ def without_credentials(text: str) -> str:
     return CREDENTIALS.sub(r"\1****@", text)
 
 
-def ask(
+def capture(
     words: Sequence[str], *, environment: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[str]:
     """What a program answers. One that is not there has the exit code 127."""
@@ -38,15 +38,15 @@ def ask(
     return subprocess.CompletedProcess(words, done.returncode, out, err)
 
 
-def answer(words: Sequence[str]) -> str:
+def output_of(words: Sequence[str]) -> str:
     """What a program says on stdout, without the last newline; "" where it fails."""
-    done = ask(words)
+    done = capture(words)
     return "" if done.returncode else done.stdout.rstrip("\n")
 
 
 def succeeds(words: Sequence[str]) -> bool:
     """Whether a program ends with 0."""
-    return ask(words).returncode == 0
+    return capture(words).returncode == 0
 
 
 def run(
@@ -100,7 +100,7 @@ def shell_code(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
-def become(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def exec_program(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by a program, found on the PATH of its environment."""
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and a program inherits that
@@ -108,11 +108,11 @@ def become(words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     try:
         os.execvpe(words[0], list(words), dict(environment))  # noqa: S606
     except OSError as error:
-        say(f"{words[0]}: {error.strerror}")
+        print_message(f"{words[0]}: {error.strerror}")
         sys.exit(MISSING if isinstance(error, FileNotFoundError) else NOT_RUNNABLE)
 
 
-def stay_with(words: Sequence[str], environment: Mapping[str, str]) -> int:
+def run_forwarding_signals(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """The exit code of a program that has our input and output.
 
     SIGTERM is passed on. Ctrl-C reaches it from the terminal. So somebody is there to speak when it dies.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from samebench.host import toml
 from samebench.host.engine import Engine
-from samebench.host.errors import Lacking, Refusal
+from samebench.host.errors import RequirementError, UsageError
 from samebench.host.image import Image
-from samebench.host.process import answer, run, say
+from samebench.host.process import output_of, print_message, run
 
 DIGESTS = Path("docker/images.sha256")
 TABLE = "tool.samebench.image"
@@ -26,13 +26,13 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def address(given: str = "") -> str:
-    """Where the team's images are: what `TO=` gives, or pyproject.toml; "" for nowhere. Raises Refusal."""
+    """Where the team's images are: what `TO=` gives, or pyproject.toml; "" for nowhere. Raises UsageError."""
     where = "TO"
     if not given:
         value = toml.read(Path("pyproject.toml"), TABLE).get("registry", "")
         given, where = str(value), f"pyproject.toml, [{TABLE}]: registry"
     if given and not ADDRESS.fullmatch(given):
-        raise Refusal(f"{where}={given}: no address of a repository; give one such as registry.example/team/bench")
+        raise UsageError(f"{where}={given}: no address of a repository; give one such as registry.example/team/bench")
     return given
 
 
@@ -52,27 +52,27 @@ def _noted() -> dict[str, str]:
         return {}
     for words in lines:
         if len(words) != 2 or not DIGEST.fullmatch(f"sha256:{words[0]}"):
-            raise Refusal(f"{DIGESTS}: {' '.join(words)[:80]} is no line of it; git checkout {DIGESTS}")
+            raise UsageError(f"{DIGESTS}: {' '.join(words)[:80]} is no line of it; git checkout {DIGESTS}")
     return {tag: f"sha256:{digest}" for digest, tag in lines}
 
 
 def pull(image: Image, engine: Engine) -> bool:
     """Have the image from the team's registry, under its names here; False where there is none.
 
-    Raises Refusal where the registry has another image than the one that git names.
+    Raises UsageError where the registry has another image than the one that git names.
     """
     place = address()
     if not place or image.flavour == "serve":
         return False
     digest = digest_in_git(image)
     source = f"{place}@{digest}" if digest else f"{place}:{_tag(image)}"
-    say(f"pulling {source}")
+    print_message(f"pulling {source}")
     if run([engine.name, "pull", "--quiet", source]):
-        say(f"{place} has no image of these inputs, or does not answer (see above)")
+        print_message(f"{place} has no image of these inputs, or does not answer (see above)")
         return False
     for name in (image.name, image.latest):
-        answer([engine.name, "tag", source, name])
-    say(
+        output_of([engine.name, "tag", source, name])
+    print_message(
         f"{image.name} is {digest}, as {DIGESTS} notes it"
         if digest
         else f"{image.name}: {DIGESTS} notes no digest of it"
@@ -81,9 +81,9 @@ def pull(image: Image, engine: Engine) -> bool:
 
 
 def push(image: Image, place: str, engine: Engine) -> int:
-    """`make push`: carry the image to the registry, and note its digest. Raises Lacking."""
+    """`make push`: carry the image to the registry, and note its digest. Raises RequirementError."""
     target = f"{place}:{_tag(image)}"
-    answer([engine.name, "tag", image.name, target])
+    output_of([engine.name, "tag", image.name, target])
     digest = _pushed(target, engine)
     lines = {**_noted(), _tag(image): digest}
     DIGESTS.write_text("".join(f"{value.partition(':')[2]}  {tag}\n" for tag, value in sorted(lines.items())))
@@ -97,14 +97,16 @@ def _pushed(target: str, engine: Engine) -> str:
         note = Path(work, "digest")
         own = ["--digestfile", str(note)] if engine.name == "podman" else []
         if run([engine.name, "push", *own, target]):
-            raise Lacking(
+            raise RequirementError(
                 f"{target}: could not be pushed (see above); log in ({engine.name} login), or give another TO="
             )
         if own:
             return note.read_text().strip()
     place = target.rpartition(":")[0]
-    every = answer([engine.name, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target]).splitlines()
+    every = output_of([engine.name, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target]).splitlines()
     digests = [each.rpartition("@")[2] for each in every if each.startswith(f"{place}@")]
     if not digests:
-        raise Lacking(f"{target}: {engine.name} does not say its digest; see {engine.name} image inspect {target}")
+        raise RequirementError(
+            f"{target}: {engine.name} does not say its digest; see {engine.name} image inspect {target}"
+        )
     return digests[-1]

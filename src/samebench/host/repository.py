@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from samebench.host.files import bind, make_writable
-from samebench.host.process import answer, ask, say, succeeds
+from samebench.host.process import capture, output_of, print_message, succeeds
 
 FOLDER = Path(".samebench/git")
 IDENTITY = ("user.name", "user.email", "gpg.format", "user.signingKey")
@@ -16,7 +16,7 @@ IDENTITY = ("user.name", "user.email", "gpg.format", "user.signingKey")
 def git(*words: str) -> str:
     """What git answers about this checkout, whatever a git that has called us has set; "" where it fails."""
     own = {name: value for name, value in os.environ.items() if name not in LOCATIONS}
-    done = ask(["git", *words], environment=own)
+    done = capture(["git", *words], environment=own)
     return "" if done.returncode else done.stdout.rstrip("\n")
 
 
@@ -30,18 +30,18 @@ def write_identity() -> None:
     file.unlink(missing_ok=True)
     file.write_text("[include]\n\tpath = /etc/gitconfig\n")
     for option in IDENTITY:
-        value = answer(["git", "config", "--get", option])
+        value = output_of(["git", "config", "--get", option])
         if value and option == "user.signingKey":
             value = _public_key(value)
         if value:
-            answer(["git", "config", "--file", str(file), option, value])
+            output_of(["git", "config", "--file", str(file), option, value])
 
 
 def _public_key(value: str) -> str:
     """A signing key as git takes it without the file: that of an SSH key by the public key itself."""
-    if answer(["git", "config", "--get", "gpg.format"]) != "ssh" or value.startswith(("key::", "ssh-")):
+    if output_of(["git", "config", "--get", "gpg.format"]) != "ssh" or value.startswith(("key::", "ssh-")):
         return value
-    name = answer(["git", "config", "--type", "path", "--get", "user.signingKey"])
+    name = output_of(["git", "config", "--type", "path", "--get", "user.signingKey"])
     try:
         lines = Path(f"{name.removesuffix('.pub')}.pub").read_text().splitlines()
     except OSError:
@@ -66,11 +66,11 @@ def mounts() -> list[str]:
     if not folder:
         if os.path.lexists(".git"):
             what = f"git: the repository that {here}/.git names is not there or not yours"
-            say(f"{what}, so no commit is recorded; git status says more")
+            print_message(f"{what}, so no commit is recorded; git status says more")
         return []
     if not Path(".git").exists():
         what = f"git: {here} is a folder in a repository, which the container does not see, so no commit is recorded"
-        say(f"{what}; use RUNTIME=local, or a clone or submodule of its own")
+        print_message(f"{what}; use RUNTIME=local, or a clone or submodule of its own")
         return []
     make_writable(".samebench")
     FOLDER.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def mounts() -> list[str]:
     shutil.copy(repository / "config", config)  # and its mode: an address in it can have a token
     # A submodule's repository names the checkout, by a path out here.
     if succeeds(["git", "config", "--file", str(config), "core.worktree"]):
-        answer(["git", "config", "--file", str(config), "--unset", "core.worktree"])
+        output_of(["git", "config", "--file", str(config), "--unset", "core.worktree"])
     return [
         bind(repository, repository, "readonly"),
         bind(here / FOLDER / "file", "/workspace/.git", "readonly"),

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from samebench.host import engine, gpu, local
 from samebench.host.call import Call
 from samebench.host.engine import Engine
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 from samebench.host.files import make_writable
-from samebench.host.process import say
+from samebench.host.process import print_message
 
 
 def choose(call: Call) -> Engine:
     """The runtime; one line says which, and why."""
     found = engine.choose(call.get("RUNTIME"))
     if not call.quiet:
-        say(f"runtime: {found.name} ({found.reason})")
+        print_message(f"runtime: {found.name} ({found.reason})")
     return found
 
 
 def run(call: Call, command: Sequence[str]) -> int:
     """The exit code of a command; in the local runtime this process becomes it."""
     if not command or command[0].startswith("--"):
-        raise Refusal("usage: python3 -I src/samebench/host COMMAND…")
+        raise UsageError("usage: python3 -I src/samebench/host COMMAND…")
     found = choose(call)
     if call.gpus:
         gpu.check(call.variables, found)

@@ -14,11 +14,11 @@ from pathlib import Path
 from samebench.host import ports
 from samebench.host.call import Call
 from samebench.host.engine import Engine
-from samebench.host.errors import Lacking
-from samebench.host.process import answer, ask, say
+from samebench.host.errors import RequirementError
+from samebench.host.process import capture, output_of, print_message
 
 TRIES = 50  # ports, one after the other
-TAKEN = ("already allocated", "already in use")
+PORT_IN_USE = ("already allocated", "already in use")
 RESERVED = ("Ports are not available", "forbidden by its access permissions", "bind: permission denied")
 STOP_SECONDS = 5
 INTERRUPTED = 4
@@ -44,13 +44,13 @@ class Stop:
 
     def stop(self) -> None:
         """End the server as an engine does."""
-        ask([self.engine, "stop", "--time", str(STOP_SECONDS), self.container])
+        capture([self.engine, "stop", "--time", str(STOP_SECONDS), self.container])
 
 
 def serve(call: Call, engine: Engine, words: Sequence[str], *, service: int, port: int) -> int:
     """The server's exit code. `words` are the engine's options, the image, and a command if not the image's own.
 
-    Raises Lacking where it can't be started.
+    Raises RequirementError where it can't be started.
     """
     stop = Stop()
     stop.engine = engine.name
@@ -66,11 +66,11 @@ def serve(call: Call, engine: Engine, words: Sequence[str], *, service: int, por
             if stop.asked:
                 stop.stop()
             _show(call, engine, container)
-            code = answer([engine.name, "inspect", "--format", "{{.State.ExitCode}}", container])
-            return int(code) if code.isdecimal() else Lacking.code
+            code = output_of([engine.name, "inspect", "--format", "{{.State.ExitCode}}", container])
+            return int(code) if code.isdecimal() else RequirementError.code
         finally:
             if container:
-                answer([engine.name, "rm", "--force", container])
+                output_of([engine.name, "rm", "--force", container])
 
 
 def _started(
@@ -81,23 +81,23 @@ def _started(
         identity = work / f"id-{port}"
         own = ["--cidfile", str(identity), "--publish", f"127.0.0.1:{port}:{service}"]
         published = ["--env", f"SAMEBENCH_PUBLISHED={port}"]
-        done = ask([engine.name, "run", "--detach", *own, *published, *words], environment=call.variables)
+        done = capture([engine.name, "run", "--detach", *own, *published, *words], environment=call.variables)
         container = done.stdout.strip()
         if stop.asked or done.returncode:
             made = identity.read_text().strip() if identity.exists() else container
             if made:
-                answer([engine.name, "rm", "--force", made])
+                output_of([engine.name, "rm", "--force", made])
         if stop.asked:
             return ""
         if not done.returncode:
             return container
-        if any(word in done.stderr for word in TAKEN):
-            say(f"port {port} is taken, trying {port + 1}")
+        if any(word in done.stderr for word in PORT_IN_USE):
+            print_message(f"port {port} is taken, trying {port + 1}")
         elif any(word in done.stderr for word in RESERVED):
-            say(f"port {port} is reserved on this machine, trying {port + 1}")
+            print_message(f"port {port} is reserved on this machine, trying {port + 1}")
         else:
-            raise Lacking(f"{engine.name} did not start the server: {done.stderr.strip()}")
-    raise Lacking(f"PORT={first}: taken, and so are the {TRIES - 1} after it; give another with PORT=")
+            raise RequirementError(f"{engine.name} did not start the server: {done.stderr.strip()}")
+    raise RequirementError(f"PORT={first}: taken, and so are the {TRIES - 1} after it; give another with PORT=")
 
 
 def _show(call: Call, engine: Engine, container: str) -> None:
@@ -129,4 +129,4 @@ def _open(link: str) -> None:
             quiet = subprocess.DEVNULL
             subprocess.Popen([browser, link], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
             return
-    say("OPEN=1: no browser can be opened from here; the link is above")
+    print_message("OPEN=1: no browser can be opened from here; the link is above")

@@ -20,9 +20,9 @@ from pathlib import Path
 from samebench.host import artifact, builds, image
 from samebench.host.call import Call
 from samebench.host.engine import Engine
-from samebench.host.errors import CommandError, Lacking, Refusal
+from samebench.host.errors import CommandError, RequirementError, UsageError
 from samebench.host.image import Image
-from samebench.host.process import ask, run, say
+from samebench.host.process import capture, print_message, run
 
 INTERRUPTED = 4
 
@@ -30,12 +30,12 @@ INTERRUPTED = 4
 def check_host(call: Call) -> None:
     """Refuse where nothing can be shipped from."""
     if call.get("SAMEBENCH"):
-        raise Lacking("make ship: no engine in here; run it on the host, outside of the container")
+        raise RequirementError("make ship: no engine in here; run it on the host, outside of the container")
     if not call.get("KEY"):
         what = "make ship: signed with which key? Give KEY=/a/folder/outside/samebench.key"
-        raise Refusal(f"{what}; it is made the first time")
+        raise UsageError(f"{what}; it is made the first time")
     if not shutil.which("openssl"):
-        raise Lacking("make ship: no openssl on this machine, which signs; install it")
+        raise RequirementError("make ship: no openssl on this machine, which signs; install it")
 
 
 def ship(call: Call, engine: Engine, bundle: str, name: str, command: Sequence[str]) -> int:
@@ -55,7 +55,9 @@ def ship(call: Call, engine: Engine, bundle: str, name: str, command: Sequence[s
         verified = image.run_in(made, engine, ["verify"])
         sys.stderr.write(verified.stdout + verified.stderr)
         if verified.returncode:
-            raise Lacking(f"{made.name}: does not answer right about itself (see above); there is no bundle of it")
+            raise RequirementError(
+                f"{made.name}: does not answer right about itself (see above); there is no bundle of it"
+            )
         target = _fill(Path(work), folder, made, engine, call, bundle, name)
         _sign(key, Path(work))
         _publish(key, Path(work), target, made)
@@ -65,45 +67,45 @@ def ship(call: Call, engine: Engine, bundle: str, name: str, command: Sequence[s
 def _no_engine(engine: Engine) -> CommandError:
     if engine.reason == "asked for":
         what = "make ship: RUNTIME=local makes no images, and a bundle holds one"
-        return Refusal(f"{what}; leave RUNTIME out, or give docker or podman")
-    return Lacking("make ship: no engine answers, and a bundle holds an image; install docker or podman")
+        return UsageError(f"{what}; leave RUNTIME out, or give docker or podman")
+    return RequirementError("make ship: no engine answers, and a bundle holds an image; install docker or podman")
 
 
 # ---- the key ----
 
 
 def check_key(call: Call) -> Path:
-    """The key that signs, made the first time. Raises Refusal for one that is none, or could get out."""
+    """The key that signs, made the first time. Raises UsageError for one that is none, or could get out."""
     given = call.get("KEY")
     if given.startswith("~/"):  # not every shell opens a ~ behind a =
         given = f"{call.get('HOME')}{given[1:]}"
     folder = Path(given).parent
     if not folder.is_dir():
-        raise Refusal(f"KEY={given}: no folder {folder}; make it, or give another")
+        raise UsageError(f"KEY={given}: no folder {folder}; make it, or give another")
     key = folder.resolve() / Path(given).name
     if key.is_symlink():
-        raise Refusal(f"KEY={key}: a link; give the file itself")
+        raise UsageError(f"KEY={key}: a link; give the file itself")
     if key.is_dir():
-        raise Refusal(f"KEY={key}: a folder; give a file in it, such as {key}/samebench.key")
+        raise UsageError(f"KEY={key}: a folder; give a file in it, such as {key}/samebench.key")
     # What containers are handed, and the checkout, out of which things get into git.
     for place in (".", call.get("DATA"), call.get("RUN"), call.wheelhouse):
         refuse_key_in(key, str(key), place)
     if not key.exists():
         _make_key(key)
     if key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise Refusal(f"KEY={key}: others may read it; chmod 600 it, or make another if they have")
-    if ask(["openssl", "rsa", "-in", str(key), "-noout"]).returncode:
+        raise UsageError(f"KEY={key}: others may read it; chmod 600 it, or make another if they have")
+    if capture(["openssl", "rsa", "-in", str(key), "-noout"]).returncode:
         remedy = "give another, or a name that is free, to make one"
-        raise Refusal(f"KEY={key}: not a private RSA key that openssl reads; {remedy}")
+        raise UsageError(f"KEY={key}: not a private RSA key that openssl reads; {remedy}")
     _check_public(key)
     return key
 
 
 def refuse_key_in(key: Path, shown: str, folder: str) -> None:
-    """Raise Refusal for a key that lies in a folder that others get to see."""
+    """Raise UsageError for a key that lies in a folder that others get to see."""
     if folder and Path(folder).is_dir() and Path(folder).resolve() in key.parents:
         what = f"KEY={shown}: in {Path(folder).resolve()}, which goes into containers, an image or git"
-        raise Refusal(f"{what}; keep it elsewhere")
+        raise UsageError(f"{what}; keep it elsewhere")
 
 
 def _make_key(key: Path) -> None:
@@ -111,12 +113,12 @@ def _make_key(key: Path) -> None:
     before = os.umask(0o077)
     try:
         words = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", str(key)]
-        done = ask(words)
+        done = capture(words)
     finally:
         os.umask(before)
     if done.returncode:
-        raise Lacking(f"KEY={key}: could not be made there; give a folder that is yours")
-    say(f"a new signing key, {key}: keep it to yourself, and keep a copy")
+        raise RequirementError(f"KEY={key}: could not be made there; give a folder that is yours")
+    print_message(f"a new signing key, {key}: keep it to yourself, and keep a copy")
 
 
 def public_of(key: Path) -> Path:
@@ -125,27 +127,27 @@ def public_of(key: Path) -> Path:
 
 
 def _check_public(key: Path) -> None:
-    done = ask(["openssl", "pkey", "-in", str(key), "-pubout"])
+    done = capture(["openssl", "pkey", "-in", str(key), "-pubout"])
     if done.returncode or not done.stdout:
-        raise Refusal(f"KEY={key}: openssl does not say its public half; give another, or the right passphrase")
+        raise UsageError(f"KEY={key}: openssl does not say its public half; give another, or the right passphrase")
     expected = done.stdout
     public = public_of(key)
     if not public.exists():
         public.write_text(expected)
     if public.read_text() != expected:
-        raise Refusal(f"{public}: belongs to another key than {key}; move it away")
+        raise UsageError(f"{public}: belongs to another key than {key}; move it away")
     bare = subprocess.run(
         ["openssl", "pkey", "-in", str(key), "-pubout", "-outform", "DER"], stdout=subprocess.PIPE, check=True
     )
     fingerprint = f"sha256:{hashlib.sha256(bare.stdout).hexdigest()}"
-    say(f"signed by {public}, fingerprint {fingerprint}: give partners both, by another way than the bundle")
+    print_message(f"signed by {public}, fingerprint {fingerprint}: give partners both, by another way than the bundle")
 
 
 def _sign(key: Path, work: Path) -> None:
     words = ["openssl", "dgst", "-sha256", "-sign", str(key), "-out", f"{work}/SHA256SUMS.sig", f"{work}/SHA256SUMS"]
     if run(words):
         remedy = "give another, or a name that is free, to make one"
-        raise Refusal(f"KEY={key}: can't sign (see above); {remedy}")
+        raise UsageError(f"KEY={key}: can't sign (see above); {remedy}")
 
 
 # ---- the bundle ----
@@ -157,17 +159,17 @@ def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bund
         for path in (Path(folder) / "../receipt.json", Path(folder) / "card.md"):
             shutil.copy(path, work)
     except OSError as error:
-        raise Refusal(f"{folder}: no card, or no receipt beside it; make export again") from error
+        raise UsageError(f"{folder}: no card, or no receipt beside it; make export again") from error
     shutil.copy("docker/serve.md", work / "run.md")
     inside = image.run_in(
         made, engine, ["-"], program="python", stdin=Path("src/samebench/shipping/image_inventory.py").read_bytes()
     )
     if inside.returncode:
         sys.stderr.write(inside.stderr)
-        raise Lacking(f"{made.name}: does not say what is inside (see above)")
+        raise RequirementError(f"{made.name}: does not say what is inside (see above)")
     (work / "inside.json").write_text(inside.stdout)
     if not image.save(made, engine, work / "saved.tar"):
-        raise Lacking(f"{made.name}: {engine.name} could not save it (see above)")
+        raise RequirementError(f"{made.name}: {engine.name} could not save it (see above)")
     own = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
     words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), bundle, name)
     done = subprocess.run(words, env={**call.variables, **own}, stdout=subprocess.PIPE)

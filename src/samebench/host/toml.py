@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Union
 
-from samebench.host.errors import Refusal
+from samebench.host.errors import UsageError
 
 Value = Union[str, int, bool, "list[str]"]
 
@@ -23,13 +23,13 @@ HEADING = re.compile(r"\[\[?([^\[\]]*)\]\]?[ \t]*(?:#[^\n]*)?")
 
 
 def read(path: Path, table: str) -> dict[str, Value]:
-    """What a table of a file says; empty where there is no such file or table. Raises Refusal."""
+    """What a table of a file says; empty where there is no such file or table. Raises UsageError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: can't be read ({error}); mend it") from error
+        raise UsageError(f"{path}: can't be read ({error}); mend it") from error
     values: dict[str, Value] = {}
     inside = False
     position = 0
@@ -46,7 +46,7 @@ def read(path: Path, table: str) -> dict[str, Value]:
         elif inside and line and not line.startswith("#"):
             name, _, value = line.partition("=")
             remedy = 'give NAME = "text", a list such as ["text"], a number, true or false'
-            raise Refusal(f"{path}, [{table}]: {name.strip()}: {value.strip()} can't be read; {remedy}")
+            raise UsageError(f"{path}, [{table}]: {name.strip()}: {value.strip()} can't be read; {remedy}")
         position = end
     return values
 

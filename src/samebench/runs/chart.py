@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from samebench.core import untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 
 WIDTH, EDGE, ACROSS, DOWN, HEIGHT = 760, 20, 20, 34, 84  # pixels; the last three of gaps and boxes
@@ -41,10 +41,10 @@ STATES = {
     "not known": ("unknown", "M4 4.2A2 2 0 1 1 7 5.9Q6 6.4 6 7.4M6 10V10.1", "stroke-dasharray:2 3"),
 }
 
-Told = Mapping[str, Any]  # name, state, why, command, from
+StepDict = Mapping[str, Any]  # name, state, why, command, from
 
 
-def draw(steps: Sequence[Told], *, title: str) -> str:
+def draw(steps: Sequence[StepDict], *, title: str) -> str:
     """The drawing of these steps, each after those that it is `from`, as an SVG document."""
     rows = _rows(steps)
     places = _places(rows, {step["name"]: step for step in steps})
@@ -64,19 +64,19 @@ def draw(steps: Sequence[Told], *, title: str) -> str:
     return "\n".join([*lines, "</svg>", ""])
 
 
-def carried(path: Path) -> tuple[str, list[Told]]:
-    """Title and steps that a drawing carries. Raises Refusal where it is none of ours."""
+def read_embedded(path: Path) -> tuple[str, list[StepDict]]:
+    """Title and steps that a drawing carries. Raises UsageError where it is none of ours."""
     try:
         root = ET.fromstring(untrusted.read_bytes(path).decode())  # noqa: S314 - it fetches no entities
         found = {name: root.findtext(f"{NAMESPACE}{name}") or "" for name in ("title", "metadata")}
         steps = untrusted.parse_json(f'{{"steps": {found["metadata"]}}}', where="its metadata")["steps"]
-        return printable(found["title"]), _checked(steps)
+        return printable(found["title"]), _check_steps(steps)
     except (OSError, TypeError, ValueError, LookupError, ET.ParseError) as error:
         reason = printable(error, longest=120)
-        raise Refusal(f"{path}: no picture of ours ({reason}); make flow draws one") from error
+        raise UsageError(f"{path}: no picture of ours ({reason}); make flow draws one") from error
 
 
-def _checked(steps: Any) -> list[Told]:
+def _check_steps(steps: Any) -> list[StepDict]:
     """The steps that a picture carries, with nothing in them that can't be printed. Raises ValueError, LookupError."""
     checked: list[dict[str, Any]] = []
     for step in steps:
@@ -94,7 +94,7 @@ def _checked(steps: Any) -> list[Told]:
 # ---- where each stands ----
 
 
-def _rows(steps: Sequence[Told]) -> list[list[str]]:
+def _rows(steps: Sequence[StepDict]) -> list[list[str]]:
     """The names in each row: one row below the lowest of those that it is from."""
     level: dict[str, int] = {}
     for step in steps:
@@ -102,7 +102,7 @@ def _rows(steps: Sequence[Told]) -> list[list[str]]:
     return [[name for name, row in level.items() if row == each] for each in range(max(level.values(), default=-1) + 1)]
 
 
-def _places(rows: Sequence[Sequence[str]], steps: Mapping[str, Told]) -> dict[str, tuple[float, float, float]]:
+def _places(rows: Sequence[Sequence[str]], steps: Mapping[str, StepDict]) -> dict[str, tuple[float, float, float]]:
     """Left, top and width of each box; one that is alone stands below the middle of those that it is from."""
     most = max(map(len, rows), default=1)
     width = min(WIDEST, (WIDTH - 2 * EDGE - (most - 1) * ACROSS) / most)
@@ -158,7 +158,7 @@ def _arrow(start: tuple[float, float, float], end: tuple[float, float, float]) -
     return f'<path class="arrow" d="{line}M{to - 4.5:g} {top - 5.5:g}L{to:g} {top:g}L{to + 4.5:g} {top - 5.5:g}"/>'
 
 
-def _box(step: Told, left: float, top: float, width: float) -> str:
+def _box(step: StepDict, left: float, top: float, width: float) -> str:
     kind, mark, frame = STATES[step["state"]]
     room = width - 28
     return f"""<g class="{kind}" transform="translate({left:g} {top:g})">

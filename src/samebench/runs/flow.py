@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from samebench.core import command, files
-from samebench.core.command import Refusal
-from samebench.core.table import aligned
+from samebench.core.command import UsageError
+from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import fingerprint
 from samebench.runs import chart
@@ -38,19 +38,19 @@ class Step:
     command: str = ""
     after: tuple[str, ...] = ()  # the steps that it is made from
 
-    def told(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For machines; `from` is no name that Python would take."""
         facts = asdict(self)
         return {**{name: fact for name, fact in facts.items() if name != "after"}, "from": list(self.after)}
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
         """The step that `told` tells."""
         facts = {name: fact for name, fact in told.items() if name != "from"}
         return cls(**facts, after=tuple(told["from"]))
 
 
-def settled(steps: Iterable[Step]) -> list[Step]:
+def propagate_stale(steps: Iterable[Step]) -> list[Step]:
     """The same, each after those that it is made from; what is made from something stale is stale, too."""
     known: dict[str, Step] = {}
     for step in steps:
@@ -63,7 +63,7 @@ def settled(steps: Iterable[Step]) -> list[Step]:
     return [replace(step, command="") if step.state == UP else step for step in known.values()]
 
 
-def few(names: Sequence[str], *, most: int = 1) -> str:
+def abbreviate(names: Sequence[str], *, most: int = 1) -> str:
     """The first of these, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
@@ -107,7 +107,7 @@ def workspace(host: Host) -> Step:
         return Step("workspace", state, why, f"make build{gpu}")
     if host.runtime == "here" and sys.prefix == fingerprint.IMAGE:
         changed = _changed_since_build()
-        why = f"changed: {few(changed)}" if changed else "this image, from these locks"
+        why = f"changed: {abbreviate(changed)}" if changed else "this image, from these locks"
         return Step("workspace", STALE if changed else UP, why, f"make build{gpu}, outside")
     state, why = _venv(host)
     return Step("workspace", state, why, f"make shell{gpu}")
@@ -118,12 +118,12 @@ def _image(host: Host) -> tuple[str, str]:
         return UP, f"{host.image}, {host.runtime}"
     if f"samebench:{host.flavour}" not in host.images:
         return MISSING, f"no {host.flavour} image yet, {host.runtime}"
-    return STALE, f"changed: {few(_changed_since_build()) or 'the base image, or what sets it up'}"
+    return STALE, f"changed: {abbreviate(_changed_since_build()) or 'the base image, or what sets it up'}"
 
 
 def _changed_since_build() -> list[str]:
     """Which inputs of the image that we are in have changed in the checkout since; not all of them are told."""
-    baked = fingerprint.baked()
+    baked = fingerprint.image_fingerprint()
     then = baked["same"]["input"] if baked else {}
     return [name for name, sha256 in then.items() if not _has(ROOT / name, sha256)]
 
@@ -156,35 +156,35 @@ def image_name(name: str, folder: Path, host: Host) -> str:
 
 def table(steps: Sequence[Step]) -> str:
     """One line a step."""
-    return "\n".join(aligned([(step.name, step.state, step.why, step.command) for step in steps]))
+    return "\n".join(align([(step.name, step.state, step.why, step.command) for step in steps]))
 
 
 def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:
     """Print them, and draw them into the file `to`; nothing that a receipt says can steer a terminal."""
     steps = [replace(step, why=printable(step.why), command=printable(step.command)) for step in steps]
     if as_json:
-        print(json.dumps({"steps": [step.told() for step in steps], "picture": str(to)}, indent=1))
+        print(json.dumps({"steps": [step.to_dict() for step in steps], "picture": str(to)}, indent=1))
     else:
         print(table(steps), flush=True)
     to.parent.mkdir(exist_ok=True)
-    files.write(to, chart.draw([step.told() for step in steps], title=title).encode())
+    files.write(to, chart.draw([step.to_dict() for step in steps], title=title).encode())
     if not as_json:
         print(f"drawn in {to}")
 
 
 def host(stdin: TextIO) -> Host:
-    """What is told on stdin. Raises Refusal where nobody tells anything."""
+    """What is told on stdin. Raises UsageError where nobody tells anything."""
     if stdin.isatty():
-        raise Refusal("nobody tells what the host knows; start it by make flow")
+        raise UsageError("nobody tells what the host knows; start it by make flow")
     return Host.read(stdin.read())
 
 
 def main(argv: Sequence[str]) -> None:
     """Draw a picture anew."""
     if len(argv) != 1:
-        raise Refusal("usage: python -m samebench.runs.flow PICTURE")
+        raise UsageError("usage: python -m samebench.runs.flow PICTURE")
     path = Path(argv[0])
-    title, steps = chart.carried(path)
+    title, steps = chart.read_embedded(path)
     files.write(path, chart.draw(steps, title=title).encode())
 
 

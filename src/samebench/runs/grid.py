@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from samebench.core import files, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.environment import accelerator
 from samebench.runs import receipt
@@ -28,7 +28,7 @@ class Point:
     """One training of the grid: what it is called, all its settings, also as flags, and the run that it has, if any."""
 
     name: str
-    words: list[str]
+    cli_args: list[str]
     settings: Mapping[str, Any]  # as a receipt holds them
     listings: Sequence[str] = LISTINGS  # what is compared of a receipt's listings
     run: Record | None = None
@@ -36,7 +36,7 @@ class Point:
     @property
     def key(self) -> str:
         """A short name that all sweeps give to a point with these settings."""
-        content = json.dumps([self.settings, accelerator.wanted()], sort_keys=True)
+        content = json.dumps([self.settings, accelerator.gpu_requested()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -48,13 +48,14 @@ class Point:
 def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
     """A point for each combination of values, the last setting changing fastest, on top of the flags `words`.
 
-    Raises Refusal for a grid that is none, an unknown setting, an impossible value or a training that is there twice.
+    Raises UsageError for a grid that is none, an unknown setting, an impossible value or a training that is there
+    twice.
     """
     axes = [(name, split_values(values)) for name, _, values in (part.partition("=") for part in grid.split())]
     if not axes or not all(name and all(values) for name, values in axes):
-        raise Refusal(f"GRID={grid}: {EXAMPLE}")
+        raise UsageError(f"GRID={grid}: {EXAMPLE}")
     if twice := next((name for place, (name, _) in enumerate(axes) if name in dict(axes[:place])), ""):
-        raise Refusal(f"GRID={grid}: {twice} is there twice; give its values once, as {twice}=1,2")
+        raise UsageError(f"GRID={grid}: {twice} is there twice; give its values once, as {twice}=1,2")
     found: list[Point] = []
     hints = get_type_hints(kind)
     for values in itertools.product(*(values for _, values in axes)):
@@ -65,7 +66,7 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
         every = flags.to_flags(kind, told)  # so that no default is another there
         point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told, _listings(settings))
         if twin := next((each for each in found if each.settings == told), None):
-            raise Refusal(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
+            raise UsageError(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
         found.append(point)
     return found
 
@@ -88,7 +89,7 @@ def _listings(settings: Any) -> Sequence[str]:
     return [f"listings.{name}" for name in settings.listings()]
 
 
-def taken(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
+def match_runs(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
     """The points, each with the run that was made of it, if any: a done one before one that is not.
 
     A reproduction of a run is that of no point.
@@ -106,7 +107,7 @@ def _run(point: Point, found: Sequence[Record], inputs: Mapping[str, Any]) -> Re
 def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
     """Whether a training of this point would have the inputs of this run now, as it had from beginning to end."""
     locks, resumed = record.receipt.get("locks"), record.receipt.get("resumed", [])
-    on_gpu = accelerator.wanted() or point.settings.get("device") == "cuda"
+    on_gpu = accelerator.gpu_requested() or point.settings.get("device") == "cuda"
     now = {
         **inputs,
         "settings": point.settings,
@@ -115,10 +116,10 @@ def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
     }
     as_it_was = not any(each.get("changed") for each in resumed)
     compared = [*COMPARED, *point.listings]
-    return as_it_was and _begins_alike(record) and not receipt.changes(record.receipt, now, among=compared)
+    return as_it_was and _same_initial_weights(record) and not receipt.diff(record.receipt, now, fields=compared)
 
 
-def _begins_alike(record: Record) -> bool:
+def _same_initial_weights(record: Record) -> bool:
     """Whether the run that this one was started from, if any, has the weights that it had then, where that is known."""
     if not isinstance(then := record.receipt.get("init"), dict):
         return True

@@ -16,13 +16,13 @@ from samebench.runs.records import Record
 
 NUMBERS = {"validation_accuracy", "validation_loss", "test_accuracy", "seconds"}
 TEXTS = ("changed", "note")
-ON_THE_WAY = "more on the way"  # it was resumed with other inputs than it had begun with
+INPUTS_CHANGED_ON_RESUME = "more on the way"  # it was resumed with other inputs than it had begun with
 SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
 BEST = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Args:
     """Which runs, in which order, and for whom."""
 
     settings: str = field(metadata={"help": "the project's settings, module:Class, for their defaults"})
@@ -36,7 +36,7 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
     return flags.defaults(kind)
 
 
-def changed(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+def changed_settings(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run that are not as they would be unasked, and those that the project no longer has."""
     nothing = object()
     return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
@@ -50,10 +50,10 @@ def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[
     top = records.best(found)
     return table.render(
         [row(record, usual, mark=BEST if record in top else " ", first=first) for record in found],
-        columns=table.room(),
+        columns=table.terminal_width(),
         numbers=NUMBERS,
-        texts=TEXTS,
-        spare=SPARE,
+        truncatable=TEXTS,
+        droppable=SPARE,
     )
 
 
@@ -65,11 +65,11 @@ def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
 
 def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
     """The cells of one run, of which none can steer a terminal."""
-    other = changed(record, usual)
+    other = changed_settings(record, usual)
     other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
     told = [" ".join(f"{name}={value}" for name, value in other.items())]
     if any(each.get("changed") for each in record.receipt.get("resumed", [])):
-        told.append(ON_THE_WAY)
+        told.append(INPUTS_CHANGED_ON_RESUME)
     if record.reproduces:
         told.append(f"reproduces {record.reproduces}")
     names = ("validation_accuracy", "validation_loss", "test_accuracy", "seconds")
@@ -117,7 +117,7 @@ def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str,
         "best": best,
         "directory": str(record.directory),
         "settings": record.settings,
-        "changed": changed(record, usual),
+        "changed": changed_settings(record, usual),
         "notes": [asdict(note) for note in notes.read(record.directory)],
         "damage": record.damage or None,
     }
@@ -125,15 +125,15 @@ def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str,
 
 def main(argv: Sequence[str]) -> None:
     """List the runs that are asked for."""
-    asked = flags.parse(Asked, argv, program="python -m samebench.runs.list_runs", about="A table of the runs.")
-    usual = defaults(flags.kind(asked.settings))
+    args = flags.parse(Args, argv, program="python -m samebench.runs.list_runs", about="A table of the runs.")
+    usual = defaults(flags.kind(args.settings))
     found = records.find()
     known = selection.names(found, usual)
-    chosen = selection.matching(found, selection.comparisons(asked.filter, known))
-    chosen = selection.ordered(chosen, asked.sort, known)
+    chosen = selection.matching(found, selection.comparisons(args.filter, known))
+    chosen = selection.ordered(chosen, args.sort, known)
     for record in found:
         records.warn_of_clock(record)
-    if asked.json:
+    if args.json:
         print(document(chosen, usual))
     elif chosen:
         print(lines(chosen, usual))

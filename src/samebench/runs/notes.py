@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from samebench.core import command, file_lock, files, flags
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs import records
 
 VARIABLE = "NOTE"
@@ -33,7 +33,7 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Args:
     """Which run."""
 
     run: str = field(default="", metadata={"help": "a run's directory or name; empty: the one made last"})
@@ -51,14 +51,17 @@ def read(directory: Path) -> list[Note]:
 
 
 def add(directory: Path, text: str) -> Note:
-    """Put a note at the end. Raises Refusal for an empty one or a linked folder, OSError where it can't be written."""
+    """Put a note at the end.
+
+    Raises UsageError for an empty one or a linked folder, OSError where it can't be written.
+    """
     records.check_is_no_link(directory)
     if not text.strip():
-        raise Refusal("TEXT=: empty; give what is to be kept, such as TEXT='why I tried this'")
+        raise UsageError("TEXT=: empty; give what is to be kept, such as TEXT='why I tried this'")
     if (directory / FILE).is_dir():
-        raise Refusal(f"{directory / FILE}: a folder; call it something else, the notes come there")
+        raise UsageError(f"{directory / FILE}: a folder; call it something else, the notes come there")
     note = Note(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", text)
-    with file_lock.alone(directory):
+    with file_lock.exclusive(directory):
         before = _content(directory, most=None)
         line = f"- {note.at}{INDENT}" + text.replace("\n", f"\n{INDENT}") + "\n"
         ended = b"\n" if before and not before.endswith(b"\n") else b""
@@ -83,8 +86,8 @@ def _content(directory: Path, *, most: int | None = MOST) -> bytes:
 
 def main(argv: Sequence[str]) -> None:
     """Keep the text, and say where."""
-    asked = flags.parse(Asked, argv, program="python -m samebench.runs.notes", about="Keep a thought with a run.")
-    record = records.pick(asked.run)
+    args = flags.parse(Args, argv, program="python -m samebench.runs.notes", about="Keep a thought with a run.")
+    record = records.suggest_names(args.run)
     add(record.directory, os.environ.get(VARIABLE, ""))
     print(record.directory / FILE)
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from samebench.core import command, file_lock, flags, table
-from samebench.core.command import Refusal
-from samebench.core.file_lock import Busy
+from samebench.core.command import UsageError
+from samebench.core.file_lock import BusyError
 from samebench.core.text import printable
 from samebench.runs import list_runs, records
 from samebench.runs.records import Record
 
-GRAVE = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
+TRASH_PREFIX = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
 IN_USE = {errno.EBUSY, errno.ENOTEMPTY}  # what a network file system says of a folder with an open file
 GIVE = "give best, last, a number of the newest or names of runs, such as KEEP=best,5"
 ONLY_NAMED = "those there are can't be read or reproduce others, and must be named"
@@ -31,7 +31,7 @@ PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a name that make and a shel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Args:
     """What to keep, or what to delete."""
 
     keep: str = field(default="", metadata={"help": "best, last, how many of the newest, names of runs; with commas"})
@@ -39,18 +39,18 @@ class Asked:
     yes: bool = field(default=False, metadata={"help": "don't ask"})
 
 
-def kept(found: Sequence[Record], asked: str) -> set[str]:
+def select_to_keep(found: Sequence[Record], asked: str) -> set[str]:
     """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
 
     What is damaged stays too: nobody knows what is in it. A training that died before its first receipt has left
-    nothing, and goes. Raises Refusal for a word that names nothing.
+    nothing, and goes. Raises UsageError for a word that names nothing.
     """
-    stay = {name for word in asked.split(",") for name in _named(word.strip(), found, asked)}
-    stay |= {record.name for record in found if record.state in {"running", "damaged"} and not record.died_early}
+    to_keep = {name for word in asked.split(",") for name in _match_word(word.strip(), found, asked)}
+    to_keep |= {record.name for record in found if record.state in {"running", "damaged"} and not record.died_early}
     called = {record.receipt.get("run", record.name): record.name for record in found}  # a folder can be renamed
-    while more := {called.get(_origin(record), "") for record in found if record.name in stay} - stay - {""}:
-        stay |= more
-    return stay
+    while more := {called.get(_origin(record), "") for record in found if record.name in to_keep} - to_keep - {""}:
+        to_keep |= more
+    return to_keep
 
 
 def size(directory: Path) -> int:
@@ -66,8 +66,8 @@ def size(directory: Path) -> int:
 def delete(record: Record) -> None:
     """Delete a run so that no half of it is ever taken for one.
 
-    Raises Busy where a process is at work on it, or has been since the record was read, PermissionError where it is
-    another user's.
+    Raises BusyError where a process is at work on it, or has been since the record was read, PermissionError where it
+    is another user's.
     """
     directory = record.directory
     if directory.is_symlink():
@@ -75,12 +75,12 @@ def delete(record: Record) -> None:
         return
     if not all(os.access(folder, os.W_OK | os.X_OK) for folder, _, _ in os.walk(directory)):
         raise PermissionError(errno.EACCES, "Permission denied", str(directory))
-    handle, _ = file_lock.take(directory)
+    handle, _ = file_lock.acquire(directory)
     try:
         changed = json.dumps(records.read(directory).receipt) != json.dumps(record.receipt)
         if changed or (record.died_early and not records.has_no_work(directory)):
-            raise Busy(f"{directory}: not as it was listed, a process has been at work on it; look again")
-        grave = Path(tempfile.mkdtemp(prefix=GRAVE, dir=directory.parent))
+            raise BusyError(f"{directory}: not as it was listed, a process has been at work on it; look again")
+        grave = Path(tempfile.mkdtemp(prefix=TRASH_PREFIX, dir=directory.parent))
         directory.rename(grave / directory.name)
     finally:
         os.close(handle)
@@ -89,32 +89,32 @@ def delete(record: Record) -> None:
 
 def clear(home: Path) -> None:
     """Delete what a killed deletion has left."""
-    for grave in home.glob(f"{GRAVE}*"):
+    for grave in home.glob(f"{TRASH_PREFIX}*"):
         shutil.rmtree(grave, ignore_errors=True)  # no links; what could not be deleted need not be possible now
 
 
-def _named(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
+def _match_word(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
     names = [record.name for record in found]
     if word == "best":
         if not (top := records.best(found)):
-            raise Refusal(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
+            raise UsageError(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
         return [record.name for record in top]
     if word == "last" or (word.isdecimal() and int(word)):
         if not (newest := [record.name for record in records.ordinary(found)]):
-            raise Refusal(f"KEEP={asked}: no run is the last, {ONLY_NAMED}; {GIVE}")
+            raise UsageError(f"KEEP={asked}: no run is the last, {ONLY_NAMED}; {GIVE}")
         return newest[: 1 if word == "last" else int(word)]
     if word.removeprefix("runs/") in names:
         return [word.removeprefix("runs/")]
-    raise Refusal(f"KEEP={asked}: {word or 'nothing'} is no run; {GIVE}")
+    raise UsageError(f"KEEP={asked}: {word or 'nothing'} is no run; {GIVE}")
 
 
-def named(found: Sequence[Record], asked: str) -> list[Record]:
-    """The runs, of those `found`, whose names are asked for. Raises Refusal for a word that names none."""
+def select_named(found: Sequence[Record], asked: str) -> list[Record]:
+    """The runs, of those `found`, whose names are asked for. Raises UsageError for a word that names none."""
     by_name = {record.name: record for record in found}
     words = [word.strip().removeprefix("runs/") for word in asked.split(",")]
     for word in words:
         if word not in by_name:
-            raise Refusal(f"DELETE={asked}: {word or 'nothing'} is no run; make runs lists those there are")
+            raise UsageError(f"DELETE={asked}: {word or 'nothing'} is no run; make runs lists those there are")
     return [by_name[word] for word in dict.fromkeys(words)]
 
 
@@ -135,20 +135,22 @@ def _origin(record: Record) -> str:
     return Path(run).name if isinstance(run, str) else ""
 
 
-def listing(going: Sequence[Record], sizes: Sequence[int]) -> str:
+def listing(to_delete: Sequence[Record], sizes: Sequence[int]) -> str:
     """What goes, at least one run, with the megabytes of each."""
     rows = []
-    for record, each in zip(going, sizes, strict=True):
+    for record, each in zip(to_delete, sizes, strict=True):
         cells = list_runs.row(record, {})
         row = {name: cells[name] for name in ("run", "state", "validation_accuracy")}
         rows.append(row | {"MB": f"{each / 1e6:.1f}", "note": cells["note"]})
-    return table.render(rows, columns=table.room(), numbers={"validation_accuracy", "MB"}, texts=["note"])
+    return table.render(
+        rows, columns=table.terminal_width(), numbers={"validation_accuracy", "MB"}, truncatable=["note"]
+    )
 
 
-def agreed(question: str) -> bool:
-    """Whether the user says yes. Raises Refusal where there is nobody to ask."""
+def confirm(question: str) -> bool:
+    """Whether the user says yes. Raises UsageError where there is nobody to ask."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Refusal(f"{question}: no terminal to ask on, so nothing is deleted; say it with YES=1")
+        raise UsageError(f"{question}: no terminal to ask on, so nothing is deleted; say it with YES=1")
     try:
         return input(f"{question}: delete them? [y/N] ").strip().lower() in {"y", "yes"}
     except EOFError:
@@ -157,47 +159,47 @@ def agreed(question: str) -> bool:
 
 def main(argv: Sequence[str]) -> int:
     """Tell, ask, delete; 1 if that is not wanted, or a run had to stay."""
-    asked = flags.parse(Asked, argv, program="python -m samebench.runs.prune", about="Delete runs that are not kept.")
-    if asked.keep.strip() and asked.delete.strip():
-        raise Refusal(f"KEEP={asked.keep} and DELETE={asked.delete}: give one of them")
-    if not (asked.keep.strip() or asked.delete.strip()):
-        raise Refusal(f"KEEP=: {GIVE}; or DELETE= and names of runs")
+    args = flags.parse(Args, argv, program="python -m samebench.runs.prune", about="Delete runs that are not kept.")
+    if args.keep.strip() and args.delete.strip():
+        raise UsageError(f"KEEP={args.keep} and DELETE={args.delete}: give one of them")
+    if not (args.keep.strip() or args.delete.strip()):
+        raise UsageError(f"KEEP=: {GIVE}; or DELETE= and names of runs")
     found = records.find()
-    if asked.delete.strip():
-        going = named(found, asked.delete)
+    if args.delete.strip():
+        to_delete = select_named(found, args.delete)
     else:
-        stay = kept(found, asked.keep)
-        going = [record for record in found if record.name not in stay]
+        to_keep = select_to_keep(found, args.keep)
+        to_delete = [record for record in found if record.name not in to_keep]
         explain_damaged(found)
-    if not going:
+    if not to_delete:
         print(f"nothing to delete, all {len(found)} runs are kept")
         return command.DONE
-    sizes = [size(record.directory) for record in going]
-    print(listing(going, sizes), flush=True)
-    if not asked.yes and not agreed(f"{len(going)} of {len(found)} runs, {sum(sizes) / 1e6:.1f} MB"):
+    sizes = [size(record.directory) for record in to_delete]
+    print(listing(to_delete, sizes), flush=True)
+    if not args.yes and not confirm(f"{len(to_delete)} of {len(found)} runs, {sum(sizes) / 1e6:.1f} MB"):
         print("nothing is deleted")
         return command.NO
-    return bury(going)
+    return delete_runs(to_delete)
 
 
-def bury(going: Sequence[Record]) -> int:
+def delete_runs(to_delete: Sequence[Record]) -> int:
     """Delete these runs, of one folder, and say what had to stay."""
-    home = going[0].directory.parent
+    home = to_delete[0].directory.parent
     left: list[str] = []
     deleted = 0
-    with file_lock.alone(home):
+    with file_lock.exclusive(home):
         clear(home)
-        for record in going:
+        for record in to_delete:
             try:
                 with suppress(FileNotFoundError):  # somebody else was quicker
                     delete(record)
                     deleted += 1
-            except Busy as busy:
+            except BusyError as busy:
                 left.append(str(busy))
             except PermissionError:
                 left.append(f"{record.directory}: another user's; ask them to delete it")
             except OSError as error:
-                if not (reason := command.refused_by_machine(error)) and error.errno not in IN_USE:
+                if not (reason := command.describe_os_error(error)) and error.errno not in IN_USE:
                     raise
                 left.append(
                     f"{record.directory}: {reason or f'{error.strerror}; a file in it is in use, stop its user'}"

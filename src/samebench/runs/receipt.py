@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench.core import files, json_schema, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.git import GitError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
@@ -59,7 +59,7 @@ def code() -> dict[str, Any]:
 
 
 def sources() -> dict[str, str]:
-    """The SHA-256 of each file beside the code. Raises Refusal for what can't be read."""
+    """The SHA-256 of each file beside the code. Raises UsageError for what can't be read."""
     return source_tree.digests(ROOT)
 
 
@@ -111,7 +111,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "cpu": determinism.chip(),
-        "cores": cores.allowed(),
+        "cores": cores.available_cpus(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()),
@@ -126,22 +126,25 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def changes(
+def diff(
     then: Mapping[str, Any],
     now: Mapping[str, Any],
     *,
-    among: Collection[str] = COMPARED,
-    but: Collection[str] = (),
-    called: tuple[str, str] = ("then", "now"),
+    fields: Collection[str] = COMPARED,
+    exclude: Collection[str] = (),
+    labels: tuple[str, str] = ("then", "now"),
 ) -> list[str]:
     """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
-    found = differing([then, now], among=among, but=but)
+    found = find_differences([then, now], fields=fields, but=exclude)
     names = {name: printable(name, longest=LONGEST) for name in found}
-    return [f"{names[name]}: {told(old)} {called[0]}, {told(new)} {called[1]}" for name, (old, new) in found.items()]
+    return [
+        f"{names[name]}: {format_value(old)} {labels[0]}, {format_value(new)} {labels[1]}"
+        for name, (old, new) in found.items()
+    ]
 
 
-def differing(
-    receipts: Sequence[Mapping[str, Any]], *, among: Collection[str] = COMPARED, but: Collection[str] = ()
+def find_differences(
+    receipts: Sequence[Mapping[str, Any]], *, fields: Collection[str] = COMPARED, but: Collection[str] = ()
 ) -> dict[str, list[object]]:
     """Each fact `among` these that is not the same in all receipts, by name, with the value in each; None for none."""
     flat = [dict(_flat(each)) for each in receipts]
@@ -149,12 +152,12 @@ def differing(
     rows = {
         name: [each.get(name) for each in flat]
         for name in sorted(set().union(*flat))
-        if _within(name, among) and not _within(name, {*but, *absent})
+        if _within(name, fields) and not _within(name, {*but, *absent})
     }
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
-def told(value: object) -> str:
+def format_value(value: object) -> str:
     """A value in a line: a hash is known by its beginning, and a long text is cut."""
     text = "nothing" if value is None else printable(value, longest=LONGEST)
     return text[:12] if len(text) == 64 else text
@@ -163,11 +166,11 @@ def told(value: object) -> str:
 def read(path: Path) -> dict[str, Any]:
     """The receipt in a file, each value of the type and within the limits of receipt.schema.json.
 
-    Older receipts lack some of them. Raises Refusal where it is no such JSON object.
+    Older receipts lack some of them. Raises UsageError where it is no such JSON object.
     """
     receipt = untrusted.read_json(path)
     if problem := type_problem(receipt):
-        raise Refusal(f"{path}: not a receipt, {problem}; take another")
+        raise UsageError(f"{path}: not a receipt, {problem}; take another")
     return receipt
 
 
@@ -177,12 +180,12 @@ def type_problem(receipt: Mapping[str, Any]) -> str:
 
 
 def check(receipt: Mapping[str, Any], path: Path) -> None:
-    """Raise Refusal, naming the first field of a receipt from `path` that is not as receipt.schema.json says."""
+    """Raise UsageError, naming the first field of a receipt from `path` that is not as receipt.schema.json says."""
     import jsonschema  # noqa: PLC0415 - more than a second, for a grammar that we don't use
 
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes()))
     for error in validator.iter_errors(receipt):
-        raise Refusal(f"{path}: not a whole receipt, at {error.json_path}: {error.message[:200]}; take another")
+        raise UsageError(f"{path}: not a whole receipt, at {error.json_path}: {error.message[:200]}; take another")
 
 
 def _digests(*patterns: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench.core import file_lock, files, heartbeat, untrusted
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.runs.receipt import type_problem
 
@@ -44,7 +44,7 @@ UNCOMMITTED = "uncommitted.diff"  # in a run's folder: what was changed since th
 MOST_NAMED = 3  # damaged runs that are named one by one
 
 
-class Damaged(Exception):  # noqa: N818 - what the receipt is
+class DamagedRunError(Exception):
     """The receipt can't be read, or is none; the message says in a few words why."""
 
 
@@ -103,17 +103,17 @@ def read(directory: Path, *, checkout: str | None = None) -> Record:
     nowhere = (WITHOUT_RECEIPT, 0, "", directory.name)
     try:
         receipt = _receipt(directory)
-    except Damaged as error:
+    except DamagedRunError as error:
         # One that has just begun holds its lock before it has a receipt.
         has_none = not directory.is_symlink() and not os.path.lexists(directory / "receipt.json")
-        if has_none and file_lock.held(directory):
+        if has_none and file_lock.is_locked(directory):
             return Record(directory, "running", order=nowhere)
-        if has_no_work(directory) and file_lock.held(directory) is False:
+        if has_no_work(directory) and file_lock.is_locked(directory) is False:
             return Record(directory, "damaged", damage=DIED_EARLY, died_early=True, order=nowhere)
         return Record(directory, "damaged", damage=str(error), order=nowhere)
     if checkout is None:
         checkout, _ = _counter(directory.parent)
-    left = receipt["state"] == "running" and file_lock.held(directory) is False
+    left = receipt["state"] == "running" and file_lock.is_locked(directory) is False
     state = "interrupted" if left else receipt["state"]
     return Record(directory, state, receipt, order=_order(directory, receipt, checkout))
 
@@ -181,7 +181,7 @@ def next_in_sequence(home: Path) -> Iterator[dict[str, Any]]:
     The number is higher than that of any run ever made in `home`. A killed process leaves a number without a run at
     most. Raises OSError where `home` can't be written.
     """
-    with file_lock.alone(home):  # no file of one user's, which another user of the same folder could not open
+    with file_lock.exclusive(home):  # no file of one user's, which another user of the same folder could not open
         _remove_unfinished(home)
         checkout, last = _counter(home)
         here = [record.order[1] for record in find(home) if record.order[0] == MADE_HERE]
@@ -193,7 +193,7 @@ def next_in_sequence(home: Path) -> Iterator[dict[str, Any]]:
 def sweep(home: Path) -> None:
     """Remove from `home` what a training has left that was killed while it counted its run."""
     if any(home.glob(f".{COUNTER}.*")):
-        with file_lock.alone(home):
+        with file_lock.exclusive(home):
             _remove_unfinished(home)
 
 
@@ -206,7 +206,7 @@ def _counter(home: Path) -> tuple[str, int]:
     """The number of the checkout that `home` is in and the last sequence; empty and 0 if no run was counted yet."""
     try:
         facts = untrusted.read_json(home / COUNTER)
-    except (OSError, Refusal):
+    except (OSError, UsageError):
         return "", 0
     checkout, last = facts.get("checkout"), facts.get("sequence")
     if not isinstance(checkout, str) or not isinstance(last, int):
@@ -251,19 +251,19 @@ def folder(name: str, home: Path = RUNS) -> Path:
     return next((path for path in (Path(name), home / name) if _is_run(path)), Path(name))
 
 
-def pick(name: str, home: Path = RUNS) -> Record:
+def suggest_names(name: str, home: Path = RUNS) -> Record:
     """The run that `name`, a folder or what it is called in `home`, says; the one made last where it says nothing.
 
-    Raises Refusal where there is none.
+    Raises UsageError where there is none.
     """
     if not name:
         if not (found := candidates(home)):
-            raise Refusal(f"{home}: no runs yet; make train, or name a run")
+            raise UsageError(f"{home}: no runs yet; make train, or name a run")
         return found[0]
     if _is_run(path := folder(name, home)):
         return read(path)
     near = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
-    raise Refusal(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
+    raise UsageError(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
 
 
 def nearest(word: str, known: Collection[str]) -> str:
@@ -273,9 +273,9 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def check_is_no_link(directory: Path) -> None:
-    """Raise Refusal if the folder of a run is a symbolic link: what is written into it would lie anywhere."""
+    """Raise UsageError if the folder of a run is a symbolic link: what is written into it would lie anywhere."""
     if directory.is_symlink():
-        raise Refusal(f"{directory}: {LINK}; name the folder that it leads to, or put the folder in its place")
+        raise UsageError(f"{directory}: {LINK}; name the folder that it leads to, or put the folder in its place")
 
 
 def _is_run(path: Path) -> bool:
@@ -287,39 +287,41 @@ def _is_run(path: Path) -> bool:
 def _receipt(directory: Path) -> dict[str, Any]:
     """What the receipt of a run says. Raises Damaged."""
     if directory.is_symlink():
-        raise Damaged(LINK)
+        raise DamagedRunError(LINK)
     path = directory / "receipt.json"
     try:
         receipt = untrusted.read_json(path)
     except OSError as error:
-        raise Damaged(f"receipt.json: {error.strerror}") from error
-    except Refusal as refusal:
-        raise Damaged(f"receipt.json: {str(refusal).removeprefix(f'{path}: ')}") from refusal
+        raise DamagedRunError(f"receipt.json: {error.strerror}") from error
+    except UsageError as refusal:
+        raise DamagedRunError(f"receipt.json: {str(refusal).removeprefix(f'{path}: ')}") from refusal
     _check(receipt)
     if problem := type_problem(receipt):
-        raise Damaged(problem)
+        raise DamagedRunError(problem)
     return receipt
 
 
 def _check(receipt: Mapping[str, Any]) -> None:
-    """Raise Damaged, naming the first thing that is not as in a receipt; what is missing was not known then."""
+    """Raise DamagedRunError, naming the first thing that is not as in a receipt; what is missing was not known then."""
     if receipt.get("state") not in STATES:
-        raise Damaged(f"state is {_told(receipt.get('state'))}, not one of {', '.join(STATES)}")
+        raise DamagedRunError(f"state is {_format_names(receipt.get('state'))}, not one of {', '.join(STATES)}")
     for name, kind in TYPES.items():
         if not isinstance(receipt.get(name, kind()), kind):
-            raise Damaged(f"{name} is {_told(receipt[name])}, not {'text' if kind is str else 'an object'}")
+            raise DamagedRunError(
+                f"{name} is {_format_names(receipt[name])}, not {'text' if kind is str else 'an object'}"
+            )
     for name in ("resumed", "history"):
         entries = receipt.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-            raise Damaged(f"{name} is {_told(entries)}, not a list of objects")
+            raise DamagedRunError(f"{name} is {_format_names(entries)}, not a list of objects")
     if not _is_count(receipt.get("sequence", 0)):
-        raise Damaged(f"sequence is {_told(receipt['sequence'])}, not a number from 0 on")
+        raise DamagedRunError(f"sequence is {_format_names(receipt['sequence'])}, not a number from 0 on")
     commit = receipt.get("code", {}).get("commit")
     if not isinstance(commit, str | None):
-        raise Damaged(f"code.commit is {_told(commit)}, not text")
+        raise DamagedRunError(f"code.commit is {_format_names(commit)}, not text")
     for name in FIGURES:
         if name in receipt and not _is_figure(receipt[name], most=1 if name in SHARES else math.inf):
-            raise Damaged(f"{name} is {_told(receipt[name])}, not a number that it can be")
+            raise DamagedRunError(f"{name} is {_format_names(receipt[name])}, not a number that it can be")
 
 
 def _is_figure(value: object, *, most: float) -> bool:
@@ -341,7 +343,7 @@ def _is_float(value: float) -> bool:
     return True
 
 
-def _told(value: object) -> str:
+def _format_names(value: object) -> str:
     said = json.dumps(value)
     return said if len(said) <= 20 else f"{said[:19]}…"
 

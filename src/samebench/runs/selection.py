@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.runs.records import COLUMNS, Record, nearest
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -31,8 +31,8 @@ class Comparison:
     sign: str
     value: str
 
-    def holds(self, record: Record) -> bool:
-        """Whether the run has such a value. Raises Refusal where it is a number there and none here."""
+    def matches(self, record: Record) -> bool:
+        """Whether the run has such a value. Raises UsageError where it is a number there and none here."""
         theirs = record.value(self.name)
         if theirs is None:
             return False
@@ -51,17 +51,20 @@ class Comparison:
             number = float(digits)
         except ValueError:
             remedy = "it is a number; give one, such as 5, 0.1 or 92%"
-            raise Refusal(f"FILTER={self.name}{self.sign}{self.value}: {remedy}") from None
+            raise UsageError(f"FILTER={self.name}{self.sign}{self.value}: {remedy}") from None
         return number if digits == self.value else number / 100
 
 
 def comparisons(asked: str, known: Collection[str]) -> list[Comparison]:
-    """What FILTER asks for, all of which must hold. Raises Refusal where it is anything but comparisons of `known`."""
+    """What FILTER asks for, all of which must hold.
+
+    Raises UsageError where it is anything but comparisons of `known`.
+    """
     if not asked.strip():
         return []
     found = [PART.fullmatch(part) for part in re.split(r",|\sand(?:\s|$)", asked)]
     if not all(found):
-        raise Refusal(f"FILTER={asked}: {EXAMPLE}")
+        raise UsageError(f"FILTER={asked}: {EXAMPLE}")
     parts = [Comparison(*each.groups()) for each in found if each]
     for part in parts:
         check(part.name, known, asked=f"FILTER={asked}")
@@ -70,20 +73,20 @@ def comparisons(asked: str, known: Collection[str]) -> list[Comparison]:
 
 def matching(records: Iterable[Record], parts: Sequence[Comparison]) -> list[Record]:
     """The runs for which every part holds."""
-    return [record for record in records if all(part.holds(record) for part in parts)]
+    return [record for record in records if all(part.matches(record) for part in parts)]
 
 
 def ordered(records: Sequence[Record], asked: str, known: Collection[str]) -> list[Record]:
     """The runs with the highest value in `asked` first, or the lowest where a `-` stands before it.
 
-    Those without a value come last, and among equals the order stays. Raises Refusal for an unknown name.
+    Those without a value come last, and among equals the order stays. Raises UsageError for an unknown name.
     """
     if not asked:
         return list(records)
     name = asked.removeprefix("-")
     check(name, known, asked=f"SORT={asked}")
-    told = [record for record in records if is_told(record.value(name))]
-    untold = [record for record in records if not is_told(record.value(name))]
+    told = [record for record in records if has_value(record.value(name))]
+    untold = [record for record in records if not has_value(record.value(name))]
     return sorted(told, key=lambda record: _rank(record.value(name)), reverse=name == asked) + untold
 
 
@@ -93,12 +96,12 @@ def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
 
 
 def check(name: str, known: Collection[str], *, asked: str) -> None:
-    """Raise Refusal for a name that is not known."""
+    """Raise UsageError for a name that is not known."""
     if name not in known:
-        raise Refusal(f"{asked}: no column or setting is called {name or 'nothing'}; {nearest(name, known)}")
+        raise UsageError(f"{asked}: no column or setting is called {name or 'nothing'}; {nearest(name, known)}")
 
 
-def is_told(value: object) -> bool:
+def has_value(value: object) -> bool:
     """Whether there is a value; the loss of what has diverged is none."""
     return value is not None and value == value
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.git import NoRepositoryError, patch, run_git
 from samebench.core.text import printable
 
@@ -26,7 +26,7 @@ LARGE = 16 << 20  # bytes; far above any source, and little enough to keep with 
 def digests(root: Path) -> dict[str, str]:
     """The SHA-256 of each file below src/ by its path as of `root`, whatever its size; links are followed.
 
-    A byte of a name that is no UTF-8 is written as backslash, x and two digits. Raises Refusal for unreadable files.
+    A byte of a name that is no UTF-8 is written as backslash, x and two digits. Raises UsageError for unreadable files.
     """
     found = {}
     for path in _source_files(root / SOURCE):
@@ -54,7 +54,7 @@ def commit(root: Path) -> str | None:
 def is_dirty(root: Path) -> bool:
     """Whether anything is not as in the commit that is checked out. Raises GitError."""
     untracked, left_out = _untracked(root)
-    return bool(untracked or left_out or _changed(root, submodules="untracked"))
+    return bool(untracked or left_out or _changed_paths(root, submodules="untracked"))
 
 
 def uncommitted(root: Path) -> bytes:
@@ -65,7 +65,7 @@ def uncommitted(root: Path) -> bytes:
     if not commit(root):
         return b""
     prefix = os.fsdecode(run_git("rev-parse", "--show-prefix", root=root)).removesuffix("\n")
-    changed = _changed(root, submodules="dirty")
+    changed = _changed_paths(root, submodules="dirty")
     # `--no-index` says by 1 that there is a difference.
     added = [
         patch("--no-index", "--", os.devnull, name, root=root, prefix=prefix, codes=(0, 1))
@@ -74,7 +74,7 @@ def uncommitted(root: Path) -> bytes:
     return b"".join([changed, *added])
 
 
-def _changed(root: Path, *, submodules: str) -> bytes:
+def _changed_paths(root: Path, *, submodules: str) -> bytes:
     """What differs from the commit in the files that git knows, also where git is told to take one as unchanged."""
     hidden = _hidden(root)
     others = [f":(exclude,literal){name}" for name in hidden]
@@ -130,14 +130,14 @@ def _is_regular(path: Path) -> bool:
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    """Raise Refusal for a folder that can't be read; one that is gone has no files."""
+    """Raise UsageError for a folder that can't be read; one that is gone has no files."""
     if not isinstance(error, FileNotFoundError):
         _refuse(error)
 
 
 def _refuse(error: OSError) -> NoReturn:
     where = os.fsencode(error.filename).decode(errors="backslashreplace")
-    raise Refusal(
+    raise UsageError(
         f"{where}: can't be read ({error.strerror}), and what lies beside the code decides what comes out; "
         "make it readable, or move it out of src/"
     ) from error

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from samebench.core import command, file_lock, flags
-from samebench.core.command import Interrupted, Refusal
-from samebench.core.file_lock import Busy
+from samebench.core.command import Interrupted, UsageError
+from samebench.core.file_lock import BusyError
 from samebench.core.text import printable
 from samebench.environment import cores
 from samebench.runs import grid, list_runs, records
@@ -28,7 +28,7 @@ JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")} 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Args:
     """What to train, and how many at a time; after `--`, the flags of all."""
 
     settings: str = field(metadata={"help": "the project's settings, module:Class"})
@@ -37,9 +37,9 @@ class Asked:
     jobs: int = field(default=1, metadata={"help": "trainings at a time, each with its share of the cores"})
 
     def __post_init__(self) -> None:
-        """Raise Refusal for what can't be."""
+        """Raise UsageError for what can't be."""
         if self.jobs < 1:
-            raise Refusal(f"JOBS={self.jobs}: give 1 or more")
+            raise UsageError(f"JOBS={self.jobs}: give 1 or more")
 
 
 class Job:
@@ -53,7 +53,7 @@ class Job:
         resume = ["--resume", str(point.run.directory)] if point.run else []
         # In a group of its own, as a Ctrl-C of the terminal's beside ours would be its second, and end it at once.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", training, *point.words, *resume],
+            [sys.executable, "-m", training, *point.cli_args, *resume],
             env=own | {cores.SHARE: str(share)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -102,8 +102,8 @@ def claim(point: Point) -> int | None:
     folder = records.RUNS / POINTS / point.key
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return file_lock.take(folder)[0]
-    except (Busy, FileNotFoundError):  # the other sweep trains it, or has just removed the folder at its end
+        return file_lock.acquire(folder)[0]
+    except (BusyError, FileNotFoundError):  # the other sweep trains it, or has just removed the folder at its end
         return None
 
 
@@ -120,7 +120,7 @@ def start(point: Point, training: str, *, share: int) -> Job | None:
     """Train a point that no other sweep trains, or has trained since it was planned."""
     if (handle := claim(point)) is None:
         return None
-    (now,) = grid.taken([point], records.find())
+    (now,) = grid.match_runs([point], records.find())
     if now.state in {"done", "running"}:
         release(point, handle)
         return None
@@ -130,7 +130,7 @@ def start(point: Point, training: str, *, share: int) -> Job | None:
 def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[str, str], bool]:
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
-    share = max(1, cores.allowed() // max(1, min(jobs, len(waiting))))
+    share = max(1, cores.available_cpus() // max(1, min(jobs, len(waiting))))
     with command.interruptible() as stopped, _stopping(active):
         while (waiting or active) and not stopped():
             for job in [job for job in active if job.code() is not None]:
@@ -156,7 +156,7 @@ def _stopping(active: Sequence[Job]) -> Iterator[None]:
             time.sleep(0.05)
 
 
-def own(points: Sequence[Point], before: Sequence[Record], after: Sequence[Record]) -> list[Record]:
+def runs_of_points(points: Sequence[Point], before: Sequence[Record], after: Sequence[Record]) -> list[Record]:
     """The runs of the points, in their order: those that they had, and else the newest that have come since."""
     old = {record.name for record in before} - {point.run.name for point in points if point.run}
     new = [record for record in after if record.name not in old]
@@ -164,9 +164,9 @@ def own(points: Sequence[Point], before: Sequence[Record], after: Sequence[Recor
     return [record for record in each if record]
 
 
-def plan(asked: Asked, words: Sequence[str], found: Sequence[Record]) -> list[Point]:
-    """The points, each with the run that it has, and how many are to be trained said. Raises Refusal."""
-    planned = grid.taken(grid.points(flags.kind(asked.settings), asked.grid, words), found)
+def plan(asked: Args, words: Sequence[str], found: Sequence[Record]) -> list[Point]:
+    """The points, each with the run that it has, and how many are to be trained said. Raises UsageError."""
+    planned = grid.match_runs(grid.points(flags.kind(asked.settings), asked.grid, words), found)
     states = [point.state for point in planned]
     count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
     busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
@@ -177,7 +177,7 @@ def plan(asked: Asked, words: Sequence[str], found: Sequence[Record]) -> list[Po
 
 def in_progress(points: Sequence[Point], found: Sequence[Record]) -> dict[str, str]:
     """Why each of the points that is not done at the end is left: another process is at work on it."""
-    left = [point for point in grid.taken(points, found) if point.state != "done" and is_elsewhere(point)]
+    left = [point for point in grid.match_runs(points, found) if point.state != "done" and is_elsewhere(point)]
     return {point.name: f"{_where(point)} is in progress in another process" for point in left}
 
 
@@ -199,19 +199,19 @@ def main(argv: Sequence[str]) -> int:
     """Plan, train, tell; 1 if a point failed."""
     border = argv.index("--") if "--" in argv else len(argv)
     mine, words = argv[:border], argv[border + 1 :]
-    asked = flags.parse(Asked, mine, program="python -m samebench.runs.sweep", about="Train over a grid of settings.")
+    args = flags.parse(Args, mine, program="python -m samebench.runs.sweep", about="Train over a grid of settings.")
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed: as Ctrl-C
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     before = records.find()
-    planned = plan(asked, words, before)
+    planned = plan(args, words, before)
     todo = [point for point in planned if point.state in {"", "interrupted"}]
-    failed, stopped = train(todo, asked.training, jobs=asked.jobs)
+    failed, stopped = train(todo, args.training, jobs=args.jobs)
     after = records.find()
     if not stopped:
         failed |= in_progress([point for point in planned if point.name not in failed], after)
-    if found := own(planned, before, after):
-        swept = [part.partition("=")[0] for part in asked.grid.split()]
-        say(list_runs.lines(found, list_runs.defaults(flags.kind(asked.settings)), first=swept))
+    if found := runs_of_points(planned, before, after):
+        swept = [part.partition("=")[0] for part in args.grid.split()]
+        say(list_runs.lines(found, list_runs.defaults(flags.kind(args.settings)), first=swept))
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
     if stopped:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samebench.core import command, files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.shipping.image_archive import repack
 from samebench.shipping.sbom import document
@@ -65,7 +65,7 @@ def sums(folder: Path) -> str:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     if len(argv) != 3:
-        raise Refusal("usage: python -m samebench.shipping.bundle FOLDER NAME IMAGE; make ship calls it")
+        raise UsageError("usage: python -m samebench.shipping.bundle FOLDER NAME IMAGE; make ship calls it")
     print(make(Path(argv[0]), argv[1], argv[2]))
     return command.DONE
 

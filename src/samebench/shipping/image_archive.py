@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -20,7 +20,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedImage:
     """What is in an archive: digests in hexadecimal."""
 
     architecture: str
@@ -28,7 +28,7 @@ class Packed:
     manifest: str
 
 
-class Saved:
+class SavedArchive:
     """An archive that an engine has saved, read blob by blob; each is held against the digest that it is named by."""
 
     def __init__(self, archive: tarfile.TarFile, path: Path) -> None:
@@ -45,31 +45,31 @@ class Saved:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The archive at `path`. Raises Refusal where it is none."""
+        """The archive at `path`. Raises UsageError where it is none."""
         try:
             return cls(tarfile.open(path), path)
         except tarfile.TarError as error:
-            raise Refusal(f"{path}: not an archive ({error}); save the image again") from error
+            raise UsageError(f"{path}: not an archive ({error}); save the image again") from error
 
     def file(self, name: str) -> tuple[tarfile.TarInfo, BinaryIO]:
-        """A member that is a plain file. Raises Refusal where there is none of that name."""
+        """A member that is a plain file. Raises UsageError where there is none of that name."""
         try:
             member = self.archive.getmember(name)
         except KeyError:
             member = None
         content = self.archive.extractfile(member) if member and member.isreg() else None
         if member is None or content is None:
-            raise Refusal(f"{self.path}: no {name} in it; save the image again")
+            raise UsageError(f"{self.path}: no {name} in it; save the image again")
         return member, content  # type: ignore[return-value]
 
     def blob(self, digest: str) -> tuple[int, BinaryIO]:
-        """Size and content of what is named `digest`. Raises Refusal where it has another."""
+        """Size and content of what is named `digest`. Raises UsageError where it has another."""
         member, content = self.file(f"blobs/sha256/{digest}")
         found = hashlib.sha256()
         while chunk := content.read(CHUNK):
             found.update(chunk)
         if found.hexdigest() != digest:
-            raise Refusal(f"{self.path}: blob {digest} has sha256 {found.hexdigest()}; save the image again")
+            raise UsageError(f"{self.path}: blob {digest} has sha256 {found.hexdigest()}; save the image again")
         content.seek(0)
         return member.size, content
 
@@ -78,7 +78,7 @@ class Saved:
         return dict(json.load(self.blob(digest)[1]))
 
     def manifest(self) -> dict[str, Any]:
-        """The entry of the one image in it. Raises Refusal where there are more or none."""
+        """The entry of the one image in it. Raises UsageError where there are more or none."""
         listed = json.load(self.file("index.json")[1])["manifests"]
         while len(listed) == 1 and listed[0]["mediaType"] == INDEX:
             listed = self.told(_hex(listed[0]))["manifests"]
@@ -86,13 +86,15 @@ class Saved:
         listed = [each for each in listed if each.get("platform", {}).get("architecture") != "unknown"]
         if len(listed) != 1 or listed[0]["mediaType"] != MANIFEST:
             kinds = ", ".join(each["mediaType"] for each in listed) or "nothing"
-            raise Refusal(f"{self.path}: holds {kinds}, expected one {MANIFEST}; build the image with OCI media types")
+            raise UsageError(
+                f"{self.path}: holds {kinds}, expected one {MANIFEST}; build the image with OCI media types"
+            )
         return dict(listed[0])
 
 
-def repack(saved: Path, to: Path, tag: str) -> Packed:
+def repack(saved: Path, to: Path, tag: str) -> PackedImage:
     """Write the one image in `saved` to `to`, named `tag`: only its own blobs, in order, and no clock, user or mode."""
-    with Saved.open(saved) as source:
+    with SavedArchive.open(saved) as source:
         entry = source.manifest()
         told = source.told(_hex(entry))
         config, layers = _hex(told["config"]), [_hex(each) for each in told["layers"]]
@@ -103,7 +105,7 @@ def repack(saved: Path, to: Path, tag: str) -> Packed:
                 _add(archive, folder)
             for digest in sorted({_hex(entry), config, *layers}):
                 _add(archive, f"blobs/sha256/{digest}", *source.blob(digest))
-        return Packed(str(source.told(config)["architecture"]), config, _hex(entry))
+        return PackedImage(str(source.told(config)["architecture"]), config, _hex(entry))
 
 
 def _heads(entry: Mapping[str, Any], config: str, layers: Sequence[str], tag: str) -> dict[str, bytes]:

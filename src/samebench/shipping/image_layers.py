@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 SHOWN = 20  # files; what made the first differ mostly made the others
 OF_A_CONTAINER = {".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf", "run/.containerenv"}
@@ -19,7 +19,7 @@ AROUND_THEM = {"dev", "etc", "proc", "run", "sys"}  # and the time of these fold
 
 
 def members(path: Path) -> dict[str, dict[str, str]]:
-    """What an exported file system says of each file, by its name. Raises Refusal where it is none."""
+    """What an exported file system says of each file, by its name. Raises UsageError where it is none."""
     try:
         with tarfile.open(path) as archive:
             return {
@@ -30,7 +30,7 @@ def members(path: Path) -> dict[str, dict[str, str]]:
                 and not name.startswith("dev/")
             }
     except (OSError, tarfile.TarError) as error:
-        raise Refusal(f"{path}: can't be read as an exported image ({error}); export it anew") from error
+        raise UsageError(f"{path}: can't be read as an exported image ({error}); export it anew") from error
 
 
 def differences(first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def differences(first: Mapping[str, Mapping[str, str]], second: Mapping[str, Map
 def main(argv: Sequence[str]) -> int:
     """The command line: 0 where they are the same, 1 where not, with the first files that differ."""
     if len(argv) != len(("first", "second")):
-        raise Refusal("usage: python -m samebench.shipping.image_layers first.tar second.tar")
+        raise UsageError("usage: python -m samebench.shipping.image_layers first.tar second.tar")
     first, second = (members(Path(name)) for name in argv)
     lines = list(differences(first, second))
     for line in islice(lines, SHOWN):

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-from samebench.shipping.image_archive import Packed
+from samebench.shipping.image_archive import PackedImage
 
 
-def document(inside: Mapping[str, Any], image: Packed, name: str, version: str) -> dict[str, Any]:
+def document(inside: Mapping[str, Any], image: PackedImage, name: str, version: str) -> dict[str, Any]:
     """The list for what inventory.py has told from `inside` the image."""
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -49,7 +49,7 @@ def _packages(inside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     distribution = f"{inside['system']['ID']}-{inside['system']['VERSION_ID']}"
     for each in sorted(inside["packages"], key=lambda each: (each["name"], each["architecture"])):
         about = f"arch={each['architecture']}&distro={distribution}"
-        purl = f"pkg:deb/{inside['system']['ID']}/{each['name']}@{_quoted(each['version'])}?{about}"
+        purl = f"pkg:deb/{inside['system']['ID']}/{each['name']}@{_quote(each['version'])}?{about}"
         source = {"name": "samebench:source", "value": f"{each['source']} {each['source_version']}"}
         yield _component(each["name"], each["version"], purl) | {"properties": [source]}
 
@@ -57,7 +57,7 @@ def _packages(inside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _wheels(inside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for each in inside["wheels"]:
         plain = re.sub(r"[-_.]+", "-", each["name"]).lower()  # as PEP 503 makes names alike
-        yield _component(each["name"], each["version"], f"pkg:pypi/{plain}@{_quoted(each['version'])}")
+        yield _component(each["name"], each["version"], f"pkg:pypi/{plain}@{_quote(each['version'])}")
 
 
 def _files(inside: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -70,5 +70,5 @@ def _component(name: str, version: str, purl: str) -> dict[str, Any]:
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return quote(text, safe=":~")

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Self
 
 from samebench.core import command
-from samebench.core.command import Interrupted, Lacking, Refusal
+from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.training import process_group
 
 PORT = 29500
@@ -39,17 +39,17 @@ class Launch:
     """What the environment asks for."""
 
     processes: str = "1"  # a number, or one of SIZES
-    machines: int = 1
-    machine: int | None = None
-    address: str = ""
-    port: int = PORT
+    nnodes: int = 1
+    node_rank: int | None = None
+    master_address: str = ""
+    master_port: int = PORT
     job: str = ""
     restarts: int = 0
     join_timeout: int = JOIN_TIMEOUT
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Self | None:
-        """None where nobody asks for more than this process, or it is one of several already. Raises Refusal."""
+    def from_env(cls, environment: Mapping[str, str]) -> Self | None:
+        """None where nobody asks for more than this process, or it is one of several already. Raises UsageError."""
         if environment.keys() >= command.WORKER:
             return None
 
@@ -64,31 +64,31 @@ class Launch:
         machine = find("NODE_RANK") if machines > 1 else ""  # left over in the shell of a cluster
         asked = cls(
             processes=processes or "1",
-            machines=machines,
-            machine=_number("NODE_RANK", machine, lowest=0, highest=machines - 1) if machine else None,
-            address=find("MASTER_ADDR"),
-            port=_number("MASTER_PORT", find("MASTER_PORT") or str(PORT), lowest=1, highest=65535),
+            nnodes=machines,
+            node_rank=_number("NODE_RANK", machine, lowest=0, highest=machines - 1) if machine else None,
+            master_address=find("MASTER_ADDR"),
+            master_port=_number("MASTER_PORT", find("MASTER_PORT") or str(PORT), lowest=1, highest=65535),
             job=find("JOB", "RDZV_ID"),
             restarts=restarts,
             join_timeout=_number("JOIN_TIMEOUT", find("JOIN_TIMEOUT") or str(JOIN_TIMEOUT), lowest=1),
         )
-        if machines > 1 and not asked.address:
-            raise Refusal(f"NNODES={machines} without MASTER_ADDR: give an address of machine 0 that all can reach")
+        if machines > 1 and not asked.master_address:
+            raise UsageError(f"NNODES={machines} without MASTER_ADDR: give an address of machine 0 that all can reach")
         if machines > 1 and asked.restarts and not asked.job:
-            raise Refusal(f"RESTARTS={asked.restarts} with NNODES={machines} needs JOB=name, to find the run again")
+            raise UsageError(f"RESTARTS={asked.restarts} with NNODES={machines} needs JOB=name, to find the run again")
         return asked
 
-    def words(self, meeting: str) -> list[str]:
+    def torchrun_args(self, meeting: str) -> list[str]:
         """Flags for it; the processes of one machine meet in the folder `meeting`, those of many at an address."""
-        if self.machines == 1:
+        if self.nnodes == 1:
             where, configuration = f"{meeting}/machines", "store_type=file"
         else:
-            where = f"{self.address}:{self.port}"
+            where = f"{self.master_address}:{self.master_port}"
             configuration = f"join_timeout={self.join_timeout},read_timeout={self.join_timeout}"
-            if self.machine is not None:
-                configuration += f",is_host={self.machine == 0}"
-        job = self.job or (str(uuid.uuid4()) if self.machines == 1 else "none")
-        words = [f"--nnodes={self.machines}", f"--nproc-per-node={self.processes}", f"--max-restarts={self.restarts}"]
+            if self.node_rank is not None:
+                configuration += f",is_host={self.node_rank == 0}"
+        job = self.job or (str(uuid.uuid4()) if self.nnodes == 1 else "none")
+        words = [f"--nnodes={self.nnodes}", f"--nproc-per-node={self.processes}", f"--max-restarts={self.restarts}"]
         return [
             *words,
             "--rdzv-backend=c10d",
@@ -100,35 +100,35 @@ class Launch:
     def make_words(self) -> str:
         """The same for make, as it is printed and copied."""
         default = Launch()
-        words = {"PROCS": (self.processes, ""), "NNODES": (self.machines, default.machines)}
-        words |= {"NODE_RANK": (self.machine, None), "JOB": (self.job, ""), "RESTARTS": (self.restarts, 0)}
-        if self.machines > 1:
-            words |= {"MASTER_ADDR": (self.address, ""), "MASTER_PORT": (self.port, default.port)}
+        words = {"PROCS": (self.processes, ""), "NNODES": (self.nnodes, default.nnodes)}
+        words |= {"NODE_RANK": (self.node_rank, None), "JOB": (self.job, ""), "RESTARTS": (self.restarts, 0)}
+        if self.nnodes > 1:
+            words |= {"MASTER_ADDR": (self.master_address, ""), "MASTER_PORT": (self.master_port, default.master_port)}
             words |= {"JOIN_TIMEOUT": (self.join_timeout, default.join_timeout)}
         return " ".join(f"{name}={shlex.quote(str(value))}" for name, (value, usual) in words.items() if value != usual)
 
-    def reach(self) -> None:
-        """Wait until machine 0 is there, and its name known to itself too. Raises Lacking."""
+    def wait_for_master(self) -> None:
+        """Wait until machine 0 is there, and its name known to itself too. Raises RequirementError."""
         begun, reason = time.monotonic(), ""
-        while self.machines > 1 and self.machine is not None:
+        while self.nnodes > 1 and self.node_rank is not None:
             try:
-                if self.machine:
-                    socket.create_connection((self.address, self.port), timeout=5).close()
+                if self.node_rank:
+                    socket.create_connection((self.master_address, self.master_port), timeout=5).close()
                 else:  # torch would ask itself in vain, and print its stack
-                    socket.getaddrinfo(self.address, self.port)
+                    socket.getaddrinfo(self.master_address, self.master_port)
             except OSError as error:
                 if not reason:
-                    print(f"waiting for machine 0 at {self.address}:{self.port}", flush=True)
+                    print(f"waiting for machine 0 at {self.master_address}:{self.master_port}", flush=True)
                 reason = error.strerror or str(error)
             else:
                 return
             if time.monotonic() - begun > self.join_timeout:
-                raise Lacking(self.apart(reason))
+                raise RequirementError(self.rendezvous_error(reason))
             time.sleep(0.5)
 
-    def apart(self, reason: str) -> str:
+    def rendezvous_error(self, reason: str) -> str:
         """What to say where the machines don't come together."""
-        where = f"MASTER_ADDR={self.address}, MASTER_PORT={self.port}, NNODES={self.machines}"
+        where = f"MASTER_ADDR={self.master_address}, MASTER_PORT={self.master_port}, NNODES={self.nnodes}"
         said = f"the machines did not find each other within {self.join_timeout} s ({reason})"
         return f"{where}: {said}; give all of them the address of machine 0, and open their ports to each other"
 
@@ -141,29 +141,29 @@ def job(environment: Mapping[str, str]) -> str:
 def torchrun(module: str, argv: Sequence[str]) -> int | None:
     """Run `module` in the processes that the environment asks for: their exit code, or None where it asks for none.
 
-    Raises Refusal for an impossible wish, Lacking where the other machines can't be reached.
+    Raises UsageError for an impossible wish, RequirementError where the other machines can't be reached.
     """
-    asked = Launch.of(os.environ)
-    if not asked:
+    launch = Launch.from_env(os.environ)
+    if not launch:
         if not os.environ.keys() >= command.WORKER:
             name = job(os.environ)
             os.environ[command.LAUNCH] = f"JOB={shlex.quote(name)}" if name else ""
         return None
-    os.environ[command.LAUNCH] = asked.make_words()
+    os.environ[command.LAUNCH] = launch.make_words()
     for name in [name for name in os.environ if name.startswith("PET_")]:
         del os.environ[name]  # they have been read, and torchrun would warn of some
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with gloo a restart would hang or die on the shared one
-    asked.reach()
+    launch.wait_for_master()
     with tempfile.TemporaryDirectory(prefix="samebench-") as meeting:
-        if asked.machines == 1:  # then nothing of it listens beyond loopback
-            os.environ[process_group.MEETING] = meeting
+        if launch.nnodes == 1:  # then nothing of it listens beyond loopback
+            os.environ[process_group.RENDEZVOUS_DIR] = meeting
             for library in ("GLOO", "NCCL"):
                 os.environ[f"{library}_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-        return _run(asked, [*asked.words(meeting), "-m", module, *argv])
+        return _run(launch, [*launch.torchrun_args(meeting), "-m", module, *argv])
 
 
-def _run(asked: Launch, words: list[str]) -> int:
+def _run(launch: Launch, words: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - a second to import
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError, RendezvousError  # noqa: PLC0415
@@ -181,21 +181,21 @@ def _run(asked: Launch, words: list[str]) -> int:
         for rank, code in codes.items():
             if code < 0 and code != -signal.SIGTERM:  # that was us, to end the others
                 print(f"process {rank} was killed by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
-        return verdict(list(codes.values()))
+        return exit_code(list(codes.values()))
     except SignalException:
         return command.INTERRUPTED
     except RendezvousConnectionError as error:
-        if not asked.machine:
-            raise Lacking(asked.apart(str(error).splitlines()[0])) from error
+        if not launch.node_rank:
+            raise RequirementError(launch.rendezvous_error(str(error).splitlines()[0])) from error
         remedy = "start all machines again"
-        raise Interrupted(f"lost machine 0 at {asked.address}:{asked.port}; {remedy}") from error
+        raise Interrupted(f"lost machine 0 at {launch.master_address}:{launch.master_port}; {remedy}") from error
     except RendezvousError as error:
         reason = (str(error) or "nobody else came").splitlines()[0]
-        raise Lacking(asked.apart(reason)) from error
+        raise RequirementError(launch.rendezvous_error(reason)) from error
     return command.DONE
 
 
-def verdict(codes: Sequence[int]) -> int:
+def exit_code(codes: Sequence[int]) -> int:
     """The exit code for those of the processes that failed: of the one that failed first, as the others only follow it.
 
     They follow with 4, and one that somebody has killed leaves what can be resumed, too. One that has crashed would
@@ -218,4 +218,4 @@ def _number(name: str, value: str, *, lowest: int, highest: int | None = None) -
     if value.isdecimal() and lowest <= int(value) and (highest is None or int(value) <= highest):
         return int(value)
     span = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
-    raise Refusal(f"{name}={value}: give a number, {span}")
+    raise UsageError(f"{name}={value}: give a number, {span}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.git import GitError, run_git
 from samebench.core.untrusted import read_json
 from samebench.workspace.notebook_outputs import clean, strip_outputs
@@ -88,14 +88,14 @@ def is_fingerprint(path: Path) -> bool:
         return False
     try:
         return read_json(path).keys() == FINGERPRINT
-    except Refusal:
+    except UsageError:
         return False
 
 
 CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (too_large, with_outputs, dotenv, conflicts, secrets)
 
 
-def problems(paths: Iterable[Path], *, filtered: bool = False) -> Iterator[str]:
+def find_problems(paths: Iterable[Path], *, filtered: bool = False) -> Iterator[str]:
     """One line for each thing that is wrong with a file; links and folders are skipped.
 
     With `filtered` a notebook is checked without its outputs, as git adds it.
@@ -128,7 +128,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     warnings.simplefilter("ignore")  # what libraries think of a notebook is no business of a commit
-    found = list(problems(map(Path, argv), filtered=bool(os.environ.get(FILTERED))))
+    found = list(find_problems(map(Path, argv), filtered=bool(os.environ.get(FILTERED))))
     for line in found:
         print(line)
     return command.NO if found else command.DONE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 
 TOKEN = "who has the token comes in, and nobody else; leave it out"  # noqa: S105 - a sentence
 ADDRESS = "the server listens on loopback, at PORT=; put a proxy in front of it for more"
@@ -52,13 +52,16 @@ class JupyterOptions:
 
 
 def parse(words: Sequence[str]) -> JupyterOptions:
-    """The options in `words`. Raises Refusal for one that JupyterLab does not know or may not have, and for a value."""
+    """The options in `words`.
+
+    Raises UsageError for one that JupyterLab does not know or may not have, and for a value.
+    """
     if not words:
         return JupyterOptions()
     base_url, names = "/", set()
     for owner, name, text, trait in _settings(words):
         if reason := REFUSED.get(name):
-            raise Refusal(f"--{owner}.{name}: {reason}")
+            raise UsageError(f"--{owner}.{name}: {reason}")
         value = _convert(f"--{owner}.{name}", text, trait)
         if name == "base_url":
             base_url = normalize_base_url(value)
@@ -74,23 +77,23 @@ def _convert(option: str, value: Any, trait: Any) -> Any:
             return trait.from_string(value)
         return trait.from_string_list(value) if isinstance(value, list) else value
     except Exception as error:  # each trait raises what it likes
-        raise Refusal(f"{option}={value}: {str(error).splitlines()[0]}; {HELP}") from error
+        raise UsageError(f"{option}={value}: {str(error).splitlines()[0]}; {HELP}") from error
 
 
 def normalize_base_url(value: str) -> str:
-    """The path `value` with a slash at both ends, as JupyterLab has it. Raises Refusal where it is no path."""
+    """The path `value` with a slash at both ends, as JupyterLab has it. Raises UsageError where it is no path."""
     path = f"/{value.strip('/')}/".replace("//", "/")
     if not re.fullmatch(r"/([\w.~@+%-]+/)*", path, re.ASCII) or {".", ".."} & set(path.split("/")):
-        raise Refusal(f"--ServerApp.base_url={value}: give a path of letters, digits and -._~@+, such as /bench/")
+        raise UsageError(f"--ServerApp.base_url={value}: give a path of letters, digits and -._~@+, such as /bench/")
     return path
 
 
 def check_origin(name: str, value: Any) -> None:
-    """Raise Refusal where the pages of every other server could use this one."""
+    """Raise UsageError where the pages of every other server could use this one."""
     if name == "allow_origin" and "*" in value:
-        raise Refusal(f"--ServerApp.allow_origin={value}: every page could use the server; name one, https://host")
+        raise UsageError(f"--ServerApp.allow_origin={value}: every page could use the server; name one, https://host")
     if name == "allow_origin_pat" and re.match(value, STRANGER):
-        raise Refusal(f"--ServerApp.allow_origin_pat={value}: every page could use the server; name the hosts in it")
+        raise UsageError(f"--ServerApp.allow_origin_pat={value}: every page could use the server; name the hosts in it")
 
 
 def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, Any, Any]]:
@@ -115,21 +118,21 @@ def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, Any, Any]]:
     try:
         config = loader.load_config()
     except ArgumentError as error:
-        raise Refusal(f"{error}; {HELP}") from error
+        raise UsageError(f"{error}; {HELP}") from error
     if loader.extra_args:
-        raise Refusal(f"{loader.extra_args[0]}: give options only, such as --ServerApp.base_url=/bench/")
+        raise UsageError(f"{loader.extra_args[0]}: give options only, such as --ServerApp.base_url=/bench/")
     for owner, section in config.items():
         for name, value in section.items():
             if name not in traits.get(owner, {}):
                 near = get_close_matches(name, traits.get(owner, {}), 1)
-                raise Refusal(f"--{owner}.{name}: JupyterLab has no such option; {_meant(owner, near)}")
+                raise UsageError(f"--{owner}.{name}: JupyterLab has no such option; {_suggest(owner, near)}")
             yield owner, name, value, traits[owner][name]
 
 
 HELP = "make notebook ARGS=--help-all lists them"
 
 
-def _meant(owner: str, near: Sequence[str]) -> str:
+def _suggest(owner: str, near: Sequence[str]) -> str:
     return f"did you mean --{owner}.{near[0]}?" if near else HELP
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench.core import command
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.workspace import commit_checks
 
@@ -42,11 +42,12 @@ def environment(tree: Path, repository: Path) -> dict[str, str]:
 def lint(tree: Path, names: Sequence[str] | None = None) -> int:
     """Exit code 0 if every hook passes for the files `names` of `tree`, or for all that .gitignore leaves; else 1.
 
-    Raises Lacking where there is no git program, Refusal where the tree has other checks than this copy of the bench.
+    Raises RequirementError where there is no git program, UsageError where the tree has other checks than this copy of
+    the bench.
     """
     check_same_checks(tree)
     if not shutil.which("git"):
-        raise Lacking("no git here, so nothing was checked; install git, then run the same command again")
+        raise RequirementError("no git here, so nothing was checked; install git, then run the same command again")
     with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
         known = environment(tree, Path(scratch))
         _git("init", "--quiet", known=known, tree=tree)
@@ -72,12 +73,12 @@ def lint(tree: Path, names: Sequence[str] | None = None) -> int:
 
 
 def check_same_checks(tree: Path) -> None:
-    """Raise Refusal where `tree` names other programs to run than we do: in its list of checks, or for mypy."""
+    """Raise UsageError where `tree` names other programs to run than we do: in its list of checks, or for mypy."""
     remedy = "differs from what make hooks has installed; if you trust this branch, run make hooks"
     if (tree / CONFIG).read_bytes() != (ROOT / CONFIG).read_bytes():
-        raise Refusal(f"{CONFIG}: {remedy}")
+        raise UsageError(f"{CONFIG}: {remedy}")
     if _mypy_settings(tree) != _mypy_settings(ROOT):
-        raise Refusal(f"pyproject.toml: [tool.mypy] {remedy}")
+        raise UsageError(f"pyproject.toml: [tool.mypy] {remedy}")
 
 
 def _mypy_settings(tree: Path) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samebench.core import command
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 
 HOME = ROOT / "notebooks"
@@ -22,12 +22,12 @@ def next_number(home: Path) -> int:
     return max((int(number[0]) for number in numbers if number), default=0) + 1
 
 
-def start(name: str, *, home: Path = HOME) -> Path:
-    """Write the notebook and return its path. Raises Refusal for a name that can't be a file's everywhere."""
+def create_notebook(name: str, *, home: Path = HOME) -> Path:
+    """Write the notebook and return its path. Raises UsageError for a name that can't be a file's everywhere."""
     if not NAME.fullmatch(name):
-        raise Refusal(f"NAME={name}: give lower-case words joined by hyphens, such as NAME=compare-shoes")
+        raise UsageError(f"NAME={name}: give lower-case words joined by hyphens, such as NAME=compare-shoes")
     if taken := next(home.glob(f"[0-9]*-{name}.ipynb"), None):
-        raise Refusal(f"NAME={name}: {taken.name} is there; give another name, or work in that one")
+        raise UsageError(f"NAME={name}: {taken.name} is there; give another name, or work in that one")
     path = home / f"{next_number(home):02}-{name}.ipynb"
     title = name.replace("-", " ").capitalize()
     with path.open("x", encoding="utf-8", newline="\n") as file:
@@ -38,8 +38,8 @@ def start(name: str, *, home: Path = HOME) -> Path:
 def main(argv: Sequence[str]) -> None:
     """The command line."""
     if len(argv) > 1:
-        raise Refusal(f"NAME={' '.join(argv)}: give one name, its words joined by hyphens")
-    print(start(argv[0] if argv else "").relative_to(HOME.parent))
+        raise UsageError(f"NAME={' '.join(argv)}: give one name, its words joined by hyphens")
+    print(create_notebook(argv[0] if argv else "").relative_to(HOME.parent))
 
 
 if __name__ == "__main__":

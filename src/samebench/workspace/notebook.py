@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from samebench.core import command, service
-from samebench.core.command import Lacking, Refusal
+from samebench.core.command import RequirementError, UsageError
 from samebench.workspace import jupyter_options
 from samebench.workspace.jupyter_options import JupyterOptions
 
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str]) -> int:
         return subprocess.run([sys.executable, "-W", "ignore", "-m", "jupyterlab", *arguments]).returncode
     given = jupyter_options.parse(arguments)
     if not {"JUPYTER_TOKEN", "TOKEN"}.isdisjoint(os.environ):
-        raise Refusal("the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN")
+        raise UsageError(
+            "the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN"
+        )
     address, port, published = service.address(PORT)
     token = service.secret()
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
@@ -134,12 +136,14 @@ def main(arguments: Sequence[str]) -> int:
         def announce() -> str:
             kernel.join()
             if kernel.failure:
-                raise Lacking(kernel.failure)
+                raise RequirementError(kernel.failure)
             code = service.answer(status)
             if not code:
-                raise Lacking("JupyterLab no longer answers; see above")
+                raise RequirementError("JupyterLab no longer answers; see above")
             if code != 403:
-                raise Refusal("JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config")
+                raise UsageError(
+                    "JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config"
+                )
             (runtime / "token").unlink()
             service.write_ready(runtime, status, headers=authorization(token))
             return (

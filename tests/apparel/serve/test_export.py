@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from apparel import data, export, temperature
-from apparel.export import Exceeded
+from apparel.export import BudgetExceededError
 from apparel.inspection import calibration
 from apparel.model import Model
 from apparel.run import Run
 from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
 from samebench.core import files
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from tests.commands import call
 
@@ -37,7 +37,7 @@ def test_onnxruntime_answers_as_torch_does_and_another_answer_is_refused(run: Ru
     test = data.load("synthetic").test()
     logits = Model.load(run.weights).logits(test.images) / artifact.facts["figures"]["temperature"]
     assert export.check(artifact, test, logits.softmax(1)) < 1e-6
-    with pytest.raises(Refusal, match="0 of 200 test images get another label than from torch"):
+    with pytest.raises(UsageError, match="0 of 200 test images get another label than from torch"):
         export.check(artifact, test, (logits * 0.2).softmax(1))
 
 
@@ -79,7 +79,7 @@ def test_the_samples_are_a_garment_of_each_category(artifact: Artifact) -> None:
     assert images.shape == (10, 28, 28)
     artifact.check()
     mixed = replace(artifact, labels=artifact.labels[::-1])
-    with pytest.raises(Refusal, match="artifact: its samples are"):
+    with pytest.raises(UsageError, match="artifact: its samples are"):
         mixed.check()
 
 
@@ -88,7 +88,7 @@ def test_temperature_is_found_and_mends_the_confidence() -> None:
     logits = 3 * torch.randn(20_000, 10, generator=generator)
     labels = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     for factor in (0.25, 1.0, 5.0):
-        found = temperature.fit(logits * factor, labels)
+        found = temperature.fit_temperature(logits * factor, labels)
         assert found == pytest.approx(factor, rel=0.03)
         assert calibration((logits * factor / found).softmax(1), labels).error < 0.015
     assert calibration((logits * 5).softmax(1), labels).error > 0.1
@@ -103,7 +103,7 @@ def test_temperature_is_found_and_mends_the_confidence() -> None:
 )
 def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: str, value: float, said: str) -> None:
     before = {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()}
-    with pytest.raises(Exceeded, match=said) as raised:
+    with pytest.raises(BudgetExceededError, match=said) as raised:
         export.export(copy, replace(ANY, **{name: value}))
     assert f"--{name.replace('_', '-')} {math.ceil(value)}" in str(raised.value)
     assert "--min-validation-accuracy 0" in str(raised.value), "the budgets that were given stay"
@@ -152,8 +152,8 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     assert export.main([*named, "--if-needed"]) == 1
     assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
     none = f"runs: no run is good enough, the newest, runs/{copy.name}, has validation accuracy 77.96%, 90.00% asked; "
-    with pytest.raises(Refusal) as refused:
-        export.newest_good(Path("runs"), Budgets(), data="synthetic")
+    with pytest.raises(UsageError) as refused:
+        export.newest_within_budget(Path("runs"), Budgets(), data="synthetic")
     assert str(refused.value) == f'{none}train another network, or ARGS="--min-validation-accuracy 0.77"'
 
 
@@ -161,17 +161,19 @@ def test_a_run_that_is_not_done_or_data_that_is_not_there_gives_no_artifact(
     copy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(copy.directory.parents[1])
-    with pytest.raises(Refusal, match="data synthetics: no set of that name"):
+    with pytest.raises(UsageError, match="data synthetics: no set of that name"):
         export.main(["--if-needed", "--data", "synthetics"])
     (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"state": "interrupted"}))
-    with pytest.raises(Refusal, match=f"{copy.name}: interrupted; finish it first: make train RESUME=runs/{copy.name}"):
+    with pytest.raises(
+        UsageError, match=f"{copy.name}: interrupted; finish it first: make train RESUME=runs/{copy.name}"
+    ):
         export.main(["--if-needed", "--run", f"runs/{copy.name}"])
 
 
 def test_a_budget_that_can_never_be_kept_is_refused() -> None:
     shares = (("min_validation_accuracy", 2), ("min_test_accuracy", 2))
     for name, value in (*shares, ("max_model_megabytes", 0), ("max_latency_ms_p99", math.nan)):
-        with pytest.raises(Refusal, match=f"setting {name}={value} is impossible; take a "):
+        with pytest.raises(UsageError, match=f"setting {name}={value} is impossible; take a "):
             Budgets(**{name: value})
 
 
@@ -192,22 +194,22 @@ def test_few_validation_images_calibrate_nothing_and_the_card_says_so(folder: Pa
 def test_a_set_too_easy_to_calibrate_stays_within_bounds() -> None:
     labels = torch.arange(200) % 10
     right = 4.0 * torch.nn.functional.one_hot(labels, 10)
-    assert temperature.calibrated(right, labels) == (0.2, 0.999), "all of it right"
-    assert temperature.calibrated(right, labels.roll(1))[0] == 5, "none of it"
-    assert temperature.calibrated(right[:199], labels[:199]) == (1, 0)
+    assert temperature.calibrate(right, labels) == (0.2, 0.999), "all of it right"
+    assert temperature.calibrate(right, labels.roll(1))[0] == 5, "none of it"
+    assert temperature.calibrate(right[:199], labels[:199]) == (1, 0)
 
 
 def test_an_artifact_that_is_damaged_or_of_other_weights_or_data_is_made_anew(copy: Run) -> None:
-    assert export.is_there(copy)
+    assert export.has_artifact(copy)
     model = copy.directory / "artifact" / MODEL
     model.write_bytes(model.read_bytes()[:-1])
-    assert not export.is_there(copy)
+    assert not export.has_artifact(copy)
     export.export(copy, ANY)
-    assert export.is_there(copy)
+    assert export.has_artifact(copy)
     other = Run(copy.directory, copy.receipt | {"data_version": "0" * 64})
-    assert not export.is_there(other)
+    assert not export.has_artifact(other)
     copy.receipt["weights_sha256"] = "0" * 64
-    assert not export.is_there(copy)
+    assert not export.has_artifact(copy)
 
 
 def test_a_changed_bit_anywhere_is_found_before_parsing(folder: Path, tmp_path: Path) -> None:
@@ -217,17 +219,17 @@ def test_a_changed_bit_anywhere_is_found_before_parsing(folder: Path, tmp_path: 
         changed = bytearray(whole)
         changed[place] ^= 1
         (tmp_path / "artifact" / MODEL).write_bytes(changed)
-        with pytest.raises(Refusal, match=r"damaged, expected sha256 .* nothing in it was read"):
+        with pytest.raises(UsageError, match=r"damaged, expected sha256 .* nothing in it was read"):
             Artifact.load(tmp_path / "artifact")
 
 
 def test_what_is_no_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="no artifact there; make one: make export"):
+    with pytest.raises(UsageError, match="no artifact there; make one: make export"):
         Artifact.load(tmp_path)
     made = onnx.load(folder / MODEL)
     for content in (b"not a model", with_facts(made, "{}"), with_facts(made, "[")):
         export.write(tmp_path / "artifact", content, b"{}", "")
-        with pytest.raises(Refusal, match=r"its hash is right and its content is not ours|model\.onnx: not JSON"):
+        with pytest.raises(UsageError, match=r"its hash is right and its content is not ours|model\.onnx: not JSON"):
             Artifact.load(tmp_path / "artifact")
 
 
@@ -246,14 +248,14 @@ def test_the_seal_is_what_sha256sum_checks(folder: Path) -> None:
 def test_samples_of_another_model_are_refused_and_an_artifact_without_any_is_made_anew(copy: Run) -> None:
     samples = copy.directory / "artifact" / SAMPLES
     samples.write_bytes(samples.read_bytes() + b" ")
-    with pytest.raises(Refusal, match="not the samples of the model beside it; make both anew: make export"):
+    with pytest.raises(UsageError, match="not the samples of the model beside it; make both anew: make export"):
         Artifact.load(samples.parent)
     samples.unlink()
-    with pytest.raises(Refusal, match=r"no samples\.json, as of an older export; make it anew: make export"):
+    with pytest.raises(UsageError, match=r"no samples\.json, as of an older export; make it anew: make export"):
         Artifact.load(samples.parent)
-    assert not export.is_there(copy)
+    assert not export.has_artifact(copy)
     export.export(copy, ANY)
-    assert export.is_there(copy)
+    assert export.has_artifact(copy)
 
 
 def test_samples_are_no_part_of_the_model_and_are_bounded(run: Run) -> None:
@@ -279,6 +281,6 @@ def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_pa
 
 
 def test_a_file_with_a_gadget_is_not_exported(copy: Run) -> None:
-    copy.weights.write_bytes(checked_safetensors.pack("checkpoint", {}, {}))
-    with pytest.raises(Refusal, match="a checkpoint, expected a model"):
+    copy.weights.write_bytes(checked_safetensors.dumps("checkpoint", {}, {}))
+    with pytest.raises(UsageError, match="a checkpoint, expected a model"):
         export.export(copy, ANY)

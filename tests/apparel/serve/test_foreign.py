@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from apparel.serve.artifact import Artifact
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests.commands import call
 from tests.samebench.server import free_port
 
@@ -53,7 +53,7 @@ NOT_OURS = "its content is not ours"
     ],
 )
 def test_an_impossible_artifact_is_refused_in_a_line(tmp_path: Path, labels: Any, facts: Any, said: str) -> None:
-    with pytest.raises(Refusal, match=re.escape(said)) as refused:
+    with pytest.raises(UsageError, match=re.escape(said)) as refused:
         Artifact.load(foreign.write(tmp_path / "artifact", labels, **facts))
     assert str(refused.value).isprintable()
 

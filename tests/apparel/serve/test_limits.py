@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from apparel.serve import application, protocol, upload
 from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
-from apparel.serve.watch import Lines, Watch
+from apparel.serve.watch import JsonLogHandler, RequestLoggingMiddleware
 from samebench.environment import cores
 from tests.samebench.server import free_port
 
@@ -34,7 +34,7 @@ def running(artifact: Artifact) -> Iterator[Server]:
     port = free_port()
     state = application.Application(artifact)
     STATES.append(state)
-    app = Watch(state, state.metrics)
+    app = RequestLoggingMiddleware(state, state.metrics)
     config = uvicorn.Config(
         app, port=port, http=protocol.Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
     )
@@ -161,7 +161,7 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
 
     monkeypatch.setattr(application.Application, "answers", wait)
     monkeypatch.setattr(application, "QUEUE", 1)
-    monkeypatch.setattr(cores, "allowed", lambda: 1)
+    monkeypatch.setattr(cores, "available_cpus", lambda: 1)
     large = encoded(np.zeros((300, 300), np.uint8))
     with running(artifact) as server:
         waiting = [threading.Thread(target=server.predict, args=(large,)) for _ in "ab"]
@@ -216,7 +216,7 @@ def test_a_mistake_of_ours_is_a_problem_and_its_traceback_one_line_of_the_log(
         raise RuntimeError("a secret of ours")
 
     monkeypatch.setattr(application.Application, "answer", fail)
-    monkeypatch.setattr(logging.root, "handlers", [Lines()])
+    monkeypatch.setattr(logging.root, "handlers", [JsonLogHandler()])
     with running(artifact) as server:
         reply = server.predict(encoded(images[0]), PNG | {"x-request-id": "that-one"})
         assert (reply.status, reply.headers["content-type"]) == (500, "application/problem+json")

@@ -16,8 +16,8 @@ from apparel.serve.picture import (
     TOO_SMALL,
     TURNS,
     Foreign,
-    Preparation,
-    Prepared,
+    ImageTransform,
+    TransformedImage,
     Unreadable,
 )
 
@@ -26,8 +26,8 @@ from .conftest import encoded
 UNDONE = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
-def prepared(content: bytes) -> Prepared:
-    return picture.prepare(picture.look(content))
+def prepared(content: bytes) -> TransformedImage:
+    return picture.prepare(picture.open_image(content))
 
 
 def boot(*, size: tuple[int, int] = (300, 400), at: tuple[int, int] = (60, 90), scale: float = 1.0) -> Image.Image:
@@ -130,7 +130,7 @@ def test_other_formats_are_refused_by_name_unread() -> None:
     gif = encoded(boot(), "GIF", save_all=True, append_images=[boot()] * 3)
     for content in (gif, encoded(boot(), "BMP"), encoded(boot(), "TIFF"), b"%PDF-1.7", b"", b"<svg/>"):
         with pytest.raises(Foreign, match="no PNG, JPEG or WebP"):
-            picture.look(content)
+            picture.open_image(content)
 
 
 def test_a_side_may_be_as_long_as_the_memory_for_its_pixels_allows() -> None:
@@ -159,7 +159,7 @@ def test_bombs_beside_the_pixels_of_a_picture_are_harmless() -> None:
     assert close(prepared(progressive).pixels)
     scan = progressive.rindex(b"\xff\xda")
     with pytest.raises(Unreadable, match="more than 100 scans"):
-        picture.look(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
+        picture.open_image(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
     several = encoded(boot().convert("RGB"), "MPO", save_all=True, append_images=[boot().convert("RGB")])
     assert close(prepared(several).pixels)
     assert close(prepared(several + progressive[scan:-2] * 200).pixels), "what is behind the end is not looked at"
@@ -171,7 +171,7 @@ def test_bombs_beside_the_pixels_of_a_picture_are_harmless() -> None:
 
 def plain(content: bytes, *, side: int = 28, channels: int = 3) -> NDArray[np.uint8]:
     """What a network of one's own data sees, channels last."""
-    pixels = Preparation("plain", side, channels)(picture.look(content)).pixels
+    pixels = ImageTransform("plain", side, channels)(picture.open_image(content)).pixels
     return pixels if channels == 1 else np.moveaxis(pixels, 0, 2)
 
 

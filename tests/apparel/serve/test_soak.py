@@ -23,10 +23,10 @@ from apparel import data, export
 from apparel.data import Split
 from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
-from apparel.serve.picture import ORIENTATION, TURNS, look, prepare
+from apparel.serve.picture import ORIENTATION, TURNS, open_image, prepare
 from apparel.settings import Budgets
 from apparel.source import FASHION
-from samebench.core.command import Refusal
+from samebench.core.command import UsageError
 from tests import beside, soak
 from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
@@ -267,10 +267,10 @@ def test_schemathesis_finds_no_answer_beyond_the_openapi_document(server: Server
 def real() -> tuple[Path, Split]:
     """The artifact of the newest good run on Fashion-MNIST, and its test images."""
     try:
-        run = export.newest_good(ROOT / "runs", Budgets(), data=FASHION)
-    except Refusal as refusal:
+        run = export.newest_within_budget(ROOT / "runs", Budgets(), data=FASHION)
+    except UsageError as refusal:
         pytest.skip(f"{refusal} (make train)")
-    if not export.is_there(run):
+    if not export.has_artifact(run):
         export.export(run, ANY)
     return run.directory / "artifact", data.load(run.settings().data).test()
 
@@ -315,7 +315,7 @@ def test_drawn_dark_on_white_and_turned_the_test_images_are_known_as_well(real: 
     plain = float((artifact.predict(images).argmax(1) == labels).mean())
     told = []
     for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
-        seen = [prepare(look(drawn(image, index, how))).pixels for index, image in enumerate(images)]
+        seen = [prepare(open_image(drawn(image, index, how))).pixels for index, image in enumerate(images)]
         accuracy = float((artifact.predict(np.stack(seen)).argmax(1) == labels).mean())
         assert plain - accuracy < 0.02
         told.append(f"{how.name.lower()} {100 * accuracy:.2f} %")
