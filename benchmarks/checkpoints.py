@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from apparel import checkpoint, data
 from apparel.run import Run
 from apparel.settings import TrainArgs
-from apparel.shards import workers
 from apparel.training import Training
 from samebench.environment import accelerator, cores, determinism
+from samebench.training.shards import workers
 
 SAVES = 20
 STEPS = 20  # trained between two saves, so that both are measured under the same load

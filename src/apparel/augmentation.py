@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from apparel.randomness import integers
+from samebench.training.sample_random import integers
 
 SHIFT = 1
 

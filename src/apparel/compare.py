@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from apparel import data, figures
-from apparel.chance import McNemarResult
 from apparel.model import Model
 from apparel.run import Run
 from samebench.core import command, files, flags
@@ -22,6 +21,7 @@ from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records
+from samebench.runs.significance import McNemarResult
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from apparel import dataset
 from apparel.model import Preprocessing
-from apparel.randomness import order, uniform
 from apparel.serve.picture import GARMENTS, ImageTransform
 from apparel.source import FASHION, SYNTHETIC
 from samebench.core import command
@@ -31,6 +30,7 @@ from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.data import checkout, debian_package, download, versions
 from samebench.data.listing import read as read_listing
+from samebench.training.sample_random import order, uniform
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = FASHION

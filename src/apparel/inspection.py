@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from apparel.data import Split
-from apparel.randomness import order
+from samebench.training.sample_random import order
 
 BLOCK = 500
 

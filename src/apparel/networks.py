@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from apparel.randomness import key
 from apparel.settings import Network
+from samebench.training.sample_random import key
 
 Name = Network
 

@@ -22,7 +22,6 @@ from apparel.checkpoint import Checkpoint
 from apparel.initial import InitialModel
 from apparel.run import RUNS, Run, now
 from apparel.settings import Settings, TrainArgs, small_steps
-from apparel.shards import worker_layout, workers
 from apparel.training import Training, lr_factor_at, precision
 from samebench.core import command, files, flags
 from samebench.core.command import Interrupted, RequirementError, UsageError
@@ -31,6 +30,7 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import receipt, records
 from samebench.training import launch
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
+from samebench.training.shards import worker_layout, workers
 
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
@@ -60,7 +60,10 @@ def train(
         known = load_data(settings)
         start, told = initial.resolve_init_model(settings, begun, known)
     count, each = worker_layout(
-        settings, cores=threads or max(1, cores.available_cpus() // group.local_size), group=group
+        settings.shards,
+        fast=settings.fast,
+        cores=threads or max(1, cores.available_cpus() // group.local_size),
+        group=group,
     )
     facts = {
         "settings": flags.to_dict(settings),
@@ -84,7 +87,7 @@ def train(
         facts["fingerprint"] = examine_environment()
     resumed = run is not None
     run, kept = load_for_resume(run, facts, group) if run else (create_run(runs, facts | mark, group), None)
-    with releasing(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
+    with release_at_end(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
         with record_outcome(run, group):  # on a GPU it needs room
             training = Training(
                 settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds, group=group
@@ -152,7 +155,7 @@ def load_data(settings: Settings) -> data.Data:
 
 
 @contextmanager
-def releasing(run: Run) -> Iterator[None]:
+def release_at_end(run: Run) -> Iterator[None]:
     """Let others work on the run in the end."""
     try:
         yield

@@ -14,19 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, graph, parts, pictures
+from apparel import checkpoint, data, parts, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
-from apparel.curves import Curves
 from apparel.model import BATCH, Model, Preprocessing, build_network
-from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import DdpGradients, Gradients, ShardedGradients, in_order
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
+from samebench.training import cuda_graph
+from samebench.training.curves import Curves
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
+from samebench.training.sample_random import order
+from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
 
 WARMUP_SHARE = 0.2  # share of the steps
 
@@ -79,7 +80,7 @@ class Training:
             if settings.fast and device.type == "cuda":
                 images = self.model.preprocessing(self.training.images[: settings.batch_size])
                 for replica in self.gradients.replicas:
-                    graph.capture(replica, images, self.precision())
+                    cuda_graph.capture(replica, images, self.precision())
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=settings.lr,

@@ -8,14 +8,14 @@ from typing import Any
 from apparel import initial
 from apparel.data import Data
 from apparel.model import Model
-from apparel.randomness import order
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import worker_layout, workers
 from apparel.training import Training
 from samebench.core import command, flags
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
+from samebench.training.sample_random import order
+from samebench.training.shards import worker_layout, workers
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def train(settings: Settings, known: Data) -> Trial:
     """Train on `known`; the run's folder is gone when this returns."""
     if len(known.training) < settings.batch_size:
         raise UsageError(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
-    count, each = worker_layout(settings, cores=cores.available_cpus())
+    count, each = worker_layout(settings.shards, fast=settings.fast, cores=cores.available_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
         command.interruptible() as stopped,

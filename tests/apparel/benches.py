@@ -32,7 +32,7 @@ MAKE = """
 from apparel import evaluate, export, train
 from apparel.settings import Budgets, Settings
 run = train.train(Settings(network="linear", epochs=1, seed=3, batch_size=100, shards=2))
-evaluate.evaluate(run)
+evaluate.evaluate_run(run)
 export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
 """
 

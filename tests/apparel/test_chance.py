@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from apparel.chance import McNemarResult
+from samebench.runs.significance import McNemarResult
 
 
 def test_images_that_only_one_gets_right_are_counted() -> None:

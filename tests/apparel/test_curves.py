@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import curves, train
-from apparel.curves import Curves
+from apparel import train
 from apparel.settings import Settings
+from samebench.training import curves
+from samebench.training.curves import Curves
 from tests.apparel.disks import small_disk
 from tests.commands import environment
 

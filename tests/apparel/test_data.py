@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from apparel import data, source
-from apparel.randomness import order
 from apparel.source import Source
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import debian_package, download
+from samebench.training.sample_random import order
 from tests.commands import call
 
 NAMES = (

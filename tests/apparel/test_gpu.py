@@ -38,12 +38,13 @@ GRAPHED = """
 import copy, torch
 from samebench.environment import determinism
 determinism.pin(fast=True)
-from apparel import graph, networks
+from samebench.training import cuda_graph
+from apparel import networks
 in_bf16 = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
 for name in networks.NETWORKS:
     plain = networks.make(name, seed=0).to("cuda").train()
     recorded = copy.deepcopy(plain)
-    graph.record(recorded, torch.rand(64, 1, 28, 28, device="cuda"), in_bf16)
+    cuda_graph.capture(recorded, torch.rand(64, 1, 28, 28, device="cuda"), in_bf16)
     for _ in range(2):
         images, told = torch.rand(64, 1, 28, 28, device="cuda"), []
         for network in (plain, recorded):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from apparel import graph, networks
+from apparel import networks
+from samebench.training import cuda_graph
 
 
 class Recorder:
@@ -34,7 +35,7 @@ def test_what_torch_tries_while_it_records_leaves_the_network_as_it_was(
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", recorder)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     where = [tensor.data_ptr() for tensor in network.state_dict().values()]
-    graph.capture(network.eval(), torch.rand(8, 1, 28, 28), precision)
+    cuda_graph.capture(network.eval(), torch.rand(8, 1, 28, 28), precision)
     assert set(recorder.said) == {(True, bf16, False)}
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])

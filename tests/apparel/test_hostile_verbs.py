@@ -13,7 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from apparel import curves, evaluate, export
+from apparel import evaluate, export
 from apparel.initial import InitialModel
 from apparel.model import Model
 from samebench.core import flags
@@ -22,6 +22,7 @@ from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs import chart, flow, list_runs, notes, prune, records, sweep
 from samebench.runs.flow import MISSING, STALE, Step
+from samebench.training import curves
 
 from .test_hostile import ESCAPE, LEAST, VALUES, check, evil, here, made, outside
 

@@ -85,7 +85,7 @@ CHOICES: dict[str, Callable[[], Path]] = {
     "make evaluate": lambda: Run.done(RUNS, data="synthetic")[0].directory,
     "make export": lambda: export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory,
     "make flow": shown,
-    "make note": lambda: records.suggest_names("").directory,
+    "make note": lambda: records.find_or_newest("").directory,
     "make reproduce": lambda: RUNS / reproduce.find_receipt("")["run"],
     "make prune KEEP=last": lambda: stays("last"),
     "make prune KEEP=1": lambda: stays("1"),
@@ -145,7 +145,7 @@ def test_a_reproduction_says_so_in_its_receipt_and_in_the_table_and_is_taken_by_
     (line,) = [each for each in table(checkout) if each.startswith(record.name)]
     assert f"reproduces {last()}" in line
     assert "*" not in line
-    assert records.suggest_names(record.name) == record
+    assert records.find_or_newest(record.name) == record
     shutil.rmtree(checkout / "runs" / last())
     shutil.rmtree(checkout / "runs" / NEXT_YEAR)
     for choice in (

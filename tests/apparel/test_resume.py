@@ -75,7 +75,7 @@ def test_a_gpu_without_room_for_the_network_is_told_and_the_run_resumes(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "Shards", shards)
+        patch.setattr(training, "ShardedGradients", shards)
         with pytest.raises(
             RequirementError,
             match=r"its memory is full, .* \(CUDA out of memory. Tried to allocate 2.00 GiB\); no",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import curves, pictures, train
+from apparel import pictures, train
+from samebench.training import curves
 
 from .interrupts import QUICK, interrupt, tiny
 

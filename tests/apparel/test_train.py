@@ -15,11 +15,11 @@ import torch
 from apparel import data, networks, train, training
 from apparel.run import Run
 from apparel.settings import Settings
-from apparel.shards import Loss, ShardedGradients, worker_layout, workers
 from apparel.training import Training
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.training.process_group import ProcessGroup
+from samebench.training.shards import Loss, ShardedGradients, worker_layout, workers
 from tests.commands import call, start
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
@@ -50,7 +50,7 @@ def test_one_two_and_eight_workers_give_the_same_weights(network: networks.Name,
 def test_fast_gives_each_worker_its_share_of_all_cores(
     cores: int, fast: bool, workers_and_cores_of_each: tuple[int, int]
 ) -> None:
-    assert worker_layout(dataclasses.replace(QUICK, fast=fast), cores=cores) == workers_and_cores_of_each
+    assert worker_layout(QUICK.shards, fast=fast, cores=cores) == workers_and_cores_of_each
 
 
 def test_a_worker_computes_with_the_cores_it_was_given() -> None:
@@ -226,7 +226,7 @@ def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
     told = json.loads(path.read_text())
     assert told["state"] == "done"
     assert told["settings"]["fast"] is True
-    assert {told["cpu_level"][name] for name in determinism.required_variables(fast=True)} <= {None}
+    assert {told["cpu_level"][name] for name in determinism.cpu_level_variables(fast=True)} <= {None}
     assert told["precision"] == ("bf16" if determinism.has_native_bf16() else "float32")
 
 
@@ -261,7 +261,7 @@ def test_a_run_stopped_between_two_steps_is_interrupted(tmp_path: Path, monkeypa
         signal.raise_signal(signal.SIGTERM)
         return 0.1
 
-    monkeypatch.setattr(Training, "rate", interrupt)
+    monkeypatch.setattr(Training, "lr_factor", interrupt)
     with pytest.raises(Interrupted, match="epoch 1 of 2; resume with: make train RESUME="):
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["interrupted"]
@@ -275,7 +275,7 @@ def test_a_loss_that_is_no_number_any_more_ends_the_run_with_the_remedy(tmp_path
 
 
 def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Training, "rate", lambda _: 1 / 0)
+    monkeypatch.setattr(Training, "lr_factor", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.train(QUICK, runs=tmp_path)
     assert [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/receipt.json")] == ["failed"]

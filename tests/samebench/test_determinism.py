@@ -93,7 +93,7 @@ def test_a_chip_without_avx2_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_variable_is_wanted_on_other_chips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert determinism.required_variables(fast=False) == {}
+    assert determinism.cpu_level_variables(fast=False) == {}
 
 
 def test_importing_the_kit_does_not_load_torch(tmp_path: Path) -> None:

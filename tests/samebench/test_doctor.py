@@ -164,7 +164,7 @@ def test_a_variable_a_number_of_threads_and_the_cpu_level_are_named(
 
 
 def test_a_cpu_without_the_level_is_named(bench: Bench) -> None:
-    if not determinism.required_variables(fast=False):
+    if not determinism.cpu_level_variables(fast=False):
         pytest.skip("this machine is not an x86-64, where there is no such level")
     now = bench.fingerprint()
     now["machine"]["avx2"] = False
@@ -244,11 +244,11 @@ def test_of_very_many_only_some_are_named(bench: Bench) -> None:
 
 def test_only_what_differs_from_a_teammate_is_told(bench: Bench) -> None:
     theirs, now = bench.fingerprint(), bench.fingerprint()
-    assert [finding.status for finding in doctor.compare_with(theirs, now)] == ["ok"]
+    assert [finding.status for finding in doctor.compare(theirs, now)] == ["ok"]
     theirs["same"]["wheels"]["numpy"]["version"] = "2.0.0"
     theirs["machine"]["cores"] = 96
     theirs["sha256"] = fingerprint.digest(theirs["same"])
-    assert list(doctor.compare_with(theirs, now)) == [
+    assert list(doctor.compare(theirs, now)) == [
         Finding("failure", "wheel numpy", "2.0.0 there, 2.1.0 here"),
         Finding("remark", "cores", f"96 there, {now['machine']['cores']} here"),
     ]

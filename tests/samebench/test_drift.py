@@ -35,7 +35,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(drift, "SETTLED", 0.0)
+    monkeypatch.setattr(drift, "MIN_AGE_SECONDS", 0.0)
     monkeypatch.setattr(fingerprint, "image_fingerprint", lambda: None)  # this one is in no image
     for name in ("LD_PRELOAD", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)

@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from samebench.data import checkout, versions
 root = Path(sys.argv[1])
-checkout.bring(versions.recorded({NAME!r}, root=root), root / "data/{NAME}", root=root)
+checkout.check_out(versions.load_version({NAME!r}, root=root), root / "data/{NAME}", root=root)
 """
 PUSH = f"""
 import sys

@@ -69,7 +69,7 @@ def test_only_a_lost_peer_is_taken_for_one(
         raise error
 
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-    monkeypatch.setattr(process_group, "LINGER", 0)
+    monkeypatch.setattr(process_group, "LINGER_SECONDS", 0)
     with pytest.raises(told) as raised:
         ProcessGroup(0, 2, 0, 2).any_rank(False)
     assert type(raised.value) is told

@@ -13,9 +13,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from apparel.serve.environment import Environment
 from samebench.core import command, service
 from samebench.core.command import UsageError
+from samebench.serving.server_settings import Environment
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,9 +56,9 @@ def serve(environment: Environment) -> int:
 
     from apparel.serve.application import Application  # noqa: PLC0415
     from apparel.serve.artifact import Artifact  # noqa: PLC0415
-    from apparel.serve.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
-    from apparel.serve.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
-    from apparel.serve.watch import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
+    from samebench.serving.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
+    from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
+    from samebench.serving.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
 
     logging.basicConfig(handlers=[JsonLogHandler()], level=logging.ERROR)  # what strangers send is told by Watch
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection

@@ -18,13 +18,13 @@ from starlette.types import Receive, Scope, Send
 from apparel.serve import openapi, picture
 from apparel.serve.artifact import Artifact
 from apparel.serve.health import HealthCheck
-from apparel.serve.metrics import Metrics
 from apparel.serve.page import address, page
 from apparel.serve.picture import Foreign, TooLarge, TransformedImage, Unreadable
 from apparel.serve.picture_file import PictureFile
-from apparel.serve.problem import EarlyRejection, Problem
 from apparel.serve.upload import Body
 from samebench.environment import cores
+from samebench.serving.metrics import Metrics
+from samebench.serving.problem import EarlyRejection, Problem
 
 THREADS = 2  # that work on large pictures; together these take picture.MAX_MEMORY at most
 WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished
@@ -41,7 +41,7 @@ class Application:
     def __init__(self, artifact: Artifact, *, api_key: str = "", image: str | None = None) -> None:
         """Ask the artifact before anybody else does."""
         self.artifact, self.key, self.image = artifact, api_key.encode(), image
-        self.metrics = Metrics(artifact.labels)
+        self.metrics = Metrics("apparel", "garments", artifact.labels)
         self.threads = min(THREADS, cores.available_cpus())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
         self.queued, self.closed = 0, False

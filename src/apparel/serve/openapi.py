@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from apparel.serve import picture, problem, upload
+from apparel.serve import picture, upload
 from apparel.serve.picture import GARMENTS, ImageTransform
+from samebench.serving import problem
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 PROBLEMS = {

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from apparel.serve.problem import EarlyRejection, Problem
+from samebench.serving.problem import EarlyRejection, Problem
 
 BODY_BYTES = 32_000_000  # a phone's photo has 3 to 25 MB
 HELD_BYTES = 128_000_000  # of bodies, of all requests together

@@ -74,7 +74,7 @@ class Cache:
         """
         name = md5(path)
         if self.get_verified(name) is None:
-            copy(path, self._make_folders(name), mode=0o444)
+            copy(path, self._prepare(name), mode=0o444)
             if self.get_verified(name) is None:
                 raise UsageError(f"{path}: has changed while it was read; wait until it is written, then once more")
         return name
@@ -86,11 +86,11 @@ class Cache:
         ).encode()
         name = f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir"
         if self.get_verified(name) is None:
-            files.write(self._make_folders(name), content)
+            files.write(self._prepare(name), content)
             self.path(name).chmod(0o444)
         return name
 
-    def _make_folders(self, name: str) -> Path:
+    def _prepare(self, name: str) -> Path:
         """Where the object of this name is, its folders made."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
     store = Cache(known.cache, known.shared)
     with dvc.locked_workspace(root, known) as work:
         files.sweep(folder)
-        former = _earlier_versions(version.name, root) if any(folder.iterdir()) else set()
+        former = _files_in_history(version.name, root) if any(folder.iterdir()) else set()
         for name, sha256 in versions.mismatched_files(version, folder).items():
             _refuse_unsaved(version, folder, name, sha256, former, store)
         try:
@@ -59,11 +59,11 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
             public(folder, missing)
         _clear(version, folder, former, store)
     if versions.mismatched_files(version, folder):
-        raise _not_available(version, known)
+        raise _unavailable_error(version, known)
     return True
 
 
-def _earlier_versions(name: str, root: Path) -> set[tuple[str, str]]:
+def _files_in_history(name: str, root: Path) -> set[tuple[str, str]]:
     """Name and SHA-256 of every file of every version that git has ever kept."""
     commits = versions.history(versions.path_of(name, "sha256"), "--all", root=root)
     return {entry for content in {content for _, content in commits} for entry in listing.entries_in_history(content)}
@@ -152,7 +152,7 @@ def _damaged(name: str, store: Cache) -> bool:
     return store.path(name).exists() and store.get_verified(name) is None
 
 
-def _not_available(version: Version, known: DvcConfig) -> RequirementError:
+def _unavailable_error(version: Version, known: DvcConfig) -> RequirementError:
     what = f"data/{version.name}: this version is not in the cache ({known.cache})"
     if known.url:
         return RequirementError(f"{what} nor on {known.url}; whoever has it: make data-push DATASET={version.name}")

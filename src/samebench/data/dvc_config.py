@@ -58,12 +58,12 @@ def read_config(root: Path) -> DvcConfig:
         _refuse_local_in_git(root)
     return DvcConfig(
         cache=_cache(team, machine, home),
-        shared=_merge(team, machine, "cache").get("shared") == "group",
+        shared=_merge_options(team, machine, "cache").get("shared") == "group",
         remote=_remote(team, machine, home, root),
     )
 
 
-def _merge(team: Sections, machine: Sections, section: str) -> dict[str, str]:
+def _merge_options(team: Sections, machine: Sections, section: str) -> dict[str, str]:
     return {**team.get(section, {}), **machine.get(section, {})}
 
 
@@ -89,12 +89,12 @@ def _cache(team: Sections, machine: Sections, home: Path) -> Path:
 def _remote(team: Sections, machine: Sections, home: Path, root: Path) -> dict[str, str]:
     if given := os.environ.get("DATA_REMOTE"):
         return {"url": _address(given, root, "DATA_REMOTE")}
-    if not (name := _merge(team, machine, "core").get("remote")):
+    if not (name := _merge_options(team, machine, "core").get("remote")):
         return {}
     section = f'remote "{name}"'
     _check_options(team.get(section, {}), TEAM_OPTIONS, ".dvc/config")
     _check_options(machine.get(section, {}), TEAM_OPTIONS | MACHINE_OPTIONS, f".dvc/{LOCAL}")
-    remote = _merge(team, machine, section)
+    remote = _merge_options(team, machine, section)
     if not remote.get("url"):
         shown = printable(name)
         raise UsageError(f"{home}/config: no url for the remote {shown}; give it one, or leave core.remote out")

@@ -105,7 +105,7 @@ def merge(
                 checkout.check_out(base, folders.base, root=root, public=public)
             made = resolve(folders, disagreed)
         if refused := [each for each in disagreed if each not in made]:
-            raise _merge_error(name, refused)
+            raise _conflict_error(name, refused)
         paths = {each: _path(folders, ours, each, sha256) for each, sha256 in listed.items()}
         for number, (each, content) in enumerate(made.items()):
             paths[each] = place / f"made-{number}"
@@ -122,7 +122,7 @@ def _path(folders: Folders, ours: Version, name: str, sha256: str) -> Path:
     return (folders.ours if ours.listing.get(name) == sha256 else folders.theirs) / name
 
 
-def _merge_error(name: str, names: Collection[str]) -> UsageError:
+def _conflict_error(name: str, names: Collection[str]) -> UsageError:
     shown = ", ".join(printable(repr(each)) for each in sorted(names)[:SHOWN])
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     remedy = f"take one side: git checkout --ours -- 'data/{name}.*' (or --theirs), and make data DATASET={name}"

@@ -219,15 +219,15 @@ def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
     """
     tree = store.tree(version.pointer)
     if tree and (lost := names - tree.keys()):
-        raise find_contradiction(version, min(lost))
+        raise contradiction_error(version, min(lost))
     found = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
     for name, path in found.items():
         if files.digest(path) != version.listing[name]:
-            raise find_contradiction(version, name)
+            raise contradiction_error(version, name)
     return found
 
 
-def find_contradiction(version: Version, name: str) -> UsageError:
+def contradiction_error(version: Version, name: str) -> UsageError:
     """What to say where listing and pointer tell of different bytes in the file `name`."""
     both = f"data/{version.name}.sha256 and data/{version.name}.dvc"
     remedy = f"where the data is right: make data-add DATASET={version.name}, and commit both"
@@ -258,7 +258,7 @@ def add(name: str, *, root: Path = ROOT) -> bool:
 
 def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) -> bool:
     """Have these files in the cache, and write the listing and the pointer to them; tell whether either is new."""
-    pointer = missing_from_cache(paths, store)
+    pointer = put_in_cache(paths, store)
     # Of what is in the cache now, whatever has happened in the folder meanwhile.
     tree = store.tree(pointer)
     text = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
@@ -271,7 +271,7 @@ def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) ->
     return changed
 
 
-def missing_from_cache(paths: Mapping[str, Path], store: Cache) -> Pointer:
+def put_in_cache(paths: Mapping[str, Path], store: Cache) -> Pointer:
     """Have these files in the cache, and a list of them by their names; the pointer to it, as DVC would write it."""
     tree = {name: store.put(path) for name, path in paths.items()}
     size = sum(store.path(each).stat().st_size for each in tree.values())
@@ -352,9 +352,9 @@ def _have_in_cache(version: Version, folder: Path, store: Cache) -> None:
         raise UsageError(
             f"data/{version.name}: the recorded version is not here; first make data DATASET={version.name}"
         )
-    missing_from_cache({each: folder / each for each in names}, store)
+    put_in_cache({each: folder / each for each in names}, store)
     if objects(version, names, store).keys() != names:
-        raise find_contradiction(version, min(names))
+        raise contradiction_error(version, min(names))
 
 
 def main(argv: Sequence[str]) -> None:

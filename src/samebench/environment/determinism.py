@@ -19,7 +19,7 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _set_before_torch: dict[str, str | None] = {}
 
 
-def required_variables(*, fast: bool) -> dict[str, str | None]:
+def cpu_level_variables(*, fast: bool) -> dict[str, str | None]:
     """The variables torch must find when it is loaded; None is unset. Empty where not x86-64."""
     level = dict(CPU_LEVEL) if platform.machine().lower() in {"x86_64", "amd64"} else {}
     return {name: None if fast else value for name, value in level.items()}
@@ -30,7 +30,7 @@ def reexecute(*, fast: bool) -> None:
 
     Only for commands, before any work; where the variables are right it returns and has changed nothing.
     """
-    target = required_variables(fast=fast)
+    target = cpu_level_variables(fast=fast)
     if all(_at_load(name) == value for name, value in target.items()):
         return
     environment = {name: value for name, value in os.environ.items() if name not in target}
@@ -46,7 +46,7 @@ def pin(*, fast: bool = False) -> None:
     `fast` lifts the first two. Raises UsageError where torch was loaded under other settings, and RequirementError
     where the chip does not have the level.
     """
-    target = required_variables(fast=fast)
+    target = cpu_level_variables(fast=fast)
     if not fast:
         _check_chip(target)
         _check_loaded(target)

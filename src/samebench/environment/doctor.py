@@ -88,7 +88,7 @@ def _remedy() -> str:
 # ---- locks ----
 
 
-def read_locks(path: Path) -> dict[str, str]:
+def read_lock(path: Path) -> dict[str, str]:
     """The version of every package that a lock asks for on this machine."""
     lines = re.findall(r"^([a-z0-9].*?) *\\?$", path.read_text(), re.MULTILINE)
     wanted = [Requirement(line) for line in lines]
@@ -98,7 +98,7 @@ def read_locks(path: Path) -> dict[str, str]:
 def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterator[Finding]:
     wanted: dict[str, tuple[str, str]] = {}
     for name in ("requirements.lock", f"docker/{flavour}.lock"):
-        wanted |= {package: (version, name) for package, version in read_locks(root / name).items()}
+        wanted |= {package: (version, name) for package, version in read_lock(root / name).items()}
     bad = []
     for name in sorted({*wanted, *same["wheels"]}):
         version, lock = wanted.get(name, ("", "none"))
@@ -178,7 +178,7 @@ def _torch_build(torch: Mapping[str, Any], flavour: str) -> Finding:
 def _cpu(machine: Mapping[str, Any], variables: Mapping[str, str]) -> Finding:
     threads = f"{machine['cores']} cores, {variables.get('OMP_NUM_THREADS', 'one')} thread an operation"
     found = f"{machine['cpu']}, {threads}"
-    if determinism.required_variables(fast=False) and not machine["avx2"]:
+    if determinism.cpu_level_variables(fast=False) and not machine["avx2"]:
         return Finding(
             "failure", "CPU level", f"{found}, no AVX2", "AVX2", "FAST=1, which promises nothing, or another machine"
         )
@@ -227,7 +227,7 @@ def _file(stem: str, path: Path, sha256: str) -> Iterator[Finding]:
 # ---- a teammate's ----
 
 
-def compare_with(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
+def compare(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
     """Say what differs between a teammate's fingerprint and this environment's; of the machines it is a remark."""
     for among, status in (("same", "failure"), ("machine", "remark")):
         if among in theirs:
@@ -288,9 +288,7 @@ def main(argv: Sequence[str]) -> None:
         raise UsageError("usage: python -m samebench.environment.doctor [--with FILE]")
     theirs = read(Path(argv[1])) if argv else None
     now = fingerprint.fingerprint()
-    for finding in (
-        findings(now, baked=fingerprint.image_fingerprint()) if theirs is None else compare_with(theirs, now)
-    ):
+    for finding in findings(now, baked=fingerprint.image_fingerprint()) if theirs is None else compare(theirs, now):
         print(json.dumps([printable(" ".join(text.split())) for text in finding]), flush=True)
 
 

@@ -39,7 +39,7 @@ def examine(
     `prefix` is the folder of the environment, `site` that of its wheels.
     """
     try:
-        installed = remember_state(prefix, site, root / ".samebench")
+        installed = installed_with_cache(prefix, site, root / ".samebench")
         now, baked = fingerprint.fingerprint(site=site, root=root, installed=installed), fingerprint.image_fingerprint()
         for document in (now, *([baked] if baked else [])):
             document["same"]["variables"] = _relevant(document["same"]["variables"])
@@ -65,7 +65,7 @@ def _relevant(variables: dict[str, str]) -> dict[str, str]:
     }
 
 
-def remember_state(prefix: Path, site: Path, home: Path) -> Installed:
+def installed_with_cache(prefix: Path, site: Path, home: Path) -> Installed:
     """What `environment.read_installed` gives for `site`, from a file in `home` if `prefix` has not changed."""
     path = home / f"installed-{hashlib.sha256(str(prefix).encode()).hexdigest()[:12]}.json"
     state, newest = _state(prefix)

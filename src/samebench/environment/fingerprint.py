@@ -176,7 +176,7 @@ def os_packages() -> dict[str, str]:
 def variables() -> dict[str, str]:
     """Those of VARIABLES that are set; for a path the names of the libraries, or the word "set"."""
     values = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    if not _unowned_files(values.get("PYTHONPATH", "")):
+    if not _foreign_paths(values.get("PYTHONPATH", "")):
         values.pop("PYTHONPATH", None)
     return {name: _pathless(name, value) for name, value in values.items()}
 
@@ -188,7 +188,7 @@ def overlay(folder: Path | None = None) -> list[str]:
     return sorted(f"{each.name}=={each.version}" for each in found)
 
 
-def _unowned_files(pythonpath: str) -> list[str]:
+def _foreign_paths(pythonpath: str) -> list[str]:
     """What is on PYTHONPATH besides our own sources, which are there anyway, and the overlay."""
     known = {ROOT / "src", *([Path(os.environ[OVERLAY]).resolve()] if os.environ.get(OVERLAY) else [])}
     return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() not in known]

@@ -136,16 +136,16 @@ def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
     So a package that is added changes no other, and a mirror that lags behind changes none.
     """
     texts = [(ROOT / name).read_text() for name in names if (ROOT / name).is_file()]
-    current = [text for text in texts if text.splitlines()[0].endswith(resolve_at_date())]
+    current = [text for text in texts if text.splitlines()[0].endswith(cutoff_text())]
     return [pin.replace("===", "==") for text in current for pin, _ in parse(text)]
 
 
-def resolve_at_date() -> str:
+def cutoff_text() -> str:
     """What ends a lock's first line."""
     return f"as of {declared_requirements()[3]}"
 
 
-def pins_everywhere(
+def resolve_for_platforms(
     requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
 ) -> tuple[dict[str, Resolution], Pins]:
     """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
@@ -192,7 +192,7 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
     return torch_builds.cpu_build(pin, python=python, needed_by=needed_by)
 
 
-def pinned_requirements(pin: Pin) -> Pin:
+def exact_pin(pin: Pin) -> Pin:
     """The pin with three equals signs: two would let a CPU build (2.13.0+cpu) in a wheelhouse pass for 2.13.0."""
     return pin[0].replace("==", "==="), pin[1]
 
@@ -203,7 +203,7 @@ def locks(root: Path = ROOT) -> dict[str, str]:
     Raises UsageError or RequirementError; see `resolve` and `cpu_build`.
     """
     python, requirements, groups, _ = declared_requirements(root)
-    on, bound = pins_everywhere(requirements, python=python)
+    on, bound = resolve_for_platforms(requirements, python=python)
     linux, mac = on[LINUX], on[MAC].pins
     dependents = linux.dependents.get("torch", set())
     compiled = {"torch", *torch_builds.find_compiled(linux.pins, dependents, python=python)}
@@ -213,14 +213,10 @@ def locks(root: Path = ROOT) -> dict[str, str]:
     for name in sorted(compiled):
         needed_by = linux.dependents.get(name, set()) - {""}
         cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
-        cpu += [(pinned_requirements(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
+        cpu += [(exact_pin(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
     serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
-    apart_on, apart = pins_everywhere(groups["versions"], python=python, known=(VERSIONS,))
-    gpu = {
-        name: pinned_requirements(pin) if name in compiled else pin
-        for name, pin in linux.pins.items()
-        if name not in shared
-    }
+    apart_on, apart = resolve_for_platforms(groups["versions"], python=python, known=(VERSIONS,))
+    gpu = {name: exact_pin(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
     pins: dict[str, list[tuple[Pin, str]]] = {
         SHARED: [(bound[name], where(name, on)) for name in shared],
         SERVE: [(bound[name], "") for name in serve],
@@ -234,7 +230,7 @@ def locks(root: Path = ROOT) -> dict[str, str]:
 
 def lock_text(pins: Iterable[tuple[Pin, str]], root: Path = ROOT) -> str:
     """The text of a lock with these pins and their markers, for the `pyproject.toml` in `root`."""
-    inputs = f"{digest_of_declared(root)} {resolve_at_date()}"
+    inputs = f"{digest_of_declared(root)} {cutoff_text()}"
     text = f"# Written by `make lock` from pyproject.toml: edit that. inputs: {inputs}\n"
     for (pin, hashes), marker in sorted(pins):
         text += " \\\n    ".join([f"{pin} ; {marker}" if marker else pin, *(f"--hash={h}" for h in hashes)]) + "\n"

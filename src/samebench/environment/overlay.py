@@ -87,7 +87,7 @@ def uv(*words: str, index: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def overlay_variables(folder: Path, words: Sequence[str]) -> dict[str, str]:
+def command_variables(folder: Path, words: Sequence[str]) -> dict[str, str]:
     """Our variables for the command: with the overlay, and for a server without the indexes."""
     variables = {name: value for name, value in os.environ.items() if name != "PACKAGES"}
     if "samebench.workspace.notebook" in words:
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
         print(
             f"on top of the workspace until this ends: {', '.join(on_top) or 'nothing, it has all of this'}", flush=True
         )
-        return run(argv, overlay_variables(folder, argv))
+        return run(argv, command_variables(folder, argv))
 
 
 if __name__ == "__main__":

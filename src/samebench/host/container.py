@@ -70,7 +70,7 @@ def _prepared(
     """The image, the call with the variables of .env, and the engine's options."""
     workspace = builds.ensure(Image.of_workspace(call), call, engine)
     if not call.as_is:
-        call = call._replace(dotenv=tuple(dotenv.read()), variables=dotenv.join_lines(call.variables))
+        call = call._replace(dotenv=tuple(dotenv.read()), variables=dotenv.add_to(call.variables))
     words = [
         "--init",
         *User.current().engine_words(engine),

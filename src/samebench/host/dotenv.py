@@ -73,7 +73,7 @@ def _value(text: str, where: str) -> str:
     return re.sub(r"[ \t]#.*", "", text.lstrip(" \t")).rstrip(" \t")
 
 
-def join_lines(environment: Mapping[str, str]) -> dict[str, str]:
+def add_to(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment with them; what the shell has exported already stays."""
     return {**read(), **environment}
 
@@ -83,7 +83,7 @@ def write_env_file(path: Path, environment: Mapping[str, str], names: Iterable[s
 
     The engine takes each line as it is.
     """
-    values = join_lines(environment)
+    values = add_to(environment)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

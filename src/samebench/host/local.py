@@ -158,7 +158,7 @@ def image_variables(dockerfile: str) -> dict[str, str]:
 
 def environment(call: Call, flavour: str, folder: Path) -> dict[str, str]:
     """The variables of a command in the environment."""
-    own = dict(call.variables) if call.as_is or call.artifact else dotenv.join_lines(call.variables)
+    own = dict(call.variables) if call.as_is or call.artifact else dotenv.add_to(call.variables)
     own.update(image_variables(Path(f"docker/{flavour}.Dockerfile").read_text()))
     own.update(cpu.variables())
     own["PATH"] = f"{Path.cwd() / folder}/bin:{own.get('PATH', os.defpath)}"

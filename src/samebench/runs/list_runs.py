@@ -36,7 +36,7 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
     return flags.defaults(kind)
 
 
-def changed_settings(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+def settings_beside_defaults(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run that are not as they would be unasked, and those that the project no longer has."""
     nothing = object()
     return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
@@ -65,7 +65,7 @@ def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
 
 def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
     """The cells of one run, of which none can steer a terminal."""
-    other = changed_settings(record, usual)
+    other = settings_beside_defaults(record, usual)
     other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
     told = [" ".join(f"{name}={value}" for name, value in other.items())]
     if any(each.get("changed") for each in record.receipt.get("resumed", [])):
@@ -117,7 +117,7 @@ def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str,
         "best": best,
         "directory": str(record.directory),
         "settings": record.settings,
-        "changed": changed_settings(record, usual),
+        "changed": settings_beside_defaults(record, usual),
         "notes": [asdict(note) for note in notes.read(record.directory)],
         "damage": record.damage or None,
     }

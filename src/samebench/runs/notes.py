@@ -87,7 +87,7 @@ def _content(directory: Path, *, most: int | None = MOST) -> bytes:
 def main(argv: Sequence[str]) -> None:
     """Keep the text, and say where."""
     args = flags.parse(Args, argv, program="python -m samebench.runs.notes", about="Keep a thought with a run.")
-    record = records.suggest_names(args.run)
+    record = records.find_or_newest(args.run)
     add(record.directory, os.environ.get(VARIABLE, ""))
     print(record.directory / FILE)
 

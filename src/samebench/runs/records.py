@@ -251,7 +251,7 @@ def folder(name: str, home: Path = RUNS) -> Path:
     return next((path for path in (Path(name), home / name) if _is_run(path)), Path(name))
 
 
-def suggest_names(name: str, home: Path = RUNS) -> Record:
+def find_or_newest(name: str, home: Path = RUNS) -> Record:
     """The run that `name`, a folder or what it is called in `home`, says; the one made last where it says nothing.
 
     Raises UsageError where there is none.
@@ -304,24 +304,22 @@ def _receipt(directory: Path) -> dict[str, Any]:
 def _check(receipt: Mapping[str, Any]) -> None:
     """Raise DamagedRunError, naming the first thing that is not as in a receipt; what is missing was not known then."""
     if receipt.get("state") not in STATES:
-        raise DamagedRunError(f"state is {_format_names(receipt.get('state'))}, not one of {', '.join(STATES)}")
+        raise DamagedRunError(f"state is {_shorten(receipt.get('state'))}, not one of {', '.join(STATES)}")
     for name, kind in TYPES.items():
         if not isinstance(receipt.get(name, kind()), kind):
-            raise DamagedRunError(
-                f"{name} is {_format_names(receipt[name])}, not {'text' if kind is str else 'an object'}"
-            )
+            raise DamagedRunError(f"{name} is {_shorten(receipt[name])}, not {'text' if kind is str else 'an object'}")
     for name in ("resumed", "history"):
         entries = receipt.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-            raise DamagedRunError(f"{name} is {_format_names(entries)}, not a list of objects")
+            raise DamagedRunError(f"{name} is {_shorten(entries)}, not a list of objects")
     if not _is_count(receipt.get("sequence", 0)):
-        raise DamagedRunError(f"sequence is {_format_names(receipt['sequence'])}, not a number from 0 on")
+        raise DamagedRunError(f"sequence is {_shorten(receipt['sequence'])}, not a number from 0 on")
     commit = receipt.get("code", {}).get("commit")
     if not isinstance(commit, str | None):
-        raise DamagedRunError(f"code.commit is {_format_names(commit)}, not text")
+        raise DamagedRunError(f"code.commit is {_shorten(commit)}, not text")
     for name in FIGURES:
         if name in receipt and not _is_figure(receipt[name], most=1 if name in SHARES else math.inf):
-            raise DamagedRunError(f"{name} is {_format_names(receipt[name])}, not a number that it can be")
+            raise DamagedRunError(f"{name} is {_shorten(receipt[name])}, not a number that it can be")
 
 
 def _is_figure(value: object, *, most: float) -> bool:
@@ -343,7 +341,7 @@ def _is_float(value: float) -> bool:
     return True
 
 
-def _format_names(value: object) -> str:
+def _shorten(value: object) -> str:
     said = json.dumps(value)
     return said if len(said) <= 20 else f"{said[:19]}…"
 

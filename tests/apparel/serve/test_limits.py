@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 from numpy.typing import NDArray
 
-from apparel.serve import application, protocol, upload
+from apparel.serve import application, upload
 from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
-from apparel.serve.watch import JsonLogHandler, RequestLoggingMiddleware
 from samebench.environment import cores
+from samebench.serving import protocol
+from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware
 from tests.samebench.server import free_port
 
 from .conftest import PNG, Server, encoded, form, reply_on

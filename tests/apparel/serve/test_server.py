@@ -296,7 +296,7 @@ def test_told_to_stop_it_gives_up_what_would_take_longer(folder: Path) -> None:
 
 
 def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp_path: Path) -> None:
-    line = "import apparel.serve.application, apparel.serve.protocol, sys; print(*sys.modules)"
+    line = "import apparel.serve.application, samebench.serving.protocol, sys; print(*sys.modules)"
     loaded = set(call("-c", line, at=tmp_path).stdout.split())
     assert {"starlette", "PIL"} <= loaded
     assert loaded.isdisjoint({"torch", "onnx", "matplotlib", "jsonschema", "safetensors"})

@@ -11,16 +11,19 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class Metrics:
     """Counters of one server."""
 
-    def __init__(self, labels: Iterable[str]) -> None:
-        """Know every category from the start, so that one that never comes is told as 0."""
+    def __init__(self, name: str, examples: str, labels: Iterable[str]) -> None:
+        """Know every category from the start, so that one that never comes is told as 0.
+
+        `name` begins the name of each series, `examples` is in that of the answers by category.
+        """
         disable_created_metrics()  # type: ignore[no-untyped-call] # a third series for each count, which nobody reads
         self.registry = CollectorRegistry()
-        self._requests = Counter("apparel_requests", "Answers.", ["path", "status"], registry=self.registry)
+        self._requests = Counter(f"{name}_requests", "Answers.", ["path", "status"], registry=self.registry)
         self._seconds = Histogram(
-            "apparel_request_seconds", "From head to answer.", ["path"], buckets=SECONDS, registry=self.registry
+            f"{name}_request_seconds", "From head to answer.", ["path"], buckets=SECONDS, registry=self.registry
         )
-        garments = Counter("apparel_garments", "Pictures by category.", ["category"], registry=self.registry)
-        self._garments = {label: garments.labels(label) for label in labels}
+        answers = Counter(f"{name}_{examples}", "Answers by category.", ["category"], registry=self.registry)
+        self._answers = {label: answers.labels(label) for label in labels}
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count an answer; addresses that there are not are one."""
@@ -33,8 +36,8 @@ class Metrics:
         self._requests.labels("none", status).inc()
 
     def answered(self, category: str) -> None:
-        """Count a picture."""
-        self._garments[category].inc()
+        """Count an answer of this category."""
+        self._answers[category].inc()
 
     def text(self) -> bytes:
         """All of them in Prometheus' format."""

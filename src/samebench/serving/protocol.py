@@ -6,7 +6,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from apparel.serve.problem import raw
+from samebench.serving.problem import raw
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from apparel.settings import Settings
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 
 T = TypeVar("T")
@@ -128,11 +127,11 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
     return total
 
 
-def worker_layout(settings: Settings, *, cores: int, group: ProcessGroup = SINGLE_PROCESS) -> tuple[int, int]:
+def worker_layout(shards: int, *, fast: bool, cores: int, group: ProcessGroup = SINGLE_PROCESS) -> tuple[int, int]:
     """How many workers, and with how many of all `cores` each: more than one only for --fast, as it changes sums."""
-    shards = 1 if settings.fast and group.size > 1 else split_evenly(settings.shards, size=group.size)[0]
-    count = min(cores, shards)
-    return count, cores // count if settings.fast else 1
+    own_shards = 1 if fast and group.size > 1 else split_evenly(shards, size=group.size)[0]
+    count = min(cores, own_shards)
+    return count, cores // count if fast else 1
 
 
 @contextmanager
