@@ -164,11 +164,11 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     cluster has sent to all of them already, and kills who takes too long. Outside the main thread, where Python
     handles no signals, the answer is always no.
     """
-    asked: list[int] = []
+    signals_received: list[int] = []
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
+        signals_received.append(number)
         if not os.environ.keys() >= WORKER:
             for each in before:
                 signal.signal(each, signal.SIG_DFL)
@@ -179,7 +179,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     except ValueError:
         before.clear()
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(signals_received)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

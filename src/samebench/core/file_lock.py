@@ -34,7 +34,7 @@ def acquire(directory: Path, *, patience: float = 0) -> tuple[int, bool]:
     """
     handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     deadline = time.monotonic() + patience
-    while (alone := _try_lock(handle, fcntl.LOCK_EX)) is None:
+    while (locked := _try_lock(handle, fcntl.LOCK_EX)) is None:
         if time.monotonic() >= deadline:
             os.close(handle)
             raise BusyError(f"{directory}: in progress in another process; wait for it, or stop it first")
@@ -43,11 +43,11 @@ def acquire(directory: Path, *, patience: float = 0) -> tuple[int, bool]:
         os.close(handle)
         raise BusyError(f"{directory}: deleted by another process in this moment; take another run")
     try:
-        _refuse_live_worker(directory, handle, locks=alone, watch=patience > 0)
+        _refuse_live_worker(directory, handle, locks=locked, watch=patience > 0)
     except BaseException:
         os.close(handle)
         raise
-    return handle, alone
+    return handle, locked
 
 
 def is_locked(directory: Path) -> bool | None:

@@ -107,17 +107,17 @@ def to_flag(name: str, word: str, *, hint: Any) -> str:
 
 def defaults(kind: type[Any]) -> dict[str, Any]:
     """The default of each field as a receipt has it; None for a field without one."""
-    found = {field.name: _default(field) for field in _fields(kind)}
-    return {name: None if value is MISSING else _to_json(value) for name, value in found.items()}
+    values = {field.name: _default(field) for field in _fields(kind)}
+    return {name: None if value is MISSING else _to_json(value) for name, value in values.items()}
 
 
 def kind(name: str) -> type[Any]:
     """The dataclass that `name` says, such as project.settings:Settings. Raises UsageError where it names none."""
-    module, _, own = name.partition(":")
-    found = getattr(importlib.import_module(module), own, None) if module and own else None
-    if not is_dataclass(found) or not isinstance(found, type):
+    module, _, class_name = name.partition(":")
+    cls = getattr(importlib.import_module(module), class_name, None) if module and class_name else None
+    if not is_dataclass(cls) or not isinstance(cls, type):
         raise UsageError(f"--settings {name}: no dataclass; give the project's settings as module:Class")
-    return found
+    return cls
 
 
 def _fields(kind: type[Any]) -> list[Field[Any]]:

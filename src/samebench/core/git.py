@@ -42,10 +42,10 @@ def run_git(*words: str, root: Path, codes: Collection[int] = (0,), stdin: bytes
         raise GitError(f"git: can't be started ({error.strerror}); mend its installation") from error
     if done.returncode in codes:
         return done.stdout
-    said = done.stderr.decode(errors="replace")
-    if "not a git repository (or any " in said:  # otherwise the path of one that should be there follows
+    stderr = done.stderr.decode(errors="replace")
+    if "not a git repository (or any " in stderr:  # otherwise the path of one that should be there follows
         raise NoRepositoryError(f"{root}: in no git repository; make one with git init, or clone it")
-    raise GitError(_message(words[0], root, said, done.returncode))
+    raise GitError(_message(words[0], root, stderr, done.returncode))
 
 
 def patch(*words: str, root: Path, prefix: str = "", codes: Collection[int] = (0,)) -> bytes:
@@ -66,8 +66,8 @@ def _environment() -> dict[str, str]:
     return passed_on | OWN_VARIABLES
 
 
-def _message(verb: str, root: Path, said: str, code: int) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _message(verb: str, root: Path, stderr: str, code: int) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines or [f"exit code {code}"]
     remedy = next((line for line in lines if line.startswith("git config ")), "git status there says more")
     return f"{root}: git {verb} failed ({printable(reasons[0], longest=200)}); {printable(remedy)}"

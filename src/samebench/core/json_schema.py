@@ -36,15 +36,17 @@ def problem(value: object, schema: Mapping[str, Any], place: str, *, root: Mappi
         return f"{place} is {_shown(value)}, which is impossible"
     if isinstance(value, dict) and len(value) > schema.get("maxProperties", math.inf):
         return f"{place} has {len(value):,} entries, at most {schema['maxProperties']:,} are read"
-    found = (problem(each, inner, f"{place}.{name}", root=root) for name, each, inner in _parts(value, schema) if inner)
-    return next(filter(None, found), "")
+    problems = (
+        problem(each, inner, f"{place}.{name}", root=root) for name, each, inner in _parts(value, schema) if inner
+    )
+    return next(filter(None, problems), "")
 
 
 def _parts(value: object, schema: Mapping[str, Any]) -> Iterator[tuple[str, object, Any]]:
     if isinstance(value, dict):
-        known, other = schema.get("properties", {}), schema.get("additionalProperties", {})
+        properties, other = schema.get("properties", {}), schema.get("additionalProperties", {})
         for name, each in value.items():
-            yield printable(name, longest=40), each, known.get(name, other)
+            yield printable(name, longest=40), each, properties.get(name, other)
     elif isinstance(value, list):
         for number, each in enumerate(value):
             yield str(number), each, schema.get("items", {})

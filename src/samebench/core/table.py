@@ -82,13 +82,13 @@ def _line(row: Mapping[K, str], sizes: Mapping[K, int], numbers: Collection[K]) 
 def _cut(text: str, most: int | None) -> str:
     if most is None or width(text) <= most:
         return text
-    kept, left = "", most - 1
+    prefix, left = "", most - 1
     for letter in text:
         left -= _columns(letter)
         if left < 0:
             break
-        kept += letter
-    return f"{kept}…"
+        prefix += letter
+    return f"{prefix}…"
 
 
 def _columns(letter: str) -> int:

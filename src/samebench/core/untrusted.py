@@ -143,10 +143,10 @@ def parse_json(content: bytes | str, *, where: object) -> dict[str, Any]:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         raise ValueError("an object has the same name twice")
-    return made
+    return result
 
 
 def _parse_int(digits: str) -> int:

@@ -29,9 +29,9 @@ def dumps(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
 
     The same tensors and facts give the same bytes.
     """
-    told = json.dumps({"kind": kind, **facts})
+    metadata = json.dumps({"kind": kind, **facts})
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = bytearray(safetensors.torch.save(whole, {"samebench": f"{ZEROS.decode()} {told}"}))
+    content = bytearray(safetensors.torch.save(whole, {"samebench": f"{ZEROS.decode()} {metadata}"}))
     assert content[8 : PLACE.start] == PREFIX
     content[PLACE] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
@@ -47,12 +47,12 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         header = _parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
         facts = _parse(header["__metadata__"]["samebench"][len(ZEROS) :])
-        found = facts.pop("kind")
+        kind_in_file = facts.pop("kind")
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
-    if found != kind:
-        raise UsageError(f"{path}: a {printable(found, longest=40)}, expected a {kind}; take another")
+    if kind_in_file != kind:
+        raise UsageError(f"{path}: a {printable(kind_in_file, longest=40)}, expected a {kind}; take another")
     return tensors, facts
 
 
@@ -62,10 +62,10 @@ def _parse(text: bytes | str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
         raise ValueError("a name is there twice")
-    return found
+    return result
 
 
 def verify(path: Path) -> None:

@@ -34,16 +34,16 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
         return False
     untrusted.refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    known = dvc.settings(root)
-    store = Cache(known.cache, known.shared)
-    with dvc.locked_workspace(root, known) as work:
+    config = dvc.settings(root)
+    store = Cache(config.cache, config.shared)
+    with dvc.locked_workspace(root, config) as work:
         files.sweep(folder)
         former = _files_in_history(version.name, root) if any(folder.iterdir()) else set()
         for name, sha256 in versions.mismatched_files(version, folder).items():
             _refuse_unsaved(version, folder, name, sha256, former, store)
         try:
             for name, path in _fetched(
-                version, set(versions.mismatched_files(version, folder)), known, store, work
+                version, set(versions.mismatched_files(version, folder)), config, store, work
             ).items():
                 _put_aside(folder, name, store)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
             public(folder, missing)
         _clear(version, folder, former, store)
     if versions.mismatched_files(version, folder):
-        raise _unavailable_error(version, known)
+        raise _unavailable_error(version, config)
     return True
 
 
@@ -116,25 +116,25 @@ def _clear(version: Version, folder: Path, former: set[tuple[str, str]], store: 
             path.unlink()
 
 
-def _fetched(version: Version, names: set[str], known: DvcConfig, store: Cache, work: Path) -> dict[str, Path]:
+def _fetched(version: Version, names: set[str], config: DvcConfig, store: Cache, work: Path) -> dict[str, Path]:
     """The objects of these files in the cache, brought there if need be; without those that are nowhere."""
     if not version.pointer:
         return {}
     objects = versions.objects(version, names, store)
-    if objects.keys() < names and known.url:
-        _fetch(version, version.pointer, known, store, work)
+    if objects.keys() < names and config.url:
+        _fetch(version, version.pointer, config, store, work)
         objects = versions.objects(version, names, store)
     return objects
 
 
-def _fetch(version: Version, pointer: Pointer, known: DvcConfig, store: Cache, work: Path) -> None:
+def _fetch(version: Version, pointer: Pointer, config: DvcConfig, store: Cache, work: Path) -> None:
     """Bring a version into the cache. Raises UsageError for an object that is damaged on the remote."""
     top = pointer.tree
     for name in store.tree(pointer).values():
         store.get_verified(name)  # what is damaged here goes, so that all damage that is found then has come
     failure = None
     try:
-        dvc.transfer("fetch", [pointer], known, work)
+        dvc.transfer("fetch", [pointer], config, work)
     except RequirementError as reason:
         failure = reason
     damaged = [top] if _damaged(top, store) else []
@@ -143,7 +143,7 @@ def _fetch(version: Version, pointer: Pointer, known: DvcConfig, store: Cache, w
         # Where DVC finds the list of the files on the remote, it takes all of them to be there.
         both = " and ".join(str(store.path(name).relative_to(store.place)) for name in {damaged[0]: 0, top: 0})
         remedy = f"delete {both} there, then where the version is whole: make data-push DATASET={version.name}"
-        raise UsageError(f"{known.url}: what it has of data/{version.name} is damaged; {remedy}")
+        raise UsageError(f"{config.url}: what it has of data/{version.name} is damaged; {remedy}")
     if failure:
         raise failure
 
@@ -152,10 +152,10 @@ def _damaged(name: str, store: Cache) -> bool:
     return store.path(name).exists() and store.get_verified(name) is None
 
 
-def _unavailable_error(version: Version, known: DvcConfig) -> RequirementError:
-    what = f"data/{version.name}: this version is not in the cache ({known.cache})"
-    if known.url:
-        return RequirementError(f"{what} nor on {known.url}; whoever has it: make data-push DATASET={version.name}")
+def _unavailable_error(version: Version, config: DvcConfig) -> RequirementError:
+    what = f"data/{version.name}: this version is not in the cache ({config.cache})"
+    if config.url:
+        return RequirementError(f"{what} nor on {config.url}; whoever has it: make data-push DATASET={version.name}")
     return RequirementError(
         f"{what}, and no remote is set; give DATA_REMOTE=, or set one in .dvc/config (docs/data.md)"
     )

@@ -54,7 +54,7 @@ def _call(words: list[str], *, at: Path, package: str) -> None:
             f"{package}: {words[0]} had not ended after {MINUTES} minutes; check the network"
         ) from slow
     if done.returncode != 0 or (words[0] == "apt-get" and words[-1] == package and not list(at.glob("*.deb"))):
-        said = " ".join((done.stderr or done.stdout).split())[-300:]
+        message = " ".join((done.stderr or done.stdout).split())[-300:]
         raise RequirementError(
-            f"{package}: {words[0]} {words[-2] if words[-1] == package else words[-1]} failed: {said}"
+            f"{package}: {words[0]} {words[-2] if words[-1] == package else words[-1]} failed: {message}"
         )

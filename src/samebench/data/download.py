@@ -140,17 +140,17 @@ def _write_body(answer: http.client.HTTPResponse, part: Path, *, have: int, max_
         _open_part(part, os.O_APPEND if have else os.O_TRUNC) as file,
         tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None, leave=False) as bar,
     ):
-        began, came = time.monotonic(), 0
+        began, received = time.monotonic(), 0
         while chunk := answer.read1(CHUNK):
             have += len(chunk)
-            came += len(chunk)
+            received += len(chunk)
             _check_size(have, max_bytes)
             _write(file, chunk, part)
             bar.update(len(chunk))
             if time.monotonic() - began > WINDOW:
-                if came < SLOWEST * WINDOW:
-                    raise TimeoutError(f"only {came:,} bytes in {WINDOW:.0f} seconds")
-                began, came = time.monotonic(), 0
+                if received < SLOWEST * WINDOW:
+                    raise TimeoutError(f"only {received:,} bytes in {WINDOW:.0f} seconds")
+                began, received = time.monotonic(), 0
     if total is not None and have < total:
         raise http.client.IncompleteRead(b"", total - have)
 

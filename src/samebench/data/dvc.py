@@ -57,39 +57,39 @@ def settings(root: Path = ROOT) -> DvcConfig:
     return dvc_config.read_config(root)
 
 
-def transfer(verb: str, pointers: Iterable[Pointer], known: DvcConfig, work: Path) -> str:
+def transfer(verb: str, pointers: Iterable[Pointer], config: DvcConfig, work: Path) -> str:
     """`fetch` what pointers name from the remote into the cache, or `push` it from the cache; DVC's last word.
 
     DVC sees pointers that are written here, each to a folder of a name of its own, by which DVC tells them apart.
     Raises RequirementError, in one line, where the remote does not answer, is full or refuses.
     """
-    with _repository(known, work) as place:
+    with _repository(config, work) as place:
         names = []
         for number, pointer in enumerate(pointers):
             names.append(f"version-{number}.dvc")
             (place / names[-1]).write_text(pointer.text(f"version-{number}"))
-        return _call(verb, *names, at=place, where=known.url)
+        return _call(verb, *names, at=place, where=config.url)
 
 
 @contextmanager
-def _repository(known: DvcConfig, work: Path) -> Iterator[Path]:
+def _repository(config: DvcConfig, work: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"dvc-{file_lock.machine_tag()}-", dir=work) as name:
         place = Path(name)
         (place / ".dvc").mkdir()
-        store = {"dir": str(known.cache), **({"shared": "group"} if known.shared else {})}
-        sections = {"core": {**QUIET, "remote": "given"}, "cache": store, "'remote \"given\"'": known.remote}
+        store = {"dir": str(config.cache), **({"shared": "group"} if config.shared else {})}
+        sections = {"core": {**QUIET, "remote": "given"}, "cache": store, "'remote \"given\"'": config.remote}
         (place / ".dvc/config").write_text(dvc_config.format_config(sections))
         yield place
 
 
 def _call(*words: str, at: Path, where: str) -> str:
-    own = {
+    variables = {
         name: str(at / ".dvc/own") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
     done = subprocess.run(
         [python(), "-I", "-c", STRICT, *words],
-        cwd=at, env=inherited | own | {"DVC_NO_ANALYTICS": "true"}, stdin=subprocess.DEVNULL,
+        cwd=at, env=inherited | variables | {"DVC_NO_ANALYTICS": "true"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
@@ -99,28 +99,28 @@ def _call(*words: str, at: Path, where: str) -> str:
     return (done.stdout.splitlines() or [""])[-1]
 
 
-def _reason(said: str) -> str:
+def _reason(stderr: str) -> str:
     """The cause that DVC tells first, without the names of its own files."""
-    causes = re.findall(r"^ERROR: (?:unexpected error - |.*? - )?(.*)$", said, re.MULTILINE)
-    cause = causes[0] if causes else (said.strip().splitlines() or ["no word"])[-1]
+    causes = re.findall(r"^ERROR: (?:unexpected error - |.*? - )?(.*)$", stderr, re.MULTILINE)
+    cause = causes[0] if causes else (stderr.strip().splitlines() or ["no word"])[-1]
     return re.sub(r"^\[Errno \d+] ", "", cause.split(": '")[0]).strip()
 
 
 @contextmanager
-def locked_workspace(root: Path, known: DvcConfig) -> Iterator[Path]:
+def locked_workspace(root: Path, config: DvcConfig) -> Iterator[Path]:
     """A folder on the checkout's disk, for one process at a time, without what a killed one has left.
 
     So is the cache, which other checkouts may share: DVC can't bring an object where another is just bringing it.
     """
     place = untrusted.path_inside(root, ".dvc/tmp", where=".dvc/tmp")
-    for folder in (place, known.cache):
+    for folder in (place, config.cache):
         folder.mkdir(parents=True, exist_ok=True)
-    cache.Cache(known.cache).refuse_links()
-    if known.shared:
+    cache.Cache(config.cache).refuse_links()
+    if config.shared:
         with suppress(PermissionError):  # a teammate's is so already
-            known.cache.chmod(0o2775)
-    with file_lock.exclusive(place) as kept, file_lock.exclusive(known.cache):
-        if kept:
+            config.cache.chmod(0o2775)
+    with file_lock.exclusive(place) as locked, file_lock.exclusive(config.cache):
+        if locked:
             for leftover in file_lock.abandoned(place, "dvc-*"):
                 shutil.rmtree(untrusted.path_inside(place, leftover.name, where=place))
         yield place
@@ -137,8 +137,8 @@ def python() -> Path:
     place = HOME / f"dvc-{_key()}"
     if not place.is_dir():
         HOME.mkdir(exist_ok=True)
-        with file_lock.exclusive(HOME) as kept:
-            if kept:
+        with file_lock.exclusive(HOME) as locked:
+            if locked:
                 for leftover in file_lock.abandoned(HOME, "dvc-*.new-*"):
                     shutil.rmtree(leftover)
             if not place.is_dir():
@@ -179,16 +179,16 @@ def _wheelhouse(words: list[str]) -> list[str]:
 
 
 def _uv(*words: str) -> None:
-    own = {"UV_LINK_MODE": "copy"}
+    variables = {"UV_LINK_MODE": "copy"}
     if index := os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL"):
-        own["UV_DEFAULT_INDEX"] = index
+        variables["UV_DEFAULT_INDEX"] = index
     if authority := os.environ.get("CA_CERT"):
-        own["SSL_CERT_FILE"] = authority
+        variables["SSL_CERT_FILE"] = authority
     if not os.access(Path.home(), os.W_OK):
-        own["UV_CACHE_DIR"] = str(HOME / "uv")
+        variables["UV_CACHE_DIR"] = str(HOME / "uv")
     command = ["uv", "--no-config", "--quiet", *words]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
     if done.returncode:
-        said = " ".join(done.stderr.split())
+        message = " ".join(done.stderr.split())
         remedy = "behind a mirror set PIP_INDEX_URL, without a network WHEELHOUSE"
-        raise RequirementError(f"DVC could not be installed from {LOCK.relative_to(ROOT)} ({said}); {remedy}")
+        raise RequirementError(f"DVC could not be installed from {LOCK.relative_to(ROOT)} ({message}); {remedy}")

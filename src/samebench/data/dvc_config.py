@@ -78,17 +78,17 @@ def _refuse_local_in_git(root: Path) -> None:
 
 def _cache(team: Sections, machine: Sections, home: Path) -> Path:
     """The folder of the cache, outside of `.dvc/` only by the word of this machine."""
-    given = machine.get("cache", {}).get("dir")
-    place = _resolve_folder(given or team.get("cache", {}).get("dir") or "cache", home)
-    if not given and home.resolve() not in place.parents:
+    folder = machine.get("cache", {}).get("dir")
+    place = _resolve_folder(folder or team.get("cache", {}).get("dir") or "cache", home)
+    if not folder and home.resolve() not in place.parents:
         remedy = f"name it in .dvc/{LOCAL}, which git ignores, as docs/data.md shows"
         raise UsageError(f".dvc/config: cache.dir leads out of .dvc/, to {printable(place)}; {remedy}")
     return place
 
 
 def _remote(team: Sections, machine: Sections, home: Path, root: Path) -> dict[str, str]:
-    if given := os.environ.get("DATA_REMOTE"):
-        return {"url": _address(given, root, "DATA_REMOTE")}
+    if url := os.environ.get("DATA_REMOTE"):
+        return {"url": _address(url, root, "DATA_REMOTE")}
     if not (name := _merge_options(team, machine, "core").get("remote")):
         return {}
     section = f'remote "{name}"'

@@ -42,12 +42,12 @@ def is_set_name(name: str) -> bool:
 
 def check_file_names(names: Iterable[object], *, where: object) -> None:
     """Raise UsageError unless `names`, which stand in `where`, can all be files of one set on every file system."""
-    seen: dict[str, str] = {}
+    by_form: dict[str, str] = {}
     folders: dict[str, str] = {}
     for given in names:
         name = check_file_name(given, where=where)
         folded = unicodedata.normalize("NFC", name).casefold()
-        if other := seen.get(folded):
+        if other := by_form.get(folded):
             what = (
                 "stands there twice"
                 if other == name
@@ -56,12 +56,12 @@ def check_file_names(names: Iterable[object], *, where: object) -> None:
             raise UsageError(
                 f"{where}: the file name {printable(repr(name))} {what}; rename or remove one of the files"
             )
-        seen[folded] = name
+        by_form[folded] = name
         for place, letter in enumerate(folded):
             if letter == "/":
                 folders.setdefault(folded[:place], name)
-    for folded in seen.keys() & folders.keys():
-        both = f"{printable(repr(seen[folded]))} is a file, and a folder in {printable(repr(folders[folded]))}"
+    for folded in by_form.keys() & folders.keys():
+        both = f"{printable(repr(by_form[folded]))} is a file, and a folder in {printable(repr(folders[folded]))}"
         raise UsageError(f"{where}: {both}; rename one of them")
 
 

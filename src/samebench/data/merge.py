@@ -99,15 +99,15 @@ def merge(
         for version, at in ((ours, folders.ours), (theirs, folders.theirs)):
             checkout.check_out(version, at, root=root, public=public)
         listed, disagreed = three_way(base.listing, ours.listing, theirs.listing)
-        made: Mapping[str, bytes] = {}
+        contents: Mapping[str, bytes] = {}
         if disagreed and resolve:
             if base.listing:
                 checkout.check_out(base, folders.base, root=root, public=public)
-            made = resolve(folders, disagreed)
-        if refused := [each for each in disagreed if each not in made]:
+            contents = resolve(folders, disagreed)
+        if refused := [each for each in disagreed if each not in contents]:
             raise _conflict_error(name, refused)
         paths = {each: _path(folders, ours, each, sha256) for each, sha256 in listed.items()}
-        for number, (each, content) in enumerate(made.items()):
+        for number, (each, content) in enumerate(contents.items()):
             paths[each] = place / f"made-{number}"
             files.write(paths[each], content)
         settings = dvc.settings(root)
@@ -153,8 +153,8 @@ def find_merge(root: Path) -> MergeInputs:
 
 def _is_rebasing(root: Path) -> bool:
     """Whether git is in the middle of a rebase; REBASE_HEAD stays behind when it is done."""
-    said = run_git("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply", root=root)
-    return any((root / os.fsdecode(line)).is_dir() for line in said.splitlines())
+    paths = run_git("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply", root=root)
+    return any((root / os.fsdecode(line)).is_dir() for line in paths.splitlines())
 
 
 def _commit(reference: str, root: Path) -> str:
@@ -164,10 +164,10 @@ def _commit(reference: str, root: Path) -> str:
 
 def _base(name: str, bases: Collection[str], root: Path) -> Version:
     """The version that both come from; without what not all of several such commits agree on, so that it stays in."""
-    known = [versions.load_version(name, revision=each, root=root) for each in bases if _has(name, each, root)]
-    if not known or len(known) < len(bases):
+    base_versions = [versions.load_version(name, revision=each, root=root) for each in bases if _has(name, each, root)]
+    if not base_versions or len(base_versions) < len(bases):
         return Version(name, {})
-    first, *others = known
+    first, *others = base_versions
     common = {
         each: sha256
         for each, sha256 in first.listing.items()

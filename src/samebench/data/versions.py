@@ -158,18 +158,18 @@ def _git(*words: str, root: Path, codes: Collection[int] = (0,)) -> bytes:
 
 def contents(specs: Sequence[str], *, root: Path) -> list[bytes | None]:
     """The content of each file that git knows as `REVISION:./PATH`; None where that is no file."""
-    said = run_git("cat-file", "--batch", root=root, stdin="".join(f"{spec}\n" for spec in specs).encode())
-    found: list[bytes | None] = []
+    output = run_git("cat-file", "--batch", root=root, stdin="".join(f"{spec}\n" for spec in specs).encode())
+    contents_found: list[bytes | None] = []
     for _ in specs:
-        heading, _, said = said.partition(b"\n")
+        heading, _, output = output.partition(b"\n")
         words = heading.rsplit(b" ", 2)
         if words[-1] == b"missing":
-            found.append(None)
+            contents_found.append(None)
             continue
         size = int(words[2])
-        found.append(said[:size] if words[1] == b"blob" else None)
-        said = said[size + 1 :]
-    return found
+        contents_found.append(output[:size] if words[1] == b"blob" else None)
+        output = output[size + 1 :]
+    return contents_found
 
 
 def history(path: str, *words: str, root: Path) -> list[tuple[str, bytes]]:
@@ -220,11 +220,11 @@ def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
     tree = store.tree(version.pointer)
     if tree and (lost := names - tree.keys()):
         raise contradiction_error(version, min(lost))
-    found = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
-    for name, path in found.items():
+    paths = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
+    for name, path in paths.items():
         if files.digest(path) != version.listing[name]:
             raise contradiction_error(version, name)
-    return found
+    return paths
 
 
 def contradiction_error(version: Version, name: str) -> UsageError:

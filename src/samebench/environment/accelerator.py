@@ -39,7 +39,7 @@ def gpu_requested() -> bool:
     return os.environ.get("GPU", "") not in {"", "0"}
 
 
-def require(asked: str = "") -> None:
+def require(option: str = "") -> None:
     """Let CUDA see the GPUs that `GPU=` asks for.
 
     Raises RequirementError with the cause and the remedy where it can't have one. `asked` is how it was asked for where
@@ -47,21 +47,21 @@ def require(asked: str = "") -> None:
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}
     if gpu_requested():
-        asked = f"GPU={os.environ['GPU']}"
-        if (chosen := gpu.parse(os.environ)) != "all" and not hidden:
-            os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+        option = f"GPU={os.environ['GPU']}"
+        if (gpus := gpu.parse(os.environ)) != "all" and not hidden:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi numbers them
     built_for = cuda()
     if built_for is None:
         remedy = "start anew, from outside, with GPU=1 (in an editor: the GPU devcontainer)"
-        raise RequirementError(f"{asked}: the torch of this workspace is built without CUDA; {remedy}")
+        raise RequirementError(f"{option}: the torch of this workspace is built without CUDA; {remedy}")
     if hidden:
-        raise RequirementError(f"{asked}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
+        raise RequirementError(f"{option}: no GPU is visible, CUDA_VISIBLE_DEVICES hides them all; unset it")
     if reason := _cuda_unavailable_reason(built_for):
-        raise RequirementError(f"{asked}: {reason}")
+        raise RequirementError(f"{option}: {reason}")
 
 
-def choose(asked: str = "auto", *, number: int = 0) -> "torch.device":
+def choose(option: str = "auto", *, number: int = 0) -> "torch.device":
     """The device for `--device`: with auto the GPU of this `number` where `GPU=` asks for one, else the CPU.
 
     Raises RequirementError where a GPU is asked for and can't be had, UsageError for `GPU=` together with cpu. For the
@@ -69,9 +69,9 @@ def choose(asked: str = "auto", *, number: int = 0) -> "torch.device":
     """
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
-    if asked == "cpu" and gpu_requested():
+    if option == "cpu" and gpu_requested():
         raise UsageError(f"GPU={os.environ['GPU']} and --device cpu contradict each other; leave one of them out")
-    if asked != "cuda" and not gpu_requested():
+    if option != "cuda" and not gpu_requested():
         if torch.version.cuda:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device("cpu")
@@ -86,13 +86,13 @@ def facts(device: "torch.device") -> dict[str, Any]:
 
     if device.type != "cuda":
         return {}
-    known = torch.cuda.get_device_properties(device)
+    properties = torch.cuda.get_device_properties(device)
     cudnn = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
     return {
         "gpu": {
-            "model": known.name,
-            "sm_count": known.multi_processor_count,
-            "compute_capability": f"{known.major}.{known.minor}",
+            "model": properties.name,
+            "sm_count": properties.multi_processor_count,
+            "compute_capability": f"{properties.major}.{properties.minor}",
             "driver": driver(),
             "cuda": torch.version.cuda,
             "cudnn": f"{cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}",
@@ -106,8 +106,8 @@ def describe_gpu_error(error: BaseException) -> str:
     if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS.search(first):
         return ""
     full = any(each in first for each in FULL)
-    said = "its memory is full, nvidia-smi tells who has it; where nobody else does, it is too little for this"
-    return f"{said if full else 'the GPU is lost'} ({first})"
+    memory_full = "its memory is full, nvidia-smi tells who has it; where nobody else does, it is too little for this"
+    return f"{memory_full if full else 'the GPU is lost'} ({first})"
 
 
 def describe_out_of_memory(error: BaseException) -> str:
@@ -118,20 +118,20 @@ def describe_out_of_memory(error: BaseException) -> str:
     sizes = OUT_OF_MEMORY.search(str(error)) if isinstance(error, RuntimeError) else None
     if not sizes:
         return ""
-    more, capacity, own = map(_bytes, sizes.groups())
+    more, capacity, own_bytes = map(_bytes, sizes.groups())
     free = re.search(rf"of which {SIZE} is free", str(error))
-    others = capacity - own - (_bytes(free[1]) if free else 0)
-    if more + own <= capacity and others > OTHERS:
+    others = capacity - own_bytes - (_bytes(free[1]) if free else 0)
+    if more + own_bytes <= capacity and others > OTHERS:
         return ""
     return f"the GPU has {sizes[2]}, this process has {sizes[3]} of it and asks for {sizes[1]} more"
 
 
 def cuda() -> str | None:
     """The CUDA version that the installed torch is built for, None without; torch is not loaded for it."""
-    found = importlib.util.find_spec("torch")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
         return None
-    version: str | None = runpy.run_path(str(Path(found.origin).with_name("version.py")))["cuda"]
+    version: str | None = runpy.run_path(str(Path(spec.origin).with_name("version.py")))["cuda"]
     return version
 
 
@@ -140,9 +140,9 @@ def driver() -> str | None:
     management = _library(MANAGEMENT)
     if management is None or management.nvmlInit_v2():
         return None
-    told = ctypes.create_string_buffer(96)
-    failed = management.nvmlSystemGetDriverVersion(told, len(told))
-    return None if failed else told.value.decode()
+    buffer = ctypes.create_string_buffer(96)
+    failed = management.nvmlSystemGetDriverVersion(buffer, len(buffer))
+    return None if failed else buffer.value.decode()
 
 
 def _cuda_unavailable_reason(built_for: str) -> str:

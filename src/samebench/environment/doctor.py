@@ -91,8 +91,10 @@ def _remedy() -> str:
 def read_lock(path: Path) -> dict[str, str]:
     """The version of every package that a lock asks for on this machine."""
     lines = re.findall(r"^([a-z0-9].*?) *\\?$", path.read_text(), re.MULTILINE)
-    wanted = [Requirement(line) for line in lines]
-    return {each.name: str(each.specifier).lstrip("=") for each in wanted if not each.marker or each.marker.evaluate()}
+    requirements = [Requirement(line) for line in lines]
+    return {
+        each.name: str(each.specifier).lstrip("=") for each in requirements if not each.marker or each.marker.evaluate()
+    }
 
 
 def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterator[Finding]:
@@ -102,10 +104,10 @@ def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterato
     bad = []
     for name in sorted({*wanted, *same["wheels"]}):
         version, lock = wanted.get(name, ("", "none"))
-        there = same["wheels"].get(name, {}).get("version", "nothing")
-        if there != version:
+        installed = same["wheels"].get(name, {}).get("version", "nothing")
+        if installed != version:
             expected = f"{version} by {lock}" if version else "in no lock"
-            bad.append(Finding("failure", f"wheel {name}", there, expected, _remedy()))
+            bad.append(Finding("failure", f"wheel {name}", installed, expected, _remedy()))
     yield from (
         _few(bad) if bad else [Finding("ok", "wheels against the locks", f"{len(wanted)}, all in their versions")]
     )
@@ -128,8 +130,8 @@ def _against_expected(same: Mapping[str, Any], baked: Mapping[str, Any] | None) 
 
 
 def _failure(line: str, mend: str = "") -> Finding:
-    name, _, found = line.partition(": ")
-    return Finding("failure", name, found, mend=mend)
+    name, _, actual = line.partition(": ")
+    return Finding("failure", name, actual, mend=mend)
 
 
 def _by_records(same: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,8 +146,8 @@ def _installed_for() -> dict[str, str]:
     """The version of Python that the virtual environment was made with, as it says itself."""
     settings = Path(sys.prefix, "pyvenv.cfg")
     text = settings.read_text() if settings.is_file() else ""
-    said = re.search(r"^version(?:_info)? *= *([0-9.]+)$", text, re.MULTILINE)
-    return {"version": said[1]} if said else {}
+    match = re.search(r"^version(?:_info)? *= *([0-9.]+)$", text, re.MULTILINE)
+    return {"version": match[1]} if match else {}
 
 
 def _remedy_for(kind: str, line: str, then: Mapping[str, Any]) -> str:
@@ -168,21 +170,21 @@ def _few(bad: Sequence[Finding]) -> Iterator[Finding]:
 
 
 def _torch_build(torch: Mapping[str, Any], flavour: str) -> Finding:
-    found = f"{torch.get('version', 'none')} for {'CUDA ' + torch['cuda'] if torch.get('cuda') else 'the CPU'}"
+    build = f"{torch.get('version', 'none')} for {'CUDA ' + torch['cuda'] if torch.get('cuda') else 'the CPU'}"
     if torch and bool(torch["cuda"]) == (flavour == "gpu"):
-        return Finding("ok", "torch build", found)
+        return Finding("ok", "torch build", build)
     expected = f"a build for {'CUDA' if flavour == 'gpu' else 'the CPU'}, by docker/{flavour}.lock"
-    return Finding("failure", "torch build", found, expected, _remedy())
+    return Finding("failure", "torch build", build, expected, _remedy())
 
 
 def _cpu(machine: Mapping[str, Any], variables: Mapping[str, str]) -> Finding:
     threads = f"{machine['cores']} cores, {variables.get('OMP_NUM_THREADS', 'one')} thread an operation"
-    found = f"{machine['cpu']}, {threads}"
+    text = f"{machine['cpu']}, {threads}"
     if determinism.cpu_level_variables(fast=False) and not machine["avx2"]:
         return Finding(
-            "failure", "CPU level", f"{found}, no AVX2", "AVX2", "FAST=1, which promises nothing, or another machine"
+            "failure", "CPU level", f"{text}, no AVX2", "AVX2", "FAST=1, which promises nothing, or another machine"
         )
-    return Finding("ok", "CPU level", f"{found}, {'AVX2' if machine['avx2'] else platform.machine()}")
+    return Finding("ok", "CPU level", f"{text}, {'AVX2' if machine['avx2'] else platform.machine()}")
 
 
 # ---- data ----
@@ -199,8 +201,8 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
             for name in listed:
                 untrusted.path_inside(folder, name, where=listing.name)
         except UsageError as reason:
-            found, _, remedy = str(reason).partition("; ")
-            yield Finding("failure", f"data {listing.stem}", found, "", remedy)
+            actual, _, remedy = str(reason).partition("; ")
+            yield Finding("failure", f"data {listing.stem}", actual, "", remedy)
             continue
         if given and any(Path(given, name).exists() for name in listed):
             folder, strange = Path(given), False

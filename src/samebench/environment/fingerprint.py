@@ -113,11 +113,11 @@ def _facts(kind: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _difference(old: Any, new: Any, called: tuple[str, str]) -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old["version"] == new["version"]:
-        found = [f"{path} is not what RECORD says" for path in _only(new, old, "altered")]
-        found += [f"{path} is missing" for path in _only(new, old, "missing")]
-        found += [f"{path} is what RECORD says, {called[0]} it was not" for path in _only(old, new, "altered")]
-        found += [f"{path} is there, {called[0]} it was missing" for path in _only(old, new, "missing")]
-        return found or ["other content"]
+        lines = [f"{path} is not what RECORD says" for path in _only(new, old, "altered")]
+        lines += [f"{path} is missing" for path in _only(new, old, "missing")]
+        lines += [f"{path} is what RECORD says, {called[0]} it was not" for path in _only(old, new, "altered")]
+        lines += [f"{path} is there, {called[0]} it was missing" for path in _only(old, new, "missing")]
+        return lines or ["other content"]
     return [f"{format_value(old)} {called[0]}, {format_value(new)} {called[1]}"]
 
 
@@ -184,14 +184,14 @@ def variables() -> dict[str, str]:
 def overlay(folder: Path | None = None) -> list[str]:
     """What `make try` has put on top of the workspace, as "name==version"; empty outside of it."""
     place = folder or (Path(os.environ[OVERLAY]) if os.environ.get(OVERLAY) else None)
-    found = importlib.metadata.distributions(path=[str(place)]) if place else []
-    return sorted(f"{each.name}=={each.version}" for each in found)
+    distributions = importlib.metadata.distributions(path=[str(place)]) if place else []
+    return sorted(f"{each.name}=={each.version}" for each in distributions)
 
 
 def _foreign_paths(pythonpath: str) -> list[str]:
     """What is on PYTHONPATH besides our own sources, which are there anyway, and the overlay."""
-    known = {ROOT / "src", *([Path(os.environ[OVERLAY]).resolve()] if os.environ.get(OVERLAY) else [])}
-    return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() not in known]
+    own_paths = {ROOT / "src", *([Path(os.environ[OVERLAY]).resolve()] if os.environ.get(OVERLAY) else [])}
+    return [each for each in pythonpath.split(os.pathsep) if each and Path(each).resolve() not in own_paths]
 
 
 def _pathless(name: str, value: str) -> str:
@@ -203,8 +203,8 @@ def _pathless(name: str, value: str) -> str:
 def _torch(site: Path) -> dict[str, Any]:
     """What torch was built for, without loading it; empty where there is none."""
     path = site / "torch/version.py"
-    known = runpy.run_path(str(path)) if path.is_file() else {}
-    return known and {"version": known["__version__"], "git": known["git_version"], "cuda": known["cuda"]}
+    values = runpy.run_path(str(path)) if path.is_file() else {}
+    return values and {"version": values["__version__"], "git": values["git_version"], "cuda": values["cuda"]}
 
 
 # ---- wheels ----
@@ -229,12 +229,12 @@ def read_installed(site: Path) -> Installed:
 
 def _wheel(site: Path, record: Mapping[str, tuple[str, int]], content: Mapping[str, bytes]) -> dict[str, Any]:
     """The hash over names and contents, and the files that are not what RECORD says, where there are any."""
-    there = [name for name in record if name in content]
-    altered = [name for name in there if record[name][0] not in {"", _recorded(content[name])}]
+    present = [name for name in record if name in content]
+    altered = [name for name in present if record[name][0] not in {"", _recorded(content[name])}]
     missing = {_missing_root(site, name) for name in record if name not in content}
-    lines = sorted(f"{content[name].hex()}  {name}\n" for name in there if not _is_script(site, name))
+    lines = sorted(f"{content[name].hex()}  {name}\n" for name in present if not _is_script(site, name))
     wheel: dict[str, Any] = {"sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
-    return wheel | {key: sorted(found) for key, found in (("altered", altered), ("missing", missing)) if found}
+    return wheel | {key: sorted(names) for key, names in (("altered", altered), ("missing", missing)) if names}
 
 
 def _record(path: Path) -> dict[str, tuple[str, int]]:
@@ -242,8 +242,8 @@ def _record(path: Path) -> dict[str, tuple[str, int]]:
     notes = {f"{path.parent.name}/{name}" for name in NOTES}
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if len(row) == 3 and row[0] not in notes]
-    kept = [row for row in rows if "__pycache__/" not in row[0]]
-    return {name: (said, int(size) if size.isdecimal() else 0) for name, said, size in kept}
+    hashed_rows = [row for row in rows if "__pycache__/" not in row[0]]
+    return {name: (sha256, int(size) if size.isdecimal() else 0) for name, sha256, size in hashed_rows}
 
 
 def _recorded(content: bytes) -> str:

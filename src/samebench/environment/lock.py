@@ -52,12 +52,12 @@ class Resolution(NamedTuple):
 
     def without(self, removed: Iterable[str]) -> set[str]:
         """The names that the project needs in any case, if those `removed` and all that only they need are gone."""
-        gone = set(removed)
+        without_dependents = set(removed)
         reached: set[str] = set()
         while fresh := {
             name
             for name, dependents in self.dependents.items()
-            if name not in reached | gone and dependents & {"", *reached}
+            if name not in reached | without_dependents and dependents & {"", *reached}
         }:
             reached |= fresh
         return reached
@@ -80,25 +80,25 @@ def digest_of_declared(root: Path = ROOT) -> str:
 def parse(lock: str) -> list[Pin]:
     """The pins in a lock's text, in its order."""
     lines = lock.replace("\\\n", " ").splitlines()
-    found = [(re.match(r"[\w.-]+={2,3}[^\s;]+", line), re.findall(r"sha256:[0-9a-f]{64}", line)) for line in lines]
-    return [(name[0], tuple(sorted(hashes))) for name, hashes in found if name]
+    matches = [(re.match(r"[\w.-]+={2,3}[^\s;]+", line), re.findall(r"sha256:[0-9a-f]{64}", line)) for line in lines]
+    return [(name[0], tuple(sorted(hashes))) for name, hashes in matches if name]
 
 
 def parse_dependents(lock: str) -> dict[str, set[str]]:
     """The names that need each package, by uv's notes in a lock's text; "" stands for the project itself."""
-    found: dict[str, set[str]] = {}
+    dependents: dict[str, set[str]] = {}
     name = ""
     for line in lock.splitlines():
         if pin := re.match(r"([\w.-]+)={2,3}", line):
             name = pin[1]
         elif note := re.match(r" +# via (.*)", line):
             words = [word for word in note[1].split(", ") if not word.startswith("-c ")]
-            found[name] = {"" if word.startswith("-r ") else word for word in words}
-    return found
+            dependents[name] = {"" if word.startswith("-r ") else word for word in words}
+    return dependents
 
 
 def resolve(
-    platform: str, *, python: str, requirements: list[str], bound: Pins, known: tuple[str, ...] = WORKSPACE
+    platform: str, *, python: str, requirements: list[str], bound: Pins, packages: tuple[str, ...] = WORKSPACE
 ) -> Resolution:
     """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
 
@@ -106,19 +106,21 @@ def resolve(
         UsageError: there is no solution, or the package index does not answer; with uv's own words.
     """
     with tempfile.TemporaryDirectory() as directory:
-        asked, bounds, found = (Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock"))
-        asked.write_text("\n".join(requirements))
-        found.write_text("\n".join(locked(known)))  # uv prefers what stands in its output already
+        requirements_file, bounds, lock_file = (
+            Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock")
+        )
+        requirements_file.write_text("\n".join(requirements))
+        lock_file.write_text("\n".join(locked(packages)))  # uv prefers what stands in its output already
         bounds.write_text("\n".join(pin for pin, _ in bound.values()))
         words = ["uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style", "line", "--generate-hashes"]
         words += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
         done = subprocess.run(
-            [*words, "--constraint", bounds, "--output-file", found, asked],
+            [*words, "--constraint", bounds, "--output-file", lock_file, requirements_file],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
             raise UsageError(f"no lock for {platform}, nothing was changed: {uv_message(done.stderr)}")
-        text = found.read_text()
+        text = lock_file.read_text()
         return Resolution({pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(text)}, parse_dependents(text))
 
 
@@ -146,13 +148,13 @@ def cutoff_text() -> str:
 
 
 def resolve_for_platforms(
-    requirements: list[str], *, python: str, known: tuple[str, ...] = WORKSPACE
+    requirements: list[str], *, python: str, packages: tuple[str, ...] = WORKSPACE
 ) -> tuple[dict[str, Resolution], Pins]:
     """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
     on: dict[str, Resolution] = {}
     bound: Pins = {}
     for platform in PLATFORMS:
-        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, known=known)
+        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, packages=packages)
         bound = on[platform].pins | bound
     return on, bound
 
@@ -186,9 +188,9 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> Pin:
     """
     path = ROOT / CPU
     locked_builds = dict(parse(path.read_text())) if path.is_file() else {}
-    wanted = pin + torch_builds.CPU_SUFFIX
-    if wanted in locked_builds:
-        return wanted, locked_builds[wanted]
+    cpu_pin = pin + torch_builds.CPU_SUFFIX
+    if cpu_pin in locked_builds:
+        return cpu_pin, locked_builds[cpu_pin]
     return torch_builds.cpu_build(pin, python=python, needed_by=needed_by)
 
 
@@ -215,7 +217,7 @@ def locks(root: Path = ROOT) -> dict[str, str]:
         cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
         cpu += [(exact_pin(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
     serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
-    apart_on, apart = resolve_for_platforms(groups["versions"], python=python, known=(VERSIONS,))
+    apart_on, apart = resolve_for_platforms(groups["versions"], python=python, packages=(VERSIONS,))
     gpu = {name: exact_pin(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
     pins: dict[str, list[tuple[Pin, str]]] = {
         SHARED: [(bound[name], where(name, on)) for name in shared],

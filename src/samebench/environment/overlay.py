@@ -116,11 +116,11 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError('usage: make try PKG="name>=2", or with ARGS="python script.py" or ARGS=notebook')
     if argv[-1] == "--health":  # of the server that runs here
         os.execvp(argv[0], list(argv))  # noqa: S606 - by name and without a shell
-    wanted = packages.requirements(os.environ.get("PACKAGES", ""))
+    requirements = packages.requirements(os.environ.get("PACKAGES", ""))
     with tempfile.TemporaryDirectory(prefix="overlay-") as directory:
         folder = Path(directory, "packages")
         folder.mkdir()
-        pins = plan(wanted, Path(directory, "constraints.txt"))
+        pins = plan(requirements, Path(directory, "constraints.txt"))
         install(pins, folder)
         on_top = fingerprint.overlay(folder)
         print(

@@ -68,10 +68,10 @@ def default_index() -> str:
     """The index that uv asks where nobody names another. Raises RequirementError where uv does not say."""
     words = ["uv", "--no-config", "pip", "compile", "--quiet", "--no-header", "--emit-index-url", "-"]
     done = subprocess.run(words, input="", capture_output=True, text=True)
-    found = re.search(r"^--index-url (\S+)$", done.stdout, re.MULTILINE)
-    if not found:
+    match = re.search(r"^--index-url (\S+)$", done.stdout, re.MULTILINE)
+    if not match:
         raise RequirementError("uv names no package index; set UV_DEFAULT_INDEX")
-    return found[1]
+    return match[1]
 
 
 def files(index: str, package: str) -> list[File]:
@@ -117,9 +117,9 @@ def size(file: File) -> int | None:
         return None
 
 
-def wheel(found: Iterable[File], hashes: Collection[str], *, python: str, architecture: str = "x86_64") -> File | None:
+def wheel(files: Iterable[File], hashes: Collection[str], *, python: str, architecture: str = "x86_64") -> File | None:
     """The file with one of these hashes that an installer takes on Linux; None if there is none."""
-    fitting = [each for each in found if f"sha256:{each.sha256}" in hashes and each.fits(python, architecture)]
+    fitting = [each for each in files if f"sha256:{each.sha256}" in hashes and each.fits(python, architecture)]
     return min(fitting, key=File.is_pure, default=None)
 
 

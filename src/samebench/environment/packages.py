@@ -94,13 +94,13 @@ def check_removable(words: Sequence[str]) -> None:
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
     """What came into the workspaces' locks and what went, by the locks' texts before and after."""
-    found = []
+    result = []
     for name in IMAGES:
         old, new = (lock.parse(texts.get(name, "")) for texts in (before, after))
-        found += [Change("+", name, pin) for pin in new if pin[0] not in dict(old)]
-        found += [Change("-", name, pin) for pin in old if pin[0] not in dict(new)]
-    found = [each for each in found if each.lock != lock.CPU or "===" not in each.pin[0]]  # not those for macOS
-    return sorted(found, key=lambda each: (each.sign, each.pin[0]))
+        result += [Change("+", name, pin) for pin in new if pin[0] not in dict(old)]
+        result += [Change("-", name, pin) for pin in old if pin[0] not in dict(new)]
+    result = [each for each in result if each.lock != lock.CPU or "===" not in each.pin[0]]  # not those for macOS
+    return sorted(result, key=lambda each: (each.sign, each.pin[0]))
 
 
 def download_size(change: Change, python: str) -> int | None:
@@ -108,8 +108,8 @@ def download_size(change: Change, python: str) -> int | None:
     name, version = re.split("={2,3}", change.pin[0])
     index = torch_builds.torch_index() if change.pin[0].endswith(torch_builds.CPU_SUFFIX) else package_index.address()
     local = {each.release(): each for each in package_index.wheelhouse() if each.fits(python, "x86_64")}
-    if found := local.get((name, version)):
-        return found.size
+    if size := local.get((name, version)):
+        return size.size
     try:
         wheel = package_index.wheel(package_index.files(index, name), change.pin[1], python=python)
     except RequirementError:
@@ -117,16 +117,16 @@ def download_size(change: Change, python: str) -> int | None:
     return package_index.size(wheel) if wheel else 0
 
 
-def report(found: Sequence[Change], python: str) -> Iterator[str]:
+def report(changes: Sequence[Change], python: str) -> Iterator[str]:
     """The lines that say what changed, and by how much the download of each image grows."""
-    if not found:
+    if not changes:
         yield "no package came in or went"
         return
     with ThreadPoolExecutor(8) as pool:
-        sizes = list(pool.map(lambda each: download_size(each, python), found))
+        sizes = list(pool.map(lambda each: download_size(each, python), changes))
     growth = dict.fromkeys(("CPU", "GPU"), 0)
     rows = []
-    for change, size in zip(found, sizes, strict=True):
+    for change, size in zip(changes, sizes, strict=True):
         for image in IMAGES[change.lock]:
             growth[image] += (size or 0) * (1 if change.sign == "+" else -1)
         rows.append((change.sign, change.pin[0].replace("===", "=="), change.lock, megabytes(size)))

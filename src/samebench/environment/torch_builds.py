@@ -34,12 +34,12 @@ def find_compiled(
 
     Raises RequirementError if the Python index does not answer.
     """
-    found = []
+    names = []
     for name in sorted({*dependents, *SILENT} & pins.keys()):
         wheel = package_index.wheel(package_index.files(package_index.address(), name), pins[name][1], python=python)
         if wheel and not wheel.is_pure():
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> tuple[str, tuple[str, ...]]:
@@ -51,8 +51,8 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> tuple[
         RequirementError: the index does not answer.
         UsageError: there is no such wheel for one of the architectures.
     """
-    wanted = pin + CPU_SUFFIX
-    name, _, version = wanted.partition("==")
+    cpu_pin = pin + CPU_SUFFIX
+    name, _, version = cpu_pin.partition("==")
     why = f" (needed by {', '.join(sorted(needed_by))})" if needed_by else ""
     hashes = _hashes(package_index.wheelhouse(), name, version, python)
     index = torch_index()
@@ -61,16 +61,16 @@ def cpu_build(pin: str, *, python: str, needed_by: Iterable[str] = ()) -> tuple[
             offered = package_index.files(index, name)
         except RequirementError as error:
             raise RequirementError(
-                f"{pin}{why} is compiled against torch, and its CPU build {wanted} can't be locked: {error}; "
+                f"{pin}{why} is compiled against torch, and its CPU build {cpu_pin} can't be locked: {error}; "
                 "set TORCH_INDEX to a mirror of it, or WHEELHOUSE to a folder with the wheels for x86_64 and aarch64"
             ) from error
         hashes = _hashes(offered, name, version, python) | hashes
     if len(hashes) != len(ARCHITECTURES):
         raise UsageError(
-            f"{index} has {len(hashes)} Linux wheels of {wanted} for Python {python}{why}, "
+            f"{index} has {len(hashes)} Linux wheels of {cpu_pin} for Python {python}{why}, "
             f"not {len(ARCHITECTURES)}; ask for a version that it has for torch's version here"
         )
-    return wanted, tuple(sorted(f"sha256:{value}" for value in hashes.values()))
+    return cpu_pin, tuple(sorted(f"sha256:{value}" for value in hashes.values()))
 
 
 def _hashes(offered: Iterable[File], name: str, version: str, python: str) -> dict[str, str]:

@@ -41,8 +41,8 @@ def run(command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
 
 
 def _only(pattern: str, text: str) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _is_pinned(program: str, version: str) -> bool:

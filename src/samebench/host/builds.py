@@ -56,7 +56,7 @@ def _latest(image: Image, engine: Engine) -> Image:
 
 def command_build(call: Call, engine: Engine) -> int:
     """`make build`: the image, and a line that says what it is."""
-    begun = time.monotonic()
+    started = time.monotonic()
     image = Image.of_workspace(call)
     if call.get("CHECK"):
         check_build(image, call, engine)
@@ -68,7 +68,7 @@ def command_build(call: Call, engine: Engine) -> int:
         compare(image, call, engine, expected)
     size = output_of([engine.name, "image", "inspect", "--format", "{{.Size}}", image.name])
     megabytes = int(size) // 1_000_000 if size.isdecimal() else "?"
-    seconds = round(time.monotonic() - begun)
+    seconds = round(time.monotonic() - started)
     print(f"{image.latest}  {image.name}  {engine.digest(image.name)}  {megabytes} MB  {seconds} s")
     return 0
 
@@ -107,26 +107,28 @@ def compare(image: Image, call: Call, engine: Engine, expected: str) -> None:
 
     A fingerprint also tells what else the image depends on.
     """
-    wanted = expected if expected.startswith("sha256:") else _image_of_fingerprint(expected)
-    made = engine.digest(image.name)
-    if wanted == made:
-        print_message(f"as expected: {wanted}")
+    wanted_digest = expected if expected.startswith("sha256:") else _image_of_fingerprint(expected)
+    actual_digest = engine.digest(image.name)
+    if wanted_digest == actual_digest:
+        print_message(f"as expected: {wanted_digest}")
         return
     stands_on = base(call, image.flavour, engine)
-    print_message(f"not as expected: {made}, expected {wanted}; this one is on {stands_on}, by {engine.builder}")
-    if wanted != expected:
-        own = {"RUNTIME": engine.name, "WITH": expected, "EXPECT": "", "CHECK": "", "JSON": ""}
-        run(host_words("--doctor"), environment={**call.variables, **own})
+    print_message(
+        f"not as expected: {actual_digest}, expected {wanted_digest}; this one is on {stands_on}, by {engine.builder}"
+    )
+    if wanted_digest != expected:
+        variables = {"RUNTIME": engine.name, "WITH": expected, "EXPECT": "", "CHECK": "", "JSON": ""}
+        run(host_words("--doctor"), environment={**call.variables, **variables})
     raise SystemExit(1)
 
 
 def _image_of_fingerprint(path: str) -> str:
     try:
-        found = re.search(r'^ *"image": "(sha256:[0-9a-f]*)"', Path(path).read_text(), re.MULTILINE)
+        match = re.search(r'^ *"image": "(sha256:[0-9a-f]*)"', Path(path).read_text(), re.MULTILINE)
     except OSError as error:
         remedy = "give a digest (sha256:…), or what a teammate's make fingerprint has printed"
         raise UsageError(f"EXPECT={path}: no such file; {remedy}") from error
-    if not found:
+    if not match:
         remedy = "give what make fingerprint prints where an engine runs it"
         raise UsageError(f"EXPECT={path}: tells of no image; {remedy}")
-    return found[1]
+    return match[1]

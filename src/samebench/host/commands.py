@@ -44,32 +44,34 @@ def _ready(call: Call, command: list[str]) -> int:
             if local.is_stamped(Path(local.link_name(flavour)), flavour):
                 return local.run(call, command, flavour=flavour)
         for name in engine.VERSIONS:
-            for flavour, asked in FLAVOURS.items():
-                own = call._replace(variables={**call.variables, "GPU": asked})
-                if engine.Engine(name).has(Image.of_workspace(own, flavour).name):
-                    return runtime.run(own._replace(variables={**own.variables, "RUNTIME": name}), command)
+            for flavour, gpu in FLAVOURS.items():
+                flavour_call = call._replace(variables={**call.variables, "GPU": gpu})
+                if engine.Engine(name).has(Image.of_workspace(flavour_call, flavour).name):
+                    return runtime.run(
+                        flavour_call._replace(variables={**flavour_call.variables, "RUNTIME": name}), command
+                    )
         call = call._replace(variables={**call.variables, "GPU": ""})
     return runtime.run(call, command)
 
 
 def _build(call: Call, _rest: list[str]) -> int:
-    found = runtime.choose(call)
+    engine_or_local = runtime.choose(call)
     if not call.get("ELSEWHERE"):  # ELSEWHERE=1: the image is for other machines
-        gpu.check(call.variables, found)
-    if found.is_local:
+        gpu.check(call.variables, engine_or_local)
+    if engine_or_local.is_local:
         remedy = "install docker or podman, or work without one: RUNTIME=local needs no image"
         raise RequirementError(f"make build: no engine answers; {remedy}")
-    return builds.command_build(call, found)
+    return builds.command_build(call, engine_or_local)
 
 
 def _push(call: Call, _rest: list[str]) -> int:
-    found = runtime.choose(call)
-    if found.is_local:
+    engine_or_local = runtime.choose(call)
+    if engine_or_local.is_local:
         raise RequirementError("make push: no engine answers, and RUNTIME=local has no image; start docker or podman")
     place = registry.address(call.get("TO"))
     if not place:
         raise UsageError(f"make push: to where? Give TO=registry.example/team/bench, or registry in [{registry.TABLE}]")
-    return registry.push(builds.ensure(Image.of_workspace(call), call, found), place, found)
+    return registry.push(builds.ensure(Image.of_workspace(call), call, engine_or_local), place, engine_or_local)
 
 
 def _check(call: Call, _rest: list[str]) -> int:
@@ -78,38 +80,44 @@ def _check(call: Call, _rest: list[str]) -> int:
 
 
 def _devcontainer(call: Call, _rest: list[str]) -> int:
-    asked = call.get("RUNTIME")
-    own = {"CHECK": "", "EXPECT": "", "RUNTIME": "" if asked == engine.LOCAL else asked}  # an editor needs an engine
-    call = call._replace(variables={**call.variables, **own})
-    found = runtime.choose(call)
-    if found.is_local:
+    runtime_name = call.get("RUNTIME")
+    variables = {
+        "CHECK": "",
+        "EXPECT": "",
+        "RUNTIME": "" if runtime_name == engine.LOCAL else runtime_name,
+    }  # an editor needs an engine
+    call = call._replace(variables={**call.variables, **variables})
+    engine_or_local = runtime.choose(call)
+    if engine_or_local.is_local:
         raise RequirementError("no engine answers, which a devcontainer needs; start docker or podman")
-    gpu.check(call.variables, found)
+    gpu.check(call.variables, engine_or_local)
     make_writable(".samebench")
     dotenv.write_env_file(Path(".samebench/devcontainer.env"), call.variables, options.read().env)
-    made = builds.ensure(Image.of_workspace(call), call, found)
-    if not succeeds([found.name, "tag", made.name, made.latest]):
-        raise RequirementError(f"{made.name}: {found.name} could not name it {made.latest}; try {found.name} info")
+    image = builds.ensure(Image.of_workspace(call), call, engine_or_local)
+    if not succeeds([engine_or_local.name, "tag", image.name, image.latest]):
+        raise RequirementError(
+            f"{image.name}: {engine_or_local.name} could not name it {image.latest}; try {engine_or_local.name} info"
+        )
     return 0
 
 
 def _serve(call: Call, rest: list[str]) -> int:
     service, command = int(rest[0]), rest[1:]
     port = ports.parse(call.get("PORT"), service)
-    found = runtime.choose(call)
-    gpu.check(call.variables, found)
+    engine_or_local = runtime.choose(call)
+    gpu.check(call.variables, engine_or_local)
     make_writable("data", "runs", ".samebench")
-    if found.is_local:
+    if engine_or_local.is_local:
         return local.run(call, command)
-    return container.serve(call, found, command, service=service, port=port)
+    return container.serve(call, engine_or_local, command, service=service, port=port)
 
 
 def _serve_image(call: Call, rest: list[str]) -> int:
     name, service, module, *command = rest
     port = ports.parse(call.get("PORT"), int(service))
     make_writable("data", "runs")
-    found = None if call.get("SAMEBENCH") else runtime.choose(call)
-    return artifact.serve(call, name, int(service), port, module, found, command)
+    engine_or_local = None if call.get("SAMEBENCH") else runtime.choose(call)
+    return artifact.serve(call, name, int(service), port, module, engine_or_local, command)
 
 
 def _ship(call: Call, rest: list[str]) -> int:
@@ -130,11 +138,11 @@ def _name(call: Call, rest: list[str]) -> int:
 
 
 def _test_engine(call: Call, rest: list[str]) -> int:
-    found = engine.choose(call.get("RUNTIME"))
-    if found.is_local:
+    engine_or_local = engine.choose(call.get("RUNTIME"))
+    if engine_or_local.is_local:
         return 0  # there they were part of the whole
     print_message("the tests that drive the engine run beside it, in the local runtime")
-    variables = {**call.variables, "SAMEBENCH_ENGINE": found.name}
+    variables = {**call.variables, "SAMEBENCH_ENGINE": engine_or_local.name}
     return local.run(
         call._replace(variables=variables, gpus=""), ["pytest", *rest], flavour="cpu"
     )  # the GPU is not theirs

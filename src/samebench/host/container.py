@@ -37,8 +37,8 @@ def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
     code = process.run_forwarding_signals(whole, call.variables)
     if code == image.ENGINE_FAILED:
         what = f"{engine.name} did not start the container, or died while it ran (see above)"
-        asked = f"{engine.name} info{', nvidia-smi' if call.gpus else ''}"
-        raise RequirementError(f"{what}; try {asked}, then the same command again")
+        tools = f"{engine.name} info{', nvidia-smi' if call.gpus else ''}"
+        raise RequirementError(f"{what}; try {tools}, then the same command again")
     if code == KILLED and list(command) != ["bash"]:  # a shell ends with the code of its last command
         what = "the command was killed (SIGKILL), as a system does that has no memory left (dmesg says more)"
         remedy = "give the engine more memory, or the command less to do at a time"
@@ -76,7 +76,7 @@ def _prepared(
         *User.current().engine_words(engine),
         *gpu.engine_words(call.gpus, engine.name),
         *LIMITS,
-        *own_words(options.read(), call),
+        *option_words(options.read(), call),
         *_environment(
             {
                 "SAMEBENCH_RUNTIME": engine.name,
@@ -100,8 +100,8 @@ def _prepared(
 
 
 def _cpu_variables(engine: Engine) -> dict[str, str]:
-    own = cpu.variables()
-    return {} if own and engine.is_elsewhere() else own
+    variables = cpu.variables()
+    return {} if variables and engine.is_elsewhere() else variables
 
 
 def _environment(values: Mapping[str, str]) -> list[str]:
@@ -112,10 +112,10 @@ def _mounts(mounts: Iterable[str]) -> list[str]:
     return [word for mount in mounts for word in ("--mount", mount)]
 
 
-def own_words(own: options.Options, call: Call) -> list[str]:
+def option_words(team_options: options.Options, call: Call) -> list[str]:
     """What the team and the user have added; a variable goes along by its name, if it is set."""
-    names = [word for name in own.env if call.get(name) for word in ("--env", name)]
-    return ["--shm-size", own.shm_size, *names, *_mounts(own.mounts), *own.extra_args]
+    names = [word for name in team_options.env if call.get(name) for word in ("--env", name)]
+    return ["--shm-size", team_options.shm_size, *names, *_mounts(team_options.mounts), *team_options.extra_args]
 
 
 def names_words(call: Call, *, server: bool) -> list[str]:

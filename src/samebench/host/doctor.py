@@ -79,9 +79,9 @@ def _all(call: Call) -> Iterator[Finding]:
 
 def engines(call: Call) -> Iterator[Finding]:
     """Whether docker and podman answer; one that is asked for must."""
-    asked = call.get("RUNTIME") or "auto"
+    runtime_name = call.get("RUNTIME") or "auto"
     for name in engine.VERSIONS:
-        grade = {name: "failure", "auto": "warning" if name == "docker" else "remark"}.get(asked, "remark")
+        grade = {name: "failure", "auto": "warning" if name == "docker" else "remark"}.get(runtime_name, "remark")
         try:
             engine.choose(name)
         except CommandError as error:
@@ -99,8 +99,8 @@ def engines(call: Call) -> Iterator[Finding]:
 
 
 def _refused(grade: str, name: str, error: CommandError) -> Finding:
-    found, _, mend = re.sub(r"^[A-Z]+=[^:]*: ", "", str(error)).partition("; ")
-    return Finding(grade, name, found, "", mend)
+    actual, _, mend = re.sub(r"^[A-Z]+=[^:]*: ", "", str(error)).partition("; ")
+    return Finding(grade, name, actual, "", mend)
 
 
 def _first_line(words: list[str]) -> str:
@@ -112,9 +112,9 @@ def gpus(call: Call) -> Iterator[Finding]:
     if not call.gpus and not shutil.which("nvidia-smi"):
         yield Finding("ok", "GPU", "none asked for")
         return
-    wanted = call if call.gpus else call._replace(variables={**call.variables, "GPU": "1"})
+    gpu_call = call if call.gpus else call._replace(variables={**call.variables, "GPU": "1"})
     try:
-        gpu.check(wanted.variables, engine.choose(call.get("RUNTIME")))
+        gpu.check(gpu_call.variables, engine.choose(call.get("RUNTIME")))
     except CommandError as error:
         yield _refused("failure" if call.gpus else "warning", "GPU", error)
     else:
@@ -124,8 +124,8 @@ def gpus(call: Call) -> Iterator[Finding]:
 
 def python_for_local() -> Finding:
     """The Python of the local runtime."""
-    found = re.search(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text(), re.MULTILINE)
-    version = found[1] if found else ""
+    match = re.search(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text(), re.MULTILINE)
+    version = match[1] if match else ""
     for candidate in (f"python{version}", "python3"):
         have = output_of([candidate, "--version"])
         if have.startswith(f"Python {version}."):
@@ -146,19 +146,19 @@ def room(name: str, folder: str, needed: int, mend: str) -> Iterator[Finding]:
 def memory() -> Iterator[Finding]:
     """Whether there is memory for a training."""
     try:
-        found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        match = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
         return
-    if found:
-        yield has_enough("memory", int(found[1]) * 1024, MEMORY_GB, "end other programs")
+    if match:
+        yield has_enough("memory", int(match[1]) * 1024, MEMORY_GB, "end other programs")
 
 
 def has_enough(name: str, free: int, needed: int, mend: str) -> Finding:
     """Hold so many free bytes against what is needed, in GB."""
-    found = f"{free // 1_000_000_000} GB free"
+    actual = f"{free // 1_000_000_000} GB free"
     if free >= needed * 1_000_000_000:
-        return Finding("ok", name, found)
-    return Finding("warning", name, found, f"{needed} GB", mend)
+        return Finding("ok", name, actual)
+    return Finding("warning", name, actual, f"{needed} GB", mend)
 
 
 def ports() -> Iterator[Finding]:
@@ -167,12 +167,12 @@ def ports() -> Iterator[Finding]:
     if not tables:
         return
     rows = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
-    taken = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENS}
+    ports_in_use = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENS}
     mend = "nothing: the next free one is taken, or choose with PORT="
     for port in PORTS:
         yield (
             Finding("warning", f"port {port}", "taken", "free", mend)
-            if port in taken
+            if port in ports_in_use
             else Finding("ok", f"port {port}", "free")
         )
 
@@ -194,17 +194,17 @@ def proxies(call: Call) -> Iterator[Finding]:
             yield Finding("ok", name, "holds certificates")
         else:
             mend = f"unset {name}, or give the right file"
-            found = f"{path}: can't be read, or holds no certificate"
-            yield Finding("failure", name, found, "certificates in PEM", mend)
+            actual = f"{path}: can't be read, or holds no certificate"
+            yield Finding("failure", name, actual, "certificates in PEM", mend)
 
 
 def clock() -> Finding:
     """Certificates and snapshots of packages are refused by a clock that is slow."""
     first_line = Path("requirements.lock").read_text().partition("\n")[0]
     cut_off = first_line.rpartition(" as of ")[2] if " as of " in first_line else ""
-    own = {**os.environ, "TZ": "UTC"}
+    variables = {**os.environ, "TZ": "UTC"}
     words = ["git", "log", "-1", "--format=%cd", f"--date=format-local:{MOMENT}"]
-    committed = capture(words, environment=own).stdout.strip()
+    committed = capture(words, environment=variables).stdout.strip()
     now = time.strftime(MOMENT, time.gmtime())
     latest = max(cut_off, committed, now)
     if latest == now:
@@ -217,8 +217,8 @@ def checkout(call: Call) -> Iterator[Finding]:
     uid = os.getuid()
     for folder in (".", "data", "runs"):
         if Path(folder).is_dir() and not os.access(folder, os.W_OK):
-            found = f"{folder} is not writable for user {uid}"
-            yield Finding("failure", "checkout", found, "yours", f"chown -R {uid} {folder}, as root")
+            actual = f"{folder} is not writable for user {uid}"
+            yield Finding("failure", "checkout", actual, "yours", f"chown -R {uid} {folder}, as root")
     if capture(["git", "rev-parse", "--git-dir"]).returncode:
         return
     for name in ("requirements.lock", f"docker/{call.flavour}.lock", f"docker/{call.flavour}.Dockerfile"):
@@ -245,8 +245,8 @@ def environment(call: Call) -> Iterator[Finding]:
     reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     reason = reason.partition("samebench: ")[2] if reason.startswith("samebench: ") else reason
     if done.returncode != MISSING and NO_ENVIRONMENT.match(reason):
-        found, _, mend = reason.partition("; ")
-        yield Finding("warning", "environment", found, "", mend)
+        actual, _, mend = reason.partition("; ")
+        yield Finding("warning", "environment", actual, "", mend)
     else:
         yield Finding("failure", "environment", f"can't be looked at ({reason})")
 

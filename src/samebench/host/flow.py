@@ -53,8 +53,8 @@ def _images(engine: Engine | None) -> dict[str, str]:
     """The id of each image that there is, by its name."""
     if engine is None or engine.is_local:
         return {}
-    told = output_of([engine.name, "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
-    pairs = [line.split(" ", 1) for line in told.splitlines() if " " in line]
+    lines = output_of([engine.name, "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+    pairs = [line.split(" ", 1) for line in lines.splitlines() if " " in line]
     return {_without_host(name): identity for name, identity in pairs}
 
 

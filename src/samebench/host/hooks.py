@@ -106,10 +106,10 @@ def _install_copy() -> None:
 
 def _same(new: Path, copy: Path) -> bool:
     """Whether the copy has these files, and in its sources no other one."""
-    wanted = {path.relative_to(new) for path in new.rglob("*") if path.is_file()}
+    names = {path.relative_to(new) for path in new.rglob("*") if path.is_file()}
     sources = {path.relative_to(copy) for path in (copy / "src").rglob("*") if path.is_file()}
-    return not sources - wanted and all(
-        (copy / path).is_file() and filecmp.cmp(new / path, copy / path, shallow=False) for path in wanted
+    return not sources - names and all(
+        (copy / path).is_file() and filecmp.cmp(new / path, copy / path, shallow=False) for path in names
     )
 
 
@@ -223,9 +223,9 @@ def _lint_with(python: Path, staged: Path) -> tuple[int, list[str]]:
     if Path.cwd() != HOME and _names_of_sources() != (HOME / NAMES).read_text():
         what = "src/ has other names in it than when make hooks was run"
         return UNCHECKED, [f"samebench: {what}; if you trust this branch, run make hooks"]
-    own = {"PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}", **_isolated(HOME)}
+    variables = {"PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}", **_isolated(HOME)}
     words = [str(python), "-m", "samebench.workspace.lint", f"{staged}/tree", f"{staged}/names"]
-    return _lines_of(words, {**os.environ, **own})
+    return _lines_of(words, {**os.environ, **variables})
 
 
 def _isolated(home: Path) -> dict[str, str]:

@@ -71,12 +71,12 @@ def _rest(call: Call) -> str:
 
 def server_sources() -> list[str]:
     """The sources that go into the server's image, in one order everywhere."""
-    found = []
+    paths = []
     for line in Path(".dockerignore").read_text().splitlines():
         if line.startswith("!src"):
             path = Path(line[1:])
-            found += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
+            paths += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sorted(str(path) for path in paths if "__pycache__" not in path.parts)
 
 
 def debian_packages() -> tuple[str, ...]:
@@ -96,8 +96,8 @@ def exclude_newer() -> str:
     Every file in an image bears it, so that its bits don't depend on the day: it is the same in every checkout, however
     shallow, and without git.
     """
-    found = re.search(r'^exclude-newer = "([^"]*)"', Path("pyproject.toml").read_text(), re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r'^exclude-newer = "([^"]*)"', Path("pyproject.toml").read_text(), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def epoch() -> int:
@@ -111,10 +111,10 @@ def epoch() -> int:
 
 def base(call: Call, flavour: str, engine: Engine) -> str:
     """What the image stands on: with the checkout and the builder, all that its digest depends on."""
-    if given := call.get("BASE_IMAGE"):
-        return f"{given} {engine.digest(given)}"
-    found = re.search(r"^FROM \${BASE_IMAGE:-(.*)}", Path(f"docker/{flavour}.Dockerfile").read_text(), re.MULTILINE)
-    return found[1] if found else ""
+    if base_image := call.get("BASE_IMAGE"):
+        return f"{base_image} {engine.digest(base_image)}"
+    match = re.search(r"^FROM \${BASE_IMAGE:-(.*)}", Path(f"docker/{flavour}.Dockerfile").read_text(), re.MULTILINE)
+    return match[1] if match else ""
 
 
 # ---- a build ----

@@ -139,8 +139,8 @@ def _content(path: Path) -> bytes:
 
 def find_python() -> str:
     """The interpreter that pyproject.toml asks for; its bare version if this machine has none: uv looks further."""
-    found = re.search(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text(), re.MULTILINE)
-    version = found[1] if found else ""
+    match = re.search(r'^requires-python = "==([0-9.]*)\.\*"', Path("pyproject.toml").read_text(), re.MULTILINE)
+    version = match[1] if match else ""
     program = 'import sys; print("%d.%d" % sys.version_info[:2], sys._base_executable)'
     for candidate in (f"python{version}", "python3"):
         done = capture([candidate, "-c", program])
@@ -158,13 +158,15 @@ def image_variables(dockerfile: str) -> dict[str, str]:
 
 def environment(call: Call, flavour: str, folder: Path) -> dict[str, str]:
     """The variables of a command in the environment."""
-    own = dict(call.variables) if call.as_is or call.artifact else dotenv.add_to(call.variables)
-    own.update(image_variables(Path(f"docker/{flavour}.Dockerfile").read_text()))
-    own.update(cpu.variables())
-    own["PATH"] = f"{Path.cwd() / folder}/bin:{own.get('PATH', os.defpath)}"
-    own["SAMEBENCH_RUNTIME"] = "local"
-    own.pop("PYTHONDONTWRITEBYTECODE", None)  # with it torch takes twice as long to import, JupyterLab thrice to start
-    return own
+    variables = dict(call.variables) if call.as_is or call.artifact else dotenv.add_to(call.variables)
+    variables.update(image_variables(Path(f"docker/{flavour}.Dockerfile").read_text()))
+    variables.update(cpu.variables())
+    variables["PATH"] = f"{Path.cwd() / folder}/bin:{variables.get('PATH', os.defpath)}"
+    variables["SAMEBENCH_RUNTIME"] = "local"
+    variables.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # with it torch takes twice as long to import, JupyterLab thrice to start
+    return variables
 
 
 def run(call: Call, command: Sequence[str], *, flavour: str = "") -> NoReturn:

@@ -25,15 +25,15 @@ ADDRESS = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def address(given: str = "") -> str:
+def address(to: str = "") -> str:
     """Where the team's images are: what `TO=` gives, or pyproject.toml; "" for nowhere. Raises UsageError."""
     where = "TO"
-    if not given:
+    if not to:
         value = toml.read(Path("pyproject.toml"), TABLE).get("registry", "")
-        given, where = str(value), f"pyproject.toml, [{TABLE}]: registry"
-    if given and not ADDRESS.fullmatch(given):
-        raise UsageError(f"{where}={given}: no address of a repository; give one such as registry.example/team/bench")
-    return given
+        to, where = str(value), f"pyproject.toml, [{TABLE}]: registry"
+    if to and not ADDRESS.fullmatch(to):
+        raise UsageError(f"{where}={to}: no address of a repository; give one such as registry.example/team/bench")
+    return to
 
 
 def digest_in_git(image: Image) -> str:
@@ -95,12 +95,12 @@ def _pushed(target: str, engine: Engine) -> str:
     """The digest under which the registry has what was pushed."""
     with tempfile.TemporaryDirectory(prefix="samebench-") as work:
         note = Path(work, "digest")
-        own = ["--digestfile", str(note)] if engine.name == "podman" else []
-        if run([engine.name, "push", *own, target]):
+        options = ["--digestfile", str(note)] if engine.name == "podman" else []
+        if run([engine.name, "push", *options, target]):
             raise RequirementError(
                 f"{target}: could not be pushed (see above); log in ({engine.name} login), or give another TO="
             )
-        if own:
+        if options:
             return note.read_text().strip()
     place = target.rpartition(":")[0]
     every = output_of([engine.name, "image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', target]).splitlines()

@@ -15,8 +15,8 @@ IDENTITY = ("user.name", "user.email", "gpg.format", "user.signingKey")
 
 def git(*words: str) -> str:
     """What git answers about this checkout, whatever a git that has called us has set; "" where it fails."""
-    own = {name: value for name, value in os.environ.items() if name not in LOCATIONS}
-    done = capture(["git", *words], environment=own)
+    variables = {name: value for name, value in os.environ.items() if name not in LOCATIONS}
+    done = capture(["git", *words], environment=variables)
     return "" if done.returncode else done.stdout.rstrip("\n")
 
 

@@ -79,14 +79,14 @@ def _started(
     """The container's name; "" where we were asked to stop before it was there."""
     for port in range(first, min(first + TRIES, ports.HIGHEST + 1)):
         identity = work / f"id-{port}"
-        own = ["--cidfile", str(identity), "--publish", f"127.0.0.1:{port}:{service}"]
+        options = ["--cidfile", str(identity), "--publish", f"127.0.0.1:{port}:{service}"]
         published = ["--env", f"SAMEBENCH_PUBLISHED={port}"]
-        done = capture([engine.name, "run", "--detach", *own, *published, *words], environment=call.variables)
+        done = capture([engine.name, "run", "--detach", *options, *published, *words], environment=call.variables)
         container = done.stdout.strip()
         if stop.asked or done.returncode:
-            made = identity.read_text().strip() if identity.exists() else container
-            if made:
-                output_of([engine.name, "rm", "--force", made])
+            identifier = identity.read_text().strip() if identity.exists() else container
+            if identifier:
+                output_of([engine.name, "rm", "--force", identifier])
         if stop.asked:
             return ""
         if not done.returncode:

@@ -76,13 +76,13 @@ def _no_engine(engine: Engine) -> CommandError:
 
 def check_key(call: Call) -> Path:
     """The key that signs, made the first time. Raises UsageError for one that is none, or could get out."""
-    given = call.get("KEY")
-    if given.startswith("~/"):  # not every shell opens a ~ behind a =
-        given = f"{call.get('HOME')}{given[1:]}"
-    folder = Path(given).parent
+    path = call.get("KEY")
+    if path.startswith("~/"):  # not every shell opens a ~ behind a =
+        path = f"{call.get('HOME')}{path[1:]}"
+    folder = Path(path).parent
     if not folder.is_dir():
-        raise UsageError(f"KEY={given}: no folder {folder}; make it, or give another")
-    key = folder.resolve() / Path(given).name
+        raise UsageError(f"KEY={path}: no folder {folder}; make it, or give another")
+    key = folder.resolve() / Path(path).name
     if key.is_symlink():
         raise UsageError(f"KEY={key}: a link; give the file itself")
     if key.is_dir():
@@ -153,7 +153,7 @@ def _sign(key: Path, work: Path) -> None:
 # ---- the bundle ----
 
 
-def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bundle: str, name: str) -> str:
+def _fill(work: Path, folder: str, server_image: Image, engine: Engine, call: Call, bundle: str, name: str) -> str:
     """Put the files into `work`; the bundle's name."""
     try:
         for path in (Path(folder) / "../receipt.json", Path(folder) / "card.md"):
@@ -162,23 +162,27 @@ def _fill(work: Path, folder: str, made: Image, engine: Engine, call: Call, bund
         raise UsageError(f"{folder}: no card, or no receipt beside it; make export again") from error
     shutil.copy("docker/serve.md", work / "run.md")
     inside = image.run_in(
-        made, engine, ["-"], program="python", stdin=Path("src/samebench/shipping/image_inventory.py").read_bytes()
+        server_image,
+        engine,
+        ["-"],
+        program="python",
+        stdin=Path("src/samebench/shipping/image_inventory.py").read_bytes(),
     )
     if inside.returncode:
         sys.stderr.write(inside.stderr)
-        raise RequirementError(f"{made.name}: does not say what is inside (see above)")
+        raise RequirementError(f"{server_image.name}: does not say what is inside (see above)")
     (work / "inside.json").write_text(inside.stdout)
-    if not image.save(made, engine, work / "saved.tar"):
-        raise RequirementError(f"{made.name}: {engine.name} could not save it (see above)")
-    own = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
+    if not image.save(server_image, engine, work / "saved.tar"):
+        raise RequirementError(f"{server_image.name}: {engine.name} could not save it (see above)")
+    variables = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
     words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), bundle, name)
-    done = subprocess.run(words, env={**call.variables, **own}, stdout=subprocess.PIPE)
+    done = subprocess.run(words, env={**call.variables, **variables}, stdout=subprocess.PIPE)
     if done.returncode:
         raise SystemExit(done.returncode)
     return done.stdout.decode().strip()
 
 
-def _publish(key: Path, work: Path, target: str, made: Image) -> None:
+def _publish(key: Path, work: Path, target: str, server_image: Image) -> None:
     """Only what a partner would accept gets its name."""
     words = ["sh", "src/samebench/shipping/verify.sh", str(public_of(key)), str(work)]
     if run(words, environment={**os.environ, "LOAD": "0"}):
@@ -193,4 +197,4 @@ def _publish(key: Path, work: Path, target: str, made: Image) -> None:
     work.rename(final)
     work.mkdir()  # which is ours to remove
     size = sum(path.stat().st_size for path in final.iterdir()) // 1_000_000
-    print(f"{final}: {made.name}, {size} MB, signed; see docs/shipping.md")
+    print(f"{final}: {server_image.name}, {size} MB, signed; see docs/shipping.md")

@@ -49,12 +49,12 @@ def draw(steps: Sequence[StepDict], *, title: str) -> str:
     rows = _rows(steps)
     places = _places(rows, {step["name"]: step for step in steps})
     tall = 2 * EDGE + len(rows) * HEIGHT + (len(rows) - 1) * DOWN
-    said = "; ".join(f"{step['name']}: {step['state']}, {step['why']}" for step in steps)
+    description = "; ".join(f"{step['name']}: {step['state']}, {step['why']}" for step in steps)
     size = f'width="{WIDTH}" height="{tall}" viewBox="0 0 {WIDTH} {tall}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title desc">',
         f'<title id="title">{escape(title)}</title>',
-        f'<desc id="desc">{escape(said)}</desc>',
+        f'<desc id="desc">{escape(description)}</desc>',
         f"<metadata>{escape(json.dumps([dict(step) for step in steps]))}</metadata>",
         f"<style>\n{_style()}</style>",
         f'<rect class="ground" x="0.5" y="0.5" width="{WIDTH - 1}" height="{tall - 1}" rx="8"/>',
@@ -68,9 +68,9 @@ def read_embedded(path: Path) -> tuple[str, list[StepDict]]:
     """Title and steps that a drawing carries. Raises UsageError where it is none of ours."""
     try:
         root = ET.fromstring(untrusted.read_bytes(path).decode())  # noqa: S314 - it fetches no entities
-        found = {name: root.findtext(f"{NAMESPACE}{name}") or "" for name in ("title", "metadata")}
-        steps = untrusted.parse_json(f'{{"steps": {found["metadata"]}}}', where="its metadata")["steps"]
-        return printable(found["title"]), _check_steps(steps)
+        texts = {name: root.findtext(f"{NAMESPACE}{name}") or "" for name in ("title", "metadata")}
+        steps = untrusted.parse_json(f'{{"steps": {texts["metadata"]}}}', where="its metadata")["steps"]
+        return printable(texts["title"]), _check_steps(steps)
     except (OSError, TypeError, ValueError, LookupError, ET.ParseError) as error:
         reason = printable(error, longest=120)
         raise UsageError(f"{path}: no picture of ours ({reason}); make flow draws one") from error

@@ -44,23 +44,23 @@ class Step:
         return {**{name: fact for name, fact in facts.items() if name != "after"}, "from": list(self.after)}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The step that `told` tells."""
-        facts = {name: fact for name, fact in told.items() if name != "from"}
-        return cls(**facts, after=tuple(told["from"]))
+        facts = {name: fact for name, fact in values.items() if name != "from"}
+        return cls(**facts, after=tuple(values["from"]))
 
 
 def propagate_stale(steps: Iterable[Step]) -> list[Step]:
     """The same, each after those that it is made from; what is made from something stale is stale, too."""
-    known: dict[str, Step] = {}
+    by_name: dict[str, Step] = {}
     for step in steps:
-        assert all(name in known for name in step.after), "a step comes after those that it is made from"
-        late = [name for name in step.after if known[name].state == STALE]
+        assert all(name in by_name for name in step.after), "a step comes after those that it is made from"
+        late = [name for name in step.after if by_name[name].state == STALE]
         if step.state == UP and late:
             step = replace(step, state=STALE, why=f"follows from the {late[0]}")  # noqa: PLW2901 - the same, later
-        known[step.name] = step
+        by_name[step.name] = step
     # What is up to date needs no command, whatever it would be.
-    return [replace(step, command="") if step.state == UP else step for step in known.values()]
+    return [replace(step, command="") if step.state == UP else step for step in by_name.values()]
 
 
 def abbreviate(names: Sequence[str], *, most: int = 1) -> str:
@@ -137,18 +137,18 @@ def _venv(host: Host) -> tuple[str, str]:
     stamp = folder / "samebench.stamp"
     if not (folder / "bin/python").exists():
         return MISSING, f"no {folder.name} yet"
-    found = stamp.read_text().strip() if stamp.is_file() else ""
-    if found == host.stamp:
+    actual_stamp = stamp.read_text().strip() if stamp.is_file() else ""
+    if actual_stamp == host.stamp:
         return UP, f"{folder.name}, from these locks"
-    here = found.split(" ")[0] == host.stamp.split(" ")[0]
+    here = actual_stamp.split(" ")[0] == host.stamp.split(" ")[0]
     return STALE, f"{folder.name} is {'of another checkout' if here else 'of other locks, or unfinished'}"
 
 
 def image_name(name: str, folder: Path, host: Host) -> str:
     """What the host calls the image `name` that would be made of the artifact in `folder`."""
     words = [sys.executable, "-I", str(ROOT / "src/samebench/host"), "--name", name, str(folder.absolute())]
-    own = {**os.environ, "GPU": "", "PLATFORM": "", "BASE_IMAGE": host.base}
-    return subprocess.run(words, env=own, check=True, capture_output=True, text=True).stdout.strip()
+    variables = {**os.environ, "GPU": "", "PLATFORM": "", "BASE_IMAGE": host.base}
+    return subprocess.run(words, env=variables, check=True, capture_output=True, text=True).stdout.strip()
 
 
 # ---- how it is shown ----

@@ -56,19 +56,21 @@ def points(kind: type[Any], grid: str, words: Sequence[str]) -> list[Point]:
         raise UsageError(f"GRID={grid}: {EXAMPLE}")
     if twice := next((name for place, (name, _) in enumerate(axes) if name in dict(axes[:place])), ""):
         raise UsageError(f"GRID={grid}: {twice} is there twice; give its values once, as {twice}=1,2")
-    found: list[Point] = []
+    result: list[Point] = []
     hints = get_type_hints(kind)
     for values in itertools.product(*(values for _, values in axes)):
-        chosen = list(zip([name for name, _ in axes], values, strict=True))
-        own = [flags.to_flag(name, value, hint=hints.get(name)) for name, value in chosen]
-        settings = flags.parse(kind, [*words, *own], program="make sweep", about="Settings of the training.")
-        told = flags.to_dict(settings)
-        every = flags.to_flags(kind, told)  # so that no default is another there
-        point = Point(" ".join(f"{name}={value}" for name, value in chosen), every, told, _listings(settings))
-        if twin := next((each for each in found if each.settings == told), None):
+        combination = list(zip([name for name, _ in axes], values, strict=True))
+        grid_flags = [flags.to_flag(name, value, hint=hints.get(name)) for name, value in combination]
+        settings = flags.parse(kind, [*words, *grid_flags], program="make sweep", about="Settings of the training.")
+        settings_dict = flags.to_dict(settings)
+        every = flags.to_flags(kind, settings_dict)  # so that no default is another there
+        point = Point(
+            " ".join(f"{name}={value}" for name, value in combination), every, settings_dict, _listings(settings)
+        )
+        if twin := next((each for each in result if each.settings == settings_dict), None):
             raise UsageError(f"GRID={grid}: {twin.name} and {point.name} are the same training; leave one out")
-        found.append(point)
-    return found
+        result.append(point)
+    return result
 
 
 def split_values(text: str) -> list[str]:
@@ -89,18 +91,18 @@ def _listings(settings: Any) -> Sequence[str]:
     return [f"listings.{name}" for name in settings.listings()]
 
 
-def match_runs(planned: Sequence[Point], found: Sequence[Record]) -> list[Point]:
+def match_runs(planned: Sequence[Point], runs: Sequence[Record]) -> list[Point]:
     """The points, each with the run that was made of it, if any: a done one before one that is not.
 
     A reproduction of a run is that of no point.
     """
-    found = ordinary(found)
+    runs = ordinary(runs)
     inputs = {"code": {"source": receipt.sources()}, "listings": receipt.listings()}
-    return [replace(point, run=_run(point, found, inputs)) for point in planned]
+    return [replace(point, run=_run(point, runs, inputs)) for point in planned]
 
 
-def _run(point: Point, found: Sequence[Record], inputs: Mapping[str, Any]) -> Record | None:
-    same = [record for record in found if record.settings == point.settings and _is_of(record, point, inputs)]
+def _run(point: Point, runs: Sequence[Record], inputs: Mapping[str, Any]) -> Record | None:
+    same = [record for record in runs if record.settings == point.settings and _is_of(record, point, inputs)]
     return next((record for state in STATES for record in same if record.state == state), None)
 
 

@@ -42,14 +42,14 @@ def settings_beside_defaults(record: Record, usual: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
 
 
-def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
+def lines(runs: Sequence[Record], default_settings: Mapping[str, Any], *, first: Sequence[str] = ()) -> str:
     """The table of some runs, at least one.
 
     The best validation figure on each data is marked, and the `first` settings stand first.
     """
-    top = records.best(found)
+    top = records.best(runs)
     return table.render(
-        [row(record, usual, mark=BEST if record in top else " ", first=first) for record in found],
+        [row(record, default_settings, mark=BEST if record in top else " ", first=first) for record in runs],
         columns=table.terminal_width(),
         numbers=NUMBERS,
         truncatable=TEXTS,
@@ -57,21 +57,21 @@ def lines(found: Sequence[Record], usual: Mapping[str, Any], *, first: Sequence[
     )
 
 
-def document(found: Sequence[Record], usual: Mapping[str, Any]) -> str:
+def document(runs: Sequence[Record], default_settings: Mapping[str, Any]) -> str:
     """The same as JSON: a list of objects, with the figures and hashes unshortened and every note."""
-    top = records.best(found)
-    return json.dumps([_finite(_entry(record, usual, best=record in top)) for record in found], indent=2)
+    top = records.best(runs)
+    return json.dumps([_finite(_entry(record, default_settings, best=record in top)) for record in runs], indent=2)
 
 
 def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
     """The cells of one run, of which none can steer a terminal."""
     other = settings_beside_defaults(record, usual)
     other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
-    told = [" ".join(f"{name}={value}" for name, value in other.items())]
+    texts = [" ".join(f"{name}={value}" for name, value in other.items())]
     if any(each.get("changed") for each in record.receipt.get("resumed", [])):
-        told.append(INPUTS_CHANGED_ON_RESUME)
+        texts.append(INPUTS_CHANGED_ON_RESUME)
     if record.reproduces:
-        told.append(f"reproduces {record.reproduces}")
+        texts.append(f"reproduces {record.reproduces}")
     names = ("validation_accuracy", "validation_loss", "test_accuracy", "seconds")
     accuracy, loss, test, seconds = (record.value(name) for name in names)
     cells = {
@@ -83,7 +83,7 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
         "seconds": "-" if seconds is None else f"{seconds:.1f}",
         "commit": _commit(record),
         "data_version": (record.value("data_version") or "-")[:8],
-        "changed": ", ".join(filter(None, told)) or "-",
+        "changed": ", ".join(filter(None, texts)) or "-",
         "note": "; ".join(part for part in (record.damage, _note(record)) if part),
     }
     return {name: printable(text) for name, text in cells.items()}
@@ -127,18 +127,18 @@ def main(argv: Sequence[str]) -> None:
     """List the runs that are asked for."""
     args = flags.parse(Args, argv, program="python -m samebench.runs.list_runs", about="A table of the runs.")
     usual = defaults(flags.kind(args.settings))
-    found = records.find()
-    known = selection.names(found, usual)
-    chosen = selection.matching(found, selection.comparisons(args.filter, known))
-    chosen = selection.ordered(chosen, args.sort, known)
-    for record in found:
+    runs = records.find()
+    names = selection.names(runs, usual)
+    selected = selection.matching(runs, selection.comparisons(args.filter, names))
+    selected = selection.ordered(selected, args.sort, names)
+    for record in runs:
         records.warn_of_clock(record)
     if args.json:
-        print(document(chosen, usual))
-    elif chosen:
-        print(lines(chosen, usual))
+        print(document(selected, usual))
+    elif selected:
+        print(lines(selected, usual))
     else:
-        print(f"none of {len(found)} runs" if found else f"{records.RUNS}: no runs yet; make train")
+        print(f"none of {len(runs)} runs" if runs else f"{records.RUNS}: no runs yet; make train")
 
 
 if __name__ == "__main__":

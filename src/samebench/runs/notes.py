@@ -41,13 +41,13 @@ class Args:
 
 def read(directory: Path) -> list[Note]:
     """The notes of the run in `directory`, the newest last; lines that somebody else has put there are skipped."""
-    found: list[tuple[str, list[str]]] = []
+    entries: list[tuple[str, list[str]]] = []
     for line in _content(directory).decode(errors="replace").split("\n"):
         if begin := BEGIN.fullmatch(line):
-            found.append((begin[1], [begin[2]]))
-        elif found and line.startswith(INDENT):
-            found[-1][1].append(line.removeprefix(INDENT))
-    return [Note(at, "\n".join(lines)) for at, lines in found]
+            entries.append((begin[1], [begin[2]]))
+        elif entries and line.startswith(INDENT):
+            entries[-1][1].append(line.removeprefix(INDENT))
+    return [Note(at, "\n".join(lines)) for at, lines in entries]
 
 
 def add(directory: Path, text: str) -> Note:

@@ -39,16 +39,16 @@ class Args:
     yes: bool = field(default=False, metadata={"help": "don't ask"})
 
 
-def select_to_keep(found: Sequence[Record], asked: str) -> set[str]:
+def select_to_keep(runs: Sequence[Record], keep: str) -> set[str]:
     """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
 
     What is damaged stays too: nobody knows what is in it. A training that died before its first receipt has left
     nothing, and goes. Raises UsageError for a word that names nothing.
     """
-    to_keep = {name for word in asked.split(",") for name in _match_word(word.strip(), found, asked)}
-    to_keep |= {record.name for record in found if record.state in {"running", "damaged"} and not record.died_early}
-    called = {record.receipt.get("run", record.name): record.name for record in found}  # a folder can be renamed
-    while more := {called.get(_origin(record), "") for record in found if record.name in to_keep} - to_keep - {""}:
+    to_keep = {name for word in keep.split(",") for name in _match_word(word.strip(), runs, keep)}
+    to_keep |= {record.name for record in runs if record.state in {"running", "damaged"} and not record.died_early}
+    called = {record.receipt.get("run", record.name): record.name for record in runs}  # a folder can be renamed
+    while more := {called.get(_origin(record), "") for record in runs if record.name in to_keep} - to_keep - {""}:
         to_keep |= more
     return to_keep
 
@@ -93,39 +93,39 @@ def clear(home: Path) -> None:
         shutil.rmtree(grave, ignore_errors=True)  # no links; what could not be deleted need not be possible now
 
 
-def _match_word(word: str, found: Sequence[Record], asked: str) -> Iterable[str]:
-    names = [record.name for record in found]
+def _match_word(word: str, runs: Sequence[Record], keep: str) -> Iterable[str]:
+    names = [record.name for record in runs]
     if word == "best":
-        if not (top := records.best(found)):
-            raise UsageError(f"KEEP={asked}: no run is done, so none is the best; {GIVE}")
+        if not (top := records.best(runs)):
+            raise UsageError(f"KEEP={keep}: no run is done, so none is the best; {GIVE}")
         return [record.name for record in top]
     if word == "last" or (word.isdecimal() and int(word)):
-        if not (newest := [record.name for record in records.ordinary(found)]):
-            raise UsageError(f"KEEP={asked}: no run is the last, {ONLY_NAMED}; {GIVE}")
+        if not (newest := [record.name for record in records.ordinary(runs)]):
+            raise UsageError(f"KEEP={keep}: no run is the last, {ONLY_NAMED}; {GIVE}")
         return newest[: 1 if word == "last" else int(word)]
     if word.removeprefix("runs/") in names:
         return [word.removeprefix("runs/")]
-    raise UsageError(f"KEEP={asked}: {word or 'nothing'} is no run; {GIVE}")
+    raise UsageError(f"KEEP={keep}: {word or 'nothing'} is no run; {GIVE}")
 
 
-def select_named(found: Sequence[Record], asked: str) -> list[Record]:
+def select_named(runs: Sequence[Record], delete_words: str) -> list[Record]:
     """The runs, of those `found`, whose names are asked for. Raises UsageError for a word that names none."""
-    by_name = {record.name: record for record in found}
-    words = [word.strip().removeprefix("runs/") for word in asked.split(",")]
+    by_name = {record.name: record for record in runs}
+    words = [word.strip().removeprefix("runs/") for word in delete_words.split(",")]
     for word in words:
         if word not in by_name:
-            raise UsageError(f"DELETE={asked}: {word or 'nothing'} is no run; make runs lists those there are")
+            raise UsageError(f"DELETE={delete_words}: {word or 'nothing'} is no run; make runs lists those there are")
     return [by_name[word] for word in dict.fromkeys(words)]
 
 
-def explain_damaged(found: Iterable[Record]) -> None:
+def explain_damaged(runs: Iterable[Record]) -> None:
     """Say on standard error of each damaged run why it stays, and what deletes it."""
-    for record in found:
+    for record in runs:
         if record.state == "damaged" and not record.died_early:
             plain = PLAIN.fullmatch(record.name)
             remedy = f"make prune DELETE={record.name}" if plain else "rename it to letters and digits first"
-            said = f"stays: {record.directory}: {record.damage}; a damaged run is deleted by its name only: {remedy}"
-            print(printable(said), file=sys.stderr)
+            message = f"stays: {record.directory}: {record.damage}; a damaged run is deleted by its name only: {remedy}"
+            print(printable(message), file=sys.stderr)
 
 
 def _origin(record: Record) -> str:
@@ -164,19 +164,19 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"KEEP={args.keep} and DELETE={args.delete}: give one of them")
     if not (args.keep.strip() or args.delete.strip()):
         raise UsageError(f"KEEP=: {GIVE}; or DELETE= and names of runs")
-    found = records.find()
+    runs = records.find()
     if args.delete.strip():
-        to_delete = select_named(found, args.delete)
+        to_delete = select_named(runs, args.delete)
     else:
-        to_keep = select_to_keep(found, args.keep)
-        to_delete = [record for record in found if record.name not in to_keep]
-        explain_damaged(found)
+        to_keep = select_to_keep(runs, args.keep)
+        to_delete = [record for record in runs if record.name not in to_keep]
+        explain_damaged(runs)
     if not to_delete:
-        print(f"nothing to delete, all {len(found)} runs are kept")
+        print(f"nothing to delete, all {len(runs)} runs are kept")
         return command.DONE
     sizes = [size(record.directory) for record in to_delete]
     print(listing(to_delete, sizes), flush=True)
-    if not args.yes and not confirm(f"{len(to_delete)} of {len(found)} runs, {sum(sizes) / 1e6:.1f} MB"):
+    if not args.yes and not confirm(f"{len(to_delete)} of {len(runs)} runs, {sum(sizes) / 1e6:.1f} MB"):
         print("nothing is deleted")
         return command.NO
     return delete_runs(to_delete)

@@ -135,11 +135,11 @@ def diff(
     labels: tuple[str, str] = ("then", "now"),
 ) -> list[str]:
     """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
-    found = find_differences([then, now], fields=fields, but=exclude)
-    names = {name: printable(name, longest=LONGEST) for name in found}
+    differences = find_differences([then, now], fields=fields, but=exclude)
+    names = {name: printable(name, longest=LONGEST) for name in differences}
     return [
         f"{names[name]}: {format_value(old)} {labels[0]}, {format_value(new)} {labels[1]}"
-        for name, (old, new) in found.items()
+        for name, (old, new) in differences.items()
     ]
 
 

@@ -79,9 +79,9 @@ class Record:
         """What stands in a column or setting of this name; None where there is nothing."""
         if name == "validation_accuracy":
             return validation_accuracy(self.receipt)
-        own = {"run": self.name, "state": self.state, "commit": self.receipt.get("code", {}).get("commit")}
+        columns = {"run": self.name, "state": self.state, "commit": self.receipt.get("code", {}).get("commit")}
         if name in COLUMNS:
-            return own.get(name, self.receipt.get(name))
+            return columns.get(name, self.receipt.get(name))
         return self.settings.get(name)
 
 
@@ -149,17 +149,17 @@ def candidates(home: Path = RUNS) -> list[Record]:
 
     It names on standard error each damaged run, and the run made last if its clock was wrong.
     """
-    found = find(home)
-    chosen = [record for record in ordinary(found) if record.receipt]
+    records = find(home)
+    with_receipt = [record for record in ordinary(records) if record.receipt]
     if os.environ.get("RANK", "0") == "0":
-        damaged = [record for record in found if record.state == "damaged"]
+        damaged = [record for record in records if record.state == "damaged"]
         for record in damaged[:MOST_NAMED]:
             print(printable(f"{record.directory}: {record.damage}; passed over"), file=sys.stderr)
         if len(damaged) > MOST_NAMED:
             print(f"{len(damaged) - MOST_NAMED} more damaged runs in {home} are passed over", file=sys.stderr)
-        for record in chosen[:1]:
+        for record in with_receipt[:1]:
             warn_of_clock(record)
-    return chosen
+    return with_receipt
 
 
 def warn_of_clock(record: Record) -> None:
@@ -170,8 +170,8 @@ def warn_of_clock(record: Record) -> None:
     except ValueError:
         return
     if at > datetime.now(UTC) + CLOCK_TOLERANCE:
-        said = f"{record.directory}: started {started}, which is in the future: a clock was wrong"
-        print(printable(f"{said}; runs are in the order in which they were made here"), file=sys.stderr)
+        message = f"{record.directory}: started {started}, which is in the future: a clock was wrong"
+        print(printable(f"{message}; runs are in the order in which they were made here"), file=sys.stderr)
 
 
 @contextmanager
@@ -220,11 +220,11 @@ def validation_accuracy(receipt: Mapping[str, Any]) -> float | None:
     An older receipt has it in `history` only: there the weights are those of the epoch with the lowest validation loss.
     """
     if "validation_accuracy" in receipt:
-        told: Any = receipt["validation_accuracy"]
+        value: Any = receipt["validation_accuracy"]
     else:
         epochs: list[dict[str, Any]] = [each for each in receipt.get("history", []) if math.isfinite(_loss(each))]
-        told = min(epochs, key=_loss, default={}).get("validation_accuracy")
-    return float(told) if _is_figure(told, most=1) else None
+        value = min(epochs, key=_loss, default={}).get("validation_accuracy")
+    return float(value) if _is_figure(value, most=1) else None
 
 
 def best(records: Iterable[Record]) -> list[Record]:
@@ -257,19 +257,19 @@ def find_or_newest(name: str, home: Path = RUNS) -> Record:
     Raises UsageError where there is none.
     """
     if not name:
-        if not (found := candidates(home)):
+        if not (runs := candidates(home)):
             raise UsageError(f"{home}: no runs yet; make train, or name a run")
-        return found[0]
+        return runs[0]
     if _is_run(path := folder(name, home)):
         return read(path)
     near = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
     raise UsageError(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
 
 
-def nearest(word: str, known: Collection[str]) -> str:
+def nearest(word: str, names: Collection[str]) -> str:
     """What to say to who got a name wrong."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
 
 
 def check_is_no_link(directory: Path) -> None:
@@ -342,8 +342,8 @@ def _is_float(value: float) -> bool:
 
 
 def _shorten(value: object) -> str:
-    said = json.dumps(value)
-    return said if len(said) <= 20 else f"{said[:19]}…"
+    text = json.dumps(value)
+    return text if len(text) <= 20 else f"{text[:19]}…"
 
 
 def _loss(facts: Mapping[str, Any]) -> float:

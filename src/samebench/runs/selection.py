@@ -55,19 +55,19 @@ class Comparison:
         return number if digits == self.value else number / 100
 
 
-def comparisons(asked: str, known: Collection[str]) -> list[Comparison]:
+def comparisons(expression: str, names_known: Collection[str]) -> list[Comparison]:
     """What FILTER asks for, all of which must hold.
 
     Raises UsageError where it is anything but comparisons of `known`.
     """
-    if not asked.strip():
+    if not expression.strip():
         return []
-    found = [PART.fullmatch(part) for part in re.split(r",|\sand(?:\s|$)", asked)]
-    if not all(found):
-        raise UsageError(f"FILTER={asked}: {EXAMPLE}")
-    parts = [Comparison(*each.groups()) for each in found if each]
+    matches = [PART.fullmatch(part) for part in re.split(r",|\sand(?:\s|$)", expression)]
+    if not all(matches):
+        raise UsageError(f"FILTER={expression}: {EXAMPLE}")
+    parts = [Comparison(*each.groups()) for each in matches if each]
     for part in parts:
-        check(part.name, known, asked=f"FILTER={asked}")
+        check(part.name, names_known, option=f"FILTER={expression}")
     return parts
 
 
@@ -76,18 +76,18 @@ def matching(records: Iterable[Record], parts: Sequence[Comparison]) -> list[Rec
     return [record for record in records if all(part.matches(record) for part in parts)]
 
 
-def ordered(records: Sequence[Record], asked: str, known: Collection[str]) -> list[Record]:
+def ordered(records: Sequence[Record], column: str, columns: Collection[str]) -> list[Record]:
     """The runs with the highest value in `asked` first, or the lowest where a `-` stands before it.
 
     Those without a value come last, and among equals the order stays. Raises UsageError for an unknown name.
     """
-    if not asked:
+    if not column:
         return list(records)
-    name = asked.removeprefix("-")
-    check(name, known, asked=f"SORT={asked}")
-    told = [record for record in records if has_value(record.value(name))]
-    untold = [record for record in records if not has_value(record.value(name))]
-    return sorted(told, key=lambda record: _rank(record.value(name)), reverse=name == asked) + untold
+    name = column.removeprefix("-")
+    check(name, columns, option=f"SORT={column}")
+    with_value = [record for record in records if has_value(record.value(name))]
+    without_value = [record for record in records if not has_value(record.value(name))]
+    return sorted(with_value, key=lambda record: _rank(record.value(name)), reverse=name == column) + without_value
 
 
 def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
@@ -95,10 +95,10 @@ def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*COLUMNS, *settings, *(name for record in records for name in record.settings)]))
 
 
-def check(name: str, known: Collection[str], *, asked: str) -> None:
+def check(name: str, columns: Collection[str], *, option: str) -> None:
     """Raise UsageError for a name that is not known."""
-    if name not in known:
-        raise UsageError(f"{asked}: no column or setting is called {name or 'nothing'}; {nearest(name, known)}")
+    if name not in columns:
+        raise UsageError(f"{option}: no column or setting is called {name or 'nothing'}; {nearest(name, columns)}")
 
 
 def has_value(value: object) -> bool:

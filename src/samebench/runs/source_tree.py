@@ -28,15 +28,15 @@ def digests(root: Path) -> dict[str, str]:
 
     A byte of a name that is no UTF-8 is written as backslash, x and two digits. Raises UsageError for unreadable files.
     """
-    found = {}
+    digests_by_name = {}
     for path in _source_files(root / SOURCE):
         try:
-            found[_name(path, root)] = files.digest(path)
+            digests_by_name[_name(path, root)] = files.digest(path)
         except FileNotFoundError:
             continue  # an editor has just replaced it
         except OSError as error:
             _refuse(error)
-    return dict(sorted(found.items()))
+    return dict(sorted(digests_by_name.items()))
 
 
 def commit(root: Path) -> str | None:
@@ -78,8 +78,8 @@ def _changed_paths(root: Path, *, submodules: str) -> bytes:
     """What differs from the commit in the files that git knows, also where git is told to take one as unchanged."""
     hidden = _hidden(root)
     others = [f":(exclude,literal){name}" for name in hidden]
-    seen = patch(f"--ignore-submodules={submodules}", "HEAD", "--", ".", NOTEBOOKS, DOTENV, *others, root=root)
-    return b"".join([seen, *(patch(f"HEAD:./{name}", "--", name, root=root) for name in hidden)])
+    diff = patch(f"--ignore-submodules={submodules}", "HEAD", "--", ".", NOTEBOOKS, DOTENV, *others, root=root)
+    return b"".join([diff, *(patch(f"HEAD:./{name}", "--", name, root=root) for name in hidden)])
 
 
 def _hidden(root: Path) -> list[str]:

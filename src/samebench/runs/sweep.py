@@ -49,12 +49,12 @@ class Job:
         """Start it on so many cores. It has the `lock` of its point too, in case that we are killed before it ends."""
         self.point, self._lock = point, lock
         self.last = ""
-        own = {name: value for name, value in os.environ.items() if name not in JOB}
+        variables = {name: value for name, value in os.environ.items() if name not in JOB}
         resume = ["--resume", str(point.run.directory)] if point.run else []
         # In a group of its own, as a Ctrl-C of the terminal's beside ours would be its second, and end it at once.
         self._process = subprocess.Popen(
             [sys.executable, "-m", training, *point.cli_args, *resume],
-            env=own | {cores.SHARE: str(share)},
+            env=variables | {cores.SHARE: str(share)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -164,9 +164,9 @@ def runs_of_points(points: Sequence[Point], before: Sequence[Record], after: Seq
     return [record for record in each if record]
 
 
-def plan(asked: Args, words: Sequence[str], found: Sequence[Record]) -> list[Point]:
+def plan(args: Args, words: Sequence[str], runs: Sequence[Record]) -> list[Point]:
     """The points, each with the run that it has, and how many are to be trained said. Raises UsageError."""
-    planned = grid.match_runs(grid.points(flags.kind(asked.settings), asked.grid, words), found)
+    planned = grid.match_runs(grid.points(flags.kind(args.settings), args.grid, words), runs)
     states = [point.state for point in planned]
     count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
     busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
@@ -175,9 +175,9 @@ def plan(asked: Args, words: Sequence[str], found: Sequence[Record]) -> list[Poi
     return planned
 
 
-def in_progress(points: Sequence[Point], found: Sequence[Record]) -> dict[str, str]:
+def in_progress(points: Sequence[Point], runs: Sequence[Record]) -> dict[str, str]:
     """Why each of the points that is not done at the end is left: another process is at work on it."""
-    left = [point for point in grid.match_runs(points, found) if point.state != "done" and is_elsewhere(point)]
+    left = [point for point in grid.match_runs(points, runs) if point.state != "done" and is_elsewhere(point)]
     return {point.name: f"{_where(point)} is in progress in another process" for point in left}
 
 
@@ -209,9 +209,9 @@ def main(argv: Sequence[str]) -> int:
     after = records.find()
     if not stopped:
         failed |= in_progress([point for point in planned if point.name not in failed], after)
-    if found := runs_of_points(planned, before, after):
+    if runs := runs_of_points(planned, before, after):
         swept = [part.partition("=")[0] for part in args.grid.split()]
-        say(list_runs.lines(found, list_runs.defaults(flags.kind(args.settings)), first=swept))
+        say(list_runs.lines(runs, list_runs.defaults(flags.kind(args.settings)), first=swept))
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
     if stopped:

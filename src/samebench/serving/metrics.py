@@ -27,9 +27,9 @@ class Metrics:
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count an answer; addresses that there are not are one."""
-        known = path if path in ADDRESSES else "other"
-        self._requests.labels(known, status).inc()
-        self._seconds.labels(known).observe(seconds)
+        address = path if path in ADDRESSES else "other"
+        self._requests.labels(address, status).inc()
+        self._seconds.labels(address).observe(seconds)
 
     def refused(self, status: int) -> None:
         """Count an answer to what was no whole request."""

@@ -51,8 +51,8 @@ class DrainingResponse(Response):
 
 def content(status: int, detail: str) -> bytes:
     """The body."""
-    told = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return json.dumps(told).encode()
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return json.dumps(document).encode()
 
 
 def raw(status: int, detail: str, *, retry_after: int = 0) -> bytes:

@@ -32,7 +32,7 @@ class RequestLoggingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. It finds its id in its state, and may put `images` there, how many it had."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         identity = request_id(scope)
         scope["state"] = {"request": identity, "images": 0}
         status = GONE
@@ -47,15 +47,15 @@ class RequestLoggingMiddleware:
         try:
             await self.inner(scope, receive, noted)
         finally:
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             self.metrics.request(scope["path"], status, seconds)
             if (scope["path"], status) != (
                 "/health",
                 200,
             ):  # the image asks it every few seconds
-                asked = {"method": scope["method"], "path": scope["path"][:200]}
+                request_fields = {"method": scope["method"], "path": scope["path"][:200]}
                 images = scope["state"]["images"]
-                log(**asked, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
+                log(**request_fields, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
 
     def refused(self, status: int, detail: str) -> None:
         """Note an answer to what never became a request, or not in time."""
@@ -75,8 +75,8 @@ class RequestLoggingMiddleware:
 
 def request_id(scope: Scope) -> str:
     """The client's X-Request-ID if it is a plain word, else a new one."""
-    given: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    value: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
+    return value.decode() if REQUEST_ID.fullmatch(value) else secrets.token_hex(8)
 
 
 class JsonLogHandler(logging.Handler):

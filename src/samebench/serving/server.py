@@ -77,11 +77,11 @@ def listener(address: str, port: int) -> socket.socket:
     """The socket that listens at `address` and `port`. Raises RequirementError where the system does not allow it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        made = socket.create_server((address, port), family=family, backlog=QUEUE)
+        listening = socket.create_server((address, port), family=family, backlog=QUEUE)
     except OSError as error:
         raise RequirementError(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not take this socket for TCP
-    return made
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not take this socket for TCP
+    return listening
 
 
 def connection_limit(most: int) -> int:
@@ -106,7 +106,7 @@ def connection_limit(most: int) -> int:
     return allowed
 
 
-def ask_for_hops(found: Any, hops: int) -> None:
+def ask_for_hops(socket_: Any, hops: int) -> None:
     """Have the system drop what comes to a socket with fewer hops left (its TTL) than these.
 
     Who connects begins with 64 or so. A listener that asks for 255 therefore gets no new connections, and its queue can
@@ -116,7 +116,7 @@ def ask_for_hops(found: Any, hops: int) -> None:
     if sys.platform == "linux":
         for option in ((socket.IPPROTO_IP, IP_MINTTL), (socket.IPPROTO_IPV6, IPV6_MINHOPCOUNT)):
             with suppress(OSError):  # one of them is not for this socket
-                found.setsockopt(*option, hops)
+                socket_.setsockopt(*option, hops)
 
 
 def return_large_blocks() -> None:

@@ -31,8 +31,8 @@ def make(folder: Path, name: str, image: str) -> str:
     tag = f"{image}:{version()}"
     packed = repack(folder / SAVED, folder / "image.tar", tag)
     inside = json.loads((folder / INSIDE).read_bytes())
-    told = json.dumps(document(inside, packed, image, version()), indent=1, sort_keys=True)
-    files.write(folder / "sbom.cdx.json", f"{told}\n".encode())
+    sbom_text = json.dumps(document(inside, packed, image, version()), indent=1, sort_keys=True)
+    files.write(folder / "sbom.cdx.json", f"{sbom_text}\n".encode())
     readme = (
         Path(__file__)
         .with_name("bundle.md")

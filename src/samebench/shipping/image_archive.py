@@ -73,7 +73,7 @@ class SavedArchive:
         content.seek(0)
         return member.size, content
 
-    def told(self, digest: str) -> dict[str, Any]:
+    def read_json(self, digest: str) -> dict[str, Any]:
         """The JSON object that is named `digest`."""
         return dict(json.load(self.blob(digest)[1]))
 
@@ -81,7 +81,7 @@ class SavedArchive:
         """The entry of the one image in it. Raises UsageError where there are more or none."""
         listed = json.load(self.file("index.json")[1])["manifests"]
         while len(listed) == 1 and listed[0]["mediaType"] == INDEX:
-            listed = self.told(_hex(listed[0]))["manifests"]
+            listed = self.read_json(_hex(listed[0]))["manifests"]
         # Beside an image, buildx may keep notes on how it was built, for a platform of their own.
         listed = [each for each in listed if each.get("platform", {}).get("architecture") != "unknown"]
         if len(listed) != 1 or listed[0]["mediaType"] != MANIFEST:
@@ -96,7 +96,7 @@ def repack(saved: Path, to: Path, tag: str) -> PackedImage:
     """Write the one image in `saved` to `to`, named `tag`: only its own blobs, in order, and no clock, user or mode."""
     with SavedArchive.open(saved) as source:
         entry = source.manifest()
-        told = source.told(_hex(entry))
+        told = source.read_json(_hex(entry))
         config, layers = _hex(told["config"]), [_hex(each) for each in told["layers"]]
         with tarfile.open(to, "w", format=tarfile.USTAR_FORMAT) as archive:
             for name, content in _heads(entry, config, layers, tag).items():
@@ -105,7 +105,7 @@ def repack(saved: Path, to: Path, tag: str) -> PackedImage:
                 _add(archive, folder)
             for digest in sorted({_hex(entry), config, *layers}):
                 _add(archive, f"blobs/sha256/{digest}", *source.blob(digest))
-        return PackedImage(str(source.told(config)["architecture"]), config, _hex(entry))
+        return PackedImage(str(source.read_json(config)["architecture"]), config, _hex(entry))
 
 
 def _heads(entry: Mapping[str, Any], config: str, layers: Sequence[str], tag: str) -> dict[str, bytes]:
@@ -113,8 +113,8 @@ def _heads(entry: Mapping[str, Any], config: str, layers: Sequence[str], tag: st
         "io.containerd.image.name": f"docker.io/library/{tag}",
         "org.opencontainers.image.ref.name": tag.partition(":")[2],
     }
-    kept = {name: entry[name] for name in ("mediaType", "digest", "size")}
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [kept | {"annotations": names}]}
+    entry_fields = {name: entry[name] for name in ("mediaType", "digest", "size")}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry_fields | {"annotations": names}]}
     docker = {
         "Config": f"blobs/sha256/{config}",
         "RepoTags": [tag],

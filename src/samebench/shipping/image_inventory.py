@@ -24,8 +24,8 @@ def packages() -> list[dict[str, str]]:
     """Debian's packages that are installed, by name."""
     words = ["dpkg-query", "--show", "--showformat", f"{FORMAT}\\n"]
     listed = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
-    found = [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in listed]
-    return [each for each in found if each.pop("status") == "installed"]
+    entries = [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in listed]
+    return [each for each in entries if each.pop("status") == "installed"]
 
 
 def wheels() -> list[dict[str, str]]:
@@ -35,8 +35,8 @@ def wheels() -> list[dict[str, str]]:
         inner[:] = [each for each in inner if f"{folder.rstrip('/')}/{each}" not in ELSEWHERE]
         if any(each.endswith((".dist-info", ".egg-info")) for each in inner):
             homes.add(folder)
-    found = {(each.name, each.version) for each in importlib.metadata.distributions(path=sorted(homes))}
-    return [{"name": name, "version": version} for name, version in sorted(found)]
+    names = {(each.name, each.version) for each in importlib.metadata.distributions(path=sorted(homes))}
+    return [{"name": name, "version": version} for name, version in sorted(names)]
 
 
 def artifact() -> list[dict[str, str]]:
@@ -47,13 +47,13 @@ def artifact() -> list[dict[str, str]]:
 
 def main() -> None:
     """Tell it."""
-    told = {
+    inventory = {
         "system": platform.freedesktop_os_release(),
         "packages": packages(),
         "wheels": wheels(),
         "artifact": artifact(),
     }
-    json.dump(told, sys.stdout, indent=1, sort_keys=True)
+    json.dump(inventory, sys.stdout, indent=1, sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def document(inside: Mapping[str, Any], image: PackedImage, name: str, version: 
     }
 
 
-def image(told: Mapping[str, Any]) -> set[str]:
+def image(document: Mapping[str, Any]) -> set[str]:
     """What engines call the image that such a list is of: the digest of its manifest, or that of its config."""
-    component = told["metadata"]["component"]
+    component = document["metadata"]["component"]
     manifest = unquote(component["purl"]).partition("@")[2].partition("?")[0]
     return {manifest, *(each["value"] for each in component["properties"])}
 

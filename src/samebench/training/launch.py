@@ -62,7 +62,7 @@ class Launch:
         if processes and processes not in SIZES:
             _number("PROCS", processes, lowest=1)
         machine = find("NODE_RANK") if machines > 1 else ""  # left over in the shell of a cluster
-        asked = cls(
+        launch = cls(
             processes=processes or "1",
             nnodes=machines,
             node_rank=_number("NODE_RANK", machine, lowest=0, highest=machines - 1) if machine else None,
@@ -72,11 +72,11 @@ class Launch:
             restarts=restarts,
             join_timeout=_number("JOIN_TIMEOUT", find("JOIN_TIMEOUT") or str(JOIN_TIMEOUT), lowest=1),
         )
-        if machines > 1 and not asked.master_address:
+        if machines > 1 and not launch.master_address:
             raise UsageError(f"NNODES={machines} without MASTER_ADDR: give an address of machine 0 that all can reach")
-        if machines > 1 and asked.restarts and not asked.job:
-            raise UsageError(f"RESTARTS={asked.restarts} with NNODES={machines} needs JOB=name, to find the run again")
-        return asked
+        if machines > 1 and launch.restarts and not launch.job:
+            raise UsageError(f"RESTARTS={launch.restarts} with NNODES={machines} needs JOB=name, to find the run again")
+        return launch
 
     def torchrun_args(self, meeting: str) -> list[str]:
         """Flags for it; the processes of one machine meet in the folder `meeting`, those of many at an address."""
@@ -109,7 +109,7 @@ class Launch:
 
     def wait_for_master(self) -> None:
         """Wait until machine 0 is there, and its name known to itself too. Raises RequirementError."""
-        begun, reason = time.monotonic(), ""
+        started, reason = time.monotonic(), ""
         while self.nnodes > 1 and self.node_rank is not None:
             try:
                 if self.node_rank:
@@ -122,15 +122,15 @@ class Launch:
                 reason = error.strerror or str(error)
             else:
                 return
-            if time.monotonic() - begun > self.join_timeout:
+            if time.monotonic() - started > self.join_timeout:
                 raise RequirementError(self.rendezvous_error(reason))
             time.sleep(0.5)
 
     def rendezvous_error(self, reason: str) -> str:
         """What to say where the machines don't come together."""
         where = f"MASTER_ADDR={self.master_address}, MASTER_PORT={self.master_port}, NNODES={self.nnodes}"
-        said = f"the machines did not find each other within {self.join_timeout} s ({reason})"
-        return f"{where}: {said}; give all of them the address of machine 0, and open their ports to each other"
+        message = f"the machines did not find each other within {self.join_timeout} s ({reason})"
+        return f"{where}: {message}; give all of them the address of machine 0, and open their ports to each other"
 
 
 def job(environment: Mapping[str, str]) -> str:
@@ -201,17 +201,17 @@ def exit_code(codes: Sequence[int]) -> int:
     They follow with 4, and one that somebody has killed leaves what can be resumed, too. One that has crashed would
     crash again.
     """
-    own = [code for code in codes if code > 0 and code != command.INTERRUPTED]
+    own_codes = [code for code in codes if code > 0 and code != command.INTERRUPTED]
     crashed = [code for code in codes if -code in CRASHES]
     killed = [code for code in codes if code < 0 and -code not in CRASHES | {signal.SIGTERM}]
-    if own:
-        return own[0]
+    if own_codes:
+        return own_codes[0]
     return command.NO if crashed and not killed else command.INTERRUPTED
 
 
 def _find(environment: Mapping[str, str], *names: str) -> str:
-    found = (environment.get(prefix + name, "") for name in names for prefix in ("", "PET_"))
-    return next((value for value in found if value), "")
+    values = (environment.get(prefix + name, "") for name in names for prefix in ("", "PET_"))
+    return next((value for value in values if value), "")
 
 
 def _number(name: str, value: str, *, lowest: int, highest: int | None = None) -> int:

@@ -86,11 +86,11 @@ class ProcessGroup:
         """What the leader has to say, as JSON holds it; no pickle, whoever listens."""
         if self.size == 1:
             return value
-        said = json.dumps(value).encode() if self.is_rank_zero else b""
-        length = torch.tensor([len(said)])
+        payload = json.dumps(value).encode() if self.is_rank_zero else b""
+        length = torch.tensor([len(payload)])
         with _peer_errors(self.local_rank):
             torch.distributed.broadcast(length, src=0)
-            content = torch.frombuffer(bytearray(said), dtype=torch.uint8) if said else torch.empty(0)
+            content = torch.frombuffer(bytearray(payload), dtype=torch.uint8) if payload else torch.empty(0)
             content = content if self.is_rank_zero else torch.empty(int(length), dtype=torch.uint8)
             torch.distributed.broadcast(content, src=0)
         return json.loads(content.numpy().tobytes())

@@ -50,9 +50,9 @@ class Gradients(ABC):
 
     def restore(self, buffers: list[Buffers]) -> None:
         """Have what `buffers` gave, once for each part."""
-        for replica, kept in zip(self.replicas, buffers[self.mine], strict=True):
+        for replica, saved in zip(self.replicas, buffers[self.mine], strict=True):
             for name, buffer in replica.named_buffers():
-                buffer.copy_(kept[name])
+                buffer.copy_(saved[name])
 
     def merge(self) -> None:
         """Give the network the mean of the parts' buffers: what it normalises with when it predicts."""

@@ -69,11 +69,11 @@ def secrets(path: Path) -> Iterator[str]:
         return
     if is_fingerprint(path):
         return
-    found = SecretsCollection()
+    collection = SecretsCollection()
     with default_settings():
-        found.scan_file(str(path))
+        collection.scan_file(str(path))
     places: dict[int, set[str]] = {}
-    for _, secret in found:
+    for _, secret in collection:
         places.setdefault(secret.line_number, set()).add(secret.type)
     for number, kinds in sorted(places.items()):
         yield (
@@ -128,10 +128,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     warnings.simplefilter("ignore")  # what libraries think of a notebook is no business of a commit
-    found = list(find_problems(map(Path, argv), filtered=bool(os.environ.get(FILTERED))))
-    for line in found:
+    problems = list(find_problems(map(Path, argv), filtered=bool(os.environ.get(FILTERED))))
+    for line in problems:
         print(line)
-    return command.NO if found else command.DONE
+    return command.NO if problems else command.DONE
 
 
 if __name__ == "__main__":

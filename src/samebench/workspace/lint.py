@@ -29,8 +29,8 @@ CONFIG = ".pre-commit-config.yaml"
 
 def environment(tree: Path, repository: Path) -> dict[str, str]:
     """Our variables, with git turned to `repository` and the caches where the next run finds them."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return own | {
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return variables | {
         "GIT_DIR": str(repository),
         "GIT_WORK_TREE": str(tree),
         "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache"),
@@ -49,11 +49,11 @@ def lint(tree: Path, names: Sequence[str] | None = None) -> int:
     if not shutil.which("git"):
         raise RequirementError("no git here, so nothing was checked; install git, then run the same command again")
     with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
-        known = environment(tree, Path(scratch))
-        _git("init", "--quiet", known=known, tree=tree)
-        known[commit_checks.FILTERED] = "1" if names is None and commit_checks.has_filter(tree) else ""
+        variables = environment(tree, Path(scratch))
+        _git("init", "--quiet", variables=variables, tree=tree)
+        variables[commit_checks.FILTERED] = "1" if names is None and commit_checks.has_filter(tree) else ""
         if names is None:
-            listed = _git("ls-files", "--others", "--exclude-standard", "-z", known=known, tree=tree)
+            listed = _git("ls-files", "--others", "--exclude-standard", "-z", variables=variables, tree=tree)
             names = [name for name in listed.split("\0") if name]
         if not names:
             return command.DONE
@@ -69,7 +69,7 @@ def lint(tree: Path, names: Sequence[str] | None = None) -> int:
             "--files",
             *names,
         ]
-        return command.NO if subprocess.run(words, cwd=tree, env=known).returncode else command.DONE
+        return command.NO if subprocess.run(words, cwd=tree, env=variables).returncode else command.DONE
 
 
 def check_same_checks(tree: Path) -> None:
@@ -85,8 +85,8 @@ def _mypy_settings(tree: Path) -> Any:
     return tomllib.loads((tree / "pyproject.toml").read_text()).get("tool", {}).get("mypy")
 
 
-def _git(*words: str, known: dict[str, str], tree: Path) -> str:
-    return subprocess.run(["git", *words], cwd=tree, env=known, check=True, capture_output=True, text=True).stdout
+def _git(*words: str, variables: dict[str, str], tree: Path) -> str:
+    return subprocess.run(["git", *words], cwd=tree, env=variables, check=True, capture_output=True, text=True).stdout
 
 
 def _colour() -> str:

@@ -26,8 +26,8 @@ def create_notebook(name: str, *, home: Path = HOME) -> Path:
     """Write the notebook and return its path. Raises UsageError for a name that can't be a file's everywhere."""
     if not NAME.fullmatch(name):
         raise UsageError(f"NAME={name}: give lower-case words joined by hyphens, such as NAME=compare-shoes")
-    if taken := next(home.glob(f"[0-9]*-{name}.ipynb"), None):
-        raise UsageError(f"NAME={name}: {taken.name} is there; give another name, or work in that one")
+    if existing := next(home.glob(f"[0-9]*-{name}.ipynb"), None):
+        raise UsageError(f"NAME={name}: {existing.name} is there; give another name, or work in that one")
     path = home / f"{next_number(home):02}-{name}.ipynb"
     title = name.replace("-", " ").capitalize()
     with path.open("x", encoding="utf-8", newline="\n") as file:

@@ -29,9 +29,9 @@ FOLDER = "jupyter-"  # how the folder of Jupyter's runtime files begins
 HELP = {"-h", "--help", "--help-all", "--version"}  # JupyterLab's own
 
 
-def options(address: str, port: int, given: JupyterOptions | None = None) -> list[str]:
+def options(address: str, port: int, user_options: JupyterOptions | None = None) -> list[str]:
     """Jupyter's command line with the options `given`; nothing in it is secret: every user of a machine can read it."""
-    given = given or JupyterOptions()
+    user_options = user_options or JupyterOptions()
     quiet = ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
     words = [
         # Jupyter warns of handlers that don't say who may call them; ours are closed by default, and tested one by one.
@@ -52,14 +52,14 @@ def options(address: str, port: int, given: JupyterOptions | None = None) -> lis
         *(f"--{name}Exporter.enabled=False" for name in UNAVAILABLE_EXPORTERS),
         *quiet,
     ]  # fmt: skip
-    if "log_level" not in given.names:
+    if "log_level" not in user_options.names:
         words += ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
-    if "allow_remote_access" not in given.names:
+    if "allow_remote_access" not in user_options.names:
         # A page elsewhere that calls itself by another name must not reach us: loopback names only.
         words += ["--ServerApp.allow_remote_access=False"]
     if os.getuid() == 0:
         words += ["--allow-root"]
-    return [*words, *given.words]
+    return [*words, *user_options.words]
 
 
 def environment(runtime: Path, token: str) -> dict[str, str]:
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         return service.health(FOLDER)
     if not HELP.isdisjoint(arguments):
         return subprocess.run([sys.executable, "-W", "ignore", "-m", "jupyterlab", *arguments]).returncode
-    given = jupyter_options.parse(arguments)
+    user_options = jupyter_options.parse(arguments)
     if not {"JUPYTER_TOKEN", "TOKEN"}.isdisjoint(os.environ):
         raise UsageError(
             "the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN"
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)
-        status = f"http://{service.LOOPBACK}:{port}{given.base_url}api/status"
+        status = f"http://{service.LOOPBACK}:{port}{user_options.base_url}api/status"
         kernel = KernelCheck(variables)
         kernel.start()
 
@@ -146,12 +146,11 @@ def main(arguments: Sequence[str]) -> int:
                 )
             (runtime / "token").unlink()
             service.write_ready(runtime, status, headers=authorization(token))
-            return (
-                f"JupyterLab: http://{service.LOOPBACK}:{published}{given.base_url}lab?token={token}   (Ctrl-C ends it)"
-            )
+            link = f"http://{service.LOOPBACK}:{published}{user_options.base_url}lab?token={token}"
+            return f"JupyterLab: {link}   (Ctrl-C ends it)"
 
         return service.serve(
-            options(address, port, given),
+            options(address, port, user_options),
             environment=variables,
             ready=lambda: service.answer(status, headers=authorization(token), seconds=1) == 200,
             announce=announce,

@@ -32,27 +32,27 @@ def application(prefix: str) -> Application:
     """TensorBoard's pages, at paths below `prefix`; from then on it looks for news every few seconds."""
     from tensorboard import default, program  # noqa: PLC0415 - a second, which a lab without it need not take
 
-    kept: list[Application] = []
+    applications: list[Application] = []
 
     def keep(made: Application, _flags: object) -> SimpleNamespace:
-        kept.append(made)
+        applications.append(made)
         return SimpleNamespace(serve_forever=lambda: None, get_url=str)  # Jupyter serves
 
     board = program.TensorBoard(plugins=default.get_plugins(), server_class=keep)
     board.configure([PLACE, "--logdir", str(service.checkout() / "runs"), "--path_prefix", prefix, *FLAGS])
     board.launch()
-    return kept[0]
+    return applications[0]
 
 
 def ask(prefix: str, request: HTTPServerRequest) -> Reply:
     """What TensorBoard answers: status, headers and content."""
-    told: list[Any] = []
+    parts: list[Any] = []
     ask = application(prefix)
-    content = ask(WSGIContainer(ask).environ(request), lambda *words: told.extend(words))
+    content = ask(WSGIContainer(ask).environ(request), lambda *words: parts.extend(words))
     body = b"".join(content)
     if close := getattr(content, "close", None):
         close()
-    status, headers = told[:2]
+    status, headers = parts[:2]
     return int(status.split()[0]), headers, body
 
 
