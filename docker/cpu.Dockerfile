@@ -91,6 +91,12 @@ RUN set -eux; \
         --option Dpkg::Options::=--path-exclude='/usr/bin/*-lto-dump-*' \
         --option Dpkg::Options::=--path-exclude='/usr/lib/python3*/config-*/*.a' \
         $DEBIAN_PACKAGES; \
+    # git-lfs has just written these in an order of chance.
+    for name in clean process required smudge; do \
+        value=$(git config --system "filter.lfs.$name") || continue; \
+        git config --system --unset "filter.lfs.$name"; \
+        git config --system "filter.lfs.$name" "$value"; \
+    done; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
     $DATED

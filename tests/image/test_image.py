@@ -79,6 +79,12 @@ def test_image_is_not_root_and_has_no_setuid_file(in_image: InImage) -> None:
     assert in_image("find / -xdev -type f -perm /6000", user="0") == ""
 
 
+def test_git_lfs_settings_stand_in_one_order(in_image: InImage) -> None:
+    # Its package writes them in another one each time; then no two builds would be the same.
+    names = in_image("git config --system --name-only --get-regexp '^filter[.]lfs[.]'").split()
+    assert names == [f"filter.lfs.{name}" for name in ("clean", "process", "required", "smudge")]
+
+
 def test_image_works_under_any_uid(in_image: InImage) -> None:
     assert (
         in_image("python -c 'import torch; print(torch.ones(2).sum().item())' && touch ~/x", user="4321:4321") == "2.0"
