@@ -222,15 +222,27 @@ def test_a_password_in_any_address_is_masked() -> None:
 SLOW = "trap 'sleep 1; echo out; echo cleaned >cleaned; exit 4' INT; echo begun >begun; while :; do sleep 0.1; done"
 
 
-def test_ctrl_c_waits_for_the_command_that_makes_the_artifact(checkout: Path) -> None:
-    words = [*SCRIPT, "--serve-image", "x", "8000", "x.serve", "sh", "-c", SLOW]
+def interrupted(words: list[str], checkout: Path) -> int:
+    """The exit code of a command that is interrupted, as by Ctrl-C, once what it has started is at work."""
     environment = {name: value for name, value in os.environ.items() if name not in INHERITED}
     with subprocess.Popen(
         words, cwd=checkout, env=environment | {"RUNTIME": "local"}, start_new_session=True
     ) as command:
         wait_for(checkout / "begun")
         os.killpg(command.pid, signal.SIGINT)
-        assert command.wait(20) == -signal.SIGINT
+        return command.wait(20)
+
+
+def test_ctrl_c_waits_for_the_command_that_makes_the_artifact(checkout: Path) -> None:
+    words = [*SCRIPT, "--serve-image", "x", "8000", "x.serve", "sh", "-c", SLOW]
+    assert interrupted(words, checkout) == -signal.SIGINT
+    assert (checkout / "cleaned").exists()
+
+
+def test_ctrl_c_waits_for_what_draws_the_flow(checkout: Path) -> None:
+    (checkout / ".venv/bin").mkdir(parents=True)
+    write_program(checkout / ".venv/bin/python", SLOW)
+    assert interrupted(["make", "flow"], checkout) == -signal.SIGINT
     assert (checkout / "cleaned").exists()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from samebench.host.call import Call
 from samebench.host.engine import Engine
 from samebench.host.errors import RequirementError
 from samebench.host.image import Image
-from samebench.host.process import output_of, shell_code
+from samebench.host.process import output_of, run_with_stdin
 
 HERE = "here"  # we are in the runtime already
 
@@ -46,7 +45,7 @@ def show(call: Call, engine: Engine | None, module: str, words: Sequence[str]) -
         else:
             start = [_any_python(), *command]
             variables.update(PYTHONPATH="src", PYTHONDONTWRITEBYTECODE="1")
-    return shell_code(subprocess.run(start, env=variables, input=json.dumps(facts).encode()).returncode)
+    return run_with_stdin(start, json.dumps(facts).encode(), environment=variables)
 
 
 def _images(engine: Engine | None) -> dict[str, str]:

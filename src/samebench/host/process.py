@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
@@ -77,6 +78,15 @@ def output(words: Sequence[str], *, environment: Mapping[str, str] | None = None
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as child:
         code = _wait(child, lines.append)
     return code, os.fsdecode(b"".join(lines))
+
+
+def run_with_stdin(words: Sequence[str], stdin: bytes, *, environment: Mapping[str, str] | None = None) -> int:
+    """The exit code of a program that has our output, and reads what it is given. Ctrl-C waits for it, as in `run`."""
+    with tempfile.TemporaryFile() as file:  # not a pipe, which nobody would fill while we wait
+        file.write(stdin)
+        file.seek(0)
+        with subprocess.Popen(words, env=environment, stdin=file) as child:
+            return _wait(child, lambda _line: None)
 
 
 def _wait(child: subprocess.Popen[bytes], take: Callable[[bytes], object]) -> int:
