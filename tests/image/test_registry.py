@@ -1,5 +1,6 @@
 """`make push` and a teammate's first command, with a real registry on loopback."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -84,3 +85,40 @@ def test_what_one_pushes_a_teammate_pulls_by_its_digest(
         engine.images.get(latest).tag("samebench:cpu")
         for each in (name, f"{registry}:{name.partition(':')[2]}"):
             run(["docker", "rmi", "--force", each], cwd=tmp_path)
+
+
+@pytest.mark.soak
+def test_podman_pulls_by_the_digest_that_it_noted_at_the_push(registry: str, tmp_path: Path) -> None:
+    if not shutil.which("podman"):
+        lacking("no podman on this machine")
+    checkout = copy_checkout(tmp_path / "work")
+    insecure = tmp_path / "registries.conf"
+    insecure.write_text(f'[[registry]]\nlocation = "{registry.partition("/")[0]}"\ninsecure = true\n')
+    variables = {"RUNTIME": "podman", "CONTAINERS_REGISTRIES_CONF": str(insecure)}
+    name = run([*SCRIPT, "--name"], cwd=checkout, variables=variables).stdout.strip()
+    base = os.environ["BASE_IMAGE"]  # a small image for the large one: the registry sees a name
+    latest = podman("image", "inspect", "--format", "{{.Id}}", "samebench:cpu")
+    kept = podman("image", "inspect", "--format", "{{.Id}}", name)
+    podman("tag", base, name)
+    try:
+        pushed = run(["make", "push", f"TO={registry}"], cwd=checkout, variables=variables)
+        assert pushed.returncode == 0, pushed.stderr
+        digest, tag = (checkout / "docker/images.sha256").read_text().split()
+        assert (pushed.stdout.partition(": ")[0], tag) == (f"{registry}@sha256:{digest}", name.partition(":")[2])
+        podman("rmi", name, f"{registry}:{tag}")  # the names
+        pyproject = (checkout / "pyproject.toml").read_text()
+        heading = "[tool.samebench.image]\n"
+        (checkout / "pyproject.toml").write_text(pyproject.replace(heading, f'{heading}registry = "{registry}"\n'))
+        first = run([*SCRIPT, "echo", "42"], cwd=checkout, variables=variables)
+        assert (first.returncode, first.stdout) == (0, "42\n"), first.stderr
+        assert f"samebench: pulling {registry}@sha256:{digest}\n" in first.stderr
+        assert "building" not in first.stderr
+        podman("rmi", f"{registry}@sha256:{digest}")
+    finally:
+        for identity, each in ((latest, "samebench:cpu"), (kept, name)):
+            podman(*(["tag", identity, each] if identity else ["rmi", each]))
+
+
+def podman(*words: str) -> str:
+    """What it says, if it does."""
+    return subprocess.run(["podman", *words], capture_output=True, text=True).stdout.strip()
