@@ -21,7 +21,7 @@ from tests.samebench.team import ssh_server
 from tests.samebench.test_hook import make_clone
 
 from .conftest import as_user, give
-from .test_devcontainer import Devcontainer, client, containers
+from .test_devcontainer import Devcontainer, client, close
 
 __all__ = ["client"]  # fixtures
 
@@ -114,5 +114,4 @@ def test_a_day_in_the_devcontainer(
         done = devcontainer.call("exec", "bash", "-lc", line)
         assert_all_done(done.stdout)
     finally:
-        for container in containers(engine, checkout):
-            container.remove(force=True)
+        close(engine, checkout)

@@ -95,7 +95,11 @@ def devcontainer(
     if os.getuid() != uid:
         give(tmp_path, uid=uid, gid=uid)
     yield Devcontainer(client, uid=uid, checkout=checkout)
-    # The client has no `down`, and makes one more image to renumber the user.
+    close(engine, checkout)
+
+
+def close(engine: docker.DockerClient, checkout: Path) -> None:
+    """What the client has no word for; it makes one more image to renumber the user."""
     for container in containers(engine, checkout):
         made = container.attrs["Config"]["Image"]
         container.remove(force=True)

@@ -1,8 +1,10 @@
 """The host's side: what a container gets and sees of the machine, and that it is gone when it is told to end."""
 
 import csv
+import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from itertools import pairwise
@@ -12,7 +14,7 @@ import pytest
 
 from tests.commands import open_to_others
 
-from .checkout import INHERITED, run
+from .checkout import INHERITED, ROOT, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs, write_program
 from .server import wait_for
 
@@ -187,6 +189,22 @@ def test_the_repository_of_a_worktree_can_not_be_written_in_a_container(
     words = run(["make", "runs"], cwd=worktree, path=programs).stdout.splitlines()
     assert f'type=bind,"source={checkout}/.git","target={checkout}/.git",readonly' in words
     assert not [word for word in words if f"{checkout}/.git" in word and "readonly" not in word]
+
+
+def test_a_worktree_has_a_devcontainer_with_its_repository(
+    worktree: Path, checkout: Path, programs: Path, tmp_path: Path
+) -> None:
+    fake_engines(programs, docker=ENGINE)
+    shutil.copytree(ROOT / ".devcontainer", worktree / ".devcontainer", ignore=shutil.ignore_patterns("worktree*"))
+    (tmp_path / "outside").mkdir()
+    (worktree / ".devcontainer/worktree").symlink_to(tmp_path / "outside")  # as a branch may have it
+    done = run([*SCRIPT, "--devcontainer"], cwd=worktree, path=programs)
+    assert done.returncode == 0, done.stderr
+    made = json.loads((worktree / ".devcontainer/worktree/devcontainer.json").read_text())
+    assert f'--mount=type=bind,"source={checkout}/.git","target={checkout}/.git",readonly' in made["runArgs"]
+    assert made["image"] == "samebench:cpu"
+    assert "postCreateCommand" not in made, "it would write into the repository"
+    assert not list((tmp_path / "outside").iterdir())
 
 
 def test_a_repository_that_no_container_sees_is_told_before_any_work(

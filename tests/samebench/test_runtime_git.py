@@ -119,4 +119,4 @@ def test_make_hooks_says_what_keeps_git_from_working(checkout: Path, host: dict[
     (checkout / ".git").rename(checkout / "away")
     (checkout / ".git").write_text("gitdir: /not/mounted/.git/worktrees/mine\n")
     (line,) = run(words, cwd=checkout, variables=host).stderr.splitlines()
-    assert "is not here, as this is a worktree or a submodule; commit on the host, or open the main clone" in line
+    assert "is not here, as this is a worktree or a submodule; commit on the host, or open the devcontainer of" in line

@@ -10,13 +10,12 @@ from samebench.host import (
     bootstrap,
     builds,
     container,
-    dotenv,
+    devcontainer,
     engine,
     flow,
     gpu,
     hooks,
     local,
-    options,
     ports,
     registry,
     runtime,
@@ -26,7 +25,7 @@ from samebench.host.call import Call
 from samebench.host.errors import RequirementError, UsageError
 from samebench.host.files import make_writable
 from samebench.host.image import Image
-from samebench.host.process import print_message, succeeds
+from samebench.host.process import print_message
 
 FLAVOURS = {"cpu": "", "gpu": "1"}  # and the GPU= that asks for each
 
@@ -81,24 +80,14 @@ def _check(call: Call, _rest: list[str]) -> int:
 
 def _devcontainer(call: Call, _rest: list[str]) -> int:
     runtime_name = call.get("RUNTIME")
-    variables = {
-        "CHECK": "",
-        "EXPECT": "",
-        "RUNTIME": "" if runtime_name == engine.LOCAL else runtime_name,
-    }  # an editor needs an engine
+    asked_for_local = runtime_name == engine.LOCAL  # an editor needs an engine
+    variables = {"CHECK": "", "EXPECT": "", "RUNTIME": "" if asked_for_local else runtime_name}
     call = call._replace(variables={**call.variables, **variables})
     engine_or_local = runtime.choose(call)
     if engine_or_local.is_local:
         raise RequirementError("no engine answers, which a devcontainer needs; start docker or podman")
     gpu.check(call.variables, engine_or_local)
-    make_writable(".samebench")
-    dotenv.write_env_file(Path(".samebench/devcontainer.env"), call.variables, options.read().env)
-    image = builds.ensure(Image.of_workspace(call), call, engine_or_local)
-    if not succeeds([engine_or_local.name, "tag", image.name, image.latest]):
-        raise RequirementError(
-            f"{image.name}: {engine_or_local.name} could not name it {image.latest}; try {engine_or_local.name} info"
-        )
-    return 0
+    return devcontainer.prepare(call, engine_or_local)
 
 
 def _serve(call: Call, rest: list[str]) -> int:

@@ -82,7 +82,7 @@ def _explain_no_clone() -> str:
         return f"git does not trust {HOME}, which belongs to another user; if you do: {trust} && make hooks"
     if "not a git repository: " in done.stderr:
         what = f"the repository that {HOME}/.git names is not here, as this is a worktree or a submodule"
-        return f"{what}; commit on the host, or open the main clone"
+        return f"{what}; commit on the host, or open the devcontainer of .devcontainer/worktree"
     return "no git clone here, so there is nothing to set up"
 
 
