@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apparel import data, parts
+from apparel import data
 from apparel.card import AGREEMENT, LATENCIES, card
 from apparel.data import Split
 from apparel.evaluate import load_matching_dataset
@@ -47,7 +47,7 @@ from apparel.temperature import MIN_IMAGES, calibrate
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, determinism
-from samebench.runs import records
+from samebench.runs import records, run_files
 
 MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 
@@ -307,7 +307,7 @@ def has_artifact(run: Run) -> bool:
         Artifact.load(run.artifact)
     except UsageError:
         return False
-    return not parts.find_artifact_problem(run.directory, run.receipt)
+    return not run_files.find_artifact_problem(run.directory, run.receipt)
 
 
 def refuse_foreign_weights(run: Run) -> None:
@@ -315,9 +315,9 @@ def refuse_foreign_weights(run: Run) -> None:
 
     An artifact may have outlived them.
     """
-    if problem := parts.find_uncommitted_problem(run.directory, run.receipt):
+    if problem := run_files.find_uncommitted_problem(run.directory, run.receipt):
         raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
-    if run.weights.exists() and (problem := parts.find_weights_problem(run.directory, run.receipt)):
+    if run.weights.exists() and (problem := run_files.find_weights_problem(run.directory, run.receipt)):
         raise UsageError(f"{run.weights}: {problem}; take the run from where it was trained")
 
 
@@ -333,7 +333,7 @@ def main(argv: Sequence[str]) -> int:
     run.refuse_undone()
     try:
         refuse_foreign_weights(run)
-        if question.if_needed and (problem := parts.find_artifact_problem(run.directory, run.receipt)):
+        if question.if_needed and (problem := run_files.find_artifact_problem(run.directory, run.receipt)):
             print(f"{run.artifact}: {problem}; it is exported anew", file=sys.stderr, flush=True)
         if question.if_needed and has_artifact(run):
             check_existing_artifact(run, question)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apparel import parts, train_command
+from apparel import train_command
 from apparel.settings import Budgets, Settings, budget_override_args
 from apparel.source import FASHION, SYNTHETIC, Source, pick_default_run
 from samebench.core import command, files, flags, make_command, untrusted
 from samebench.core.command import UsageError
-from samebench.runs import flow, receipt, records
+from samebench.runs import flow, receipt, records, run_files
 from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
 from samebench.shipping import bundle, sbom
 
@@ -149,7 +149,7 @@ def training_step(run: FlowRun | None, source: Source) -> Step:
         resume = train_command.make_resume_command(run.directory, run.receipt)
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
-    problem = parts.find_weights_problem(run.directory, run.receipt)
+    problem = run_files.find_weights_problem(run.directory, run.receipt)
     state, why = UP, f"{run.directory.name}, validation accuracy {run.accuracy:.2%}"
     if problem:
         state, why = STALE, problem
@@ -193,7 +193,7 @@ def artifact_step(run: FlowRun | None) -> Step:
         state, why = MISSING, "not exported yet"
         if run and not run.meets_budget():
             why = f"validation accuracy {run.accuracy:.2%}, at least {Budgets().min_validation_accuracy:.0%} asked"
-    elif problem := parts.find_artifact_problem(run.directory, run.receipt):
+    elif problem := run_files.find_artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
     return Step("artifact", state, why, "make export" + (run.make_words() if run else ""), ("training run",))
 

@@ -23,7 +23,6 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, ImageTransform, TooLarge, Unreadable
-from apparel.serve.picture_file import CHECKSUM, CUT, PICTURES, damaged
 from apparel.settings import Settings, setting_field, small_steps
 from apparel.sources import (
     ALIKE,
@@ -40,6 +39,7 @@ from apparel.sources import (
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.environment import cores, determinism
+from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, damaged
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apparel import networks, parts
+from apparel import networks
 from apparel.run import Run
 from apparel.serve.picture import GARMENTS, ImageTransform
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
-from samebench.runs import receipt
+from samebench.runs import receipt, run_files
 
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
@@ -173,9 +173,9 @@ class Model:
         model = cls.load(run.weights)
         if run.receipt.get("state") != "done":
             return model
-        if problem := parts.find_uncommitted_problem(run.directory, run.receipt):
+        if problem := run_files.find_uncommitted_problem(run.directory, run.receipt):
             raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
-        problem = parts.describe_mismatch(model.digest(), run.receipt)
+        problem = run_files.describe_mismatch(model.digest(), run.receipt)
         if not problem and (recorded := run.receipt.get("model", model.to_dict())) != model.to_dict():
             problem = "; ".join(receipt.diff({"model": recorded}, {"model": model.to_dict()}, fields=["model"])[:3])
         if problem:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, initial, parts, train_command, trial
+from apparel import data, dataset, initial, train_command, trial
 from apparel.run import RUNS, Run
 from apparel.settings import Settings, setting_field
 from apparel.source import SYNTHETIC, Source
@@ -20,7 +20,7 @@ from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
-from samebench.runs import receipt, records
+from samebench.runs import receipt, records, run_files
 
 GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)
@@ -93,11 +93,11 @@ def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
         raise UsageError(f"{path}: not there; give RUN=runs/<id> or RUN=<receipt>")
     found = receipt.read(path)
     receipt.check(found, path)
-    if (path.parent / parts.WEIGHTS).is_file() and (problem := parts.find_weights_problem(path.parent, found)):
+    if (path.parent / run_files.WEIGHTS).is_file() and (problem := run_files.find_weights_problem(path.parent, found)):
         raise UsageError(
-            f"{path.parent / parts.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
+            f"{path.parent / run_files.WEIGHTS}: {problem}; take the run, or its receipt, from where it was trained"
         )
-    if problem := parts.find_uncommitted_problem(path.parent, found):
+    if problem := run_files.find_uncommitted_problem(path.parent, found):
         raise UsageError(f"{path.parent}: {problem}; take the run, or its receipt, from where it was trained")
     if found["state"] != "done":
         is_run = (path.parent / "checkpoints").is_dir()

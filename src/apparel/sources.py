@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from apparel import picture_table
 from samebench.core import untrusted
 from samebench.core.command import UsageError
 from samebench.core.text import printable
+from samebench.tasks.image_classification import image_table
 
 MOST_BYTES = 128 << 20  # of a file
 LABEL_LENGTH = 100
@@ -172,15 +172,15 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _in_csv(table: Path) -> Iterator[Source | Finding]:
     """Each row; a path and label that were in a row before are there once."""
     folder = table.parent.resolve()
-    lookup, lines = picture_table.Lookup(table.parent), dict[tuple[str, str], str]()
-    for row in picture_table.read(table):
+    lookup, lines = image_table.Lookup(table.parent), dict[tuple[str, str], str]()
+    for row in image_table.read(table):
         line, label = str(row.line), unicodedata.normalize("NFC", row.label)
         if problem := row.problem or label_problem(label):
             yield Finding(row.path, label, problem, REFUSED, line)
             continue
         try:
             path = lookup.find(row.path)
-        except picture_table.Outside as reason:
+        except image_table.Outside as reason:
             yield Finding(row.path, label, f"{reason}", LEFT_OUT, line)
             continue
         if (first := lines.setdefault((path, label), line)) != line:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, parts, pictures
+from apparel import checkpoint, data, pictures
 from apparel.augmentation import augment
 from apparel.checkpoint import Checkpoint
 from apparel.model import BATCH, Model, Preprocessing, build_network
@@ -23,6 +23,7 @@ from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
+from samebench.runs import run_files
 from samebench.training import cuda_graph
 from samebench.training.curves import Curves
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
@@ -317,7 +318,7 @@ class Training:
         receipt, place = self.run.receipt, f"{self.run.directory}: of its newest checkpoint"
         if receipt.get("state") != "done" or len(receipt.get("history", [])) != len(self.history):
             return
-        if problem := parts.describe_mismatch(self.best_model().digest(), receipt):
+        if problem := run_files.describe_mismatch(self.best_model().digest(), receipt):
             said = f"{place} {problem}; take the run from where it was trained"
             raise UsageError(said if self.group.is_rank_zero else "")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from apparel import parts
+from samebench.runs import run_files
 
 RECEIPT = {"run": "one", "weights_sha256": "a" * 64, "data_version": "b" * 64}
 SAMPLES = b"[]"
@@ -18,15 +18,15 @@ def write(folder: Path, *, card: str = "", **changed: str) -> None:
     model = b"\x08\x01 " + json.dumps(facts).encode() + b" \x00"
     lines = [f"# A model, run {RECEIPT['run']}", f"- weights: {'a' * 64}", f"- data: {'b' * 64}"]
     folder.mkdir()
-    (folder / parts.MODEL).write_bytes(model)
-    (folder / parts.SEAL).write_text(f"{hashlib.sha256(model).hexdigest()}  {parts.MODEL}\n")
-    (folder / parts.SAMPLES).write_bytes(SAMPLES)
-    (folder / parts.CARD).write_text(card or "\n".join(lines))
+    (folder / run_files.MODEL).write_bytes(model)
+    (folder / run_files.SEAL).write_text(f"{hashlib.sha256(model).hexdigest()}  {run_files.MODEL}\n")
+    (folder / run_files.SAMPLES).write_bytes(SAMPLES)
+    (folder / run_files.CARD).write_text(card or "\n".join(lines))
 
 
 def test_parts_that_belong_together_are_taken(tmp_path: Path) -> None:
     write(tmp_path / "artifact")
-    assert parts.find_artifact_problem(tmp_path, RECEIPT) == ""
+    assert run_files.find_artifact_problem(tmp_path, RECEIPT) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_parts_that_belong_together_are_taken(tmp_path: Path) -> None:
 )
 def test_a_part_that_contradicts_the_receipt_is_named(changed: dict[str, str], problem: str, tmp_path: Path) -> None:
     write(tmp_path / "artifact", **changed)
-    assert parts.find_artifact_problem(tmp_path, RECEIPT) == problem
+    assert run_files.find_artifact_problem(tmp_path, RECEIPT) == problem
 
 
 def test_another_seal_another_export_and_missing_samples_are_named(tmp_path: Path) -> None:
     write(tmp_path / "artifact")
-    assert parts.find_artifact_problem(tmp_path, {**RECEIPT, "artifact_sha256": "0" * 64}).endswith("was exported")
-    (tmp_path / "artifact" / parts.SAMPLES).unlink()
-    assert parts.find_artifact_problem(tmp_path, RECEIPT) == "samples.json can't be read"
-    (tmp_path / "artifact" / parts.SEAL).write_text("0" * 64)
-    assert parts.find_artifact_problem(tmp_path, RECEIPT) == "model.onnx is not what its seal says"
+    assert run_files.find_artifact_problem(tmp_path, {**RECEIPT, "artifact_sha256": "0" * 64}).endswith("was exported")
+    (tmp_path / "artifact" / run_files.SAMPLES).unlink()
+    assert run_files.find_artifact_problem(tmp_path, RECEIPT) == "samples.json can't be read"
+    (tmp_path / "artifact" / run_files.SEAL).write_text("0" * 64)
+    assert run_files.find_artifact_problem(tmp_path, RECEIPT) == "model.onnx is not what its seal says"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apparel import checkpoint, compare, evaluate, export, flow, parts, reproduce, train
+from apparel import checkpoint, compare, evaluate, export, flow, reproduce, train
 from apparel.model import Model
 from apparel.run import Run
 from apparel.serve.artifact import CARD, MODEL, SEAL
@@ -19,6 +19,7 @@ from apparel.source import Source
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.environment import determinism
+from samebench.runs import run_files
 from samebench.runs.flow import STALE
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
@@ -135,7 +136,9 @@ def test_other_labels_beside_the_right_weights_are_refused(pair: tuple[Path, Pat
 
 def test_the_digest_of_a_file_is_that_of_its_model(runs: list[Run]) -> None:
     for run in runs:
-        assert parts.weights_digest(run.weights) == run.receipt["weights_sha256"] == Model.load(run.weights).digest()
+        assert (
+            run_files.weights_digest(run.weights) == run.receipt["weights_sha256"] == Model.load(run.weights).digest()
+        )
 
 
 # ---- what was not committed ----
@@ -153,7 +156,7 @@ def test_a_patch_that_is_not_the_receipts_is_refused(
     (pair[0] / "receipt.json").write_text(json.dumps(receipt))
     for each in ("uncommitted.diff", "uncommitted-1.diff"):
         (pair[0] / each).write_bytes(b"a patch")
-    assert not parts.find_uncommitted_problem(pair[0], receipt)
+    assert not run_files.find_uncommitted_problem(pair[0], receipt)
     (pair[0] / name).write_bytes(b"another patch")
     said = f"{name} is not what its receipt says was not committed"
     if verb == "compare":
@@ -169,9 +172,9 @@ def test_a_patch_beside_the_receipt_of_a_clean_checkout_is_refused_and_one_of_an
 ) -> None:
     (pair[0] / "uncommitted.diff").write_bytes(b"planted")
     receipt = json.loads((pair[0] / "receipt.json").read_bytes()) | {"uncommitted_sha256": None}
-    assert parts.find_uncommitted_problem(pair[0], receipt)
+    assert run_files.find_uncommitted_problem(pair[0], receipt)
     del receipt["uncommitted_sha256"]
-    assert not parts.find_uncommitted_problem(pair[0], receipt)
+    assert not run_files.find_uncommitted_problem(pair[0], receipt)
 
 
 # ---- checkpoints ----
@@ -242,7 +245,7 @@ def test_an_artifact_that_is_not_the_exported_one_is_made_anew_before_it_is_serv
     monkeypatch.chdir(ours.parents[1])
     before = content(ours)
     change(ours, theirs)
-    assert problem == parts.find_artifact_problem(ours, Run.open(ours).receipt)
+    assert problem == run_files.find_artifact_problem(ours, Run.open(ours).receipt)
     assert export.main(["--if-needed", *LEAST, "--run", ours.name]) == 0
     assert capsys.readouterr().err == f"runs/{ours.name}/artifact: {problem}; it is exported anew\n"
     assert content(ours) == before

@@ -10,7 +10,7 @@ from .checkout import ROOT
 
 SOURCE = ROOT / "src/samebench"
 # From the bottom up.
-ROOMS = ["host", "core", "data", "environment", "runs", "training", "serving", "shipping", "workspace"]
+ROOMS = ["host", "core", "data", "environment", "runs", "training", "serving", "shipping", "workspace", "tasks"]
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -20,11 +20,11 @@ from apparel.serve.artifact import Artifact
 from apparel.serve.health import HealthCheck
 from apparel.serve.page import address, page
 from apparel.serve.picture import Foreign, TooLarge, TransformedImage, Unreadable
-from apparel.serve.picture_file import PictureFile
 from apparel.serve.upload import Body
 from samebench.environment import cores
 from samebench.serving.metrics import Metrics
 from samebench.serving.problem import EarlyRejection, Problem
+from samebench.tasks.image_classification.image_file import PictureFile
 
 THREADS = 2  # that work on large pictures; together these take picture.MAX_MEMORY at most
 WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished

@@ -17,8 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from apparel.serve import colour, picture_file
-from apparel.serve.picture_file import CUT, DAMAGE, JPEG, PNG, WEBP, Foreign, PictureFile, Unreadable, damaged
+from samebench.tasks.image_classification import colour_profile, image_file
+from samebench.tasks.image_classification.image_file import (
+    CUT,
+    DAMAGE,
+    JPEG,
+    PNG,
+    WEBP,
+    Foreign,
+    PictureFile,
+    Unreadable,
+    damaged,
+)
 
 __all__ = ["Foreign", "Unreadable"]
 
@@ -86,7 +96,7 @@ def open_image(content: bytes) -> PictureFile:
     Raises Foreign for other formats, TooLarge for one that takes too much memory or time, or Unreadable for a damaged
     structure.
     """
-    file = picture_file.parse(content)
+    file = image_file.parse(content)
     count, scans = file.width * file.height, file.scans if file.progressive else 1
     said = f"{file.width}x{file.height} pixels"
     if count > MAX_PIXELS:
@@ -232,7 +242,7 @@ def _decoded(file: PictureFile, mode: str, edge: int, smaller: Sizing) -> Image.
     A JPEG is decoded in a half, a quarter or an eighth of its size where both sides keep `edge` pixels. Raises
     Unreadable for a damaged picture.
     """
-    profile = colour.Profile.of(file)
+    profile = colour_profile.Profile.of(file)
     draft = "RGB" if profile else mode
     try:
         with DECODING.reserve(memory(file, edge=edge)):
@@ -266,13 +276,13 @@ def _refuse_missing_pixels(file: PictureFile, opened: Image.Image, mode: str, ed
 
     Where they are all there, the decoder does not look at what comes behind them.
     """
-    other = file.content[: -len(picture_file.END)] + FILLER + picture_file.END
+    other = file.content[: -len(image_file.END)] + FILLER + image_file.END
     if _open(file, other, mode, edge).tobytes() != opened.tobytes():
         raise damaged("it is cut")
 
 
 def _opaque(
-    opened: Image.Image, file: PictureFile, mode: str, size: tuple[int, int], profile: colour.Profile | None
+    opened: Image.Image, file: PictureFile, mode: str, size: tuple[int, int], profile: colour_profile.Profile | None
 ) -> Image.Image:
     """The picture over white, in this mode and size, its colours those of sRGB."""
     if file.frame:

@@ -17,7 +17,7 @@ from apparel.serve import picture
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import NOTHING, OUTSIDE, Foreign, ImageTransform, TooLarge, TransformedImage, Unreadable
-from apparel.serve.picture_file import CHECKSUM, CUT, METADATA, PROFILE, UNTURNED, orientation
+from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, METADATA, PROFILE, UNTURNED, orientation
 
 from .conftest import Server, encoded
 from .test_picture import boot, quarters

@@ -1,0 +1,1 @@
+"""Families of projects that the bench knows how to help."""

@@ -1,0 +1,1 @@
+"""Images in, one of several classes out."""
