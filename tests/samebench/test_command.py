@@ -95,6 +95,7 @@ TWICE = """
 import os
 from samebench.core import command
 
+command.ECHO_SECONDS = {echo}
 with command.interruptible() as stopped:
     os.kill(os.getpid(), {number})
     print(stopped(), flush=True)
@@ -105,13 +106,19 @@ with command.interruptible() as stopped:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_asks_and_the_second_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
-    done = call("-c", TWICE.format(number=int(number)), at=tmp_path)
+    done = call("-c", TWICE.format(number=int(number), echo=0), at=tmp_path)
     assert done.stdout == "True\n"
     assert done.returncode == -number
 
 
+def test_a_sigterm_that_comes_by_two_ways_is_one(tmp_path: Path) -> None:
+    done = call("-c", TWICE.format(number=int(signal.SIGTERM), echo=60), at=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True\nstill here\n")
+
+
 def test_one_of_several_processes_is_asked_by_the_cluster_and_again_by_the_launcher(tmp_path: Path) -> None:
-    done = call("-c", TWICE.format(number=int(signal.SIGTERM)), at=tmp_path, changes=dict.fromkeys(command.WORKER, "0"))
+    line = TWICE.format(number=int(signal.SIGTERM), echo=0)
+    done = call("-c", line, at=tmp_path, changes=dict.fromkeys(command.WORKER, "0"))
     assert done.stdout == "True\nstill here\n"
     assert done.returncode == 0
 
