@@ -191,6 +191,14 @@ def test_the_repository_of_a_worktree_can_not_be_written_in_a_container(
     assert not [word for word in words if f"{checkout}/.git" in word and "readonly" not in word]
 
 
+def test_a_container_to_which_nobody_listens_any_more_is_stopped(checkout: Path, programs: Path) -> None:
+    answers = 'ps) echo "$@" >asked; echo c1 ;; stop) echo "$@" >done ;;'
+    fake_engines(programs, docker=f"case $1 in info) echo 1 ;; run) kill -PIPE $$ ;; {answers} esac")
+    assert run([*SCRIPT, "true"], cwd=checkout, path=programs).returncode == 128 + signal.SIGPIPE
+    assert (checkout / "asked").read_text().startswith("ps --quiet --filter label=samebench.call=")
+    assert (checkout / "done").read_text() == "stop --time 5 c1\n"
+
+
 def test_a_worktree_has_a_devcontainer_with_its_repository(
     worktree: Path, checkout: Path, programs: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ LAUNCH = (
     "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME",
 )  # fmt: skip
 KILLED = 128 + 9  # the exit code of docker and podman for what ended by SIGKILL
+PIPE_CLOSED = 128 + 13  # of their client where nobody reads any more, as behind `| head`: the container goes on
 PATHS = ("DATA", "FROM", "INIT", "RESUME", "RUN", "WITH")  # the variables that name files
 JUPYTERLAB = ("python", "-m", "samebench.workspace.notebook")
 LIMITS = (
@@ -33,8 +34,12 @@ def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
     """The exit code of a command in a container that is gone afterwards."""
     workspace, call, words = _prepared(call, engine, command)
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
-    whole = [engine.name, "run", "--rm", "--interactive", *terminal, *words, workspace.name, *_started(call, command)]
-    code = process.run_forwarding_signals(whole, call.variables)
+    label = f"samebench.call={os.urandom(8).hex()}"
+    whole = [engine.name, "run", "--rm", "--interactive", *terminal, "--label", label, *words, workspace.name]
+    code = process.run_forwarding_signals([*whole, *_started(call, command)], call.variables)
+    if code == PIPE_CLOSED:
+        running = process.output_of([engine.name, "ps", "--quiet", "--filter", f"label={label}"]).split()
+        process.capture([engine.name, "stop", "--time", str(server.STOP_SECONDS), *running])
     if code == image.ENGINE_FAILED:
         what = f"{engine.name} did not start the container, or died while it ran (see above)"
         tools = f"{engine.name} info{', nvidia-smi' if call.gpus else ''}"
