@@ -192,10 +192,10 @@ def test_other_labels_of_the_same_weights_are_a_changed_input(first: Run, settin
 class ProcessOfAnotherMachine(ProcessGroup):
     """The second of two, whose leader has said what it starts from."""
 
-    def tell(self, _value: Any) -> Any:
+    def broadcast_json(self, _value: Any) -> Any:
         return {"init": {"run": "a", "weights_sha256": "0" * 64}}
 
-    def any(self, *answers: bool) -> list[bool]:
+    def any_rank(self, *answers: bool) -> list[bool]:
         return list(answers)
 
 

@@ -201,7 +201,7 @@ def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Da
 def test_the_receipt_tells_the_precision(
     fast: bool, chip_computes_in_bf16: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(determinism, "bf16_pays", lambda: chip_computes_in_bf16)
+    monkeypatch.setattr(determinism, "has_native_bf16", lambda: chip_computes_in_bf16)
     settings = dataclasses.replace(QUICK, network="linear", epochs=1, fast=fast)
     assert train.train(settings, runs=tmp_path).receipt["precision"] == precision
 

@@ -67,11 +67,16 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert lines[0] == "*"
     allowed = {line.removeprefix("!") for line in lines[1:-1]}
-    server = {
-        f"src/samebench/{name}.py"
-        for name in ("__init__", "command", "cores", "environment", "files", "service", "text", "untrusted")
+    modules = {
+        "": ["__init__"],
+        "core/": ["__init__", "command", "files", "service", "text", "untrusted"],
+        "environment/": ["__init__", "cores", "fingerprint"],
+        "host/": ["__init__", "errors", "ports"],
+        "tasks/": ["__init__"],
+        "tasks/image_classification/": ["__init__", "colour_profile", "image_file"],
     }
-    server |= {f"src/samebench/host/{name}.py" for name in ("__init__", "errors", "ports")}
+    server = {f"src/samebench/{room}{name}.py" for room, names in modules.items() for name in names}
+    server |= {"src/samebench/serving"}
     server |= {"src/apparel/__init__.py", "src/apparel/serve"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image
