@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request  # type: ignore[import-not-found] # of test
 from PIL import Image
 
 from apparel.model import Model
-from apparel.run import Run
+from samebench.runs.run import Run
 
 
 def application(run: Run) -> FastAPI:

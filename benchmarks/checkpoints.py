@@ -8,11 +8,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apparel import checkpoint, data
-from apparel.run import Run
-from apparel.settings import TrainArgs
+from apparel import data
+from apparel.settings import Settings
 from apparel.training import Training
 from samebench.environment import accelerator, cores, determinism
+from samebench.runs.run import Run
+from samebench.settings import TrainOptions
+from samebench.training import checkpoint
 from samebench.training.shards import workers
 
 SAVES = 20
@@ -44,8 +46,7 @@ class Cost:
 
 def measure() -> Cost:
     """Alternate saving and training."""
-    asked = TrainArgs()
-    settings = asked.alone()
+    settings, seconds = Settings(), TrainOptions().checkpoint_seconds
     known = data.load(settings.data)
     saving, training = [], []
     place = Path("runs")  # on the disk that checkpoints go to
@@ -67,7 +68,7 @@ def measure() -> Cost:
         size = sum(tensor.nbytes for tensor in kept.tensors.values()) if kept else 0
         run.release()
     whole = statistics.median(training) * at_work.steps * settings.epochs
-    return Cost(saving, whole, settings.epochs + whole // asked.checkpoint_seconds, size)
+    return Cost(saving, whole, settings.epochs + whole // seconds, size)
 
 
 def main() -> None:

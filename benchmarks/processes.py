@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apparel.settings import setting_field
 from samebench.core import flags
 from samebench.core.command import RequirementError
+from samebench.settings import setting_field
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 DATA = SOURCE.parent / "data/fashion-mnist"

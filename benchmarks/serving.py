@@ -19,12 +19,12 @@ from tests.apparel.serve.load import Request, crowd, memory
 from tests.samebench.server import free_port
 
 from apparel import data, export
-from apparel.run import RUNS, Run
 from apparel.serve.artifact import Artifact
 from apparel.settings import Budgets
 from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
+from samebench.runs.run import RUNS, Run
 
 Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
 

@@ -18,8 +18,9 @@ import torch
 from torch import distributed
 
 from apparel import networks
-from apparel.settings import Settings, setting_field
+from apparel.settings import Settings
 from samebench.core import flags
+from samebench.settings import setting_field
 from samebench.training.process_group import ProcessGroup, split_evenly
 
 COUNT = Settings().shards

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from apparel import data
-from apparel.settings import setting_field
 from samebench.core import flags
 from samebench.environment import accelerator, cores, determinism
+from samebench.settings import setting_field
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = 55_000  # in an epoch

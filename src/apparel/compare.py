@@ -14,13 +14,13 @@ from torch import Tensor
 
 from apparel import data, figures
 from apparel.model import Model
-from apparel.run import Run
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records
+from samebench.runs.run import Run
 from samebench.runs.significance import McNemarResult
 
 # What is shown together, by the names of a receipt; what else there is comes last.

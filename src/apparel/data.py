@@ -24,7 +24,6 @@ from torch import Tensor
 from apparel import dataset
 from apparel.model import Preprocessing
 from apparel.serve.picture import GARMENTS, ImageTransform
-from apparel.source import FASHION, SYNTHETIC
 from samebench.core import command
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
@@ -33,7 +32,7 @@ from samebench.data.listing import read as read_listing
 from samebench.training.sample_random import order, uniform
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = FASHION
+NAME, SYNTHETIC = "fashion-mnist", "synthetic"
 LISTING = ROOT / f"data/{NAME}.sha256"
 HOME = ROOT / f"data/{NAME}"
 UPSTREAM = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"

@@ -18,17 +18,16 @@ from torch import Tensor
 
 from apparel.model import Preprocessing
 from apparel.serve.picture import ImageTransform
-from apparel.source import FASHION, LISTINGS, SYNTHETIC
 from apparel.sources import label_problem
 from samebench.core import file_lock, files, untrusted
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.data.listing import read as read_listing
+from samebench.data.source import LISTINGS, default_name, is_generated
 
 HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-TAKEN = {FASHION, SYNTHETIC}  # sets that are made otherwise
 PARTS = ("training", "validation", "test")  # by their numbers
 
 
@@ -118,9 +117,14 @@ def _texts(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
+def is_reserved(name: str) -> bool:
+    """Whether a data set of this name has a different form: the project's own, or a generated one."""
+    return name == default_name() or is_generated(name)
+
+
 def is_own(name: str, *, home: Path | None = None) -> bool:
     """Whether this is the name of a data set of one's own, its bytes here or not."""
-    return bool(NAME.fullmatch(name)) and name not in TAKEN and ((home or HOME) / f"{name}.sha256").is_file()
+    return bool(NAME.fullmatch(name)) and not is_reserved(name) and ((home or HOME) / f"{name}.sha256").is_file()
 
 
 def read(name: str, *, home: Path | None = None) -> Dataset:

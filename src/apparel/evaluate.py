@@ -14,13 +14,13 @@ from torch import Tensor
 from apparel import data
 from apparel.inspection import confusion
 from apparel.model import Model
-from apparel.run import RUNS, Run
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import records
+from samebench.runs.run import RUNS, Run
 
 UNTESTED = "not tested"  # a category without images
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix

@@ -27,7 +27,6 @@ from apparel.data import Split
 from apparel.evaluate import load_matching_dataset
 from apparel.inspection import calibration, confusion
 from apparel.model import Model, Preprocessing
-from apparel.run import RUNS, Run
 from apparel.serve.artifact import (
     CARD,
     FACTS,
@@ -41,13 +40,15 @@ from apparel.serve.artifact import (
     Artifact,
 )
 from apparel.serve.health import spread
-from apparel.settings import Budgets, budget_override_args, setting_field
-from apparel.source import Source, pick_default_run
+from apparel.settings import Budgets
 from apparel.temperature import MIN_IMAGES, calibrate
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
+from samebench.data.source import Source, pick_default_run
 from samebench.environment import accelerator, determinism
 from samebench.runs import records, run_files
+from samebench.runs.run import RUNS, Run
+from samebench.settings import budget_override_args, setting_field
 
 MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 
@@ -215,7 +216,9 @@ def check_budget(budgets: Budgets, figure: float, name: str) -> None:
     budget, least = getattr(budgets, name), name.startswith("min_")
     if figure < budget if least else figure > budget:
         said = f"{figure:.4g} is {'under' if least else 'over'} the budget {name}={budget:g}"
-        raise BudgetExceededError(f"{said}; train another network, or {budget_override_args(budgets, name, figure)}")
+        raise BudgetExceededError(
+            f"{said}; train another network, or {budget_override_args(budgets, name, figure, defaults=Budgets())}"
+        )
 
 
 def write(folder: Path, content: bytes, chosen: bytes, card: str) -> None:
@@ -289,7 +292,7 @@ def newest_within_budget(home: Path, budgets: Budgets, *, data: str = "") -> Run
     good = [run for run, share in zip(done, shares, strict=True) if share >= least]
     newest = f"{done[0].directory}, has validation accuracy {shares[0]:.2%}, {least:.2%} asked"
     if not good:
-        remedy = budget_override_args(budgets, "min_validation_accuracy", shares[0])
+        remedy = budget_override_args(budgets, "min_validation_accuracy", shares[0], defaults=Budgets())
         raise UsageError(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
     found = good[pick_default_run([run.receipt for run in good])]
     if done[0] not in good:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apparel import train_command
-from apparel.settings import Budgets, Settings, budget_override_args
-from apparel.source import FASHION, SYNTHETIC, Source, pick_default_run
+from apparel.settings import Budgets
 from samebench.core import command, files, flags, make_command, untrusted
 from samebench.core.command import UsageError
-from samebench.runs import flow, receipt, records, run_files
+from samebench.data.source import Source, default_name, is_generated, pick_default_run
+from samebench.runs import flow, receipt, records, run_files, train_command
 from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
+from samebench.settings import budget_override_args
 from samebench.shipping import bundle, sbom
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
@@ -39,7 +39,7 @@ class Args:
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A run as its receipt tells it: `apparel.run`, which also makes runs, takes torch."""
+    """A run as its receipt tells it: `samebench.runs.run`, which also makes runs, takes torch."""
 
     directory: Path
     receipt: Mapping[str, Any]
@@ -74,9 +74,16 @@ class FlowRun:
         bad = served and not self.meets_budget()
         words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or bad else []
         if self.retrained_first:
-            words = [Source.of(str(self.settings.get("data"))).make_words() or f" DATASET={FASHION}" * self.named]
+            words = [
+                Source.of(str(self.settings.get("data"))).make_words() or f" DATASET={default_name()}" * self.named
+            ]
         return "".join(
-            [*words, f" {budget_override_args(Budgets(), 'min_validation_accuracy', self.accuracy)}" if bad else ""]
+            [
+                *words,
+                f" {budget_override_args(Budgets(), 'min_validation_accuracy', self.accuracy, defaults=Budgets())}"
+                if bad
+                else "",
+            ]
         )
 
 
@@ -110,7 +117,7 @@ def choose_run(question: Args) -> FlowRun | None:
 def steps(question: Args, host: Host) -> list[Step]:
     """All of them."""
     run = choose_run(question)
-    source = Source.of(question.data or str(run.settings.get("data") if run else Settings().data))
+    source = Source.of(question.data or str(run.settings.get("data") if run else default_name()))
     made = [data_step(source), flow.workspace(host), training_step(run, source)]
     if run and any(step.state == STALE for step in made):
         run = replace(run, retrained_first=True)
@@ -124,11 +131,11 @@ def steps(question: Args, host: Host) -> list[Step]:
 def data_step(source: Source) -> Step:
     """The data: every file of the listing by its hash."""
     listed = source.listed()
-    command = "make data" + ("" if source.name == FASHION else f" DATASET={source.name}")
+    command = "make data" + ("" if source.name == default_name() else f" DATASET={source.name}")
     gone = [name for name in listed if not source.path(name).is_file()]
     other = [name for name, sha256 in listed.items() if name not in gone and not source.matches_sha256(name, sha256)]
     state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes"
-    if source.name == SYNTHETIC:
+    if is_generated(source.name):
         why = "made, and not stored"
     elif not source.is_known():
         state, why = MISSING, "not in this checkout"

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from apparel.data import Data
 from apparel.model import Model
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt, records
+from samebench.runs.run import Run
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
 PLACES = {"settings.init", "init.run"}

@@ -23,7 +23,7 @@ from apparel.dataset import Dataset
 from apparel.model import Preprocessing
 from apparel.serve import picture
 from apparel.serve.picture import Foreign, ImageTransform, TooLarge, Unreadable
-from apparel.settings import Settings, setting_field, small_steps
+from apparel.settings import Settings
 from apparel.sources import (
     ALIKE,
     KEPT,
@@ -38,7 +38,9 @@ from apparel.sources import (
 )
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
+from samebench.data.source import default_name
 from samebench.environment import cores, determinism
+from samebench.settings import setting_field, small_batch_args
 from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, damaged
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
@@ -64,8 +66,9 @@ class Question:
         """Raise UsageError for the first field that can't be."""
         if not self.source:
             raise UsageError("FROM=: give a folder with one sub-folder a class, or a .csv with the columns path,label")
-        if not dataset.NAME.fullmatch(self.name) or self.name in dataset.TAKEN:
-            words = f"lower-case words joined by hyphens, and not {' or '.join(sorted(dataset.TAKEN))}"
+        if not dataset.NAME.fullmatch(self.name) or dataset.is_reserved(self.name):
+            reserved = sorted({default_name(), *Settings.generated_data})
+            words = f"lower-case words joined by hyphens, and not {' or '.join(reserved)}"
             raise UsageError(f"NAME={self.name}: give {words}, such as NAME=shoes")
         if not picture.LEAST_SIDE <= self.side <= picture.MOST_SIDE:
             raise UsageError(
@@ -305,7 +308,7 @@ def main(argv: Sequence[str]) -> None:
             print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")
     train = f"make train DATASET={question.name}"
     if (images := made.sizes["training"]) < FEW * Settings().batch_size:
-        train += f" {small_steps(images)}"
+        train += f" {small_batch_args(images)}"
     print(f"keep this version: make data-add DATASET={question.name}; train on it: {train}")
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from apparel import networks
-from apparel.run import Run
 from apparel.serve.picture import GARMENTS, ImageTransform
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs import receipt, run_files
+from samebench.runs.run import Run
 
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION

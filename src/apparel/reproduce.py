@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, initial, train_command, trial
-from apparel.run import RUNS, Run
-from apparel.settings import Settings, setting_field
-from apparel.source import SYNTHETIC, Source
+from apparel import data, dataset, initial, trial
+from apparel.settings import Settings
 from apparel.train import PLACES, train
 from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
+from samebench.data.source import Source, is_generated
 from samebench.environment import accelerator, determinism
-from samebench.runs import receipt, records, run_files
+from samebench.runs import receipt, records, run_files, train_command
+from samebench.runs.run import RUNS, Run
+from samebench.settings import setting_field, without_options
 
 GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)
@@ -63,7 +64,7 @@ def reproduce_golden(question: ReproduceArgs) -> tuple[int, str]:
     """
     usual = asdict(ReproduceArgs(quick=True, data=question.data))
     others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
-    if question.data == SYNTHETIC or dataset.is_own(question.data):
+    if is_generated(question.data) or dataset.is_own(question.data):
         others.append(f"data={question.data}")
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
@@ -126,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
         now = {"listings": receipt.listings() if "listings" in then else None}
         for line in receipt.diff(then, now, fields=[listing]):
             print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
-        code, said = verdict(then, train(question.alone(), reproduces=then["run"]).receipt)
+        code, said = verdict(then, train(without_options(question, Settings), reproduces=then["run"]).receipt)
     print(said)
     return code
 

@@ -17,27 +17,29 @@ from typing import Any
 
 import torch
 
-from apparel import checkpoint, data, initial, train_command
-from apparel.checkpoint import Checkpoint
+from apparel import data, initial
 from apparel.initial import InitialModel
-from apparel.run import RUNS, Run, now
-from apparel.settings import Settings, TrainArgs, small_steps
+from apparel.settings import Settings
 from apparel.training import Training, lr_factor_at, precision
 from samebench.core import command, files, flags
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, cores, determinism, drift
-from samebench.runs import receipt, records
-from samebench.training import launch
+from samebench.runs import receipt, records, train_command
+from samebench.runs.run import RUNS, Run, now
+from samebench.settings import TrainingSettings, TrainOptions, small_batch_args, with_options, without_options
+from samebench.training import checkpoint, launch
+from samebench.training.checkpoint import Checkpoint
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
 from samebench.training.shards import worker_layout, workers
 
+TRAIN_ARGS = with_options(TrainOptions, Settings)
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
 
 
 def train(
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     run: Run | None = None,
     runs: Path = RUNS,
@@ -52,6 +54,7 @@ def train(
     the number of threads, nor on a CPU that of processes, nor checkpoints and interruptions change what comes out.
     Raises UsageError or RequirementError before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
+    assert isinstance(settings, Settings)
     determinism.pin(fast=settings.fast)
     device = accelerator.choose(settings.device, number=group.local_rank)
     check_batch_divisible(settings, device, group)
@@ -149,7 +152,7 @@ def load_data(settings: Settings) -> data.Data:
     """The data that the settings name. Raises UsageError where it is too little for a batch."""
     known = data.load(settings.data)
     if (most := len(known.training)) < settings.batch_size:
-        remedy = f"there are {most} training images; take {small_steps(most)}"
+        remedy = f"there are {most} training images; take {small_batch_args(most)}"
         raise UsageError(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
     return known
 
@@ -303,12 +306,12 @@ def check_resume_compatible(run: Run, kept: Checkpoint | None, facts: Mapping[st
         )
 
 
-def parse_args(argv: Sequence[str]) -> tuple[TrainArgs, Run | None]:
+def parse_args(argv: Sequence[str]) -> tuple[Any, Run | None]:
     """What the flags ask for, and the run to resume, whose settings then are the flags' defaults.
 
     Where they name a model to start from, its network is the default.
     """
-    parse = partial(flags.parse, TrainArgs, argv, program="python -m apparel.train", about="Train on a data set.")
+    parse = partial(flags.parse, TRAIN_ARGS, argv, program="python -m apparel.train", about="Train on a data set.")
     asked = parse()
     if not asked.resume:
         return parse(defaults={"network": InitialModel.load(asked.init).model.name}) if asked.init else asked, None
@@ -329,7 +332,9 @@ def main(argv: Sequence[str]) -> int | None:
         before, done = find_run_of_job(group, asked)
         run = before or run
         if not run or not done:
-            run = train(asked.alone(), run=run, checkpoint_seconds=asked.checkpoint_seconds, group=group)
+            run = train(
+                without_options(asked, Settings), run=run, checkpoint_seconds=asked.checkpoint_seconds, group=group
+            )
         if group.is_rank_zero:
             print(f"{run.directory}: done, test accuracy {run.receipt['test_accuracy']:.2%}", flush=True)
     return None

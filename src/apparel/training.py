@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import checkpoint, data, pictures
+from apparel import data, pictures
 from apparel.augmentation import augment
-from apparel.checkpoint import Checkpoint
 from apparel.model import BATCH, Model, Preprocessing, build_network
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
 from samebench.runs import run_files
-from samebench.training import cuda_graph
+from samebench.runs.run import Run
+from samebench.training import checkpoint, cuda_graph
+from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 from samebench.training.sample_random import order

@@ -8,12 +8,12 @@ from typing import Any
 from apparel import initial
 from apparel.data import Data
 from apparel.model import Model
-from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench.core import command, flags
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
+from samebench.runs.run import Run
 from samebench.training.sample_random import order
 from samebench.training.shards import worker_layout, workers
 

@@ -8,10 +8,10 @@ import pytest
 from torch import Tensor
 
 from apparel import data, train
-from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench.core.command import Interrupted
+from samebench.runs.run import Run
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=2, network="conv")
 KNOWN = data.synthetic(0, training=144, test=40)

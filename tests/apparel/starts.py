@@ -10,11 +10,11 @@ import torch
 
 from apparel import data, train
 from apparel.model import Model
-from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench.core.command import Interrupted
 from samebench.runs import receipt
+from samebench.runs.run import Run
 
 QUICK = Settings(data="bright", epochs=2, batch_size=32, shards=2, network="conv", lr=0.05)
 BRIGHT = data.synthetic(0, training=144, test=40)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import checkpoint
-from apparel.checkpoint import Checkpoint
-from apparel.run import Run
 from samebench.core.command import UsageError
+from samebench.runs.run import Run
+from samebench.training import checkpoint
+from samebench.training.checkpoint import Checkpoint
 from tests import soak
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import AS_STRANGER, STRANGER, open_to_others, start, stranger_may_start

@@ -12,9 +12,9 @@ from PIL import Image
 
 from apparel import compare, data, figures, train
 from apparel.model import Model
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
+from samebench.runs.run import Run
 from tests.commands import call
 
 QUICK = Settings(data="synthetic", epochs=2, network="linear", batch_size=100, shards=2)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import data, source
-from apparel.source import Source
+from apparel import data
 from samebench.core.command import RequirementError, UsageError
-from samebench.data import debian_package, download
+from samebench.data import debian_package, download, source
+from samebench.data.source import Source
 from samebench.training.sample_random import order
 from tests.commands import call
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from apparel.run import Run, sweep
 from samebench.core import command, file_lock, heartbeat
 from samebench.core.command import UsageError
 from samebench.core.file_lock import BusyError
 from samebench.runs import prune, records
+from samebench.runs.run import Run, sweep
 from tests.commands import environment
 
 # A process of another machine: its start of the machine is another one, and its lock is not seen here.
@@ -24,7 +24,7 @@ from pathlib import Path
 from samebench.core import heartbeat
 fcntl.flock = lambda *_: None
 heartbeat.boot_id = lambda: "another machine"
-from apparel.run import Run
+from samebench.runs.run import Run
 run = Run.start(Path(sys.argv[1]))
 if sys.argv[2:]:
     run.end()

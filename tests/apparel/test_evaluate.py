@@ -7,9 +7,9 @@ from PIL import Image
 from apparel import data, train
 from apparel.evaluate import figures
 from apparel.inspection import confusion
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
+from samebench.runs.run import Run
 from tests.commands import call
 
 

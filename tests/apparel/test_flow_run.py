@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce, train, train_command
+from apparel import reproduce, train
 from apparel.initial import InitialModel
 from apparel.settings import Settings
+from samebench.runs import train_command
 from samebench.runs.flow import MISSING
 from tests.commands import call
 from tests.samebench.checkout import run

@@ -11,13 +11,13 @@ import pytest
 
 from apparel import compare, evaluate, export, flow, reproduce, train
 from apparel.initial import InitialModel
-from apparel.run import Run
 from apparel.settings import Budgets, Settings
-from apparel.source import Source
 from samebench.core import command, files
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
+from samebench.data.source import Source
 from samebench.environment import determinism
+from samebench.runs.run import Run
 
 LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
 ESCAPE = "\x1b[2J\x1b]0;mine\x07\x9b31m\u202e"

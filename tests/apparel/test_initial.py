@@ -15,10 +15,10 @@ from apparel import data, initial, networks, reproduce, train, trial
 from apparel.card import origin
 from apparel.initial import InitialModel
 from apparel.model import Model, Preprocessing
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
+from samebench.runs.run import Run
 from samebench.training.process_group import ProcessGroup
 
 from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained

@@ -10,10 +10,10 @@ import pytest
 from apparel import data, networks, train
 from apparel.initial import InitialModel
 from apparel.model import Model, Preprocessing, build_network
-from apparel.run import Run
 from apparel.serve.picture import ImageTransform
 from apparel.settings import Settings
 from samebench.core.command import UsageError
+from samebench.runs.run import Run
 
 from .starts import DARK, dark, first, settings
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from apparel import checkpoint, reproduce, train
+from apparel import reproduce, train
 from apparel.model import Model
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
+from samebench.runs.run import Run
+from samebench.training import checkpoint
 
 from .starts import QUICK, dark, first, interrupt, settings, trained
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from apparel import evaluate, export, train
-from apparel.run import Run, sweep
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import notes, records
+from samebench.runs.run import Run, sweep
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
 

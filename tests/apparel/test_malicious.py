@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import checkpoint, export, networks, train
+from apparel import export, networks, train
 from apparel.data import LABELS
 from apparel.evaluate import evaluate_run
 from apparel.model import Model, Preprocessing
-from apparel.run import Run
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
+from samebench.runs.run import Run
+from samebench.training import checkpoint
 from tests import soak
 
 LIMIT = 100 << 20  # bytes more than before

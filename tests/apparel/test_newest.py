@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from apparel import compare, export, flow, reproduce, train
-from apparel.run import Run
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.runs import prune, records
+from samebench.runs.run import Run
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import SETTINGS, name, write_run
 

@@ -17,7 +17,6 @@ from PIL import Image
 from apparel import compare, data, dataset, evaluate, export, intake, train
 from apparel.dataset import Dataset
 from apparel.model import Model
-from apparel.run import Run
 from apparel.serve import openapi, picture
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
@@ -25,6 +24,7 @@ from apparel.serve.picture import GARMENTS, ImageTransform
 from apparel.settings import Budgets, Settings
 from samebench.core import files
 from samebench.core.command import UsageError
+from samebench.runs.run import Run
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 
@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         at = tmp_path_factory.mktemp("own")
         patched.setattr(dataset, "HOME", at / "data")
-        patched.setattr("apparel.source.LISTINGS", at / "data")
+        patched.setattr("samebench.data.source.LISTINGS", at / "data")
         yield at
 
 

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from apparel import checkpoint, compare, evaluate, export, flow, reproduce, train
+from apparel import compare, evaluate, export, flow, reproduce, train
 from apparel.model import Model
-from apparel.run import Run
 from apparel.serve.artifact import CARD, MODEL, SEAL
 from apparel.settings import Budgets, Settings
-from apparel.source import Source
 from samebench.core import files
 from samebench.core.command import UsageError
+from samebench.data.source import Source
 from samebench.environment import determinism
 from samebench.runs import run_files
 from samebench.runs.flow import STALE
+from samebench.runs.run import Run
+from samebench.training import checkpoint
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
 LEAST = ("--min-validation-accuracy", "0", "--max-latency-ms-p99", "10000")

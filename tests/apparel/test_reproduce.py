@@ -105,7 +105,7 @@ def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_p
 def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "RUNS", tmp_path)
     monkeypatch.setattr(dataset, "HOME", tmp_path)
-    monkeypatch.setattr("apparel.source.LISTINGS", tmp_path)
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path)
     (tmp_path / "shoes.sha256").touch()
     trained(tmp_path, data="shoes")
     trained(tmp_path)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from apparel import train, training
-from apparel.run import OUTCOME, Run, sweep
 from apparel.training import Training
 from samebench.core.command import RequirementError, UsageError
+from samebench.runs.run import OUTCOME, Run, sweep
 from tests.samebench.test_accelerator import out_of_memory
 
 from .interrupts import QUICK, interrupt, tiny, undisturbed

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from apparel import flow, reproduce, train
-from apparel.checkpoint import Checkpoint
-from apparel.run import Run
 from apparel.settings import Settings
-from apparel.source import Source
 from samebench.core.command import UsageError
+from samebench.data.source import Source
+from samebench.runs.run import Run
+from samebench.training.checkpoint import Checkpoint
 from tests.apparel.benches import store
 from tests.commands import call, start
 from tests.samebench.checkout import INHERITED, copy_checkout

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from apparel import checkpoint, data, train
-from apparel.run import Run
+from apparel import data, train
 from samebench.core.command import UsageError
 from samebench.runs import receipt
+from samebench.runs.run import Run
+from samebench.training import checkpoint
 
 from .interrupts import KNOWN, QUICK, interrupt, tiny, undisturbed
 

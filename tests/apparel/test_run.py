@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from apparel.run import ROOM, Run
 from samebench.core import files
 from samebench.core.command import UsageError
+from samebench.runs.run import ROOM, Run
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import call, start
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from apparel.run import Run
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.core.flags import to_dict
+from samebench.runs.run import Run
 
 
 @pytest.mark.parametrize(

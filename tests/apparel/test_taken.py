@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from apparel import export, flow, source
-from apparel.run import Run
+from apparel import export, flow
 from apparel.settings import Budgets
 from samebench.core import files
 from samebench.core.command import UsageError
+from samebench.data import source
+from samebench.runs.run import Run
 
 
 @pytest.fixture

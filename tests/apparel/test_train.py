@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from apparel import data, networks, train, training
-from apparel.run import Run
 from apparel.settings import Settings
 from apparel.training import Training
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.environment import determinism
+from samebench.runs.run import Run
 from samebench.training.process_group import ProcessGroup
 from samebench.training.shards import Loss, ShardedGradients, worker_layout, workers
 from tests.commands import call, start

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from apparel.source import Source
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc, versions
+from samebench.data.source import Source
 
 from .hostile import World, pointer, watched
 from .team import NAME, forbid_dvc

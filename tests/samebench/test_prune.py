@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from apparel.run import Run
 from samebench.core import command, file_lock
 from samebench.core.command import UsageError
 from samebench.core.untrusted import MAX_BYTES
 from samebench.runs import prune, records
+from samebench.runs.run import Run
 from tests.commands import call
 from tests.samebench.recorded import SETTINGS, name, on_terminal, write_run
 

@@ -33,7 +33,7 @@ def test_the_commit_and_a_clean_tree_are_told(tree: Path) -> None:
 
 
 def test_what_was_not_committed_can_be_applied_elsewhere(tree: Path, tmp_path: Path) -> None:
-    (tree / "src/apparel/run.py").write_text("changed = 1\n")
+    (tree / "src/samebench/runs/run.py").write_text("changed = 1\n")
     (tree / "src/apparel/added.py").write_text("added = 1\n")
     assert receipt.code()["dirty"] is True
     (tmp_path / "diff").write_bytes(receipt.uncommitted())
@@ -78,10 +78,10 @@ def test_the_inputs_of_two_moments_are_the_same(tree: Path) -> None:
 def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Path) -> None:
     before = receipt.inputs()
     lock = "docker/gpu.lock" if torch.version.cuda else "docker/cpu.lock"
-    for name in ("src/apparel/run.py", lock):
+    for name in ("src/samebench/runs/run.py", lock):
         (tree / name).write_text("")
     lines = receipt.diff(before, receipt.inputs())
-    assert [line.split(":")[0] for line in lines] == ["code.source.src/apparel/run.py", f"locks.{lock}"]
+    assert [line.split(":")[0] for line in lines] == ["code.source.src/samebench/runs/run.py", f"locks.{lock}"]
     assert all(line.endswith("e3b0c44298fc now") for line in lines)  # SHA-256 of nothing
 
 

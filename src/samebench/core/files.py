@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,3 +99,11 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wait_for(path: Path, *, patience: float = 30) -> bool:
+    """Whether it is there, waiting for what another machine has just made on a file system of all."""
+    deadline = time.monotonic() + patience
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return path.exists()

@@ -11,14 +11,15 @@ from typing import Any, get_type_hints
 from samebench.core import files, flags
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
+from samebench.data.source import Source, is_generated
 from samebench.environment import accelerator
 from samebench.runs import receipt
 from samebench.runs.records import Record, ordinary, read
+from samebench.settings import TrainingSettings
 
 # A run is that of a point if all of these are the same in its receipt. In addition the listings of the point are
 # compared, which tell the version of its data: another data set decides nothing.
 COMPARED = ("settings", "code.source", "locks", "device")
-LISTINGS = ("listings",)  # all of them, for a project whose settings have no method `listings`
 STATES = ("done", "running", "interrupted")  # of several runs of a point the first of these counts
 EXAMPLE = 'give settings with their values, such as GRID="lr=0.05,0.1 network=conv,linear"'
 
@@ -30,7 +31,7 @@ class Point:
     name: str
     cli_args: list[str]
     settings: Mapping[str, Any]  # as a receipt holds them
-    listings: Sequence[str] = LISTINGS  # what is compared of a receipt's listings
+    listings: Sequence[str] = ()  # what is compared of a receipt's listings
     run: Record | None = None
 
     @property
@@ -85,10 +86,12 @@ def split_values(text: str) -> list[str]:
     return values
 
 
-def _listings(settings: Any) -> Sequence[str]:
-    if not hasattr(settings, "listings"):
-        return LISTINGS
-    return [f"listings.{name}" for name in settings.listings()]
+def _listings(settings: object) -> Sequence[str]:
+    """The files in git that name the version of its data: a sweep compares no others."""
+    if not isinstance(settings, TrainingSettings):
+        return ()
+    source = Source.of(settings.data)
+    return [] if is_generated(source.name) else [f"listings.data/{source.name}.sha256"]
 
 
 def match_runs(planned: Sequence[Point], runs: Sequence[Record]) -> list[Point]:

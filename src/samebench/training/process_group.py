@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -148,14 +147,6 @@ def join_process_group(*, cuda: bool = False, job: str = "") -> Iterator[Process
     yield ProcessGroup(rank, size, local_rank, local_size, "" if job == "none" else job, os.getppid())
     with suppress(RuntimeError):
         torch.distributed.destroy_process_group()
-
-
-def wait_for_file(path: Path, *, patience: float = 30) -> bool:
-    """Whether it is there, waiting for what another machine has just made on a file system of all."""
-    deadline = time.monotonic() + patience
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return path.exists()
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apparel import data, export, train
-from apparel.run import Run
 from apparel.serve.artifact import Artifact
 from apparel.settings import Budgets, Settings
+from samebench.runs.run import Run
 from tests.commands import environment
 from tests.samebench.server import free_port
 

@@ -15,12 +15,12 @@ from apparel import data, export, temperature
 from apparel.export import BudgetExceededError
 from apparel.inspection import calibration
 from apparel.model import Model
-from apparel.run import Run
 from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
+from samebench.runs.run import Run
 from tests.commands import call
 
 from .conftest import ANY

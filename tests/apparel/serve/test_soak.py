@@ -25,8 +25,8 @@ from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
 from apparel.serve.picture import ORIENTATION, TURNS, open_image, prepare
 from apparel.settings import Budgets
-from apparel.source import FASHION
 from samebench.core.command import UsageError
+from samebench.data.source import default_name
 from tests import beside, soak
 from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
@@ -267,7 +267,7 @@ def test_schemathesis_finds_no_answer_beyond_the_openapi_document(server: Server
 def real() -> tuple[Path, Split]:
     """The artifact of the newest good run on Fashion-MNIST, and its test images."""
     try:
-        run = export.newest_within_budget(ROOT / "runs", Budgets(), data=FASHION)
+        run = export.newest_within_budget(ROOT / "runs", Budgets(), data=default_name())
     except UsageError as refusal:
         pytest.skip(f"{refusal} (make train)")
     if not export.has_artifact(run):

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from apparel.run import Run
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
+from samebench.runs.run import Run
 
 FIGURES = {"train_loss", "validation_loss", "validation_accuracy", "seconds"}  # of each epoch
 CHECKPOINTS_TO_KEEP = 2  # the last and the one before; the best weights are in each of them, and in the run's model

@@ -14,16 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from apparel import train_command
-from apparel.settings import Settings
-from apparel.source import LISTINGS, SYNTHETIC, Source, pick_default_run
+from samebench import project
 from samebench.core import file_lock, files, flags, untrusted
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.heartbeat import Heartbeat
 from samebench.core.text import printable
 from samebench.data import versions
-from samebench.runs import receipt, records
-from samebench.training.process_group import wait_for_file
+from samebench.data.source import LISTINGS, Source, pick_default_run
+from samebench.runs import receipt, records, train_command
+from samebench.settings import TrainingSettings
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
@@ -116,7 +115,7 @@ class Run:
 
         Raises UsageError where it can't be seen from here.
         """
-        if not wait_for_file(directory / "receipt.json"):
+        if not files.wait_for(directory / "receipt.json"):
             raise UsageError(f"{directory}: not there on {platform.node()}; put runs/ where all machines see the same")
         return cls(directory, cls.open(directory).receipt, leads=False)
 
@@ -145,7 +144,7 @@ class Run:
         Raises UsageError where there is none, or no such data.
         """
         if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
-            sets = ", ".join([*versions.dataset_names(LISTINGS.parent), SYNTHETIC])
+            sets = ", ".join([*versions.dataset_names(LISTINGS.parent), *project.settings_class().generated_data])
             raise UsageError(f"data {data}: no set of that name, and no directory; there are {sets}")
         done = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
@@ -153,7 +152,8 @@ class Run:
                 other = f"{found[0].directory}, was trained on another version of its data"
                 print(f"the newest run, {other}: taking {found[place].directory}", file=sys.stderr)
             return [found.pop(place), *found]
-        on = f" on {data}" if data else f" on other data than {SYNTHETIC}" if done else ""
+        generated = " or ".join(project.settings_class().generated_data)
+        on = f" on {data}" if data else f" on other data than {generated}" if done else ""
         raise UsageError(f"{home}: no run in state done{on}; train first, or name a run")
 
     def acquire(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
@@ -191,10 +191,10 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def settings(self) -> Settings:
+    def settings(self) -> TrainingSettings:
         """What it was trained with. Raises UsageError where this code knows no such settings."""
         try:
-            return flags.from_dict(Settings, self.receipt["settings"])
+            return flags.from_dict(project.settings_class(), self.receipt["settings"])
         except (LookupError, TypeError, AttributeError) as error:
             reason = printable(error, longest=120)
             raise UsageError(f"{self.directory}: settings of other code ({reason}); start a new run") from error

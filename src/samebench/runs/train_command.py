@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apparel.settings import Settings
-from apparel.source import Source
+from samebench import project
 from samebench.core import command, flags, make_command
+from samebench.data.source import Source, default_name
 
 RUNTIMES = {"docker", "podman", "local"}
 
@@ -33,21 +33,23 @@ def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], 
     other = _changed(settings)
     other.pop("init", None)
     words = [*_gpu(receipt), make_command.variable("INIT", init), *_words(receipt, other), *_runtime(receipt)]
-    arguments = make_command.arguments(flags.to_flags(Settings, other))
+    arguments = make_command.arguments(flags.to_flags(project.settings_class(), other))
     return " ".join(filter(None, ["make train", *words, *_processes(receipt), arguments]))
 
 
 def make_retrain_command(receipt: Mapping[str, Any]) -> str:
     """The command that trains once more with the settings of this run."""
     other = _changed(receipt.get("settings", {}))
-    data = Source.of(str(other.pop("data", Settings().data))).make_words().strip()
+    data = Source.of(str(other.pop("data", default_name()))).make_words().strip()
     words = [data, *_gpu(receipt), *_words(receipt, other)]
-    return " ".join(filter(None, ["make train", *words, make_command.arguments(flags.to_flags(Settings, other))]))
+    return " ".join(
+        filter(None, ["make train", *words, make_command.arguments(flags.to_flags(project.settings_class(), other))])
+    )
 
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that are not as they would be unasked, without those of other code."""
-    usual = flags.defaults(Settings)
+    usual = flags.defaults(project.settings_class())
     return {name: value for name, value in settings.items() if name in usual and value != usual[name]}
 
 

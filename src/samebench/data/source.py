@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from samebench.core import files, make_command
+from samebench import project
+from samebench.core import files, flags, make_command
+from samebench.core.paths import ROOT
 from samebench.data.listing import is_set_name
 from samebench.data.listing import read as read_listing
-from samebench.environment import fingerprint
 
-LISTINGS = fingerprint.ROOT / "data"
-FASHION, SYNTHETIC = "fashion-mnist", "synthetic"
+LISTINGS = ROOT / "data"
 CHUNK, MAX_BYTES = 1 << 20, 1 << 30  # of a packed file at a time, and at most
+
+
+def default_name() -> str:
+    """The data set that the project trains on if no other one is named."""
+    return str(flags.defaults(project.settings_class())["data"])
+
+
+def is_generated(name: str) -> bool:
+    """Whether the project makes this data set, so that it has no files."""
+    return name in project.settings_class().generated_data
 
 
 @dataclass(frozen=True)
@@ -27,23 +37,25 @@ class Source:
 
     @classmethod
     def of(cls, said: str) -> Self:
-        """What the setting `data` means: a name, here or in another commit, or a folder with Fashion-MNIST's files.
+        """What the setting `data` means: a name, here or in another commit, or a folder with the default set's files.
 
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
-        listed = said == SYNTHETIC or (is_set_name(said) and (LISTINGS / f"{said}.sha256").is_file())
+        listed = is_generated(said) or (is_set_name(said) and (LISTINGS / f"{said}.sha256").is_file())
         is_folder = os.path.isdir(said)  # noqa: PTH112 - False for every text that can be no path
         if "/" not in said and (listed or not is_folder):
             return cls(said, LISTINGS / said)
-        return cls(FASHION, Path(said) if is_folder else LISTINGS / FASHION)
+        name = default_name()
+        return cls(name, Path(said) if is_folder else LISTINGS / name)
 
     def is_known(self) -> bool:
         """Whether this checkout has such a set, its bytes here or not."""
-        return self.name in {SYNTHETIC, FASHION} or (is_set_name(self.name) and self.listing.is_file())
+        by_project = is_generated(self.name) or self.name == default_name()
+        return by_project or (is_set_name(self.name) and self.listing.is_file())
 
     @property
     def listing(self) -> Path:
-        """The file in git with the SHA-256 of each of its files; there is none of the synthetic set."""
+        """The file in git with the SHA-256 of each of its files; a generated set has none."""
         return LISTINGS / f"{self.name}.sha256"
 
     def listed(self) -> dict[str, str]:
@@ -71,9 +83,12 @@ class Source:
 
     @classmethod
     def fits(cls, said: str, asked: str) -> bool:
-        """Whether a run with this setting `data` is meant where one on `asked` is; empty: on any but the synthetic."""
+        """Whether a run with this setting `data` is meant where one on `asked` is.
+
+        Empty is any set that is not generated.
+        """
         name = cls.of(said).name
-        return name == cls.of(asked).name if asked else name != SYNTHETIC
+        return name == cls.of(asked).name if asked else not is_generated(name)
 
     def matches_checkout(self, receipt: Mapping[str, Any]) -> bool:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
@@ -83,11 +98,11 @@ class Source:
 
     def make_words(self) -> str:
         """What `make` is told to take it."""
-        if self.name == SYNTHETIC:
-            return f" DATA={SYNTHETIC}"
+        if is_generated(self.name):
+            return f" DATA={self.name}"
         if self.folder != LISTINGS / self.name:
             return f" {make_command.variable('DATA', self.folder)}"
-        return "" if self.name == FASHION else f" DATASET={self.name}"
+        return "" if self.name == default_name() else f" DATASET={self.name}"
 
 
 def pick_default_run(receipts: Sequence[Mapping[str, Any]]) -> int:

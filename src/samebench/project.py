@@ -1,0 +1,54 @@
+"""The seam between the bench and a project: which project is on the bench, and where its parts are.
+
+A project is a package below `src`. `[tool.samebench] project` in `pyproject.toml` names it; PROJECT= names a different
+one for a single call. The bench imports these modules of it, each only when a command needs it:
+
+| module         | has                      | needs                |
+|----------------|--------------------------|----------------------|
+| `settings.py`  | `Settings`, `Budgets`    | the standard library |
+"""
+
+import importlib
+import os
+import re
+import tomllib
+from functools import cache
+from types import ModuleType
+
+from samebench.core.command import UsageError
+from samebench.core.paths import ROOT
+from samebench.settings import Budgets, TrainingSettings
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@cache
+def name() -> str:
+    """The name of the project's package. Raises UsageError if nothing names one."""
+    if named := os.environ.get("PROJECT", ""):
+        where = f"PROJECT={named}"
+    else:
+        table = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {}).get("samebench", {})
+        named = str(table.get("project", ""))
+        where = f'pyproject.toml, [tool.samebench], project = "{named}"'
+    if not NAME.fullmatch(named) or not (ROOT / "src" / named / "settings.py").is_file():
+        raise UsageError(
+            f"{where}: src/{named or '…'} is no project with a settings.py; give the name of a package in src/"
+        )
+    return named
+
+
+def settings_class() -> type[TrainingSettings]:
+    """The dataclass whose fields decide what a training gives."""
+    found: type[TrainingSettings] = _module("settings").Settings
+    return found
+
+
+def budgets_class() -> type[Budgets]:
+    """The dataclass of what an artifact must keep."""
+    found: type[Budgets] = _module("settings").Budgets
+    return found
+
+
+def _module(module: str) -> ModuleType:
+    return importlib.import_module(f"{name()}.{module}")
