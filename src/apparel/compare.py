@@ -32,7 +32,7 @@ GROUPS = {
         *("locks", "environment", "fingerprint", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
     ),
     "machine": tuple(f"machine.{name}" for name in ("cpu", "cores", "memory_bytes", "kernel", "libc")),
-    "figures": ("state", *records.FIGURES, "epochs_done", "peak_memory_bytes"),
+    "figures": ("state", "metrics", "seconds", "epochs_done", "peak_memory_bytes"),
     "weights": ("weights_sha256",),
 }
 UNCOMPARED = {
@@ -48,11 +48,9 @@ UNCOMPARED = {
     "artifact_sha256",
     "sequence",
     "checkout",
+    "metric_definitions",
 }  # no two runs have them in common
 FORMATS: dict[str, Callable[[float], str]] = {
-    "test_accuracy": lambda share: f"{share:.2%}",
-    "validation_accuracy": lambda share: f"{share:.2%}",
-    "validation_loss": lambda loss: f"{loss:.4f}",
     "seconds": lambda seconds: f"{seconds:.1f} s",
     "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
     "machine.memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",

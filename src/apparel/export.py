@@ -46,7 +46,7 @@ from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.data.source import Source, pick_default_run
 from samebench.environment import accelerator, determinism
-from samebench.runs import records, run_files
+from samebench.runs import metrics, records, run_files
 from samebench.runs.run import RUNS, Run
 from samebench.settings import budget_override_args, setting_field
 
@@ -276,7 +276,7 @@ def check_existing_artifact(run: Run, budgets: Budgets) -> None:
     """Raise Exceeded where the artifact that is there does not keep the budgets that can be asked without measuring."""
     folder = run.artifact
     figures = Artifact.load(folder).facts["figures"]
-    in_receipt = records.validation_accuracy(run.receipt) or 0  # older artifacts have the test figure only
+    in_receipt = metrics.figures(run.receipt).get("validation_accuracy", 0)  # older artifacts have the test figure only
     check_budget(budgets, figures.get("validation_accuracy", in_receipt), "min_validation_accuracy")
     check_budget(budgets, figures["test_accuracy"], "min_test_accuracy")
     check_budget(budgets, (folder / MODEL).stat().st_size / 1e6, "max_model_megabytes")
@@ -288,7 +288,7 @@ def newest_within_budget(home: Path, budgets: Budgets, *, data: str = "") -> Run
     Raises UsageError where there is none.
     """
     done, least = Run.done(home, data=data), budgets.min_validation_accuracy
-    shares = [records.validation_accuracy(run.receipt) or 0 for run in done]
+    shares = [metrics.figures(run.receipt).get("validation_accuracy", 0) for run in done]
     good = [run for run, share in zip(done, shares, strict=True) if share >= least]
     newest = f"{done[0].directory}, has validation accuracy {shares[0]:.2%}, {least:.2%} asked"
     if not good:

@@ -17,7 +17,7 @@ from apparel.settings import Budgets
 from samebench.core import command, files, flags, make_command, untrusted
 from samebench.core.command import UsageError
 from samebench.data.source import Source, default_name, is_generated, pick_default_run
-from samebench.runs import flow, receipt, records, run_files, train_command
+from samebench.runs import flow, metrics, receipt, records, run_files, train_command
 from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
 from samebench.settings import budget_override_args
 from samebench.shipping import bundle, sbom
@@ -59,7 +59,7 @@ class FlowRun:
     @property
     def accuracy(self) -> float:
         """On the validation images, 0 to 1; 0 where nothing tells it."""
-        return records.validation_accuracy(self.receipt) or 0
+        return metrics.figures(self.receipt).get("validation_accuracy", 0)
 
     def is_done(self) -> bool:
         """Whether it has weights, and figures of them."""

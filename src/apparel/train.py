@@ -25,7 +25,7 @@ from samebench.core import command, files, flags
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, cores, determinism, drift
-from samebench.runs import receipt, records, train_command
+from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args, with_options, without_options
 from samebench.training import checkpoint, launch
@@ -336,7 +336,7 @@ def main(argv: Sequence[str]) -> int | None:
                 without_options(asked, Settings), run=run, checkpoint_seconds=asked.checkpoint_seconds, group=group
             )
         if group.is_rank_zero:
-            print(f"{run.directory}: done, test accuracy {run.receipt['test_accuracy']:.2%}", flush=True)
+            print(f"{run.directory}: done, test accuracy {metrics.show('test_accuracy', run.receipt)}", flush=True)
     return None
 
 

@@ -21,7 +21,9 @@ from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
+from samebench.project import Metric
 from samebench.runs import run_files
+from samebench.runs.metrics import to_receipt
 from samebench.runs.run import Run
 from samebench.training import checkpoint, cuda_graph
 from samebench.training.checkpoint import Checkpoint
@@ -30,6 +32,7 @@ from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_
 from samebench.training.sample_random import order
 from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
 
+METRICS = (Metric("accuracy", format=".2%"), Metric("loss", higher_is_better=False))
 WARMUP_SHARE = 0.2  # share of the steps
 
 
@@ -116,7 +119,7 @@ class Training:
     def best_figures(self) -> dict[str, float]:
         """The validation figures of the epoch whose weights are kept: by them runs are chosen."""
         epoch = min(self.history, key=lambda figures: figures["validation_loss"])
-        return {name: epoch[name] for name in ("validation_loss", "validation_accuracy") if name in epoch}
+        return {metric.name: epoch[f"validation_{metric.name}"] for metric in METRICS}
 
     @property
     def seconds(self) -> float:
@@ -135,12 +138,11 @@ class Training:
                     shown = pictures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
                     curves.add(self.history[-1], step=len(self.history), pictures=shown)
         best = self.best_model()
-        _, accuracy, _ = self.evaluate(best, self.data.test())
+        loss, accuracy, _ = self.evaluate(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
             model=best.to_dict(),
-            **self.best_figures,
-            test_accuracy=accuracy,
+            metrics={"validation": self.best_figures, "test": {"accuracy": accuracy, "loss": loss}},
             seconds=round(self.seconds, 3),
         )
 
@@ -185,7 +187,8 @@ class Training:
         self.history.append(figures)
         self.losses = []
         self.save()
-        self.run.record(history=self.history, **self.best_figures)
+        figures_so_far = {"validation": self.best_figures}
+        self.run.record(history=self.history, metrics=figures_so_far, metric_definitions=to_receipt(METRICS))
         return probabilities
 
     def batches(self) -> list[Tensor]:

@@ -12,6 +12,7 @@ import importlib
 import os
 import re
 import tomllib
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
@@ -20,6 +21,15 @@ from samebench.core.paths import ROOT
 from samebench.settings import Budgets, TrainingSettings
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit, an average over examples: its name, which direction is better, and how it is shown."""
+
+    name: str  # accuracy, rmse, mean_iou: it is in columns, budgets and receipts
+    higher_is_better: bool = True
+    format: str = ".4f"  # as in Python's format(): .2% for a share
 
 
 @cache

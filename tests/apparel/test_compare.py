@@ -87,7 +87,7 @@ def test_facts_that_this_code_does_not_know_are_compared_too(runs: list[Run]) ->
 def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
     (found,) = compare.compare_on_test(runs)
     assert found.discord
-    accuracies = [run.receipt["test_accuracy"] for run in runs]
+    accuracies = [run.receipt["metrics"]["test"]["accuracy"] for run in runs]
     assert found.discord.n01 - found.discord.n10 == round(200 * (accuracies[1] - accuracies[0]))
     assert ("by more than chance" in str(found)) == (found.discord.p < 0.05)
 
@@ -98,7 +98,7 @@ def test_other_data_have_no_test_and_are_compared_all_the_same(runs: list[Run]) 
     assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_IMAGES}")
     said = compare.compare(runs)
     assert "data_version" in said
-    assert "test_accuracy" in said or "validation_loss" in said
+    assert "metrics.validation.loss" in said or "metrics.test.accuracy" in said
 
 
 SAME_IMAGES = "a test takes the same images"
@@ -114,7 +114,7 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_done_has_no_test(state: str, runs: list[Run]) -> None:
-    runs[0].receipt.pop("test_accuracy")
+    runs[0].receipt["metrics"].pop("test")
     change(runs[0], state=state)
     (found,) = compare.compare_on_test(runs)
     assert found.reason == f"{runs[0].directory} is {state}; a test takes runs that are done"

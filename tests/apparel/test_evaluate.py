@@ -29,7 +29,7 @@ def test_the_newest_done_run_is_told_and_drawn(tmp_path: Path) -> None:
     done = call("-m", "apparel.evaluate", "--data", "synthetic", at=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(label in done.stdout for label in data.LABELS)
-    assert f"{run.receipt['test_accuracy']:.2%} of 200 test images right" in done.stdout
+    assert f"{run.receipt['metrics']['test']['accuracy']:.2%} of 200 test images right" in done.stdout
     with Image.open(run.directory / "confusion.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 600

@@ -54,7 +54,7 @@ def test_another_version_of_the_data_makes_the_run_stale(bench: Bench) -> None:
 
 def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
     named = ["--run", f"runs/{bench.run.name}"]
-    bench.record(validation_accuracy=0.5)
+    bench.record(metrics={"validation": {"accuracy": 0.5}})
     (bench.run / "confusion.png").unlink()
     shutil.rmtree(bench.run / "artifact")
     least = 'ARGS="--min-validation-accuracy 0.5"'
@@ -71,7 +71,7 @@ def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
 def test_of_a_run_that_is_not_done_nothing_is_known_that_its_weights_could_give(bench: Bench) -> None:
     path = bench.run / "receipt.json"
     known = json.loads(path.read_bytes()) | {"state": "interrupted"}
-    del known["weights_sha256"], known["validation_accuracy"], known["test_accuracy"]
+    del known["weights_sha256"], known["metrics"]
     path.write_text(json.dumps(known))
     steps = bench.flow("--run", f"runs/{bench.run.name}")
     for name in ("evaluation", "artifact"):

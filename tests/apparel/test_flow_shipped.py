@@ -54,7 +54,7 @@ def test_what_is_not_there_is_missing_and_no_image_is_looked_for_without_an_arti
 
 def test_a_run_below_the_budget_is_only_exported_by_asking_for_less(bench: Bench) -> None:
     shutil.rmtree(bench.run / "artifact")
-    bench.record(validation_accuracy=0.7899)
+    bench.record(metrics={"validation": {"accuracy": 0.7899}})
     steps = bench.flow()
     assert steps["artifact"]["why"] == "validation accuracy 78.99%, at least 90% asked"
     asked = f'RUN=runs/{bench.run.name} ARGS="--min-validation-accuracy 0.78"'

@@ -100,7 +100,7 @@ def test_a_run_is_reproduced_evaluated_and_exported(gpu: GPU, tmp_path: Path) ->
 def test_a_fast_training_learns_in_bf16_where_the_gpu_has_it(gpu: GPU, tmp_path: Path) -> None:
     told = trained(tmp_path, gpu, "--fast", "--batch-size", "32")
     assert told["precision"] == ("bf16" if float(told["gpu"]["compute_capability"]) >= 8 else "float32")
-    assert told["test_accuracy"] > 0.9
+    assert told["metrics"]["test"]["accuracy"] > 0.9
 
 
 def test_a_network_gives_the_same_as_a_graph(gpu: GPU, tmp_path: Path) -> None:

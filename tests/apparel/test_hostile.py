@@ -39,11 +39,12 @@ FIELDS = (
         "weights_sha256",
         "artifact_sha256",
         "model",
-        "test_accuracy",
-        "validation_loss",
+        "metrics",
+        "metric_definitions",
         "listings",
     ),
     *("settings.data", "settings.network", "settings.epochs", "settings.lr", "settings.init", "settings.fast"),
+    *("metrics.validation", "metrics.validation.loss", "metrics.test", "metrics.test.accuracy", "metric_definitions.0"),
     *("code.commit", "code.source", "history.0", "history.0.train_loss", "more"),
 )
 
@@ -92,10 +93,10 @@ def contents(receipt: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{field} {name}", json.dumps(changed(receipt, field, value))
     whole = json.dumps(receipt)
     for name, number in {"inf": "1e999", "nan": "NaN", "infinity": "-Infinity", "digits": "9" * 5000}.items():
-        for field in ("test_accuracy", "validation_loss", "seconds"):
-            value = json.dumps(receipt[field])
+        for field, fact in (("accuracy", receipt["metrics"]["test"]["accuracy"]), ("seconds", receipt["seconds"])):
+            value = json.dumps(fact)
             yield f"{field} {name}", whole.replace(f'"{field}": {value}', f'"{field}": {number}')
-    yield "200 per cent", json.dumps(receipt | {"test_accuracy": 2.0})
+    yield "200 per cent", json.dumps(receipt | {"metrics": {"validation": {"accuracy": "2"}}})
     yield "twice", whole[:-1] + ', "state": "done"}'
     yield "deep", whole[:-1] + f', "more": {"[" * 900}{"]" * 900}}}'
     yield "deeper", whole[:-1] + f', "more": {"[" * 90_000}{"]" * 90_000}}}'

@@ -14,7 +14,7 @@ import pytest
 from apparel import compare, export, flow, reproduce, train
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
-from samebench.runs import prune, records
+from samebench.runs import metrics, prune, records
 from samebench.runs.run import Run
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import SETTINGS, name, write_run
@@ -94,7 +94,7 @@ CHOICES: dict[str, Callable[[], Path]] = {
 
 
 def equal(found: list[records.Record]) -> list[records.Record]:
-    figures = {"validation_accuracy": 0.5, "validation_loss": 0.5, "history": []}
+    figures = {"metrics": {"validation": {"accuracy": 0.5, "loss": 0.5}}}
     return [records.Record(each.directory, each.state, {**each.receipt, **figures}, order=each.order) for each in found]
 
 
@@ -179,11 +179,11 @@ def test_a_damaged_run_is_passed_over(
 
 
 def test_the_test_figure_chooses_no_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    change(RUNS / last(), test_accuracy=0.0)
-    change(RUNS / NEXT_YEAR, test_accuracy=1.0, validation_accuracy=0.2)
+    change(RUNS / last(), metrics={"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.0}})
+    change(RUNS / NEXT_YEAR, metrics={"validation": {"accuracy": 0.2}, "test": {"accuracy": 1.0}})
     assert export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory.name == last()
     assert [record.name for record in records.best(records.find())] == [last()]
-    change(RUNS / last(), validation_accuracy=0.1)
+    change(RUNS / last(), metrics={"validation": {"accuracy": 0.1}, "test": {"accuracy": 0.0}})
     assert [record.name for record in records.best(records.find())] == [NEXT_YEAR]
     with pytest.raises(UsageError, match=r"has validation accuracy 10.00%, 90.00% asked"):
         export.newest_within_budget(RUNS, Budgets(), data="synthetic")
@@ -192,10 +192,10 @@ def test_the_test_figure_chooses_no_run(checkout: Path, monkeypatch: pytest.Monk
 def test_an_older_receipt_tells_the_validation_accuracy_in_its_history(tmp_path: Path) -> None:
     losses = {0.5: 0.8, 0.3: 0.9, 0.4: 0.95}
     history = [{"validation_loss": loss, "validation_accuracy": share} for loss, share in losses.items()]
-    assert records.validation_accuracy({"history": history}) == 0.9
+    assert metrics.figures({"history": history}) == {"validation_accuracy": 0.9}
     strange: list[dict[str, Any]] = [{}, {"validation_loss": "low"}, {"validation_loss": 0.1, "validation_accuracy": 7}]
     for entry in strange:
-        assert records.validation_accuracy({"history": [entry]}) is None
+        assert metrics.figures({"history": [entry]}) == {}
 
 
 # ---- the sequence ----

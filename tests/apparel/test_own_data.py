@@ -120,7 +120,7 @@ def seen(server: Server, content: bytes, kind: str = "image/png") -> NDArray[np.
 
 def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: Own) -> None:
     assert own.run.receipt["state"] == "done"
-    assert own.run.receipt["test_accuracy"] > 0.8
+    assert own.run.receipt["metrics"]["test"]["accuracy"] > 0.8
     assert own.run.receipt["data_version"] == data.load("shapes").version
     model = Model.load(own.run.weights)
     assert model.labels == CLASSES
@@ -131,7 +131,7 @@ def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> N
     for each in (own, grey):
         said = evaluate.evaluate_run(each.run)
         assert [line.split()[0] for line in said.splitlines()[1:4]] == list(CLASSES)
-        assert f"{each.run.receipt['test_accuracy']:.2%} of" in said
+        assert f"{each.run.receipt['metrics']['test']['accuracy']:.2%} of" in said
 
 
 def test_a_run_is_the_same_to_the_bit_again(own: Own, home: Path) -> None:

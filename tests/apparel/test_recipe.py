@@ -27,7 +27,7 @@ def trained(home: Path, *words: str) -> str:
     done = run(words, cwd=home, variables={"PYTHONPATH": str(ROOT / "src")}, timeout=3600)
     assert done.returncode == 0, done.stderr
     receipt = json.loads(max(home.glob("runs/*/receipt.json")).read_text())
-    return f"{receipt['test_accuracy']:.2%} in {receipt['seconds']:.0f} s"
+    return f"{receipt['metrics']['test']['accuracy']:.2%} in {receipt['seconds']:.0f} s"
 
 
 def accuracy(figure: str) -> float:

@@ -61,7 +61,7 @@ def test_a_worker_computes_with_the_cores_it_was_given() -> None:
 
 def test_the_same_run_twice_gives_the_same_weights_and_figures(tmp_path: Path) -> None:
     runs = [train.train(QUICK, runs=tmp_path).receipt for _ in range(2)]
-    for fact in ("weights_sha256", "validation_loss", "test_accuracy", "data_version"):
+    for fact in ("weights_sha256", "metrics", "data_version"):
         assert runs[0][fact] == runs[1][fact]
 
 
@@ -129,7 +129,7 @@ def test_the_synthetic_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyP
     known = data.synthetic(0, training=600, test=100)
     monkeypatch.setattr(data, "load", lambda _: known)
     run = train.train(dataclasses.replace(QUICK, epochs=4, lr=0.1), runs=tmp_path)
-    assert run.receipt["test_accuracy"] > 0.9
+    assert run.receipt["metrics"]["test"]["accuracy"] > 0.9
 
 
 def test_the_test_images_are_asked_once_after_the_last_epoch(
@@ -190,8 +190,10 @@ def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Da
     assert run.receipt["state"] == "done"
     assert run.receipt["settings"] == dataclasses.asdict(QUICK)
     assert run.receipt["data_version"] == tiny.version
-    assert 0 <= run.receipt["test_accuracy"] <= 1
-    assert run.receipt["validation_loss"] == min(each["validation_loss"] for each in run.receipt["history"])
+    assert 0 <= run.receipt["metrics"]["test"]["accuracy"] <= 1
+    assert run.receipt["metrics"]["validation"]["loss"] == min(
+        each["validation_loss"] for each in run.receipt["history"]
+    )
 
 
 @pytest.mark.parametrize(

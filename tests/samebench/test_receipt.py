@@ -39,8 +39,8 @@ def test_what_was_not_committed_can_be_applied_elsewhere(tree: Path, tmp_path: P
     (tmp_path / "diff").write_bytes(receipt.uncommitted())
     git(tmp_path, "clone", "--quiet", str(tree), "clone")
     git(tmp_path / "clone", "apply", str(tmp_path / "diff"))
-    for name in ("run.py", "added.py"):
-        assert (tmp_path / "clone/src/apparel" / name).read_text() == (tree / "src/apparel" / name).read_text()
+    for name in ("src/samebench/runs/run.py", "src/apparel/added.py"):
+        assert (tmp_path / "clone" / name).read_text() == (tree / name).read_text()
 
 
 def test_what_decides_nothing_makes_no_tree_dirty_and_is_not_kept(tree: Path) -> None:

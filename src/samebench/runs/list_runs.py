@@ -11,13 +11,12 @@ from typing import Any
 
 from samebench.core import command, flags, table
 from samebench.core.text import printable
-from samebench.runs import notes, records, selection
+from samebench.runs import metrics, notes, records, selection
 from samebench.runs.records import Record
 
-NUMBERS = {"validation_accuracy", "validation_loss", "test_accuracy", "seconds"}
 TEXTS = ("changed", "note")
 INPUTS_CHANGED_ON_RESUME = "more on the way"  # it was resumed with other inputs than it had begun with
-SPARE = ("data_version", "commit", "seconds", "validation_loss")  # what a narrow terminal does without
+SPARE = ("data_version", "commit", "seconds")  # what a narrow terminal does without, before any metric but the first
 BEST = "*"
 
 
@@ -47,13 +46,13 @@ def lines(runs: Sequence[Record], default_settings: Mapping[str, Any], *, first:
 
     The best validation figure on each data is marked, and the `first` settings stand first.
     """
-    top = records.best(runs)
+    top, columns = records.best(runs), metrics.columns(record.receipt for record in runs)
     return table.render(
-        [row(record, default_settings, mark=BEST if record in top else " ", first=first) for record in runs],
+        [row(record, default_settings, columns, mark=BEST if record in top else " ", first=first) for record in runs],
         columns=table.terminal_width(),
-        numbers=NUMBERS,
+        numbers={*columns, "seconds"},
         truncatable=TEXTS,
-        droppable=SPARE,
+        droppable=(*SPARE, *(column for column in columns[1:] if not column.startswith("test_"))),
     )
 
 
@@ -63,8 +62,10 @@ def document(runs: Sequence[Record], default_settings: Mapping[str, Any]) -> str
     return json.dumps([_finite(_entry(record, default_settings, best=record in top)) for record in runs], indent=2)
 
 
-def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequence[str] = ()) -> dict[str, str]:
-    """The cells of one run, of which none can steer a terminal."""
+def row(
+    record: Record, usual: Mapping[str, Any], columns: Sequence[str], *, mark: str = "", first: Sequence[str] = ()
+) -> dict[str, str]:
+    """The cells of one run with these columns of metrics, of which none can steer a terminal."""
     other = settings_beside_defaults(record, usual)
     other = {name: other[name] for name in [*(name for name in first if name in other), *other]}
     texts = [" ".join(f"{name}={value}" for name, value in other.items())]
@@ -72,14 +73,13 @@ def row(record: Record, usual: Mapping[str, Any], *, mark: str = "", first: Sequ
         texts.append(INPUTS_CHANGED_ON_RESUME)
     if record.reproduces:
         texts.append(f"reproduces {record.reproduces}")
-    names = ("validation_accuracy", "validation_loss", "test_accuracy", "seconds")
-    accuracy, loss, test, seconds = (record.value(name) for name in names)
+    figures = {column: metrics.show(column, record.receipt) for column in columns}
+    marked = next((column for column in columns if figures[column] != "-"), "")
+    seconds = record.value("seconds")
     cells = {
         "run": record.name,
         "state": record.state,
-        "validation_accuracy": "-" if accuracy is None else f"{accuracy:.2%}{mark}",
-        "validation_loss": "-" if loss is None else f"{loss:.4f}{mark if accuracy is None else ''}",
-        "test_accuracy": "-" if test is None else f"{test:.2%}",
+        **{column: text + (mark if column == marked else "") for column, text in figures.items()},
         "seconds": "-" if seconds is None else f"{seconds:.1f}",
         "commit": _commit(record),
         "data_version": (record.value("data_version") or "-")[:8],
@@ -112,7 +112,7 @@ def _finite(value: Any) -> Any:
 
 def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str, Any]:
     return {
-        **{name: record.value(name) for name in records.COLUMNS},
+        **{name: record.value(name) for name in [*records.COLUMNS, *metrics.columns([record.receipt])]},
         "dirty": record.receipt.get("code", {}).get("dirty"),
         "best": best,
         "directory": str(record.directory),

@@ -20,7 +20,7 @@ from samebench.core import command, file_lock, flags, table
 from samebench.core.command import UsageError
 from samebench.core.file_lock import BusyError
 from samebench.core.text import printable
-from samebench.runs import list_runs, records
+from samebench.runs import list_runs, metrics, records
 from samebench.runs.records import Record
 
 TRASH_PREFIX = ".pruned-"  # how the folder begins in which a run is deleted: nothing there is taken for a run
@@ -137,14 +137,14 @@ def _origin(record: Record) -> str:
 
 def listing(to_delete: Sequence[Record], sizes: Sequence[int]) -> str:
     """What goes, at least one run, with the megabytes of each."""
+    figures = [metrics.columns([record.receipt])[0] for record in to_delete]
+    title = figures[0] if len(set(figures)) == 1 else "validation"  # runs of two projects have two metrics
     rows = []
-    for record, each in zip(to_delete, sizes, strict=True):
-        cells = list_runs.row(record, {})
-        row = {name: cells[name] for name in ("run", "state", "validation_accuracy")}
+    for record, figure, each in zip(to_delete, figures, sizes, strict=True):
+        cells = list_runs.row(record, {}, [figure])
+        row = {"run": cells["run"], "state": cells["state"], title: cells[figure]}
         rows.append(row | {"MB": f"{each / 1e6:.1f}", "note": cells["note"]})
-    return table.render(
-        rows, columns=table.terminal_width(), numbers={"validation_accuracy", "MB"}, truncatable=["note"]
-    )
+    return table.render(rows, columns=table.terminal_width(), numbers={title, "MB"}, truncatable=["note"])
 
 
 def confirm(question: str) -> bool:

@@ -7,7 +7,6 @@ that was copied from another checkout, or is older than the numbers, comes befor
 
 import difflib
 import json
-import math
 import os
 import re
 import secrets
@@ -22,19 +21,21 @@ from typing import Any
 from samebench.core import file_lock, files, heartbeat, untrusted
 from samebench.core.command import UsageError
 from samebench.core.text import printable
+from samebench.runs import metrics
 from samebench.runs.receipt import type_problem
 
 RUNS = Path("runs")
 NAME = re.compile(r"\d{8}-\d{6}-[a-z]{4}")
 COUNTER = ".sequence"  # in runs/: the checkout's number, and the sequence of the run made last
-FIGURES = ("validation_loss", "test_accuracy", "seconds", "validation_accuracy")
-SHARES = {"test_accuracy", "validation_accuracy"}
-COLUMNS = (
-    *("run", "state", "validation_loss", "test_accuracy", "seconds", "started", "commit", "data_version"),
-    *("validation_accuracy", "sequence", "reproduces"),
-)
+COLUMNS = ("run", "state", "seconds", "started", "commit", "data_version", "sequence", "reproduces")
 TEXTS = ("run", "started", "data_version", "weights_sha256", "job", "checkout", "reproduces")
-TYPES: Mapping[str, type] = {"settings": dict, "code": dict, "listings": dict, **dict.fromkeys(TEXTS, str)}
+TYPES: Mapping[str, type] = {
+    "settings": dict,
+    "code": dict,
+    "listings": dict,
+    "metrics": dict,
+    **dict.fromkeys(TEXTS, str),
+}
 STATES = ("running", "interrupted", "done", "failed")
 FROM_ELSEWHERE, MADE_HERE, WITHOUT_RECEIPT = range(3)  # groups of runs, in their order
 CLOCK_TOLERANCE = timedelta(minutes=5)  # how far the clocks of two machines may be apart
@@ -77,11 +78,11 @@ class Record:
 
     def value(self, name: str) -> Any:
         """What stands in a column or setting of this name; None where there is nothing."""
-        if name == "validation_accuracy":
-            return validation_accuracy(self.receipt)
         columns = {"run": self.name, "state": self.state, "commit": self.receipt.get("code", {}).get("commit")}
         if name in COLUMNS:
             return columns.get(name, self.receipt.get(name))
+        if name.startswith(("validation_", "test_")):
+            return metrics.figures(self.receipt).get(name)
         return self.settings.get(name)
 
 
@@ -214,36 +215,22 @@ def _counter(home: Path) -> tuple[str, int]:
     return checkout, max(last, 0)
 
 
-def validation_accuracy(receipt: Mapping[str, Any]) -> float | None:
-    """The share of the validation images that the kept weights get right, from 0 to 1; None if nothing tells it.
-
-    An older receipt has it in `history` only: there the weights are those of the epoch with the lowest validation loss.
-    """
-    if "validation_accuracy" in receipt:
-        value: Any = receipt["validation_accuracy"]
-    else:
-        epochs: list[dict[str, Any]] = [each for each in receipt.get("history", []) if math.isfinite(_loss(each))]
-        value = min(epochs, key=_loss, default={}).get("validation_accuracy")
-    return float(value) if _is_figure(value, most=1) else None
-
-
 def best(records: Iterable[Record]) -> list[Record]:
-    """Of each version of data the done run with the highest validation accuracy; the test figures are not looked at.
+    """Of each project and version of data the done run with the best validation figure; test figures don't decide.
 
-    Of equal ones it is the one with the lower validation loss, then the one made later. Validation figures compare on
-    the same validation images alone, and reproductions of other runs don't take part.
+    Of equal ones it is the one with the better next metric, then the one made later. Validation figures compare on the
+    same validation data alone, and reproductions of other runs don't take part.
     """
     top: dict[object, Record] = {}
     for record in ordinary(records):
-        if record.state == "done" and _rank(record)[:2] != (-1, -math.inf):
-            first = top.setdefault(record.value("data_version"), record)
-            top[record.value("data_version")] = max(first, record, key=_rank)
+        if record.state == "done" and metrics.rank(record.receipt):
+            key = (str(record.receipt.get("project")), record.value("data_version"))
+            top[key] = max(top.setdefault(key, record), record, key=_rank)
     return list(top.values())
 
 
-def _rank(record: Record) -> tuple[float, float, tuple[int, int, str, str]]:
-    accuracy = record.value("validation_accuracy")
-    return -1 if accuracy is None else accuracy, -_loss(record.receipt), record.order
+def _rank(record: Record) -> tuple[tuple[float, ...], tuple[int, int, str, str]]:
+    return metrics.rank(record.receipt), record.order
 
 
 def folder(name: str, home: Path = RUNS) -> Path:
@@ -317,36 +304,16 @@ def _check(receipt: Mapping[str, Any]) -> None:
     commit = receipt.get("code", {}).get("commit")
     if not isinstance(commit, str | None):
         raise DamagedRunError(f"code.commit is {_shorten(commit)}, not text")
-    for name in FIGURES:
-        if name in receipt and not _is_figure(receipt[name], most=1 if name in SHARES else math.inf):
-            raise DamagedRunError(f"{name} is {_shorten(receipt[name])}, not a number that it can be")
-
-
-def _is_figure(value: object, *, most: float) -> bool:
-    """Whether it is a number from 0 to `most`, or, where that is infinity, none: the loss of what has diverged."""
-    if isinstance(value, float) and math.isnan(value):
-        return most == math.inf
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most and _is_float(value)
+    try:
+        metrics.figures(receipt)
+    except ValueError as error:
+        raise DamagedRunError(str(error)) from error
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_float(value: float) -> bool:
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
-
-
 def _shorten(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 20 else f"{text[:19]}…"
-
-
-def _loss(facts: Mapping[str, Any]) -> float:
-    """The validation loss in a receipt, or in an entry of its history; infinity if there is none."""
-    loss: Any = facts.get("validation_loss")
-    return float(loss) if _is_figure(loss, most=math.inf) and loss == loss else math.inf

@@ -21,13 +21,20 @@ from samebench.core.heartbeat import Heartbeat
 from samebench.core.text import printable
 from samebench.data import versions
 from samebench.data.source import LISTINGS, Source, pick_default_run
-from samebench.runs import receipt, records, train_command
+from samebench.runs import metrics, receipt, records, train_command
 from samebench.settings import TrainingSettings
 
 RUNS = Path("runs")
 ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
-FIGURES = {"validation_loss", "validation_accuracy", "test_accuracy"}
-OUTCOME = {"ended", "weights_sha256", "model", "seconds", "peak_memory_bytes", *FIGURES}
+OUTCOME = {
+    "ended",
+    "weights_sha256",
+    "model",
+    "seconds",
+    "peak_memory_bytes",
+    "metrics",
+    *metrics.FIRST_EDITION_COLUMNS,
+}
 EXPORTED = {"artifact_sha256"}
 PATIENCE = 5.0  # seconds that another process may take to sweep
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samebench.core.command import UsageError
+from samebench.runs import metrics
 from samebench.runs.records import COLUMNS, Record, nearest
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -92,7 +93,10 @@ def ordered(records: Sequence[Record], column: str, columns: Collection[str]) ->
 
 def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
     """What can be asked for: the columns, the project's settings, and those that only a receipt still has."""
-    return list(dict.fromkeys([*COLUMNS, *settings, *(name for record in records for name in record.settings)]))
+    known = list(records)
+    columns = metrics.columns(record.receipt for record in known)
+    others = (name for record in known for name in record.settings)
+    return list(dict.fromkeys([*COLUMNS, *columns, *settings, *others]))
 
 
 def check(name: str, columns: Collection[str], *, option: str) -> None:

@@ -117,7 +117,9 @@ def test_the_command_exports_the_newest_good_run_once_and_no_for_a_budget_is_exi
     shutil.rmtree(copy.directory / "artifact")
     bad = copy.directory.with_name("29990101-000000-zzzz")
     shutil.copytree(copy.directory, bad)
-    (bad / "receipt.json").write_text(json.dumps(copy.receipt | {"validation_accuracy": 0.1, "test_accuracy": 1.0}))
+    (bad / "receipt.json").write_text(
+        json.dumps(copy.receipt | {"metrics": {"validation": {"accuracy": 0.1}, "test": {"accuracy": 1.0}}})
+    )
     words = ["--if-needed", "--data", "synthetic", "--max-latency-ms-p99", "10000", "--min-validation-accuracy", "0.5"]
     assert export.main(words) == 0
     said = capsys.readouterr()
@@ -142,7 +144,9 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
 ) -> None:
     monkeypatch.chdir(copy.directory.parents[1])
     monkeypatch.setattr(export, "accuracy", lambda _probabilities, _labels: 0.7796)
-    (copy.directory / "receipt.json").write_text(json.dumps(copy.receipt | {"validation_accuracy": 0.7796}))
+    (copy.directory / "receipt.json").write_text(
+        json.dumps(copy.receipt | {"metrics": {"validation": {"accuracy": 0.7796}}})
+    )
     words = 'ARGS="--max-latency-ms-p99 10000 --min-validation-accuracy 0.77"'
     short = f"0.7796 is under the budget min_validation_accuracy=0.9; train another network, or {words}"
     named = ["--run", f"runs/{copy.name}", "--max-latency-ms-p99", "10000"]
