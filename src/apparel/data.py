@@ -23,12 +23,13 @@ from torch import Tensor
 
 from apparel import dataset
 from apparel.model import Preprocessing
-from apparel.serve.picture import GARMENTS, ImageTransform
+from apparel.serve.garment import GARMENTS
 from samebench.core import command
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.data import checkout, debian_package, download, versions
 from samebench.data.listing import read as read_listing
+from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.training.sample_random import order, uniform
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,7 +116,7 @@ class Data:
             chosen = validation_mask(training.labels)
             training, validation = (training.select(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
         else:
-            parts += validation.digest() + json.dumps([self.labels, preparation.facts()])
+            parts += validation.digest() + json.dumps([self.labels, preparation.to_dict()])
         self.training, self.validation = training, validation
         self.version = hashlib.sha256(parts.encode()).hexdigest()
 

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from apparel.model import Preprocessing
-from apparel.serve.picture import ImageTransform
+from apparel.serve.garment import transform_from_dict
 from apparel.sources import label_problem
 from samebench.core import file_lock, files, untrusted
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.data.listing import read as read_listing
 from samebench.data.source import LISTINGS, default_name, is_generated
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
@@ -78,7 +79,9 @@ class Dataset:
                 parts=tensors["parts"],
                 categories=_texts(facts["labels"]),
                 names=_texts(facts["names"]),
-                preparation=ImageTransform(str(facts["preparation"]), side, channels),
+                preparation=transform_from_dict(
+                    {"preparation": facts["preparation"], "side": side, "channels": channels}
+                ),
                 preprocessing=Preprocessing.from_dict(facts, channels=channels),
             )
             known.check()

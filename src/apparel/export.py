@@ -140,7 +140,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
         "data_version": known.version,
         "locks": run.receipt["locks"],
         "labels": list(model.labels),
-        **model.preparation.facts(),
+        **model.preparation.to_dict(),
         SAMPLES_SHA256: hashlib.sha256(chosen).hexdigest(),
         "confidence_floor": floor,
         "figures": figures,

@@ -21,8 +21,7 @@ from tqdm import tqdm
 from apparel import data, dataset, inspection
 from apparel.dataset import Dataset
 from apparel.model import Preprocessing
-from apparel.serve import picture
-from apparel.serve.picture import Foreign, ImageTransform, TooLarge, Unreadable
+from apparel.serve import garment
 from apparel.settings import Settings
 from apparel.sources import (
     ALIKE,
@@ -41,12 +40,15 @@ from samebench.core.command import UsageError
 from samebench.data.source import default_name
 from samebench.environment import cores, determinism
 from samebench.settings import setting_field, small_batch_args
-from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, damaged
+from samebench.tasks.image_classification import decode_image, image_transform
+from samebench.tasks.image_classification.decode_image import TooLarge
+from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
 FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
-THREADS = 4  # that work on pictures; together these take picture.MAX_MEMORY at most
+THREADS = 4  # that work on pictures; together these take decode_image.MAX_MEMORY at most
 NAMED = {PICTURES, SYSTEM}  # kinds of findings of which the summary counts each format or name
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet calculates
 NO_PNG = {CUT, CHECKSUM}  # of a PNG, which has checksums, the import takes nothing that does not match them
@@ -59,7 +61,8 @@ class Question:
     source: str = setting_field("", "a folder with one sub-folder a class, or a .csv with the columns path,label")
     name: str = setting_field("", "what to call it: lower-case words joined by hyphens")
     side: int = setting_field(
-        picture.SIDE, f"pixels a side, {picture.LEAST_SIDE} to {picture.MOST_SIDE}, of what a network sees"
+        garment.SIDE,
+        f"pixels a side, {image_transform.LEAST_SIDE} to {image_transform.MOST_SIDE}, of what a network sees",
     )
 
     def __post_init__(self) -> None:
@@ -70,10 +73,9 @@ class Question:
             reserved = sorted({default_name(), *Settings.generated_data})
             words = f"lower-case words joined by hyphens, and not {' or '.join(reserved)}"
             raise UsageError(f"NAME={self.name}: give {words}, such as NAME=shoes")
-        if not picture.LEAST_SIDE <= self.side <= picture.MOST_SIDE:
-            raise UsageError(
-                f"setting side={self.side} is impossible; take {picture.LEAST_SIDE} to {picture.MOST_SIDE}"
-            )
+        if not image_transform.LEAST_SIDE <= self.side <= image_transform.MOST_SIDE:
+            sides = f"{image_transform.LEAST_SIDE} to {image_transform.MOST_SIDE}"
+            raise UsageError(f"setting side={self.side} is impossible; take {sides}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def make(question: Question) -> tuple[Dataset, list[Finding]]:
     if refused := [each for each in findings if each.done == REFUSED]:
         raise ImportFailedError(_first_of(refused, question.source), findings)
     taken: dict[bytes, list[DecodedImage]] = defaultdict(list)
-    for each in read_all(sources, ImageTransform("plain", question.side, 3)):
+    for each in read_all(sources, ImageTransform(question.side, 3)):
         if isinstance(each, Finding):
             findings.append(each)
         else:
@@ -145,7 +147,7 @@ def read_all(sources: Sequence[Source], preparation: ImageTransform) -> Iterator
 def read(source: Source, preparation: ImageTransform) -> DecodedImage | Finding:
     """One picture, prepared as the server does, or why it is none."""
     try:
-        file = picture.open_image(source.read())
+        file = decode_image.open_image(source.read())
         if file.format == "PNG" and NO_PNG & {*file.damage}:
             raise damaged(" and ".join(file.damage))
         prepared = preparation(file)
@@ -207,7 +209,7 @@ def assemble(kept: dict[bytes, DecodedImage], question: Question) -> Dataset:
         parts=parts,
         categories=tuple(categories),
         names=tuple(legible(each.source.path) for each in kept.values()),
-        preparation=ImageTransform("plain", question.side, channels),
+        preparation=ImageTransform(question.side, channels),
         preprocessing=Preprocessing.of(images[parts == 0]),
     )
 

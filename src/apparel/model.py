@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from apparel import networks
-from apparel.serve.picture import GARMENTS, ImageTransform
+from apparel.serve.garment import GARMENTS, transform_from_dict
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs import receipt, run_files
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 BATCH = 1000
 LEAST_DEVIATION = 1e-7  # of a model that was trained before there was MIN_DEVIATION
@@ -157,7 +158,7 @@ class Model:
         weights, facts = checked_safetensors.load(path, "model")
         try:
             _check_finite(weights)
-            labels, preparation = _labels(facts["labels"]), ImageTransform.told(facts)
+            labels, preparation = _labels(facts["labels"]), transform_from_dict(facts)
             network = _filled(weights, facts["network"], seed=0, labels=labels, preparation=preparation)
             preprocessing = Preprocessing.from_dict(facts, channels=preparation.channels)
             return cls(facts["network"], network, labels, preprocessing, preparation)
@@ -188,7 +189,7 @@ class Model:
             "network": self.name,
             "labels": list(self.labels),
             **self.preprocessing.to_dict(),
-            **self.preparation.facts(),
+            **self.preparation.to_dict(),
         }
 
     @torch.no_grad()

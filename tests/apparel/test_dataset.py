@@ -14,9 +14,9 @@ import torch
 from apparel import data, dataset
 from apparel.dataset import Dataset
 from apparel.model import Preprocessing
-from apparel.serve.picture import ImageTransform
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 
 def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> Dataset:
@@ -28,7 +28,7 @@ def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3)
         parts=(torch.arange(count) % 5).clamp_max(2).to(torch.uint8),
         categories=tuple(f"label {number:03}" for number in range(categories)),
         names=tuple(f"a/{number}.png" for number in range(count)),
-        preparation=ImageTransform("plain", 8, channels),
+        preparation=ImageTransform(8, channels),
         preprocessing=Preprocessing.of(images),
     )
 
@@ -46,7 +46,7 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
     assert dataset.read("noise").pack() == made.pack()
     known = data.load("noise")
     assert known.labels == made.categories
-    assert known.preparation == ImageTransform("plain", 8, channels)
+    assert known.preparation == ImageTransform(8, channels)
     assert known.preprocessing == made.preprocessing
     for part, split in enumerate([known.training, known.validation, known.test()]):
         assert torch.equal(split.images, made.images[made.parts == part])

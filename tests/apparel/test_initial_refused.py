@@ -10,10 +10,10 @@ import pytest
 from apparel import data, networks, train
 from apparel.initial import InitialModel
 from apparel.model import Model, Preprocessing, build_network
-from apparel.serve.picture import ImageTransform
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 from .starts import DARK, dark, first, settings
 
@@ -86,7 +86,7 @@ def test_another_network_is_refused_by_name(settings: Settings, tmp_path: Path) 
 
 
 def test_a_model_for_images_of_another_shape_is_refused(settings: Settings) -> None:
-    coloured = ImageTransform("plain", 28, 3)
+    coloured = ImageTransform(28, 3)
     network = build_network("conv", seed=0, labels=data.LABELS, preparation=coloured)
     model = Model("conv", network, data.LABELS, Preprocessing((0.5,) * 3, (0.5,) * 3), coloured)
     with pytest.raises(

@@ -6,9 +6,10 @@ import torch
 
 from apparel import data, networks
 from apparel.model import Model, Preprocessing, build_network
-from apparel.serve.picture import GARMENTS, ImageTransform
+from apparel.serve.garment import GARMENTS
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def in_colour() -> tuple[torch.Tensor, Model]:
     """Images of a set of colours, and a model that was trained with their statistics."""
     images = torch.randint(0, 256, (20, 3, 12, 12), dtype=torch.uint8, generator=torch.manual_seed(0))
     images[:, 1] //= 3
-    preparation, labels = ImageTransform("plain", 12, 3), ("a", "b", "c")
+    preparation, labels = ImageTransform(12, 3), ("a", "b", "c")
     network = build_network("conv", seed=0, labels=labels, preparation=preparation)
     return images, Model("conv", network, labels, Preprocessing.of(images), preparation)
 

@@ -17,14 +17,16 @@ from PIL import Image
 from apparel import compare, data, dataset, evaluate, export, intake, train
 from apparel.dataset import Dataset
 from apparel.model import Model
-from apparel.serve import openapi, picture
+from apparel.serve import garment, openapi
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
-from apparel.serve.picture import GARMENTS, ImageTransform
+from apparel.serve.garment import GARMENTS, transform_from_dict
 from apparel.settings import Budgets, Settings
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
+from samebench.tasks.image_classification import decode_image, image_transform
+from samebench.tasks.image_classification.image_transform import ImageTransform
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 
@@ -124,7 +126,7 @@ def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: O
     assert own.run.receipt["data_version"] == data.load("shapes").version
     model = Model.load(own.run.weights)
     assert model.labels == CLASSES
-    assert model.preparation == ImageTransform("plain", 28, 3)
+    assert model.preparation == ImageTransform(28, 3)
 
 
 def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> None:
@@ -193,10 +195,10 @@ def test_the_server_answers_with_the_categories_of_the_data_set(own: Own, server
 
 def test_the_server_warns_in_words_that_know_of_no_garments(own: Own, server: Server) -> None:
     told = openapi.warnings(own.artifact.preparation)
-    assert told[-2:] == [picture.TOO_SMALL, "probably none of the categories"]
+    assert told[-2:] == [image_transform.TOO_SMALL, "probably none of the categories"]
     doubting = Application(replace(own.artifact, floor=1.1))
-    (answer,) = doubting.answers([picture.open_image(encoded(Image.new("RGB", (3, 3))))], seen=False)
-    assert answer["warnings"] == [picture.NOTHING, *told[-2:]]
+    (answer,) = doubting.answers([decode_image.open_image(encoded(Image.new("RGB", (3, 3))))], seen=False)
+    assert answer["warnings"] == [image_transform.NOTHING, *told[-2:]]
     page = server.ask("GET", "/").body.decode()
     facts = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
     shown = page.partition("</script>")[0] + page.rpartition("</script>")[2]
@@ -311,10 +313,12 @@ def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -
 
 
 def test_garments_are_prepared_as_ever() -> None:
-    assert GARMENTS.facts() == {"preparation": "garment", "side": 28, "channels": 1}
-    assert ImageTransform.told({}) == GARMENTS
+    assert GARMENTS.to_dict() == {"preparation": "garment", "side": 28, "channels": 1}
+    assert transform_from_dict({}) == GARMENTS
     image = encoded(drawn("circle", 1))
-    assert np.array_equal(GARMENTS(picture.open_image(image)).pixels, picture.prepare(picture.open_image(image)).pixels)
+    assert np.array_equal(
+        GARMENTS(decode_image.open_image(image)).pixels, garment.prepare(decode_image.open_image(image)).pixels
+    )
     for wrong in ({"side": 27}, {"channels": 3}, {"preparation": "other"}, {"preparation": "plain", "side": 7}):
         with pytest.raises(ValueError, match="no preparation"):
-            ImageTransform.told(wrong)
+            transform_from_dict(wrong)

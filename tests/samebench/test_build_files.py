@@ -73,7 +73,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
         "environment/": ["__init__", "cores", "fingerprint"],
         "host/": ["__init__", "errors", "ports"],
         "tasks/": ["__init__"],
-        "tasks/image_classification/": ["__init__", "colour_profile", "image_file"],
+        "tasks/image_classification/": ["__init__", "colour_profile", "decode_image", "image_file", "image_transform"],
     }
     server = {f"src/samebench/{room}{name}.py" for room, names in modules.items() for name in names}
     server |= {"src/samebench/serving"}

@@ -15,18 +15,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from apparel.serve import openapi, picture
+from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
 from apparel.serve.health import HealthCheck
 from apparel.serve.page import address, page
-from apparel.serve.picture import Foreign, TooLarge, TransformedImage, Unreadable
 from apparel.serve.upload import Body
 from samebench.environment import cores
 from samebench.serving.metrics import Metrics
 from samebench.serving.problem import EarlyRejection, Problem
-from samebench.tasks.image_classification.image_file import PictureFile
+from samebench.tasks.image_classification import decode_image, image_transform
+from samebench.tasks.image_classification.decode_image import TooLarge
+from samebench.tasks.image_classification.image_file import Foreign, PictureFile, Unreadable
+from samebench.tasks.image_classification.image_transform import TransformedImage
 
-THREADS = 2  # that work on large pictures; together these take picture.MAX_MEMORY at most
+THREADS = 2  # that work on large pictures; together these take decode_image.MAX_MEMORY at most
 WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished
 QUEUE = 32  # requests with large pictures that wait for a thread
 SMALL_PIXELS = 256 * 256  # a request with fewer is worked on at once: handing it to a thread would cost more
@@ -119,7 +121,7 @@ class Application:
             contents = await body.pictures()
             for place, content in enumerate(contents, start=1):
                 with readable(place, of=len(contents)):
-                    opened.append(picture.open_image(content))
+                    opened.append(decode_image.open_image(content))
             answers = await self.work(opened, seen="seen" in request.query_params)
         request.state.images = len(answers)
         return Response(json.dumps(answers if body.is_form else answers[0], allow_nan=False), media_type=JSON)
@@ -171,9 +173,9 @@ class Application:
     def warnings(self, prepared: TransformedImage, confidence: float) -> list[str]:
         """What makes an answer doubtful: the picture, its file, or how sure the network is."""
         doubts = {
-            picture.NOTHING: prepared.is_empty,
+            image_transform.NOTHING: prepared.is_empty,
             **dict.fromkeys(prepared.damage, True),
-            picture.OUTSIDE: self.artifact.is_outside(prepared.pixels),
+            image_transform.OUTSIDE: self.artifact.is_outside(prepared.pixels),
             **dict.fromkeys(prepared.warnings, True),
             self.artifact.preparation.doubt: confidence < self.artifact.floor,
         }

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from apparel.serve.picture import ImageTransform
+from apparel.serve.garment import transform_from_dict
 from samebench.core.command import UsageError
 from samebench.core.untrusted import parse_json, read_bytes
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -74,7 +75,7 @@ class Artifact:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             facts = parse_json(session.get_modelmeta().custom_metadata_map[FACTS], where=path)
             _check_hash(samples, facts.pop(SAMPLES_SHA256, None), path.with_name(SAMPLES))
-            labels, preparation = _labels(facts.pop("labels")), ImageTransform.told(facts)
+            labels, preparation = _labels(facts.pop("labels")), transform_from_dict(facts)
             floor = _check_facts(facts, float(facts.pop("confidence_floor")))
             levels = _check_levels(facts.pop(LEVELS, []), preparation.channels)
             _check_graph(session, preparation, len(labels))

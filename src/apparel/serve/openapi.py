@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from apparel.serve import picture, upload
-from apparel.serve.picture import GARMENTS, ImageTransform
+from apparel.serve import upload
+from apparel.serve.garment import GARMENTS
 from samebench.serving import problem
+from samebench.tasks.image_classification import decode_image
+from samebench.tasks.image_classification.image_transform import ImageTransform
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 PROBLEMS = {
@@ -63,7 +65,7 @@ def _predict(thing: str) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": f"The category of a {thing} and the confidence in it.",
-        "description": f"PNG, JPEG or WebP, at most {picture.MAX_PIXELS // 1_000_000} million pixels and "
+        "description": f"PNG, JPEG or WebP, at most {decode_image.MAX_PIXELS // 1_000_000} million pixels and "
         f"{upload.BODY_BYTES // 1_000_000} MB. A form is answered by a list.",
         "parameters": [
             {
@@ -117,7 +119,7 @@ def _answer(labels: Sequence[str], preparation: ImageTransform) -> dict[str, Any
 
 def warnings(preparation: ImageTransform = GARMENTS) -> list[str]:
     """All that an answer can warn of."""
-    return list(picture.WARNINGS[preparation.name])
+    return list(preparation.warnings)
 
 
 def _problem() -> dict[str, Any]:

@@ -1,25 +1,18 @@
 """Pictures as phones and shops make them: what the network sees of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from apparel.serve import picture
-from apparel.serve.picture import (
-    FAINT,
-    RESTLESS,
-    SIDE,
-    TOO_SMALL,
-    TURNS,
-    Foreign,
-    ImageTransform,
-    TransformedImage,
-    Unreadable,
-)
+from apparel.serve import garment
+from apparel.serve.garment import FAINT, RESTLESS, SIDE
+from samebench.core.paths import ROOT
+from samebench.tasks.image_classification import decode_image
+from samebench.tasks.image_classification.decode_image import TURNS
+from samebench.tasks.image_classification.image_file import Foreign, Unreadable
+from samebench.tasks.image_classification.image_transform import TOO_SMALL, ImageTransform, TransformedImage
 
 from .conftest import encoded
 
@@ -27,7 +20,7 @@ UNDONE = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.
 
 
 def prepared(content: bytes) -> TransformedImage:
-    return picture.prepare(picture.open_image(content))
+    return garment.prepare(decode_image.open_image(content))
 
 
 def boot(*, size: tuple[int, int] = (300, 400), at: tuple[int, int] = (60, 90), scale: float = 1.0) -> Image.Image:
@@ -130,7 +123,7 @@ def test_other_formats_are_refused_by_name_unread() -> None:
     gif = encoded(boot(), "GIF", save_all=True, append_images=[boot()] * 3)
     for content in (gif, encoded(boot(), "BMP"), encoded(boot(), "TIFF"), b"%PDF-1.7", b"", b"<svg/>"):
         with pytest.raises(Foreign, match="no PNG, JPEG or WebP"):
-            picture.open_image(content)
+            decode_image.open_image(content)
 
 
 def test_a_side_may_be_as_long_as_the_memory_for_its_pixels_allows() -> None:
@@ -141,7 +134,7 @@ def test_a_side_may_be_as_long_as_the_memory_for_its_pixels_allows() -> None:
 
 def test_a_damaged_picture_is_unreadable_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    wholes = [encoded(boot(size=(60, 80)).convert("RGB"), kind) for kind in picture.FORMATS]
+    wholes = [encoded(boot(size=(60, 80)).convert("RGB"), kind) for kind in decode_image.FORMATS]
     wrong = 0
     for turn in range(600):
         content = bytearray(wholes[turn % len(wholes)])
@@ -159,7 +152,7 @@ def test_bombs_beside_the_pixels_of_a_picture_are_harmless() -> None:
     assert close(prepared(progressive).pixels)
     scan = progressive.rindex(b"\xff\xda")
     with pytest.raises(Unreadable, match="more than 100 scans"):
-        picture.open_image(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
+        decode_image.open_image(progressive[:-2] + progressive[scan:-2] * 200 + b"\xff\xd9")
     several = encoded(boot().convert("RGB"), "MPO", save_all=True, append_images=[boot().convert("RGB")])
     assert close(prepared(several).pixels)
     assert close(prepared(several + progressive[scan:-2] * 200).pixels), "what is behind the end is not looked at"
@@ -171,7 +164,7 @@ def test_bombs_beside_the_pixels_of_a_picture_are_harmless() -> None:
 
 def plain(content: bytes, *, side: int = 28, channels: int = 3) -> NDArray[np.uint8]:
     """What a network of one's own data sees, channels last."""
-    pixels = ImageTransform("plain", side, channels)(picture.open_image(content)).pixels
+    pixels = ImageTransform(side, channels)(decode_image.open_image(content)).pixels
     return pixels if channels == 1 else np.moveaxis(pixels, 0, 2)
 
 
@@ -233,6 +226,5 @@ def test_a_grey_picture_has_the_same_levels_in_a_grey_set_and_in_one_of_colours(
 
 
 def test_the_recipe_is_in_no_other_place() -> None:
-    source = Path(picture.__file__).parent
-    users = [path.name for path in source.glob("*.py") if "ImageFilter" in path.read_text()]
-    assert users == ["picture.py"]
+    users = [path.name for path in (ROOT / "src").rglob("*.py") if "ImageFilter" in path.read_text()]
+    assert users == ["garment.py"]

@@ -13,21 +13,32 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from apparel import export
-from apparel.serve import picture
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
-from apparel.serve.picture import NOTHING, OUTSIDE, Foreign, ImageTransform, TooLarge, TransformedImage, Unreadable
-from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, METADATA, PROFILE, UNTURNED, orientation
+from apparel.serve.garment import GARMENTS
+from samebench.tasks.image_classification import decode_image
+from samebench.tasks.image_classification.decode_image import TooLarge
+from samebench.tasks.image_classification.image_file import (
+    CHECKSUM,
+    CUT,
+    METADATA,
+    PROFILE,
+    UNTURNED,
+    Foreign,
+    Unreadable,
+    orientation,
+)
+from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, ImageTransform, TransformedImage
 
 from .conftest import Server, encoded
 from .test_picture import boot, quarters
 
-PLAIN = ImageTransform("plain", 28, 3)
+PLAIN = ImageTransform(28, 3)
 COLOURS = quarters((120, 90))
 
 
 def prepared(content: bytes, preparation: ImageTransform = PLAIN) -> TransformedImage:
-    return preparation(picture.open_image(content))
+    return preparation(decode_image.open_image(content))
 
 
 def chunk(kind: bytes, content: bytes, *, checksum: int = 0) -> bytes:
@@ -167,7 +178,7 @@ def test_of_an_animated_png_the_picture_is_taken_that_browsers_show_first() -> N
     assert np.array_equal(prepared(film).pixels, prepared(encoded(COLOURS)).pixels)
 
 
-@pytest.mark.parametrize("preparation", [PLAIN, ImageTransform()], ids=["plain", "garment"])
+@pytest.mark.parametrize("preparation", [PLAIN, GARMENTS], ids=["plain", "garment"])
 def test_a_transparent_value_counts_whatever_the_bits_of_a_level(preparation: ImageTransform) -> None:
     levels = np.asarray(boot(size=(280, 280))).copy()
     clear = levels == 255
@@ -254,7 +265,7 @@ def test_a_profile_for_other_pixels_is_ignored_with_a_warning() -> None:
 )
 def test_another_format_is_named_with_what_to_do(content: bytes, name: str) -> None:
     with pytest.raises(Foreign, match=r"^no PNG, JPEG or WebP picture") as refused:
-        picture.open_image(content)
+        decode_image.open_image(content)
     assert refused.value.name == name
     assert (f"but {name}; " in str(refused.value)) == bool(name)
     assert bool(refused.value.remedy) == bool(name)
@@ -262,7 +273,7 @@ def test_another_format_is_named_with_what_to_do(content: bytes, name: str) -> N
 
 def test_a_picture_of_one_colour_or_none_has_nothing_to_see(server: Server) -> None:
     for image in (Image.new("RGB", (80, 60), (9, 99, 200)), Image.new("RGBA", (80, 60)), Image.new("L", (28, 28), 3)):
-        for preparation in (PLAIN, ImageTransform()):
+        for preparation in (PLAIN, GARMENTS):
             assert prepared(encoded(image), preparation).is_empty
         assert NOTHING in server.predict(encoded(image)).json()["warnings"]
     assert not prepared(encoded(boot())).is_empty
@@ -306,7 +317,7 @@ def test_what_would_take_too_much_memory_or_time_is_refused_before_it_is_decoded
 ) -> None:
     monkeypatch.setattr(Image, "open", None)
     with pytest.raises(TooLarge, match=said):
-        picture.open_image(content())
+        decode_image.open_image(content())
 
 
 def test_a_jpeg_of_many_scans_may_not_be_large_too() -> None:
@@ -314,15 +325,15 @@ def test_a_jpeg_of_many_scans_may_not_be_large_too() -> None:
     scan = jpeg.rindex(b"\xff\xda")
     large = resized(jpeg[:-2] + jpeg[scan:-2] * 60 + jpeg[-2:], 10_000, 10_000)
     with pytest.raises(TooLarge, match=r"10000x10000 pixels in [0-9]+ scans; save it as an ordinary JPEG"):
-        picture.open_image(large)
+        decode_image.open_image(large)
 
 
 @pytest.mark.parametrize("size", [(9000, 40), (8000, 6000)])
 def test_a_photo_of_a_phone_is_reduced_while_it_is_decoded(size: tuple[int, int]) -> None:
     image = quarters((800, 600)).resize(size, Image.Resampling.NEAREST)
     content = encoded(image, "JPEG")
-    file = picture.open_image(content)
-    opened = picture._open(file, content, "RGB", 8 * 28)
+    file = decode_image.open_image(content)
+    opened = decode_image._open(file, content, "RGB", 8 * 28)
     assert opened.size == size if min(size) < 224 else opened.size == (1000, 750)
     corners = prepared(content).pixels
     small = prepared(encoded(image.resize((800, max(1, 800 * size[1] // size[0])), Image.Resampling.BOX))).pixels
@@ -330,7 +341,7 @@ def test_a_photo_of_a_phone_is_reduced_while_it_is_decoded(size: tuple[int, int]
 
 
 def test_pictures_wait_for_memory_and_give_it_back() -> None:
-    shared = picture.Memory(100_000_000)
+    shared = decode_image.Memory(100_000_000)
     with shared.reserve(60_000_000):
         assert shared.free == 40_000_000
         with shared.reserve(1_000_000):
@@ -361,7 +372,7 @@ def test_a_picture_far_outside_of_the_training_pixels_is_said_to_be_so(artifact:
     speck[3, 3:6] = 255
     assert not narrow.is_outside(speck)
     application = Application(narrow)
-    (answer,) = application.answers([picture.open_image(encoded(light))], seen=False)
+    (answer,) = application.answers([decode_image.open_image(encoded(light))], seen=False)
     assert OUTSIDE in answer["warnings"]
     colours = replace(artifact, levels=((0, 255), (0, 255), (9, 9)))
     assert colours.is_outside(np.stack([light, dark, light]))
@@ -376,6 +387,6 @@ def test_an_export_tells_the_levels_of_its_training_pixels() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_cut_picture_that_needs_no_conversion_is_damaged_too(mode: str) -> None:
     content = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)).convert(mode))
-    for preparation in (PLAIN, ImageTransform()):
+    for preparation in (PLAIN, GARMENTS):
         with pytest.raises(Unreadable, match="a damaged picture"):
             prepared(content[: len(content) // 2], preparation)

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel.serve import openapi, picture
+from apparel.serve import garment, openapi
 from apparel.serve.artifact import Artifact
 from apparel.serve.page import SOURCE
 from apparel.serve.upload import BODY_BYTES, IMAGES
@@ -93,7 +93,7 @@ def test_large_pictures_are_answered_while_small_ones_go_on(server: Server, imag
 
 def test_a_doubtful_answer_says_so(server: Server) -> None:
     blank = server.predict(encoded(Image.new("L", (60, 60), 255))).json()
-    assert picture.FAINT in blank["warnings"]
+    assert garment.FAINT in blank["warnings"]
     assert set(blank["warnings"]) <= set(openapi.warnings())
 
 

@@ -23,10 +23,11 @@ from apparel import data, export
 from apparel.data import Split
 from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
-from apparel.serve.picture import ORIENTATION, TURNS, open_image, prepare
+from apparel.serve.garment import prepare
 from apparel.settings import Budgets
 from samebench.core.command import UsageError
 from samebench.data.source import default_name
+from samebench.tasks.image_classification.decode_image import ORIENTATION, TURNS, open_image
 from tests import beside, soak
 from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
