@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from apparel import data, networks
 from apparel.settings import Settings
+from samebench.tasks.image_classification.image_data import Data, Split
 
 SETTINGS = Settings()
 
@@ -24,7 +25,7 @@ SETTINGS = Settings()
 class Prepared(Dataset[tuple[Tensor, Tensor]]):
     """Images as a tutorial prepares them, one at a time."""
 
-    def __init__(self, split: data.Split, known: data.Data, *, augmented: bool) -> None:
+    def __init__(self, split: Split, known: Data, *, augmented: bool) -> None:
         """Of a split of `known`."""
         self.split, self.augmented = split, augmented
         self.mean, self.deviation = map(torch.tensor, (known.preprocessing.mean, known.preprocessing.std))
@@ -57,7 +58,7 @@ def main(source: str, epochs: int, device: torch.device, cores: int) -> None:
     known = data.load(source)
     helpers = {"num_workers": cores, "pin_memory": True, "persistent_workers": True} if device.type == "cuda" else {}
 
-    def loader(split: data.Split, *, training: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    def loader(split: Split, *, training: bool) -> DataLoader[tuple[Tensor, Tensor]]:
         prepared = Prepared(split, known, augmented=training)
         return DataLoader(prepared, SETTINGS.batch_size, shuffle=training, drop_last=training, **helpers)  # type: ignore[arg-type]
 

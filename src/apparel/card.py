@@ -8,10 +8,10 @@ from torch import Tensor
 from apparel.evaluate import table
 from apparel.serve.artifact import IMAGES, MODEL, PROBABILITIES, SEAL, Artifact
 from samebench.core.text import code, markdown
+from samebench.tasks.image_classification.temperature import DOUBTFUL_SHARE
 
 # What `export` promises, in the words of the card.
 AGREEMENT = 1e-5  # how far a probability from onnxruntime may lie from torch's
-DOUBTFUL_SHARE = 0.01  # of the validation images: their confidence is the floor below which we doubt
 LATENCIES = 1000  # single images timed
 
 # What a card says of the pictures, by their preparation.

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from apparel import data, figures
+from apparel import data
 from apparel.model import Model
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
@@ -22,6 +22,8 @@ from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records
 from samebench.runs.run import Run
 from samebench.runs.significance import McNemarResult
+from samebench.tasks.image_classification import figures
+from samebench.tasks.image_classification.image_data import Data
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {
@@ -198,7 +200,7 @@ def evaluate_on_test(run: Run, *, source: str = "") -> TestAnswers:
 
 
 @cache
-def load(name: str) -> data.Data:
+def load(name: str) -> Data:
     """The data set, read once for all runs."""
     return data.load(name)
 

@@ -6,15 +6,12 @@ python -m apparel.data DIRECTORY          verifies the four files of Fashion-MNI
 
 import gzip
 import hashlib
-import json
 import math
 import struct
 import sys
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +19,14 @@ import torch
 from torch import Tensor
 
 from apparel import dataset
-from apparel.model import Preprocessing
 from apparel.serve.garment import GARMENTS
 from samebench.core import command
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.data import checkout, debian_package, download, versions
 from samebench.data.listing import read as read_listing
-from samebench.tasks.image_classification.image_transform import ImageTransform
-from samebench.training.sample_random import order, uniform
+from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.training.sample_random import uniform
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, SYNTHETIC = "fashion-mnist", "synthetic"
@@ -59,88 +55,8 @@ LABELS = (
     "Bag",
     "Ankle boot",
 )
-VALIDATION_SHARE = 1 / 12  # 5,000 of the 60,000 training images
 SIDE = 28
 LARGEST = 16 + 60_000 * SIDE * SIDE  # bytes of the largest of the four files: the training images
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, C, H, W) uint8 and their labels (N,) int64, from 0."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.labels)
-
-    def select(self, indices: Tensor) -> "Split":
-        """The images at `indices` (M,)."""
-        return Split(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device) -> "Split":
-        """The same on a device."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-    def digest(self) -> str:
-        """SHA-256 over shape, images and labels."""
-        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        content.update(self.images.contiguous().numpy().tobytes())
-        few = not len(self.labels) or int(self.labels.max()) < 256  # then a byte each, as ever
-        content.update(self.labels.to(torch.uint8 if few else torch.int64).numpy().tobytes())
-        return content.hexdigest()
-
-
-class Data:
-    """A data set: `training` and `validation` to learn and choose, `test()` to be asked once at the end."""
-
-    def __init__(
-        self,
-        training: Split,
-        test: Split,
-        *,
-        validation: Split | None = None,
-        labels: Sequence[str] = LABELS,
-        preparation: ImageTransform = GARMENTS,
-        preprocessing: Preprocessing | None = None,
-    ) -> None:
-        """Take the validation images, unless given, out of `training`: every twelfth of each category in a fixed order.
-
-        `labels` are the names in the order of the numbers; `preprocessing` is that of the training images.
-        """
-        self._test, self._preprocessing = test, preprocessing
-        self.labels, self.preparation = tuple(labels), preparation
-        parts = training.digest() + test.digest()
-        if validation is None:
-            chosen = validation_mask(training.labels)
-            training, validation = (training.select(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
-        else:
-            parts += validation.digest() + json.dumps([self.labels, preparation.to_dict()])
-        self.training, self.validation = training, validation
-        self.version = hashlib.sha256(parts.encode()).hexdigest()
-
-    @cached_property
-    def preprocessing(self) -> Preprocessing:
-        """The statistics of the training images: as they were written down with the set, else as they are."""
-        return (self._preprocessing or Preprocessing.of(self.training.images)).with_min_deviation()
-
-    def test(self) -> Split:
-        """The test images, which no choice may depend on."""
-        return self._test
-
-
-def validation_mask(labels: Tensor) -> Tensor:
-    """Which of the training images (N,) are held out: 1/12 of each category, always the same ones.
-
-    The order does not depend on the run's seed, so that runs with different seeds can be compared.
-    """
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    drawn = order(len(labels), seed=0, epoch=0, purpose="validation")
-    for label in range(int(labels.max()) + 1 if len(labels) else 0):
-        members = drawn[labels[drawn] == label]
-        chosen[members[: math.ceil(len(members) * VALIDATION_SHARE)]] = True
-    return chosen
 
 
 def load(name: str) -> Data:
@@ -165,7 +81,7 @@ def load(name: str) -> Data:
             f"data {name}: no set of that name, and no directory; there are {sets}; or give DATA=<directory>"
         )
     contents = {file: _read_checked(folder, file, sha256) for file, sha256 in listing().items()}
-    return Data(_split(contents, "train"), _split(contents, "t10k"))
+    return Data(_split(contents, "train"), _split(contents, "t10k"), labels=LABELS, preparation=GARMENTS)
 
 
 def from_dataset(known: dataset.Dataset) -> Data:
@@ -241,7 +157,8 @@ def synthetic(seed: int, *, training: int = 1200, test: int = 200) -> Data:
     draws = uniform(np.arange(len(LABELS) * 49), seed=seed, epoch=0, purpose="template")
     coarse = torch.from_numpy(draws).float().view(-1, 1, 7, 7)
     templates = coarse.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    return Data(*(_noisy(templates, count, seed=seed, epoch=epoch) for epoch, count in enumerate([training, test])))
+    splits = [_noisy(templates, count, seed=seed, epoch=epoch) for epoch, count in enumerate([training, test])]
+    return Data(*splits, labels=LABELS, preparation=GARMENTS)
 
 
 def _noisy(templates: Tensor, count: int, *, seed: int, epoch: int) -> Split:

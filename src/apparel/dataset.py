@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apparel.model import Preprocessing
 from apparel.serve.garment import transform_from_dict
-from apparel.sources import label_problem
 from samebench.core import file_lock, files, untrusted
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.data.listing import read as read_listing
 from samebench.data.source import LISTINGS, default_name, is_generated
+from samebench.tasks.image_classification.image_sources import label_problem
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from apparel import data
-from apparel.inspection import confusion
 from apparel.model import Model
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
@@ -21,6 +20,8 @@ from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import records
 from samebench.runs.run import RUNS, Run
+from samebench.tasks.image_classification.image_data import Data
+from samebench.tasks.image_classification.inspection import confusion
 
 UNTESTED = "not tested"  # a category without images
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
@@ -85,7 +86,7 @@ def draw(matrix: Tensor, names: Sequence[str], *, title: str, weights: str) -> b
     return content.getvalue()
 
 
-def load_matching_dataset(model: Model, source: str) -> data.Data:
+def load_matching_dataset(model: Model, source: str) -> Data:
     """The data set to ask the model about.
 
     Raises UsageError where its categories or pictures are not the model's. What the pixels are normalised with is the

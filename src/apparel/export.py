@@ -21,12 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apparel import data
 from apparel.card import AGREEMENT, LATENCIES, card
-from apparel.data import Split
 from apparel.evaluate import load_matching_dataset
-from apparel.inspection import calibration, confusion
-from apparel.model import Model, Preprocessing
+from apparel.model import Model
 from apparel.serve.artifact import (
     CARD,
     FACTS,
@@ -41,7 +38,6 @@ from apparel.serve.artifact import (
 )
 from apparel.serve.health import spread
 from apparel.settings import Budgets
-from apparel.temperature import MIN_IMAGES, calibrate
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.data.source import Source, pick_default_run
@@ -49,6 +45,10 @@ from samebench.environment import accelerator, determinism
 from samebench.runs import metrics, records, run_files
 from samebench.runs.run import RUNS, Run
 from samebench.settings import budget_override_args, setting_field
+from samebench.tasks.image_classification.image_data import Split
+from samebench.tasks.image_classification.inspection import calibration, confusion
+from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.tasks.image_classification.temperature import MIN_IMAGES, calibrate
 
 MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 
@@ -162,7 +162,7 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> float:
     return float((probabilities.argmax(1) == labels).double().mean())
 
 
-def finish_export(content: bytes, chosen: bytes, run: Run, budgets: Budgets, test: data.Split, expected: Tensor) -> str:
+def finish_export(content: bytes, chosen: bytes, run: Run, budgets: Budgets, test: Split, expected: Tensor) -> str:
     """Hold a graph against the budgets and torch's answers (N, 10) on the test images, then write it with its card."""
     folder = run.artifact
     right, megabytes = accuracy(expected, test.labels), len(content) / 1e6

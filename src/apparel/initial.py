@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from apparel.data import Data
 from apparel.model import Model
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt, records
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_data import Data
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
 PLACES = {"settings.init", "init.run"}

@@ -18,12 +18,20 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from apparel import data, dataset, inspection
+from apparel import data, dataset
 from apparel.dataset import Dataset
-from apparel.model import Preprocessing
 from apparel.serve import garment
 from apparel.settings import Settings
-from apparel.sources import (
+from samebench.core import command, files, flags
+from samebench.core.command import UsageError
+from samebench.data.source import default_name
+from samebench.environment import cores, determinism
+from samebench.settings import setting_field, small_batch_args
+from samebench.tasks.image_classification import decode_image, image_transform, inspection
+from samebench.tasks.image_classification.decode_image import TooLarge
+from samebench.tasks.image_classification.image_data import Split
+from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
+from samebench.tasks.image_classification.image_sources import (
     ALIKE,
     KEPT,
     LEFT_OUT,
@@ -35,15 +43,8 @@ from apparel.sources import (
     found_in,
     legible,
 )
-from samebench.core import command, files, flags
-from samebench.core.command import UsageError
-from samebench.data.source import default_name
-from samebench.environment import cores, determinism
-from samebench.settings import setting_field, small_batch_args
-from samebench.tasks.image_classification import decode_image, image_transform
-from samebench.tasks.image_classification.decode_image import TooLarge
-from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 # As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
@@ -228,7 +229,7 @@ def missing(made: Dataset, sources: Sequence[Source]) -> Iterator[Finding]:
 
 def suspicious(made: Dataset) -> Iterator[Finding]:
     """The images that look like another class."""
-    split = data.Split(made.images, made.labels)
+    split = Split(made.images, made.labels)
     votes = inspection.votes(split)
     places, others = inspection.suspects(split, votes)
     for place, other in zip(places.tolist(), others.tolist(), strict=True):

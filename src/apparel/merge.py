@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from apparel import data, dataset, intake
 from apparel.dataset import FILE, REPORT, Dataset
-from apparel.model import Preprocessing
-from apparel.sources import KEPT, Finding
 from samebench.core import command
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import merge, versions
 from samebench.data.merge import Folders
 from samebench.environment import determinism
+from samebench.tasks.image_classification.image_sources import KEPT, Finding
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 # Findings about the set as a whole, which the merged set has its own of.
 OF_THE_WHOLE = ("looks like another class", "no training images", "no validation images", "no test images")

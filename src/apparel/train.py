@@ -28,6 +28,7 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args, with_options, without_options
+from samebench.tasks.image_classification.image_data import Data
 from samebench.training import checkpoint, launch
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
@@ -148,7 +149,7 @@ def check_ranks_agree(facts: Mapping[str, Any], group: ProcessGroup) -> None:
         raise UsageError("" if group.local_rank else f"{platform.node()}: another process has other inputs")
 
 
-def load_data(settings: Settings) -> data.Data:
+def load_data(settings: Settings) -> Data:
     """The data that the settings name. Raises UsageError where it is too little for a batch."""
     known = data.load(settings.data)
     if (most := len(known.training)) < settings.batch_size:

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from apparel import data, pictures
-from apparel.augmentation import augment
-from apparel.model import BATCH, Model, Preprocessing, build_network
+from apparel.model import BATCH, Model, build_network
 from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
@@ -25,6 +23,10 @@ from samebench.project import Metric
 from samebench.runs import run_files
 from samebench.runs.metrics import to_receipt
 from samebench.runs.run import Run
+from samebench.tasks.image_classification import training_figures
+from samebench.tasks.image_classification.augmentation import augment
+from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.training import checkpoint, cuda_graph
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
@@ -51,7 +53,7 @@ class Training:
     def __init__(
         self,
         settings: Settings,
-        known: data.Data,
+        known: Data,
         *,
         run: Run,
         pool: ThreadPoolExecutor,
@@ -135,7 +137,9 @@ class Training:
                 probabilities = self.train_epoch(stopped)
                 if curves:
                     drawn = self.pictured(len(self.history))
-                    shown = pictures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
+                    shown = (
+                        training_figures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
+                    )
                     curves.add(self.history[-1], step=len(self.history), pictures=shown)
         best = self.best_model()
         loss, accuracy, _ = self.evaluate(best, self.data.test())
@@ -148,7 +152,7 @@ class Training:
 
     def pictured(self, epoch: int) -> bool:
         """Whether there are pictures of this epoch."""
-        return pictures.due(epoch, epochs=self.settings.epochs)
+        return training_figures.due(epoch, epochs=self.settings.epochs)
 
     def train_epoch(self, stopped: Callable[[], bool]) -> Tensor:
         """See every training image once, then the validation images, of which it returns the probabilities (N, 10).
@@ -217,7 +221,7 @@ class Training:
         """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
         return lr_factor_at(self.steps_done, self.steps * self.settings.epochs)
 
-    def evaluate(self, model: Model, split: data.Split) -> tuple[float, float, Tensor]:
+    def evaluate(self, model: Model, split: Split) -> tuple[float, float, Tensor]:
         """Mean loss without smoothing, accuracy 0 to 1, and the probabilities (N, 10), of `model` on a split."""
 
         def ask(indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from apparel import initial
-from apparel.data import Data
 from apparel.model import Model
 from apparel.settings import Settings
 from apparel.training import Training
@@ -14,6 +13,7 @@ from samebench.core import command, flags
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_data import Data
 from samebench.training.sample_random import order
 from samebench.training.shards import worker_layout, workers
 

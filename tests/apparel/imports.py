@@ -8,7 +8,7 @@ import pytest
 from apparel import intake
 from apparel.dataset import Dataset
 from apparel.intake import Question
-from apparel.sources import Finding
+from samebench.tasks.image_classification.image_sources import Finding
 
 from .pictures import drawn, encoded, folder
 

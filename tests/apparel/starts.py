@@ -15,17 +15,23 @@ from apparel.training import Training
 from samebench.core.command import Interrupted
 from samebench.runs import receipt
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_data import Data, Split
 
 QUICK = Settings(data="bright", epochs=2, batch_size=32, shards=2, network="conv", lr=0.05)
 BRIGHT = data.synthetic(0, training=144, test=40)
 
 
-def darker(split: data.Split) -> data.Split:
-    return data.Split(split.images // 3, split.labels)
+def darker(split: Split) -> Split:
+    return Split(split.images // 3, split.labels)
 
 
 # Other pictures, with a third of the mean and of the deviation.
-DARK = data.Data(darker(data.synthetic(1, training=144, test=40).training), darker(BRIGHT.test()))
+DARK = Data(
+    darker(data.synthetic(1, training=144, test=40).training),
+    darker(BRIGHT.test()),
+    labels=BRIGHT.labels,
+    preparation=BRIGHT.preparation,
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 import torch
 
-from apparel.augmentation import SHIFT, augment
+from samebench.tasks.image_classification.augmentation import SHIFT, augment
 
 
 def images(count: int) -> torch.Tensor:

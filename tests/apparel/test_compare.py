@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import compare, data, figures, train
+from apparel import compare, data, train
 from apparel.model import Model
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
+from samebench.tasks.image_classification import figures
 from tests.commands import call
 
 QUICK = Settings(data="synthetic", epochs=2, network="linear", batch_size=100, shards=2)

@@ -2,6 +2,7 @@ import dataclasses
 import gzip
 import hashlib
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from apparel import data
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import debian_package, download, source
 from samebench.data.source import Source
+from samebench.tasks.image_classification.image_data import Data, validation_mask
 from samebench.training.sample_random import order
 from tests.commands import call
 
@@ -126,7 +128,7 @@ def test_what_is_not_a_whole_idx_file_is_refused(content: bytes, said: str) -> N
 
 def test_the_validation_images_are_a_twelfth_of_each_category_and_no_longer_in_training() -> None:
     labels = order(60000, seed=5, epoch=0, purpose="test") % 10
-    chosen = data.validation_mask(labels)
+    chosen = validation_mask(labels)
     assert torch.bincount(labels[chosen]).tolist() == [500] * 10
 
 
@@ -144,7 +146,8 @@ def test_the_data_version_is_that_of_the_content() -> None:
 def test_changing_the_data_changes_the_version() -> None:
     known = data.synthetic(0, training=24, test=10)
     swapped = dataclasses.replace(known.test(), labels=known.test().labels.flip(0))
-    assert data.Data(known.training, swapped).version != data.Data(known.training, known.test()).version
+    of = partial(Data, labels=known.labels, preparation=known.preparation)
+    assert of(known.training, swapped).version != of(known.training, known.test()).version
 
 
 def test_the_default_set_is_fetched_by_whoever_loads_it(

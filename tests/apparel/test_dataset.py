@@ -13,10 +13,10 @@ import torch
 
 from apparel import data, dataset
 from apparel.dataset import Dataset
-from apparel.model import Preprocessing
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 
 def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> Dataset:

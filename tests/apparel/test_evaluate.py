@@ -6,10 +6,10 @@ from PIL import Image
 
 from apparel import data, train
 from apparel.evaluate import figures
-from apparel.inspection import confusion
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.inspection import confusion
 from tests.commands import call
 
 

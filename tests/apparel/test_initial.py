@@ -14,11 +14,12 @@ from torch import nn
 from apparel import data, initial, networks, reproduce, train, trial
 from apparel.card import origin
 from apparel.initial import InitialModel
-from apparel.model import Model, Preprocessing
+from apparel.model import Model
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.training.process_group import ProcessGroup
 
 from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained

@@ -9,11 +9,12 @@ import pytest
 
 from apparel import data, networks, train
 from apparel.initial import InitialModel
-from apparel.model import Model, Preprocessing, build_network
+from apparel.model import Model, build_network
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 from .starts import DARK, dark, first, settings
 

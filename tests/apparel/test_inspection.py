@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from apparel import data, figures, inspection, trial
+from apparel import data, trial
 from apparel.settings import Settings
+from samebench.tasks.image_classification import figures, inspection
+from samebench.tasks.image_classification.image_data import Split
 
 
 @pytest.fixture(scope="module")
-def split() -> data.Split:
+def split() -> Split:
     return data.synthetic(0).training
 
 
@@ -20,7 +22,7 @@ def brute(images: Tensor, within: float) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("within", [0, 5, 20, 34, 45])
-def test_near_duplicates_are_what_comparing_all_with_all_finds(split: data.Split, within: float) -> None:
+def test_near_duplicates_are_what_comparing_all_with_all_finds(split: Split, within: float) -> None:
     images = split.images[:400].clone()
     images[7] = images[300]
     images[9] = images[302].clamp_max(250) + 5  # evenly brighter: what the coarse image can't average away
@@ -32,16 +34,16 @@ def test_near_duplicates_are_what_comparing_all_with_all_finds(split: data.Split
     assert [7, 300] in pairs.tolist()
 
 
-def test_images_that_all_differ_have_no_near_duplicates(split: data.Split) -> None:
+def test_images_that_all_differ_have_no_near_duplicates(split: Split) -> None:
     pairs, distances = inspection.near_duplicates(split.images[:50], within=1)
     assert (tuple(pairs.shape), tuple(distances.shape)) == ((0, 2), (0,))
 
 
-def test_wrong_labels_are_suspects_and_right_ones_are_not(split: data.Split) -> None:
+def test_wrong_labels_are_suspects_and_right_ones_are_not(split: Split) -> None:
     labels = split.labels.clone()
     planted = torch.tensor([5, 100, 700])
     labels[planted] = (labels[planted] + 1) % 10
-    wrong = data.Split(split.images, labels)
+    wrong = Split(split.images, labels)
     places, voted = inspection.suspects(wrong, inspection.votes(wrong))
     assert set(planted.tolist()) <= set(places.tolist())
     assert len(places) <= 6
@@ -50,7 +52,7 @@ def test_wrong_labels_are_suspects_and_right_ones_are_not(split: data.Split) -> 
 
 def test_image_does_not_vote_for_itself() -> None:
     images = torch.stack([torch.full((1, 28, 28), value) for value in (0, 100, 200)]).to(torch.uint8)
-    votes = inspection.votes(data.Split(images, torch.tensor([0, 1, 2])), neighbours=2)
+    votes = inspection.votes(Split(images, torch.tensor([0, 1, 2])), neighbours=2)
     assert votes.sort(1).values.tolist() == [[1, 2], [0, 2], [0, 1]]
 
 

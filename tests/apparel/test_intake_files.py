@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from apparel import dataset, intake
-from apparel.model import MIN_DEVIATION
-from apparel.sources import KEPT, Finding
 from samebench.tasks.image_classification.image_file import CUT, METADATA, UNTURNED
+from samebench.tasks.image_classification.image_sources import KEPT, Finding
+from samebench.tasks.image_classification.preprocessing import MIN_DEVIATION
 
 from .imports import copy, imported, pictures, told
 from .pictures import drawn, encoded

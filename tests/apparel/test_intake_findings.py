@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from apparel.sources import KEPT, LEFT_OUT, Finding
+from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, Finding
 
 from .imports import WHOLE, copy, imported, pictures, told
 from .pictures import CLASSES, drawn, encoded, folder

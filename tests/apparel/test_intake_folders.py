@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from apparel import dataset, intake
-from apparel.sources import KEPT, Finding
 from samebench.core.command import UsageError
+from samebench.tasks.image_classification.image_sources import KEPT, Finding
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.checkout import copy_checkout, run
 

@@ -18,7 +18,8 @@ CASES = 10_000
 WATCH = """
 import os, sys
 from pathlib import Path
-from apparel import dataset, intake, sources
+from apparel import dataset, intake
+from samebench.tasks.image_classification import image_sources as sources
 from samebench.core.command import UsageError
 
 folder, data, temporary = (os.path.realpath(each) for each in sys.argv[2:5])

@@ -9,8 +9,8 @@ import pytest
 
 from apparel import intake
 from apparel.dataset import Dataset
-from apparel.sources import KEPT, LEFT_OUT, REFUSED, Finding
 from samebench.core.command import UsageError
+from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, REFUSED, Finding
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES

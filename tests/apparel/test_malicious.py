@@ -17,11 +17,12 @@ import torch
 from apparel import export, networks, train
 from apparel.data import LABELS
 from apparel.evaluate import evaluate_run
-from apparel.model import Model, Preprocessing
+from apparel.model import Model
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.training import checkpoint
 from tests import soak
 

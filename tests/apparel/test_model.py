@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from apparel import data, networks
-from apparel.model import Model, Preprocessing, build_network
+from apparel.model import Model, build_network
 from apparel.serve.garment import GARMENTS
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 
 @pytest.fixture

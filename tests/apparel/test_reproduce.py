@@ -15,6 +15,7 @@ from apparel import data, dataset, reproduce, train
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
+from samebench.tasks.image_classification.image_data import Data, Split
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
 
@@ -39,12 +40,12 @@ def test_a_receipt_is_as_its_schema_says_from_the_start_to_the_end(
 ) -> None:
     seen = []
 
-    def test_images(known: data.Data) -> data.Split:
+    def test_images(known: Data) -> Split:
         (path,) = tmp_path.glob("*/receipt.json")
         seen.append(receipt.read(path))
         return KNOWN.validation
 
-    monkeypatch.setattr(data.Data, "test", test_images)
+    monkeypatch.setattr(Data, "test", test_images)
     seen.append(trained(tmp_path))
     assert [each["state"] for each in seen] == ["running", "done"]
     for each in seen:
@@ -185,12 +186,14 @@ def test_reproduce_ends_with_identical_and_after_one_change_with_its_name_alone(
     sent = bench.tree / "sent by a teammate.json"
     sent.write_bytes(receipts[0].read_bytes())
 
-    source = bench.tree / "src/apparel/augmentation.py"
+    source = bench.tree / "src/samebench/tasks/image_classification/augmentation.py"
     kept = source.read_text()
     source.write_text(kept.replace("SHIFT = 1", "SHIFT = 2"))
     code, lines = bench.reproduce("--run", str(sent))
     assert code == 1
-    assert [line.split(":")[0] for line in lines[1:]] == ["  code.source.src/apparel/augmentation.py"]
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  code.source.src/samebench/tasks/image_classification/augmentation.py"
+    ]
     source.write_text(kept)
 
     write_idx(bench.tree, change=lambda images: images.__setitem__(-1, images[-1] ^ 0xFF))
@@ -297,7 +300,7 @@ def test_the_golden_run_takes_no_other_settings(words: list[str], said: str) -> 
 def test_the_golden_run_takes_its_data_from_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def load(source: str) -> data.Data:
+    def load(source: str) -> Data:
         asked.append(source)
         raise UsageError("seen")
 

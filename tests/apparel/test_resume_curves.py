@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import pictures, train
+from apparel import train
 from apparel.settings import Settings
 from samebench.settings import without_options
+from samebench.tasks.image_classification import training_figures
 from samebench.training import curves
 
 from .interrupts import QUICK, interrupt, tiny
@@ -67,7 +68,7 @@ def test_pictures_of_epochs_that_are_done_are_those_of_the_earlier_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupt(tmp_path, monkeypatch, at=5)
-    monkeypatch.setattr(pictures, "draw", lambda *_: {"confusion_matrix": PNG})
+    monkeypatch.setattr(training_figures, "draw", lambda *_: {"confusion_matrix": PNG})
     ((_, _, before),) = curves.read(run.directory)
     train.train(QUICK, run=run)
     first, second = (shown for _, _, shown in curves.read(run.directory))

@@ -18,6 +18,7 @@ from apparel.training import Training
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.runs.run import Run
+from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.training.process_group import ProcessGroup
 from samebench.training.shards import Loss, ShardedGradients, worker_layout, workers
 from tests.commands import call, start
@@ -26,7 +27,7 @@ QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> data.Data:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Data:
     """A synthetic set of 124 + 20 images in place of whatever the settings name."""
     known = data.synthetic(0, training=144, test=40)
     monkeypatch.setattr(data, "load", lambda _: known)
@@ -85,14 +86,14 @@ def test_training_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def mean_loss(known: data.Data) -> Loss:
+def mean_loss(known: Data) -> Loss:
     """That of a network on some of the first sixteen images, as they are."""
     images, labels = known.training.images[:16].float() / 255, known.training.labels[:16]
     return lambda network, part: torch.nn.functional.cross_entropy(network(images[part]), labels[part])
 
 
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
-def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: data.Data) -> None:
+def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: Data) -> None:
     net = networks.make(network, seed=0)
     loss = mean_loss(tiny)
     with workers(2) as pool:
@@ -104,7 +105,7 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: dat
     assert value < 0.01
 
 
-def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> None:
+def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: Data) -> None:
     net = networks.make("linear", seed=0)
     loss = mean_loss(tiny)
     whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
@@ -115,7 +116,7 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: data.Data) -> N
 
 
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
-def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny: data.Data) -> None:
+def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny: Data) -> None:
     net = networks.make(network, seed=0)
     loss = mean_loss(tiny)
     with workers(2) as pool:
@@ -133,16 +134,16 @@ def test_the_synthetic_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_test_images_are_asked_once_after_the_last_epoch(
-    tmp_path: Path, tiny: data.Data, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def ask(_known: data.Data) -> data.Split:
+    def ask(_known: Data) -> Split:
         receipts = [json.loads(path.read_text()) for path in tmp_path.glob("*/receipt.json")]
         asked.append(len(receipts[0]["history"]))
         return tiny.validation
 
-    monkeypatch.setattr(data.Data, "test", ask)
+    monkeypatch.setattr(Data, "test", ask)
     train.train(QUICK, runs=tmp_path)
     assert asked == [QUICK.epochs]
 
@@ -164,7 +165,7 @@ class Pair(ProcessGroup):
 
 
 def test_two_processes_know_of_every_image_what_one_knows(
-    tmp_path: Path, tiny: data.Data, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "BATCH", 6)
     with workers(1) as pool:
@@ -185,7 +186,7 @@ def test_two_processes_know_of_every_image_what_one_knows(
     torch.testing.assert_close(probabilities, known.model.predict(tiny.validation.images))
 
 
-def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: data.Data) -> None:
+def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: Data) -> None:
     run = Run.newest(train.train(QUICK, runs=tmp_path).directory.parent)
     assert run.receipt["state"] == "done"
     assert run.receipt["settings"] == dataclasses.asdict(QUICK)

@@ -5,7 +5,7 @@
 #   sh src/samebench/environment/install.sh --uv FOLDER   only puts the pinned uv into FOLDER
 #
 # PYTHON   the interpreter, or a bare version: the one that uv finds or fetches
-# SOURCES  the folder that holds apparel and samebench; made importable
+# SOURCES  the folder that holds our packages; made importable
 # LOCK     requirements.lock and docker/cpu.lock, say; uv itself always comes from the former
 #
 # Honoured: WHEELHOUSE (a directory of wheels, asked first), PIP_INDEX_URL, TORCH_INDEX, SSL_CERT_FILE, proxies.

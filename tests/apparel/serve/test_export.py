@@ -11,9 +11,8 @@ import onnx
 import pytest
 import torch
 
-from apparel import data, export, temperature
+from apparel import data, export
 from apparel.export import BudgetExceededError
-from apparel.inspection import calibration
 from apparel.model import Model
 from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
@@ -21,6 +20,9 @@ from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
+from samebench.tasks.image_classification import temperature
+from samebench.tasks.image_classification.image_data import Split
+from samebench.tasks.image_classification.inspection import calibration
 from tests.commands import call
 
 from .conftest import ANY
@@ -266,8 +268,8 @@ def test_samples_are_no_part_of_the_model_and_are_bounded(run: Run) -> None:
     artifact = Artifact.load(run.directory / "artifact")
     _, images = artifact.samples()
     assert base64.b64encode(images[0].tobytes()) not in (run.directory / "artifact" / MODEL).read_bytes()
-    few = data.Split(torch.zeros(40, 3, 256, 256, dtype=torch.uint8), torch.arange(40))
-    many = data.Split(few.images.expand(40, -1, -1, -1).repeat(3, 1, 1, 1), torch.arange(120))
+    few = Split(torch.zeros(40, 3, 256, 256, dtype=torch.uint8), torch.arange(40))
+    many = Split(few.images.expand(40, -1, -1, -1).repeat(3, 1, 1, 1), torch.arange(120))
     for split, count in ((few, 40), (many, 60)):
         names = [str(each) for each in range(len(split))]
         chosen = json.loads(export.samples(split, split.labels, names))["samples"]

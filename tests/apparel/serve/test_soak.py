@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apparel import data, export
-from apparel.data import Split
 from apparel.serve import openapi
 from apparel.serve.artifact import Artifact
 from apparel.serve.garment import prepare
@@ -28,6 +27,7 @@ from apparel.settings import Budgets
 from samebench.core.command import UsageError
 from samebench.data.source import default_name
 from samebench.tasks.image_classification.decode_image import ORIENTATION, TURNS, open_image
+from samebench.tasks.image_classification.image_data import Split
 from tests import beside, soak
 from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory

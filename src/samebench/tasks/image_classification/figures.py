@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from apparel.inspection import Calibration
-from apparel.palette import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+from samebench.tasks.image_classification.inspection import Calibration
+from samebench.tasks.image_classification.palette import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 STYLE: Any = {
     "axes.axisbelow": True,

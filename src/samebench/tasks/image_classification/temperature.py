@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from apparel.card import DOUBTFUL_SHARE
-
+DOUBTFUL_SHARE = 0.01  # of the validation images: their confidence is the floor below which we doubt
 MIN_IMAGES = 200  # validation images to calibrate with: of fewer, the temperature fits their chance
 TEMPERATURES = 0.2, 5.0  # what lies beyond is no miscalibration but a set too easy, or too strange, to fit
 HIGHEST_THRESHOLD = 0.999  # highest floor: a good answer is rarely surer

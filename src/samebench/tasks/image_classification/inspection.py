@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from apparel.data import Split
+from samebench.tasks.image_classification.image_data import Split
 from samebench.training.sample_random import order
 
 BLOCK = 500

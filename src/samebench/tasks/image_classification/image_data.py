@@ -1,0 +1,96 @@
+"""Images with their labels, as whole tensors in memory: what an image classifier is trained on."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.training.sample_random import order
+
+VALIDATION_SHARE = 1 / 12  # of the training images, of each label
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8 and their labels (N,) int64, from 0."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def select(self, indices: Tensor) -> "Split":
+        """The images at `indices` (M,)."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> "Split":
+        """The same on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def digest(self) -> str:
+        """SHA-256 over shape, images and labels."""
+        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        content.update(self.images.contiguous().numpy().tobytes())
+        few = not len(self.labels) or int(self.labels.max()) < 256  # then a byte each, as ever
+        content.update(self.labels.to(torch.uint8 if few else torch.int64).numpy().tobytes())
+        return content.hexdigest()
+
+
+class Data:
+    """A data set: `training` and `validation` to learn and choose, `test()` to be asked once at the end."""
+
+    def __init__(
+        self,
+        training: Split,
+        test: Split,
+        *,
+        validation: Split | None = None,
+        labels: Sequence[str],
+        preparation: ImageTransform,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        """Take the validation images, unless given, out of `training`: every twelfth of each category in a fixed order.
+
+        `labels` are the names in the order of the numbers; `preprocessing` is that of the training images.
+        """
+        self._test, self._preprocessing = test, preprocessing
+        self.labels, self.preparation = tuple(labels), preparation
+        parts = training.digest() + test.digest()
+        if validation is None:
+            chosen = validation_mask(training.labels)
+            training, validation = (training.select(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
+        else:
+            parts += validation.digest() + json.dumps([self.labels, preparation.to_dict()])
+        self.training, self.validation = training, validation
+        self.version = hashlib.sha256(parts.encode()).hexdigest()
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """The statistics of the training images: as they were written down with the set, else as they are."""
+        return (self._preprocessing or Preprocessing.of(self.training.images)).with_min_deviation()
+
+    def test(self) -> Split:
+        """The test images, which no choice may depend on."""
+        return self._test
+
+
+def validation_mask(labels: Tensor) -> Tensor:
+    """Which of the training images (N,) are held out: 1/12 of each category, always the same ones.
+
+    The order does not depend on the run's seed, so that runs with different seeds can be compared.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    drawn = order(len(labels), seed=0, epoch=0, purpose="validation")
+    for label in range(int(labels.max()) + 1 if len(labels) else 0):
+        members = drawn[labels[drawn] == label]
+        chosen[members[: math.ceil(len(members) * VALIDATION_SHARE)]] = True
+    return chosen
