@@ -106,10 +106,10 @@ tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVICE,6006) python -m samebench.workspace.tensorboard
 
 train: ## train; prints where the run is
-	@$(CARRY) python -m apparel.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
+	@$(CARRY) python -m samebench.training.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
-	@$(CARRY) python -m samebench.runs.sweep --settings $(SETTINGS) --training apparel.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
+	@$(CARRY) python -m samebench.runs.sweep --settings $(SETTINGS) --training samebench.training.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
 	@$(BENCH) python -m samebench.runs.list_runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)

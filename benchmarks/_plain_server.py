@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI, Request  # type: ignore[import-not-found] # of tests/beside.lock
 from PIL import Image
 
-from apparel.model import Model
 from samebench.runs.run import Run
+from samebench.training.model import Model
 
 
 def application(run: Run) -> FastAPI:
@@ -27,11 +27,11 @@ def application(run: Run) -> FastAPI:
     async def predict(request: Request) -> dict[str, object]:
         image = Image.open(io.BytesIO(await request.body())).convert("L").resize((28, 28))
         pixels = torch.from_numpy(np.asarray(image).copy())[None, None]
-        probabilities = model.predict(pixels)[0]
+        probabilities = model.predict({"images": pixels})["probabilities"][0]
         best = int(probabilities.argmax())
-        told = dict(zip(model.labels, probabilities.tolist(), strict=True))
+        told = dict(zip(model.spec["labels"], probabilities.tolist(), strict=True))
         return {
-            "category": model.labels[best],
+            "category": model.spec["labels"][best],
             "confidence": float(probabilities[best]),
             "probabilities": told,
             "warnings": [],

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from apparel import data, networks
+from apparel import data
 from apparel.settings import Settings
+from apparel.task import TASK
 from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.training.model import build_network
 
 SETTINGS = Settings()
 
@@ -63,7 +65,7 @@ def main(source: str, epochs: int, device: torch.device, cores: int) -> None:
         return DataLoader(prepared, SETTINGS.batch_size, shuffle=training, drop_last=training, **helpers)  # type: ignore[arg-type]
 
     batches, held_out = loader(known.training, training=True), loader(known.validation, training=False)
-    network = networks.make(SETTINGS.network, seed=0).to(device)
+    network = build_network(TASK, SETTINGS, known.spec).to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=SETTINGS.lr, momentum=0.9, nesterov=True, weight_decay=SETTINGS.weight_decay
     )

@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 
 from apparel import data
 from apparel.settings import Settings
-from apparel.training import Training
+from apparel.task import TASK
 from samebench.environment import accelerator, cores, determinism
 from samebench.runs.run import Run
 from samebench.settings import TrainOptions
 from samebench.training import checkpoint
+from samebench.training.loop import Training
 from samebench.training.shards import workers
 
 SAVES = 20
@@ -53,7 +54,7 @@ def measure() -> Cost:
     place.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=place) as home, workers(cores.available_cpus()) as pool:
         run = Run.start(Path(home))
-        at_work = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
+        at_work = Training(settings, TASK, known, run=run, pool=pool, device=accelerator.choose(settings.device))
         at_work.best_weights = copy.deepcopy(at_work.model.network.state_dict())  # as from the first epoch on
         batches = cycle(at_work.batches())
         for _ in range(SAVES):

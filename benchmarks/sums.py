@@ -17,10 +17,12 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from apparel import networks
+from apparel import data
 from apparel.settings import Settings
+from apparel.task import TASK
 from samebench.core import flags
 from samebench.settings import setting_field
+from samebench.training.model import build_network
 from samebench.training.process_group import ProcessGroup, split_evenly
 
 COUNT = Settings().shards
@@ -39,7 +41,7 @@ def timed(rank: int, asked: Asked, meeting: str) -> None:
     torch.set_num_threads(1)
     size = asked.processes
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
-    length = sum(each.numel() for each in networks.make(Settings().network, seed=0).parameters())
+    length = sum(each.numel() for each in build_network(TASK, Settings(), data.synthetic(0).spec).parameters())
     group, counts = ProcessGroup(rank, size, rank, size), split_evenly(COUNT, size=size)
     shards, whole = torch.rand(counts[rank], length), torch.rand(length)
     took: dict[str, list[float]] = {"gather and sum": [], "all-reduce": []}

@@ -32,7 +32,7 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
 
 def stranger_may_start() -> bool:
     """Whether we may become the stranger, and they may enter the folders of our Python and our sources."""
-    words = [*AS_STRANGER, sys.executable, "-c", "import torch, apparel.train"]
+    words = [*AS_STRANGER, sys.executable, "-c", "import torch, samebench.training.train"]
     if not shutil.which("setpriv"):
         return False
     return subprocess.run(words, cwd="/", env=environment(), capture_output=True).returncode == 0

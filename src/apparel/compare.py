@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from apparel import data
-from apparel.model import Model
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.core.table import align
@@ -24,6 +23,7 @@ from samebench.runs.run import Run
 from samebench.runs.significance import McNemarResult
 from samebench.tasks.image_classification import figures
 from samebench.tasks.image_classification.image_data import Data
+from samebench.training.model import Model
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {
@@ -196,7 +196,8 @@ def evaluate_on_test(run: Run, *, source: str = "") -> TestAnswers:
         raise UsageError(f"{run.directory}: {said}; {run.restore_data_hint(source)}")
     model.network.to(accelerator.choose())
     test = known.test()
-    return TestAnswers(tuple(model.labels), model.predict(test.images).argmax(1) == test.labels)
+    probabilities = model.predict({"images": test.images})["probabilities"]
+    return TestAnswers(tuple(model.spec["labels"]), probabilities.argmax(1) == test.labels)
 
 
 @cache

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from apparel import data
-from apparel.model import Model
+from apparel.serve.garment import transform_from_dict
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.core.table import align
@@ -22,6 +22,7 @@ from samebench.runs import records
 from samebench.runs.run import RUNS, Run
 from samebench.tasks.image_classification.image_data import Data
 from samebench.tasks.image_classification.inspection import confusion
+from samebench.training.model import Model
 
 UNTESTED = "not tested"  # a category without images
 LEGIBLE = 25  # categories whose shares still fit into the confusion matrix
@@ -93,11 +94,11 @@ def load_matching_dataset(model: Model, source: str) -> Data:
     model's own affair.
     """
     known = data.load(source)
-    if known.labels != tuple(model.labels):
-        others = sorted({*known.labels} ^ {*model.labels})
+    if list(known.labels) != model.spec["labels"]:
+        others = sorted({*known.labels} ^ {*model.spec["labels"]})
         differing = f"categories ({len(others)} are not in both, such as {', '.join(others[:3])})"
-    elif known.preparation != model.preparation:
-        differing = f"pictures ({known.preparation}, not {model.preparation})"
+    elif known.preparation != (transform := transform_from_dict(model.spec)):
+        differing = f"pictures ({known.preparation}, not {transform})"
     else:
         return known
     raise UsageError(f"{source}: other {differing} than the model was trained with; take a run of this data set")
@@ -113,15 +114,15 @@ def evaluate_run(run: Run, *, source: str = "") -> str:
     model.network.to(device)
     known = load_matching_dataset(model, source or run.settings().data)
     test = known.test()
-    predicted = model.predict(test.images).argmax(1)
-    matrix = confusion(test.labels, predicted, categories=len(model.labels))
+    predicted = model.predict({"images": test.images})["probabilities"].argmax(1)
+    matrix = confusion(test.labels, predicted, categories=len(model.spec["labels"]))
     accuracy = float(matrix.diagonal().sum() / matrix.sum())
     title = f"{run.directory.name}: {accuracy:.2%} of {len(test):,} test images right"
-    said = f"{table(matrix, model.labels)}\n\n{title}"
+    said = f"{table(matrix, model.spec['labels'])}\n\n{title}"
     if known.version != (own := str(run.receipt.get("data_version", known.version))):
         return f"{said}\nof data version {known.version[:12]}, trained on {printable(own[:12])}: not drawn"
     path = run.path("confusion.png")
-    files.write(path, draw(matrix, model.labels, title=title, weights=model.digest()))
+    files.write(path, draw(matrix, model.spec["labels"], title=title, weights=model.digest()))
     return f"{said}\ndrawn in {path}"
 
 

@@ -19,11 +19,9 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from apparel.card import AGREEMENT, LATENCIES, card
 from apparel.evaluate import load_matching_dataset
-from apparel.model import Model
 from apparel.serve.artifact import (
     CARD,
     FACTS,
@@ -36,6 +34,7 @@ from apparel.serve.artifact import (
     SEAL,
     Artifact,
 )
+from apparel.serve.garment import transform_from_dict
 from apparel.serve.health import spread
 from apparel.settings import Budgets
 from samebench.core import command, files, flags
@@ -47,8 +46,8 @@ from samebench.runs.run import RUNS, Run
 from samebench.settings import budget_override_args, setting_field
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import calibration, confusion
-from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.tasks.image_classification.temperature import MIN_IMAGES, calibrate
+from samebench.training.model import Model
 
 MAX_SAMPLE_PIXELS = 16 << 20  # bytes of all samples, a third more in samples.json; a server asks itself about them
 
@@ -67,26 +66,26 @@ class ExportArgs(Budgets):
 class InferenceModule(nn.Module):
     """The graph of an artifact: images (N, H, W) or (N, 3, H, W) uint8 in, probabilities (N, labels) out."""
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float) -> None:
+    def __init__(self, model: Model, temperature: float) -> None:
         """Put what surrounds the network into the graph, so that it can't be fed wrongly."""
         super().__init__()
-        self.network, self.preprocessing, self.temperature = network, preprocessing, temperature
+        self.network, self.task, self.spec = model.network, model.task, {**model.spec, "temperature": temperature}
 
     def forward(self, images: Tensor) -> Tensor:
         """The model's answer, its confidences calibrated."""
-        logits = self.network(self.preprocessing(images if images.ndim == 4 else images.unsqueeze(1)))
-        return functional.softmax(logits / self.temperature, dim=1)
+        outputs = self.network(*self.task.preprocess({"images": images}, self.spec))
+        return self.task.postprocess(outputs, self.spec)["probabilities"]
 
 
 def graph(model: Model, temperature: float, facts: dict[str, Any]) -> bytes:
     """The ONNX file: the same for the same weights and facts, with no trace of the machine that made it."""
-    served = InferenceModule(model.network, model.preprocessing, temperature).eval()
+    served = InferenceModule(model, temperature).eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # that torchvision isn't there is no news
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             served,
-            (torch.zeros(2, *model.preparation.shape, dtype=torch.uint8),),
+            (torch.zeros(2, *transform_from_dict(model.spec).shape, dtype=torch.uint8),),
             input_names=[IMAGES],
             output_names=[PROBABILITIES],
             dynamic_shapes=({0: torch.export.Dim("count")},),
@@ -119,10 +118,10 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     if known.version != trained_on:
         other = f"data version {trained_on[:12]} when it was trained, {known.version[:12]} now"
         raise UsageError(f"{run.directory}: {other}; {run.restore_data_hint(source)}, or train again")
-    test = known.test()
-    seen = model.logits(known.validation.images)
+    test, labels = known.test(), list(model.spec["labels"])
+    seen = model.outputs({"images": known.validation.images})
     temperature, floor = calibrate(seen, known.validation.labels)
-    logits = model.logits(test.images)
+    logits = model.outputs({"images": test.images})
     expected = (logits / temperature).softmax(1)
     figures: dict[str, Any] = {
         "validation_accuracy": accuracy(seen, known.validation.labels),
@@ -133,14 +132,16 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     }
     if len(known.validation) < MIN_IMAGES:
         figures["not_calibrated"] = f"{len(known.validation)} validation images, {MIN_IMAGES} needed"
-    chosen = samples(known.validation, model.predict(known.validation.images).argmax(1), model.labels)
+    chosen = samples(
+        known.validation, model.predict({"images": known.validation.images})["probabilities"].argmax(1), labels
+    )
     facts = {
         "run": run.name,
         "weights_sha256": model.digest(),
         "data_version": known.version,
         "locks": run.receipt["locks"],
-        "labels": list(model.labels),
-        **model.preparation.to_dict(),
+        "labels": labels,
+        **transform_from_dict(model.spec).to_dict(),
         SAMPLES_SHA256: hashlib.sha256(chosen).hexdigest(),
         "confidence_floor": floor,
         "figures": figures,

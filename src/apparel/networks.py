@@ -9,37 +9,7 @@ ReLU and Hardswish are plain arithmetic.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
-
-from apparel.settings import Network
-from samebench.training.sample_random import key
-
-Name = Network
-
-
-def make(name: Name, *, seed: int, channels: int = 1, side: int = 28, categories: int = 10) -> nn.Module:
-    """The network of this name with weights drawn from `seed`; the global generator is left as it was.
-
-    `side` is 8 or more.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(seed=seed, epoch=0, purpose="weights"))
-        network = NETWORKS[name](channels, side, categories)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def head(network: nn.Module) -> nn.Linear:
-    """The layer that gives the logits, one row of it a category."""
-    *_, last = network.children()
-    assert isinstance(last, nn.Linear), "each network ends in its head"
-    return last
-
-
-def body(network: nn.Module) -> nn.Sequential:
-    """All layers but the head, with the network's own weights."""
-    *layers, _ = network.children()
-    return nn.Sequential(*layers)
 
 
 def linear(channels: int, side: int, categories: int) -> nn.Module:
@@ -106,4 +76,4 @@ def _convolution(channels: int, width: int) -> nn.Module:
     return nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
 
 
-NETWORKS: dict[Name, Callable[[int, int, int], nn.Module]] = {"linear": linear, "conv": conv, "residual": residual}
+NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {"linear": linear, "conv": conv, "residual": residual}

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, initial, trial
+from apparel import data, dataset, trial
 from apparel.settings import Settings
-from apparel.train import PLACES, train
 from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable
@@ -22,6 +21,8 @@ from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records, run_files, train_command
 from samebench.runs.run import RUNS, Run
 from samebench.settings import setting_field, without_options
+from samebench.training import initial
+from samebench.training.train import PLACES, train
 
 GOLDEN = Path(__file__).with_name("golden.sha256")
 QUICK = Settings(epochs=2)

@@ -1,7 +1,7 @@
 """Everything that decides what a training of this project gives, and what its artifacts must keep."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from samebench.settings import Budgets as BenchBudgets
 from samebench.settings import TrainingSettings, require, require_choice, setting_field
@@ -12,6 +12,8 @@ Network = Literal["linear", "conv", "residual"]
 @dataclass(frozen=True, kw_only=True)
 class Settings(TrainingSettings):
     """The settings of one training; refuses impossible ones with the field, the value and the remedy."""
+
+    architecture: ClassVar[tuple[str, ...]] = ("network",)
 
     data: str = setting_field(
         "fashion-mnist", "fashion-mnist, synthetic, the name of one of your own, or a directory with the four idx files"

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apparel import initial
-from apparel.model import Model
-from apparel.settings import Settings
-from apparel.training import Training
+from samebench import project
 from samebench.core import command, flags
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
+from samebench.settings import TrainingSettings
 from samebench.tasks.image_classification.image_data import Data
+from samebench.training import initial
+from samebench.training.loop import Training
+from samebench.training.model import Model
 from samebench.training.sample_random import order
 from samebench.training.shards import worker_layout, workers
 
@@ -52,7 +53,7 @@ def batch_settings(known: Data, *, most: int = 100) -> dict[str, int]:
     return {"batch_size": max(8, min(most, count // 10) // 4 * 4), "shards": 4}
 
 
-def train(settings: Settings, known: Data) -> Trial:
+def train(settings: TrainingSettings, known: Data) -> Trial:
     """Train on `known`; the run's folder is gone when this returns."""
     if len(known.training) < settings.batch_size:
         raise UsageError(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
@@ -65,7 +66,9 @@ def train(settings: Settings, known: Data) -> Trial:
         start, told = initial.resolve_init_model(settings, {}, known)
         run = Run.start(Path(home), settings=flags.to_dict(settings), init=told)
         try:
-            training = Training(settings, known, run=run, pool=pool, device=accelerator.choose(settings.device))
+            training = Training(
+                settings, project.task(), known, run=run, pool=pool, device=accelerator.choose(settings.device)
+            )
             if start:
                 training.load_pretrained(start.model)
             training.fit(stopped)

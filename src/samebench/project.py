@@ -6,6 +6,7 @@ one for a single call. The bench imports these modules of it, each only when a c
 | module         | has                      | needs                |
 |----------------|--------------------------|----------------------|
 | `settings.py`  | `Settings`, `Budgets`    | the standard library |
+| `task.py`      | `TASK`                   | torch                |
 """
 
 import importlib
@@ -15,10 +16,14 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.settings import Budgets, TrainingSettings
+
+if TYPE_CHECKING:
+    from samebench.training.task import Task
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -57,6 +62,12 @@ def settings_class() -> type[TrainingSettings]:
 def budgets_class() -> type[Budgets]:
     """The dataclass of what an artifact must keep."""
     found: type[Budgets] = _module("settings").Budgets
+    return found
+
+
+def task() -> "Task":
+    """The training side of the project."""
+    found: Task = _module("task").TASK
     return found
 
 

@@ -36,6 +36,7 @@ class TrainingSettings:
     """
 
     generated_data: ClassVar[tuple[str, ...]] = ("synthetic",)  # data sets that the project makes, without files
+    architecture: ClassVar[tuple[str, ...]] = ()  # the fields that say which network it is; a model's file has them
 
     data: str = setting_field("synthetic", "the name of a data set, or a directory")
     init: str = setting_field("", "a run, or a model.safetensors, whose weights to start from; empty: fresh ones")

@@ -29,7 +29,8 @@ NOBODYS = {"BASE_IMAGE": "", "CA_CERT": "", "SSL_CERT_FILE": "", "PYTHONPATH": "
 
 # Makes all that an engine isn't needed for, of the data set that the checkout has; linear knows it at once.
 MAKE = """
-from apparel import evaluate, export, train
+from apparel import evaluate, export
+from samebench.training import train
 from apparel.settings import Budgets, Settings
 run = train.train(Settings(network="linear", epochs=1, seed=3, batch_size=100, shards=2))
 evaluate.evaluate_run(run)

@@ -19,9 +19,10 @@ from samebench.environment import determinism
 
 determinism.pin()
 
-from apparel import data, train  # noqa: E402 - once the CPU level stands
+from apparel import data  # noqa: E402
 from apparel.settings import Settings  # noqa: E402
 from samebench.runs.run import Run  # noqa: E402
+from samebench.training import train  # noqa: E402 - once the CPU level stands
 
 SETTINGS = Settings(data="tiny", epochs=2, batch_size=32, shards=2, network="conv")
 KNOWN = data.synthetic(0, training=144, test=40)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from apparel import data, train
+from apparel import data
 from apparel.settings import Settings
-from apparel.training import Training
 from samebench.core.command import Interrupted
 from samebench.runs.run import Run
+from samebench.training import train
+from samebench.training.loop import Training
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=2, network="conv")
 KNOWN = data.synthetic(0, training=144, test=40)

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import data, train
-from apparel.model import Model
+from apparel import data
 from apparel.settings import Settings
-from apparel.training import Training
 from samebench.core.command import Interrupted
 from samebench.runs import receipt
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.training import train
+from samebench.training.loop import Training
+from samebench.training.model import Model
+
+from .models import change_labels
 
 QUICK = Settings(data="bright", epochs=2, batch_size=32, shards=2, network="conv", lr=0.05)
 BRIGHT = data.synthetic(0, training=144, test=40)
@@ -87,5 +90,5 @@ def interrupt(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch, *
 def relabelled(first: Run, folder: Path, labels: tuple[str, ...]) -> Path:
     """The model of `first` as if its categories had other names."""
     path = folder / "relabelled.safetensors"
-    dataclasses.replace(Model.load(first.weights), labels=labels).save(path)
+    change_labels(Model.load(first.weights), labels).save(path)
     return path

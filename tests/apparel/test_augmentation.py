@@ -1,6 +1,7 @@
 import torch
 
 from samebench.tasks.image_classification.augmentation import SHIFT, augment
+from samebench.training.task import SampleRandom
 
 
 def images(count: int) -> torch.Tensor:
@@ -9,20 +10,22 @@ def images(count: int) -> torch.Tensor:
 
 def test_an_image_is_changed_by_its_place_and_not_by_its_neighbours() -> None:
     indices = torch.arange(40)
-    together = augment(images(40), indices, seed=1, epoch=2)
-    alone = [augment(images(40)[place : place + 1], indices[place : place + 1], seed=1, epoch=2) for place in indices]
+    together = augment(images(40), SampleRandom(1, 2, indices))
+    alone = [
+        augment(images(40)[place : place + 1], SampleRandom(1, 2, indices[place : place + 1])) for place in indices
+    ]
     assert torch.equal(together, torch.cat(alone))
 
 
 def test_another_epoch_and_another_seed_change_images_otherwise() -> None:
-    first = augment(images(40), torch.arange(40), seed=1, epoch=2)
-    assert not torch.equal(first, augment(images(40), torch.arange(40), seed=1, epoch=3))
-    assert not torch.equal(first, augment(images(40), torch.arange(40), seed=2, epoch=2))
+    first = augment(images(40), SampleRandom(1, 2, torch.arange(40)))
+    assert not torch.equal(first, augment(images(40), SampleRandom(1, 3, torch.arange(40))))
+    assert not torch.equal(first, augment(images(40), SampleRandom(2, 2, torch.arange(40))))
 
 
 def test_every_image_is_a_flip_and_a_small_shift_of_itself() -> None:
     before = images(60)
-    after = augment(before, torch.arange(60), seed=0, epoch=1)
+    after = augment(before, SampleRandom(0, 1, torch.arange(60)))
     padded = torch.nn.functional.pad(before, (SHIFT,) * 4)
     met = set()
     for place in range(60):
@@ -38,10 +41,10 @@ def test_every_image_is_a_flip_and_a_small_shift_of_itself() -> None:
 
 def test_the_channels_of_an_image_are_changed_alike_and_its_edges_are_blank() -> None:
     grey, indices = images(40), torch.arange(40)
-    colours = augment(grey.repeat(1, 3, 1, 1), indices, seed=1, epoch=2, blank=255)
+    colours = augment(grey.repeat(1, 3, 1, 1), SampleRandom(1, 2, indices), blank=255)
     assert torch.equal(colours[:, 0], colours[:, 2])
-    assert torch.equal(augment(grey, indices, seed=1, epoch=2, blank=255), colours[:, :1])
-    black = augment(grey, indices, seed=1, epoch=2)
+    assert torch.equal(augment(grey, SampleRandom(1, 2, indices), blank=255), colours[:, :1])
+    black = augment(grey, SampleRandom(1, 2, indices))
     rims = torch.nn.functional.pad(torch.ones(1, 26, 26), (1,) * 4) == 0
     assert torch.equal(black[:, ~rims], colours[:, :1][:, ~rims])
     assert (colours[:, :1] >= black).all()
@@ -50,11 +53,11 @@ def test_the_channels_of_an_image_are_changed_alike_and_its_edges_are_blank() ->
 
 def test_without_a_blank_the_edges_of_an_image_repeat() -> None:
     before = images(60).repeat(1, 3, 1, 1)
-    after = augment(before, torch.arange(60), seed=1, epoch=2, blank=None)
-    blank = augment(before, torch.arange(60), seed=1, epoch=2)
+    after = augment(before, SampleRandom(1, 2, torch.arange(60)), blank=None)
+    blank = augment(before, SampleRandom(1, 2, torch.arange(60)))
     assert torch.equal(after[..., 1:-1, 1:-1], blank[..., 1:-1, 1:-1])
     even = torch.full((40, 3, 28, 28), 7, dtype=torch.uint8)
-    assert torch.equal(augment(even, torch.arange(40), seed=1, epoch=2, blank=None), even)
+    assert torch.equal(augment(even, SampleRandom(1, 2, torch.arange(40)), blank=None), even)
     ramp = torch.arange(28, dtype=torch.uint8).expand(40, 1, 28, 28)
-    shifted = augment(ramp, torch.arange(40), seed=1, epoch=2, blank=None)
+    shifted = augment(ramp, SampleRandom(1, 2, torch.arange(40)), blank=None)
     assert (shifted.int().diff(dim=3).abs() <= 1).all(), "no pixel comes in that is not like its neighbour"

@@ -10,13 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import compare, data, train
-from apparel.model import Model
+from apparel import compare, data
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification import figures
+from samebench.training import train
+from samebench.training.model import Model
 from tests.commands import call
+
+from .models import change_labels
 
 QUICK = Settings(data="synthetic", epochs=2, network="linear", batch_size=100, shards=2)
 
@@ -107,7 +110,7 @@ SAME_IMAGES = "a test takes the same images"
 
 def test_other_labels_have_no_test(runs: list[Run]) -> None:
     model = Model.load(runs[1].weights)
-    dataclasses.replace(model, labels=[*model.labels[:-1], "Boot"]).save(runs[1].weights)
+    change_labels(model, [*model.spec["labels"][:-1], "Boot"]).save(runs[1].weights)
     del runs[1].receipt["model"]  # as in a receipt of an older version
     (found,) = compare.compare_on_test(runs)
     assert found.reason == "other labels; a test takes the same categories"

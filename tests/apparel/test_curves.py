@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import train
 from apparel.settings import Settings
-from samebench.training import curves
+from samebench.training import curves, train
 from samebench.training.curves import Curves
 from tests.apparel.disks import small_disk
 from tests.commands import environment
@@ -62,7 +61,7 @@ def test_pictures_of_a_long_run_stay_small(tmp_path: Path) -> None:
 
 
 def test_training_loads_no_matplotlib_for_its_pictures(tmp_path: Path) -> None:
-    program = "import sys; from apparel import train; assert 'matplotlib' not in sys.modules"
+    program = "import sys; from samebench.training import train; assert 'matplotlib' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import data, train
+from apparel import data
 from apparel.evaluate import figures
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.inspection import confusion
+from samebench.training import train
 from tests.commands import call
 
 

@@ -71,11 +71,11 @@ def test_where_nothing_was_made_each_step_says_what_makes_it(tmp_path: Path, mad
 
 
 def test_it_is_said_in_one_line_a_step(bench: Bench) -> None:
-    bench.edit("src/apparel/training.py")
+    bench.edit("src/samebench/training/loop.py")
     done = run(["make", "flow"], cwd=bench.root, path=bench.programs, variables=NOBODYS)
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == list(STEPS)
-    assert re.search(r"^training run +stale +changed: src/apparel/training\.py +make train ARGS=", lines[2])
+    assert re.search(r"^training run +stale +changed: src/samebench/training/loop\.py +make train ARGS=", lines[2])
     assert lines[-1] == "drawn in .samebench/flow.svg"
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce, train
-from apparel.initial import InitialModel
+from apparel import reproduce
 from apparel.settings import Settings
 from samebench.runs import train_command
 from samebench.runs.flow import MISSING
+from samebench.training import train
+from samebench.training.initial import InitialModel
 from tests.commands import call
 from tests.samebench.checkout import run
 
@@ -59,7 +60,7 @@ def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
     shutil.rmtree(bench.run / "artifact")
     least = 'ARGS="--min-validation-accuracy 0.5"'
     assert bench.flow(*named)["artifact"]["command"] == f"make export RUN={named[1]} {least}"
-    bench.edit("src/apparel/training.py")
+    bench.edit("src/samebench/training/loop.py")
     steps = bench.flow(*named)
     assert steps["evaluation"]["command"] == "make evaluate DATASET=fashion-mnist"
     assert steps["artifact"]["command"] == f"make export DATASET=fashion-mnist {least}"
@@ -118,10 +119,10 @@ def test_no_image_yet_is_missing_and_makes_no_run_stale(bench: Bench) -> None:
 
 
 def test_edited_sources_and_locks_are_named_and_all_follows(bench: Bench) -> None:
-    bench.edit("src/apparel/training.py")
+    bench.edit("src/samebench/training/loop.py")
     steps = bench.flow()
     assert states(steps) == follows(*STEPS[2:])
-    assert steps["training run"]["why"] == "changed: src/apparel/training.py"
+    assert steps["training run"]["why"] == "changed: src/samebench/training/loop.py"
     assert {steps[name]["why"] for name in ("evaluation", "artifact")} == {"follows from the training run"}
     assert steps["server image"]["why"] == "follows from the artifact"
     assert steps["bundle"]["why"] == "follows from the server image"
@@ -136,9 +137,9 @@ def test_a_lock_that_the_server_has_no_part_in_makes_the_run_stale(bench: Bench)
 
 
 def test_what_a_run_was_asked_for_is_its_own_and_is_asked_for_again(bench: Bench) -> None:
-    bench.edit("src/apparel/training.py")
+    bench.edit("src/samebench/training/loop.py")
     command = bench.flow()["training run"]["command"]
-    assert command == 'make train ARGS="--network linear --epochs 1 --seed 3 --batch-size 100 --shards 2"'
+    assert command == 'make train ARGS="--epochs 1 --seed 3 --batch-size 100 --shards 2 --network linear"'
 
 
 @pytest.mark.parametrize(

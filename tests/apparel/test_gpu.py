@@ -16,13 +16,13 @@ from tests.commands import call, start
 pytestmark = pytest.mark.gpu
 
 GPU = Mapping[str, str | None]
-TRAIN = ("-m", "apparel.train", "--data", "synthetic")
+TRAIN = ("-m", "samebench.training.train", "--data", "synthetic")
 # A step after an epoch's first that waits for the GPU is an error.
 HURRIED = """
 import sys, warnings, torch
-from apparel import train
+from samebench.training import train
 warnings.filterwarnings("ignore", "Synchronization debug mode")  # that it is a prototype
-from apparel.training import Training
+from samebench.training.loop import Training
 learn = Training.step
 def step(training, batch):
     torch.cuda.set_sync_debug_mode("error" if training.losses else "default")
@@ -44,7 +44,7 @@ in_bf16 = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
 for name in networks.NETWORKS:
     plain = networks.make(name, seed=0).to("cuda").train()
     recorded = copy.deepcopy(plain)
-    cuda_graph.capture(recorded, torch.rand(64, 1, 28, 28, device="cuda"), in_bf16)
+    cuda_graph.capture(recorded, (torch.rand(64, 1, 28, 28, device="cuda"),), in_bf16)
     for _ in range(2):
         images, told = torch.rand(64, 1, 28, 28, device="cuda"), []
         for network in (plain, recorded):

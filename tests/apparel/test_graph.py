@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from apparel import networks
+from apparel.settings import Network
 from samebench.training import cuda_graph
+
+from .models import make_network
 
 
 class Recorder:
@@ -26,16 +28,16 @@ class Recorder:
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", ["linear", "conv", "residual"])
 def test_what_torch_tries_while_it_records_leaves_the_network_as_it_was(
-    name: networks.Name, bf16: bool, monkeypatch: pytest.MonkeyPatch
+    name: Network, bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     precision: AbstractContextManager[object] = nullcontext()
     if bf16:
         precision = torch.autocast("cpu", torch.bfloat16, cache_enabled=False)
-    recorder, network = Recorder(), networks.make(name, seed=0)
+    recorder, network = Recorder(), make_network(name, seed=0)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", recorder)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     where = [tensor.data_ptr() for tensor in network.state_dict().values()]
-    cuda_graph.capture(network.eval(), torch.rand(8, 1, 28, 28), precision)
+    cuda_graph.capture(network.eval(), (torch.rand(8, 1, 28, 28),), precision)
     assert set(recorder.said) == {(True, bf16, False)}
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from apparel import compare, evaluate, export, flow, reproduce, train
-from apparel.initial import InitialModel
+from apparel import compare, evaluate, export, flow, reproduce
 from apparel.settings import Budgets, Settings
 from samebench.core import command, files
 from samebench.core.command import RequirementError, UsageError
@@ -18,6 +17,8 @@ from samebench.core.text import printable
 from samebench.data.source import Source
 from samebench.environment import determinism
 from samebench.runs.run import Run
+from samebench.training import train
+from samebench.training.initial import InitialModel
 
 LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
 ESCAPE = "\x1b[2J\x1b]0;mine\x07\x9b31m\u202e"

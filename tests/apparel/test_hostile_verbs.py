@@ -14,8 +14,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from apparel import evaluate, export
-from apparel.initial import InitialModel
-from apparel.model import Model
 from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.text import printable
@@ -23,6 +21,8 @@ from samebench.data import checked_safetensors
 from samebench.runs import chart, flow, list_runs, notes, prune, records, sweep
 from samebench.runs.flow import MISSING, STALE, Step
 from samebench.training import curves
+from samebench.training.initial import InitialModel
+from samebench.training.model import Model
 
 from .test_hostile import ESCAPE, LEAST, VALUES, check, evil, here, made, outside
 
@@ -52,7 +52,7 @@ def choose_to_prune(words: list[str]) -> None:
 
 
 def plan_sweep(_words: list[str]) -> None:
-    asked = sweep.Args(settings=KIND, training="apparel.train", grid="lr=0.1,0.2 epochs=1")
+    asked = sweep.Args(settings=KIND, training="samebench.training.train", grid="lr=0.1,0.2 epochs=1")
     found = records.find()
     points = sweep.plan(asked, ["--data", "synthetic", "--network", "linear"], found)
     print(

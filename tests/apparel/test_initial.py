@@ -11,20 +11,36 @@ import pytest
 import torch
 from torch import nn
 
-from apparel import data, initial, networks, reproduce, train, trial
+from apparel import data, reproduce, trial
 from apparel.card import origin
-from apparel.initial import InitialModel
-from apparel.model import Model
-from apparel.settings import Settings
+from apparel.networks import NETWORKS
+from apparel.settings import Network, Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.training import initial, train
+from samebench.training.initial import InitialModel
+from samebench.training.model import Model
 from samebench.training.process_group import ProcessGroup
 
+from .models import EVEN, make_model, make_network, probabilities, split_head
 from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained
 
 __all__ = ["dark", "first", "settings"]  # fixtures
+
+
+def statistics(model: Model) -> list[Any]:
+    return [model.spec[name] for name in ("mean", "deviation")]
+
+
+def load_pretrained(ours: Model, theirs: Model) -> str:
+    return ours.task.load_pretrained(ours.network, ours.spec, theirs.network, theirs.spec)
+
+
+def head(network: nn.Module) -> torch.Tensor:
+    """The weights of its last layer."""
+    return split_head(network)[1].weight
 
 
 # ---- images normalised for another network: the mistake, and who tries to make it ----
@@ -37,7 +53,7 @@ def test_before_the_first_step_it_answers_as_the_initial_model_to_the_bit_whatev
     assert DARK.training.images.float().mean() < BRIGHT.training.images.float().mean() / 2
     training = begun(settings, tmp_path, monkeypatch)
     assert training.model.digest() == theirs.digest()
-    assert torch.equal(training.model.logits(images), theirs.logits(images))
+    assert torch.equal(probabilities(training.model, images), probabilities(theirs, images))
     for shard in training.gradients.buffers():
         assert all(torch.equal(shard[name], buffer) for name, buffer in theirs.network.named_buffers())
 
@@ -48,25 +64,25 @@ def test_the_statistics_stay_those_of_the_initial_model_to_the_end_and_in_what_c
     second = train.train(settings, runs=tmp_path)
     third = train.train(dataclasses.replace(settings, init=str(second.directory)), runs=tmp_path)
     for run in (second, third):
-        assert Model.load(run.weights).preprocessing == Model.load(first.weights).preprocessing
+        assert statistics(Model.load(run.weights)) == statistics(Model.load(first.weights))
     assert Model.load(third.weights).digest() != Model.load(second.weights).digest()
 
 
 def test_a_network_can_not_be_put_into_a_model_with_other_statistics(first: Run) -> None:
     theirs, others = Model.load(first.weights), Preprocessing.of(DARK.training.images)
-    said = "a network that was trained with Preprocessing(mean=0.5"
+    said = "a network can't have another spec than its own: spec.deviation: "
     for network in (theirs.network, copy.deepcopy(theirs.network)):
         with pytest.raises(UsageError, match=re.escape(said)):
-            Model("conv", network, data.LABELS, others)
+            make_model("conv", network, data.LABELS, others)
     with pytest.raises(UsageError, match=re.escape(said)):
-        dataclasses.replace(theirs, preprocessing=others)
+        dataclasses.replace(theirs, spec={**theirs.spec, **others.to_dict()})
 
 
 def test_weights_can_not_be_taken_over_into_a_model_with_other_statistics(first: Run) -> None:
-    ours = Model("conv", networks.make("conv", seed=0), data.LABELS, Preprocessing.of(DARK.training.images))
+    ours = make_model("conv", make_network("conv", seed=0), data.LABELS, Preprocessing.of(DARK.training.images))
     before = ours.digest()
-    with pytest.raises(UsageError, match="its statistics must come along"):
-        ours.load_pretrained(Model.load(first.weights))
+    with pytest.raises(UsageError, match="both must come along"):
+        load_pretrained(ours, Model.load(first.weights))
     assert ours.digest() == before
 
 
@@ -77,28 +93,28 @@ def test_a_model_takes_no_pixels_that_somebody_has_normalised(first: Run) -> Non
         with pytest.raises(
             UsageError, match=r"images of torch.float32, which may be normalised already; give the pixels"
         ):
-            model.predict(images)
+            probabilities(model, images)
 
 
 def test_statistics_changed_in_the_receipt_are_found_by_the_checkpoint(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupt(settings, tmp_path, monkeypatch, at=4)
-    run.record(init=run.receipt["init"] | {"mean": 0.25})
-    with pytest.raises(UsageError, match=r"init.mean: 0.5\d+ then, 0.25 now; leave it as it was"):
+    run.record(init=run.receipt["init"] | {"spec": run.receipt["init"]["spec"] | {"mean": 0.25}})
+    with pytest.raises(UsageError, match=r"init.spec.mean: 0.5\d+ then, 0.25 now; leave it as it was"):
         train.train(settings, run=Run.open(run.directory))
 
 
 # ---- the head ----
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
-def test_each_network_ends_in_its_head_and_only_that_knows_how_many_categories_there_are(name: networks.Name) -> None:
-    network = networks.make(name, seed=0)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_ends_in_its_head_and_only_that_knows_how_many_categories_there_are(name: Network) -> None:
+    network = make_network(name, seed=0)
     *_, last = (each for each in network.modules() if isinstance(each, nn.Linear))
-    assert networks.head(network) is last
+    inside, head = split_head(network)
+    assert head is last
     assert last.out_features == len(data.LABELS)
-    inside = networks.body(network)
     assert [id(each) for each in [*inside.parameters(), *last.parameters()]] == [*map(id, network.parameters())]
 
 
@@ -109,26 +125,24 @@ def test_rows_of_the_head_come_along_by_the_names_of_their_labels_and_others_are
     theirs = Model.load(relabelled(first, tmp_path, labels))
     asked = dataclasses.replace(settings, init=str(tmp_path / "relabelled.safetensors"), seed=3)
     ours = begun(asked, tmp_path / "runs", monkeypatch).model
-    assert ours.labels == data.LABELS
-    mine, taken = networks.head(ours.network).weight, networks.head(theirs.network).weight
-    fresh = networks.head(networks.make("conv", seed=3)).weight
+    assert ours.spec["labels"] == list(data.LABELS)
+    mine, taken, fresh = (head(each) for each in (ours.network, theirs.network, make_network("conv", seed=3)))
     for row, label in enumerate(data.LABELS):
         assert torch.equal(mine[row], taken[labels.index(label)] if label in labels else fresh[row])
     for inner, other in zip(
-        *(networks.body(each.network).state_dict().values() for each in (ours, theirs)), strict=True
+        *(split_head(each.network)[0].state_dict().values() for each in (ours, theirs)), strict=True
     ):
         assert torch.equal(inner, other)
     assert "with its mean and deviation, and of its head the rows of 8 of 10 labels\n" in capsys.readouterr().out
 
 
 def test_the_bias_of_a_row_comes_along_with_it() -> None:
-    statistics = Preprocessing(0.5, 0.5)
-    theirs = Model("linear", networks.make("linear", seed=1), ("b", *data.LABELS[1:]), statistics)
-    ours = Model("linear", networks.make("linear", seed=2), data.LABELS, statistics)
-    before = networks.head(ours.network).bias.clone()
-    assert ours.load_pretrained(theirs) == 9
-    expected = torch.cat([before[:1], networks.head(theirs.network).bias[1:]])
-    assert torch.equal(networks.head(ours.network).bias, expected)
+    theirs = make_model("linear", make_network("linear", seed=1), ("b", *data.LABELS[1:]), EVEN)
+    ours = make_model("linear", make_network("linear", seed=2), data.LABELS, EVEN)
+    own, other = (split_head(each.network)[1] for each in (ours, theirs))
+    before = own.bias.clone()
+    assert "9 of 10" in load_pretrained(ours, theirs)
+    assert torch.equal(own.bias, torch.cat([before[:1], other.bias[1:]]))
 
 
 # ---- an input like any other ----
@@ -144,9 +158,7 @@ def test_the_receipt_tells_of_it_as_the_schema_says_and_the_card_too(
     assert told["init"] == {
         "run": first.name,
         "weights_sha256": first.receipt["weights_sha256"],
-        "labels": ", ".join(data.LABELS),
-        "mean": model.preprocessing.mean,
-        "deviation": model.preprocessing.std,
+        "spec": model.spec,
     }
     assert told["init"]["weights_sha256"][:12] in origin(told)
     with pytest.raises(UsageError, match=r"at \$.init: 'weights_sha256' is a required property"):
@@ -179,7 +191,10 @@ def test_other_weights_are_a_changed_input_and_so_are_none(first: Run, settings:
     ]
     fresh = trained(dataclasses.replace(settings, init=""), tmp_path)
     changed = [line.split(":")[0] for line in reproduce.verdict(then, fresh)[1].splitlines()[1:]]
-    assert changed == ["  init.deviation", "  init.labels", "  init.mean", "  init.weights_sha256"]
+    assert changed == [
+        *(f"  init.spec.{name}" for name in sorted(first.receipt["model"]["spec"])),
+        "  init.weights_sha256",
+    ]
 
 
 def test_other_labels_of_the_same_weights_are_a_changed_input(first: Run, settings: Settings, tmp_path: Path) -> None:
@@ -187,7 +202,7 @@ def test_other_labels_of_the_same_weights_are_a_changed_input(first: Run, settin
     path = relabelled(first, tmp_path, data.LABELS[::-1])
     now = trained(dataclasses.replace(settings, init=str(path)), tmp_path)
     changed = [line.split(":")[0] for line in reproduce.verdict(then, now)[1].splitlines()[1:]]
-    assert changed == ["  init.labels"]
+    assert changed == ["  init.spec.labels"]
 
 
 class ProcessOfAnotherMachine(ProcessGroup):

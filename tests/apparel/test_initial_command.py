@@ -12,7 +12,7 @@ from samebench.runs import receipt
 from tests.commands import SOURCE, call
 from tests.samebench.checkout import run as run_command
 
-TRAIN = ("-m", "apparel.train", "--data", "synthetic", "--epochs", "1", "--batch-size", "64")
+TRAIN = ("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1", "--batch-size", "64")
 
 
 def receipts(at: Path) -> list[dict[str, Any]]:

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from apparel import data, networks, train
-from apparel.initial import InitialModel
-from apparel.model import Model, build_network
+from apparel import data
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.training import train
+from samebench.training.initial import InitialModel
 
+from .models import EVEN, make_model, make_network
 from .starts import DARK, dark, first, settings
 
 __all__ = ["dark", "first", "settings"]  # fixtures
@@ -36,7 +37,7 @@ def running(first: Run, at: Path) -> str:
 
 def swapped(first: Run, at: Path) -> str:
     shutil.copytree(first.directory, at)
-    Model("conv", networks.make("conv", seed=5), data.LABELS, Preprocessing(0.5, 0.5)).save(at / "model.safetensors")
+    make_model("conv", make_network("conv", seed=5), data.LABELS, EVEN).save(at / "model.safetensors")
     return str(at)
 
 
@@ -88,8 +89,8 @@ def test_another_network_is_refused_by_name(settings: Settings, tmp_path: Path) 
 
 def test_a_model_for_images_of_another_shape_is_refused(settings: Settings) -> None:
     coloured = ImageTransform(28, 3)
-    network = build_network("conv", seed=0, labels=data.LABELS, preparation=coloured)
-    model = Model("conv", network, data.LABELS, Preprocessing((0.5,) * 3, (0.5,) * 3), coloured)
+    network = make_network("conv", seed=0, transform=coloured)
+    model = make_model("conv", network, data.LABELS, Preprocessing((0.5,) * 3, (0.5,) * 3), coloured)
     with pytest.raises(
         UsageError, match="x: it takes images of 3x28x28, the data's are 28x28; start from another model"
     ):

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce, train
-from apparel.model import Model
+from apparel import reproduce
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.training import checkpoint
+from samebench.training import checkpoint, train
+from samebench.training.model import Model
 
 from .starts import QUICK, dark, first, interrupt, settings, trained
 
@@ -40,7 +40,7 @@ def test_a_run_with_a_checkpoint_needs_its_initial_model_no_more(
         place.rename(tmp_path / "away")
         resumed = train.train(settings, run=Run.open(run.directory))
         assert resumed.receipt["weights_sha256"] == undisturbed["weights_sha256"]
-        assert Model.load(resumed.weights).preprocessing.mean == undisturbed["init"]["mean"]
+        assert Model.load(resumed.weights).spec["mean"] == undisturbed["init"]["spec"]["mean"]
         (tmp_path / "away").rename(place)
 
 

@@ -78,7 +78,7 @@ def test_trial_learns_from_part_of_the_data_and_never_sees_the_test_images() -> 
     assert torch.equal(part.test().images, known.validation.images)
     done = trial.train(Settings(data="synthetic", network="linear", epochs=2, batch_size=100, lr=0.01), part)
     assert len(done.history) == 2
-    predicted = done.model.predict(known.validation.images).argmax(1)
+    predicted = done.model.predict({"images": known.validation.images})["probabilities"].argmax(1)
     assert float((predicted == known.validation.labels).double().mean()) > 0.9
 
 

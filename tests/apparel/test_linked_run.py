@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from apparel import evaluate, export, train
+from apparel import evaluate, export
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import notes, records
 from samebench.runs.run import Run, sweep
+from samebench.training import train
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
 

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import export, networks, train
+from apparel import export
 from apparel.data import LABELS
 from apparel.evaluate import evaluate_run
-from apparel.model import Model
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training import checkpoint
+from samebench.training import checkpoint, train
 from tests import soak
+
+from .models import EVEN, make_model, make_network
 
 LIMIT = 100 << 20  # bytes more than before
 Weights = dict[str, torch.Tensor]
@@ -42,7 +42,7 @@ class Gadget:
 
 
 def weights() -> Weights:
-    return networks.make("linear", seed=0).state_dict()
+    return dict(make_network("linear", seed=0).state_dict())
 
 
 def model(tensors: Weights | None = None, **changes: Any) -> bytes:
@@ -116,7 +116,7 @@ FILES: dict[str, Callable[[Gadget], bytes]] = {
     "a tensor larger than the file": lambda _: endless(model()),
     "a type that there is not": lambda _: resealed(model(), b'"dtype":"F32"', b'"dtype":"F99"'),
     "a network that there is not": lambda _: model(network="__import__('os').system"),
-    "another network's weights": lambda _: model(networks.make("conv", seed=0).state_dict()),
+    "another network's weights": lambda _: model(dict(make_network("conv", seed=0).state_dict())),
     "a mean of channels that there are not": lambda _: model(mean=[0.5, 0.5]),
     "a mean that is a word": lambda _: model(mean="nan"),
     "a mean that is none": lambda _: model(mean=float("inf")),
@@ -136,7 +136,7 @@ def run(tmp_path: Path) -> Run:
     settings = Settings(data="synthetic", network="linear").__dict__
     run = Run.start(tmp_path / "runs", settings=settings)
     run.release()
-    Model("linear", networks.make("linear", seed=0), LABELS, Preprocessing(0.5, 0.5)).save(run.weights)
+    make_model("linear", make_network("linear", seed=0), LABELS, EVEN).save(run.weights)
     run.checkpoints.mkdir()
     return run
 

@@ -5,33 +5,36 @@ import pytest
 import torch
 
 from apparel import data, networks
-from apparel.model import Model, build_network
-from apparel.serve.garment import GARMENTS
+from apparel.serve.garment import GARMENTS, transform_from_dict
+from apparel.settings import Network
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.training.model import Model
+
+from .models import make_model, make_network, probabilities
 
 
 @pytest.fixture
 def model() -> Model:
     known = data.synthetic(0, training=24, test=10)
     preprocessing = Preprocessing.of(known.training.images)
-    return Model("conv", networks.make("conv", seed=0), data.LABELS, preprocessing)
+    return make_model("conv", make_network("conv", seed=0), data.LABELS, preprocessing)
 
 
 def test_a_saved_model_predicts_the_same_bits(model: Model, tmp_path: Path) -> None:
     images = data.synthetic(1, training=24, test=10).test().images
     model.save(tmp_path / "model.safetensors")
     again = Model.load(tmp_path / "model.safetensors")
-    assert torch.equal(again.predict(images), model.predict(images))
-    assert again.labels == data.LABELS
+    assert torch.equal(probabilities(again, images), probabilities(model, images))
+    assert again.spec["labels"] == list(data.LABELS)
 
 
 def test_predictions_are_probabilities(model: Model) -> None:
-    probabilities = model.predict(data.synthetic(0, training=24, test=10).test().images)
-    assert probabilities.shape == (10, 10)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(10))
+    answers = probabilities(model, data.synthetic(0, training=24, test=10).test().images)
+    assert answers.shape == (10, 10)
+    torch.testing.assert_close(answers.sum(1), torch.ones(10))
 
 
 def test_the_digest_is_that_of_the_tensors_and_not_of_the_file(model: Model, tmp_path: Path) -> None:
@@ -61,30 +64,35 @@ def in_colour() -> tuple[torch.Tensor, Model]:
     images = torch.randint(0, 256, (20, 3, 12, 12), dtype=torch.uint8, generator=torch.manual_seed(0))
     images[:, 1] //= 3
     preparation, labels = ImageTransform(12, 3), ("a", "b", "c")
-    network = build_network("conv", seed=0, labels=labels, preparation=preparation)
-    return images, Model("conv", network, labels, Preprocessing.of(images), preparation)
+    network = make_network("conv", seed=0, labels=labels, transform=preparation)
+    return images, make_model("conv", network, labels, Preprocessing.of(images), preparation)
 
 
 def test_a_model_of_colours_comes_back_with_its_statistics_and_its_preparation(tmp_path: Path) -> None:
     images, model = in_colour()
     model.save(tmp_path / "model.safetensors")
     again = Model.load(tmp_path / "model.safetensors")
-    assert (again.preprocessing, again.preparation) == (model.preprocessing, model.preparation)
-    assert torch.equal(again.predict(images), model.predict(images))
-    assert again.predict(images).shape == (20, 3)
+    assert again.spec == model.spec
+    assert torch.equal(probabilities(again, images), probabilities(model, images))
+    assert probabilities(again, images).shape == (20, 3)
 
 
 def test_a_model_saved_before_there_were_preparations_is_one_of_garments(model: Model, tmp_path: Path) -> None:
-    facts = {"network": "conv", "labels": list(data.LABELS), **model.preprocessing.to_dict()}
+    facts = {
+        "network": "conv",
+        "labels": list(data.LABELS),
+        **{name: model.spec[name] for name in ("mean", "deviation")},
+    }
     (tmp_path / "old.safetensors").write_bytes(checked_safetensors.dumps("model", model.network.state_dict(), facts))
     again = Model.load(tmp_path / "old.safetensors")
-    assert (again.preparation, again.preprocessing) == (GARMENTS, model.preprocessing)
+    assert again.spec == model.spec
+    assert transform_from_dict(again.spec) == GARMENTS
     assert isinstance(facts["mean"], float)
 
 
 def test_each_channel_becomes_mean_zero_and_deviation_one() -> None:
     images, model = in_colour()
-    scaled = model.preprocessing(images)
+    (scaled,) = model.task.preprocess({"images": images}, model.spec)
     torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-3, rtol=0)
 
@@ -93,9 +101,9 @@ def test_each_channel_becomes_mean_zero_and_deviation_one() -> None:
 @pytest.mark.parametrize("side", [8, 9, 15, 28, 33, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_network_takes_every_size_of_picture_and_number_of_categories(
-    name: networks.Name, side: int, channels: int
+    name: Network, side: int, channels: int
 ) -> None:
-    network = networks.make(name, seed=0, channels=channels, side=side, categories=2)
+    network = make_network(name, seed=0, labels=("a", "b"), transform=ImageTransform(side, channels))
     logits = network(torch.rand(4, channels, side, side))
     assert logits.shape == (4, 2)
     logits.sum().backward()
@@ -110,8 +118,8 @@ def test_pixels_become_mean_zero_and_deviation_one() -> None:
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
-def test_the_seed_alone_decides_the_first_weights(name: networks.Name) -> None:
-    first, again, other = (networks.make(name, seed=seed).state_dict() for seed in (3, 3, 4))
+def test_the_seed_alone_decides_the_first_weights(name: Network) -> None:
+    first, again, other = (make_network(name, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
 

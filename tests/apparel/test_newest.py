@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from apparel import compare, export, flow, reproduce, train
+from apparel import compare, export, flow, reproduce
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.runs import metrics, prune, records
 from samebench.runs.run import Run
+from samebench.training import train
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import SETTINGS, name, write_run
 

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import compare, data, dataset, evaluate, export, intake, train
+from apparel import compare, data, dataset, evaluate, export, intake
 from apparel.dataset import Dataset
-from apparel.model import Model
 from apparel.serve import garment, openapi
 from apparel.serve.application import Application
 from apparel.serve.artifact import Artifact
@@ -27,6 +26,8 @@ from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification import decode_image, image_transform
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.training import train
+from samebench.training.model import Model
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 
@@ -125,8 +126,8 @@ def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: O
     assert own.run.receipt["metrics"]["test"]["accuracy"] > 0.8
     assert own.run.receipt["data_version"] == data.load("shapes").version
     model = Model.load(own.run.weights)
-    assert model.labels == CLASSES
-    assert model.preparation == ImageTransform(28, 3)
+    assert model.spec["labels"] == list(CLASSES)
+    assert transform_from_dict(model.spec) == ImageTransform(28, 3)
 
 
 def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> None:
@@ -149,7 +150,7 @@ def test_the_artifact_takes_pixels_in_colour_or_grey_and_answers_as_torch_does(o
         assert each.artifact.preparation.shape == shape
         images = data.load(each.name).test().images
         temperature = each.artifact.facts["figures"]["temperature"]
-        expected = (Model.load(each.run.weights).logits(images) / temperature).softmax(1)
+        expected = (Model.load(each.run.weights).outputs({"images": images}) / temperature).softmax(1)
         got = each.artifact.predict(images.view(-1, *shape).numpy())
         assert got == pytest.approx(expected.numpy(), abs=1e-5)
 
@@ -216,13 +217,11 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
         Image.open(path).convert("RGB").point(lambda level: level // 3).save(darker / path.parent.name / path.name)
     intake.main(["--source", str(darker), "--name", "darker"])
     other, model = data.load("darker"), Model.load(own.run.weights)
-    assert np.ptp([np.mean(each.preprocessing.mean) for each in (other, model)]) > 0.3, "else it would not show"
+    assert np.ptp([np.mean(each.spec["mean"]) for each in (other, model)]) > 0.3, "else it would not show"
     images = other.test().images
-    mean, deviation = (
-        torch.tensor(each)[:, None, None] for each in (model.preprocessing.mean, model.preprocessing.std)
-    )
+    mean, deviation = (torch.tensor(model.spec[name])[:, None, None] for name in ("mean", "deviation"))
     by_hand = model.network.eval()((images / 255 - mean) / deviation).softmax(1)
-    torch.testing.assert_close(model.predict(images), by_hand, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.predict({"images": images})["probabilities"], by_hand, atol=1e-5, rtol=0)
     right = float((by_hand.argmax(1) == other.test().labels).double().mean())
     evaluate.evaluate_run(own.run)
     picture = (own.run.directory / "confusion.png").read_bytes()

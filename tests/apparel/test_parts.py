@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apparel import compare, evaluate, export, flow, reproduce, train
-from apparel.model import Model
+from apparel import compare, evaluate, export, flow, reproduce
 from apparel.serve.artifact import CARD, MODEL, SEAL
 from apparel.settings import Budgets, Settings
 from samebench.core import files
@@ -21,7 +20,10 @@ from samebench.environment import determinism
 from samebench.runs import run_files
 from samebench.runs.flow import STALE
 from samebench.runs.run import Run
-from samebench.training import checkpoint
+from samebench.training import checkpoint, train
+from samebench.training.model import Model
+
+from .models import change_labels
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
 LEAST = ("--min-validation-accuracy", "0", "--max-latency-ms-p99", "10000")
@@ -130,8 +132,8 @@ def test_make_flow_shows_a_run_with_the_weights_of_another_as_stale(pair: tuple[
 def test_other_labels_beside_the_right_weights_are_refused(pair: tuple[Path, Path]) -> None:
     run = Run.open(pair[0])
     model = Model.load(run.weights)
-    replace(model, labels=tuple(reversed(model.labels))).save(run.weights)
-    with pytest.raises(UsageError, match=r"model.labels.0: T-shirt/top then, Ankle boot now"):
+    change_labels(model, list(reversed(model.spec["labels"]))).save(run.weights)
+    with pytest.raises(UsageError, match=r"spec.labels.0: T-shirt/top then, Ankle boot now"):
         Model.of_run(run)
 
 

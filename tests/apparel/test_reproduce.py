@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from apparel import data, dataset, reproduce, train
+from apparel import data, dataset, reproduce
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.training import train
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
 
@@ -134,7 +135,7 @@ def test_an_input_that_changed_in_the_middle_of_a_run_is_named(tmp_path: Path) -
 
 # ---- the command, in a checkout of its own ----
 
-TRAIN = ["-m", "apparel.train", "--network", "linear", "--epochs", "1", "--batch-size", "32"]
+TRAIN = ["-m", "samebench.training.train", "--network", "linear", "--epochs", "1", "--batch-size", "32"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,7 @@ def test_a_run_at_another_cpu_level_is_named_by_its_variables(tmp_path: Path) ->
 from samebench.environment import determinism
 determinism.CPU_LEVEL = {level}
 determinism._check_loaded = lambda target: None
-from apparel import train
+from samebench.training import train
 train.main(["--data", "synthetic", "--epochs", "1"])
 """
     done = call("-c", teammate, at=tmp_path, changes=level)

@@ -14,18 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from apparel import flow, reproduce, train
+from apparel import flow, reproduce
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.data.source import Source
 from samebench.runs.run import Run
+from samebench.training import train
 from samebench.training.checkpoint import Checkpoint
 from tests.apparel.benches import store
 from tests.commands import call, start
 from tests.samebench.checkout import INHERITED, copy_checkout
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
-COMMAND = ["-m", "apparel.train", "--data", "synthetic", "--network", "linear"]
+COMMAND = ["-m", "samebench.training.train", "--data", "synthetic", "--network", "linear"]
 
 
 def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
     for words in (["--resume", f"runs/{run.name}"], ["--resume", "latest"]):
         done_epochs += 1
-        resumed = call("-m", "apparel.train", *words, "--epochs", str(done_epochs), at=tmp_path)
+        resumed = call("-m", "samebench.training.train", *words, "--epochs", str(done_epochs), at=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
         assert f"runs/{run.name}: resumes after step" in resumed.stdout
     receipt = json.loads((run / "receipt.json").read_text())
@@ -113,7 +114,7 @@ def test_what_a_new_run_without_the_jump_needs_is_in_its_line(tmp_path: Path, mo
     )
     command = train.schedule_change(run, then, settings, steps=4).strip().partition("has none: ")[2]
     expected = "GPU=0,2 INIT='runs/a b/model.safetensors' FAST=1 DATA='/my data' RUNTIME=podman PROCS=2"
-    assert command == f'make train {expected} ARGS="--network linear --epochs 4 --lr 0.025"'
+    assert command == f'make train {expected} ARGS="--epochs 4 --lr 0.025 --network linear"'
 
 
 @pytest.mark.parametrize("where", ["flow", "reproduce", "train"])
@@ -158,19 +159,19 @@ def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_pat
 
 def test_a_run_whose_lines_nobody_reads_any_more_can_be_resumed(tmp_path: Path) -> None:
     words = ("--data", "synthetic", "--network", "linear", "--epochs", "3")
-    with start("-m", "apparel.train", *words, at=tmp_path) as process:
+    with start("-m", "samebench.training.train", *words, at=tmp_path) as process:
         assert process.stdout
         process.stdout.close()
         assert process.wait(timeout=100) == 1
     (directory,) = tmp_path.glob("runs/[!.]*")
     assert Run.open(directory).receipt["state"] == "interrupted"
-    done = call("-m", "apparel.train", "--resume", "latest", at=tmp_path)
+    done = call("-m", "samebench.training.train", "--resume", "latest", at=tmp_path)
     assert done.returncode == 0
     assert Run.open(directory).receipt["state"] == "done"
 
 
 def test_nothing_to_resume_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = call("-m", "apparel.train", "--resume", "latest", at=tmp_path)
+    done = call("-m", "samebench.training.train", "--resume", "latest", at=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: runs: no run; train first, or name a run\n"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel import train
 from apparel.settings import Settings
 from samebench.settings import without_options
 from samebench.tasks.image_classification import training_figures
-from samebench.training import curves
+from samebench.training import curves, train
 
 from .interrupts import QUICK, interrupt, tiny
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from apparel import data, train
+from apparel import data
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.runs.run import Run
-from samebench.training import checkpoint
+from samebench.training import checkpoint, train
 
 from .interrupts import KNOWN, QUICK, interrupt, tiny, undisturbed
 

@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import data, networks, train, training
-from apparel.settings import Settings
-from apparel.training import Training
+from apparel import data
+from apparel.settings import Network, Settings
+from apparel.task import TASK
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_data import Data, Split
+from samebench.training import loop, train
+from samebench.training.loop import Training
 from samebench.training.process_group import ProcessGroup
 from samebench.training.shards import Loss, ShardedGradients, worker_layout, workers
+from samebench.training.task import Predictions
 from tests.commands import call, start
+
+from .models import make_network, probabilities
 
 QUICK = Settings(data="tiny", epochs=2, batch_size=32, shards=4, network="conv")
 
@@ -39,7 +44,7 @@ def weights(settings: Settings, runs: Path, *, threads: int | None = None) -> st
 
 
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
-def test_one_two_and_eight_workers_give_the_same_weights(network: networks.Name, tmp_path: Path) -> None:
+def test_one_two_and_eight_workers_give_the_same_weights(network: Network, tmp_path: Path) -> None:
     settings = dataclasses.replace(QUICK, network=network, shards=8, epochs=1)
     assert len({weights(settings, tmp_path, threads=count) for count in (1, 2, 8)}) == 1
 
@@ -86,16 +91,21 @@ def test_training_leaves_the_global_generator_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def mean_loss(known: Data) -> Loss:
-    """That of a network on some of the first sixteen images, as they are."""
+def sixteen(known: Data) -> Loss:
+    """The loss of a network on some of the first sixteen images, as they are."""
     images, labels = known.training.images[:16].float() / 255, known.training.labels[:16]
-    return lambda network, part: torch.nn.functional.cross_entropy(network(images[part]), labels[part])
+
+    def loss(network: torch.nn.Module, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        total = torch.nn.functional.cross_entropy(network(images[part]), labels[part], reduction="sum")
+        return total, torch.tensor(float(len(part)))
+
+    return loss
 
 
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
-def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: Data) -> None:
-    net = networks.make(network, seed=0)
-    loss = mean_loss(tiny)
+def test_one_batch_is_learnt_to_almost_no_loss(network: Network, tiny: Data) -> None:
+    net = make_network(network, seed=0)
+    loss = sixteen(tiny)
     with workers(2) as pool:
         shards = ShardedGradients(net, count=2, pool=pool)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
@@ -106,9 +116,10 @@ def test_one_batch_is_learnt_to_almost_no_loss(network: networks.Name, tiny: Dat
 
 
 def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: Data) -> None:
-    net = networks.make("linear", seed=0)
-    loss = mean_loss(tiny)
-    whole = torch.autograd.grad(loss(net, torch.arange(16)), list(net.parameters()))
+    net = make_network("linear", seed=0)
+    loss = sixteen(tiny)
+    total, count = loss(net, torch.arange(16))
+    whole = torch.autograd.grad(total / count, list(net.parameters()))
     with workers(2) as pool:
         ShardedGradients(net, count=4, pool=pool)(loss, torch.arange(16))
     for parameter, gradient in zip(net.parameters(), whole, strict=True):
@@ -116,9 +127,9 @@ def test_the_shards_gradients_are_those_of_the_whole_batch(tiny: Data) -> None:
 
 
 @pytest.mark.parametrize("network", ["linear", "conv", "residual"])
-def test_gradients_lie_in_memory_as_the_weights_do(network: networks.Name, tiny: Data) -> None:
-    net = networks.make(network, seed=0)
-    loss = mean_loss(tiny)
+def test_gradients_lie_in_memory_as_the_weights_do(network: Network, tiny: Data) -> None:
+    net = make_network(network, seed=0)
+    loss = sixteen(tiny)
     with workers(2) as pool:
         ShardedGradients(net, count=2, pool=pool)(loss, torch.arange(16))
     for parameter in net.parameters():
@@ -167,23 +178,24 @@ class Pair(ProcessGroup):
 def test_two_processes_know_of_every_image_what_one_knows(
     tmp_path: Path, tiny: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "BATCH", 6)
+    monkeypatch.setattr(loop, "BATCH", 6)
     with workers(1) as pool:
-        known = Training(QUICK, tiny, run=Run(tmp_path, {}), pool=pool, device=torch.device("cpu"))
+        known = Training(QUICK, TASK, tiny, run=Run(tmp_path, {}), pool=pool, device=torch.device("cpu"))
     first = Pair(size=2, local_size=2)
 
-    def ask(rank: int) -> tuple[float, float, torch.Tensor]:
+    def ask(rank: int) -> tuple[dict[str, float], Predictions]:
         one = copy.copy(known)
         one.group = dataclasses.replace(first, rank=rank)
         with workers(1) as one.pool:
             return one.evaluate(one.model, tiny.validation)
 
     with workers(1) as known.pool, ThreadPoolExecutor(2) as both:
-        loss, accuracy, probabilities = known.evaluate(known.model, tiny.validation)
+        figures, predictions = known.evaluate(known.model, tiny.validation)
         for other in both.map(ask, range(2)):
-            assert other[:2] == (loss, accuracy)
-            assert torch.equal(other[2], probabilities)
-    torch.testing.assert_close(probabilities, known.model.predict(tiny.validation.images))
+            assert other[0] == figures
+            assert torch.equal(other[1]["probabilities"], predictions["probabilities"])
+    expected = probabilities(known.model, tiny.validation.images)
+    torch.testing.assert_close(predictions["probabilities"], expected)
 
 
 def test_a_run_tells_what_it_was_and_what_came_out(tmp_path: Path, tiny: Data) -> None:
@@ -217,13 +229,23 @@ def test_a_fast_training_on_a_gpu_is_in_bf16_where_that_computes_in_it(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bf16 or including_emulation
     )
     cuda = torch.device("cuda")
-    assert training.precision(Settings(fast=True), cuda) == told
-    assert training.precision(Settings(), cuda) == "float32"
+    assert loop.precision(Settings(fast=True), cuda) == told
+    assert loop.precision(Settings(), cuda) == "float32"
 
 
 def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
     variables: dict[str, str | None] = dict(determinism.CPU_LEVEL)
-    done = call("-m", "apparel.train", "--data", "synthetic", "--epochs", "1", "--fast", at=tmp_path, changes=variables)
+    done = call(
+        "-m",
+        "samebench.training.train",
+        "--data",
+        "synthetic",
+        "--epochs",
+        "1",
+        "--fast",
+        at=tmp_path,
+        changes=variables,
+    )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("runs/*/receipt.json")
     told = json.loads(path.read_text())
@@ -286,7 +308,7 @@ def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.Signals, tmp_path: Path) -> None:
-    process = start("-m", "apparel.train", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
+    process = start("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
     while not (found := list(tmp_path.glob("runs/*/model.safetensors"))) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
@@ -310,7 +332,7 @@ def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.S
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_in_one_line(words: list[str], said: str, tmp_path: Path) -> None:
-    done = call("-m", "apparel.train", *words, at=tmp_path)
+    done = call("-m", "samebench.training.train", *words, at=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

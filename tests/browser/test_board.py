@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apparel import train
 from apparel.settings import Settings
+from samebench.training import train
 from tests import node
 from tests.commands import lacking
 from tests.samebench.checkout import copy_checkout, run

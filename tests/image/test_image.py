@@ -33,7 +33,7 @@ def test_rebuild_with_nothing_changed_runs_no_step(image: str) -> None:
 
 
 def test_changed_source_asks_for_no_build(image: str, checkout: Path) -> None:
-    (checkout / "src/apparel/train.py").write_text("print('changed')\n")
+    (checkout / "src/samebench/training/train.py").write_text("print('changed')\n")
     done = run(["make", "train", "RUNTIME=docker"], cwd=checkout)
     assert done.stdout == "changed\n"
     assert "building" not in done.stderr
@@ -121,7 +121,7 @@ def test_same_weights_in_the_container_and_in_the_local_runtime(image: str, chec
     assert run(TRAIN, cwd=checkout).returncode == 0
     # The environment that runs this test stands in for the checkout's own.
     local = run(
-        ["python", "-m", "apparel.train", "--data", "synthetic", "--epochs", "1"],
+        ["python", "-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1"],
         cwd=checkout,
         variables={"PYTHONPATH": str(checkout / "src")},
     )

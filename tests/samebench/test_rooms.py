@@ -13,6 +13,7 @@ SOURCE = ROOT / "src/samebench"
 ROOMS = ["host", "core", "data", "environment", "runs", "training", "serving", "shipping", "workspace", "tasks"]
 
 SEAM = {"samebench.project", "samebench.settings"}  # above core: what a project is
+TYPES = {"samebench.training.task", "samebench.training.task.Task"}  # which the seam names, and does not import
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -52,5 +53,5 @@ def test_the_bench_imports_no_project() -> None:
 def test_the_seam_imports_only_the_core() -> None:
     for name in ("project", "settings"):
         for imported_name in imported(SOURCE / f"{name}.py"):
-            if imported_name.split(".")[0] == "samebench":
+            if imported_name.split(".")[0] == "samebench" and imported_name not in TYPES:
                 assert imported_name.startswith(("samebench.core", *SEAM)), imported_name

@@ -36,7 +36,7 @@ for waits in {"--seed=2", "--seed=3"} & {*sys.argv}:
 """
 
 
-def words(gridded: str, *flags: str, training: str = "apparel.train", jobs: int = 2) -> list[str]:
+def words(gridded: str, *flags: str, training: str = "samebench.training.train", jobs: int = 2) -> list[str]:
     own = ["--training", training, "--grid", gridded, "--jobs", str(jobs)]
     return ["-m", "samebench.runs.sweep", *SETTINGS, *own, "--", *flags]
 
@@ -109,7 +109,7 @@ def test_trainings_get_their_share_of_the_cores(swept: tuple[Path, subprocess.Co
 
 
 CHANGES = {
-    "another source": lambda receipt: receipt["code"]["source"].update({"src/apparel/train.py": "0" * 64}),
+    "another source": lambda receipt: receipt["code"]["source"].update({"src/samebench/training/train.py": "0" * 64}),
     "a source less": lambda receipt: receipt["code"]["source"].popitem(),
     "another lock": lambda receipt: receipt["locks"].update({"requirements.lock": "0" * 64}),
     "no locks": lambda receipt: receipt.pop("locks"),

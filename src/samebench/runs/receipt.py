@@ -198,7 +198,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(facts, Mapping | list):
+    """Each value by its full name; a list of texts or numbers is one value."""
+    if isinstance(facts, Mapping) or (isinstance(facts, list) and any(isinstance(each, dict | list) for each in facts)):
         pairs = facts.items() if isinstance(facts, Mapping) else enumerate(facts)
         for key, value in pairs:
             yield from _flat(value, f"{name}.{key}" if name else str(key))

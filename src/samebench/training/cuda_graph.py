@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 
-def capture(network: nn.Module, images: Tensor, precision: AbstractContextManager[object]) -> None:
-    """Have `network` do what it does in training, from now on, as CUDA graphs; for `images` (N, C, H, W) of this shape.
+def capture(network: nn.Module, inputs: tuple[Tensor, ...], precision: AbstractContextManager[object]) -> None:
+    """Have `network` do what it does in training, from now on, as CUDA graphs; for `inputs` (N, …) of these shapes.
 
     Its weights and buffers are as they were, and must stay where they are in memory. `precision` must cache nothing.
     """
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     # Else the first to ask the GPU in torch's thread for gradients is cuBLAS, which warns that nobody was before it.
-    one = torch.ones((), device=images.device, requires_grad=True)
+    one = torch.ones((), device=inputs[0].device, requires_grad=True)
     torch.autograd.grad(one * 2, one)
     with precision:
-        torch.cuda.make_graphed_callables(network.train(), (images,))
+        torch.cuda.make_graphed_callables(network.train(), inputs)
     for buffer, before in buffers:  # torch runs the network some times first
         buffer.copy_(before)

@@ -19,7 +19,7 @@ from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_
 
 T = TypeVar("T")
 R = TypeVar("R")
-Loss = Callable[[nn.Module, Tensor], Tensor]
+Loss = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]  # the sum over examples, and the sum of their weights
 Buffers = dict[str, Tensor]
 
 
@@ -79,14 +79,16 @@ class ShardedGradients(Gradients):
         parameters = list(self.network.parameters())
 
         def work(replica: nn.Module, part: Tensor) -> Tensor:
-            value = loss(replica.train(), part)
+            value, weight = loss(replica.train(), part)
             gradients = torch.autograd.grad(value, parameters)
-            return torch.cat([*(_inner(gradient).flatten() for gradient in gradients), value.detach().reshape(1)])
+            figures = (value.detach().reshape(1), weight.detach().reshape(1).to(value.dtype))
+            return torch.cat([*(_inner(gradient).flatten() for gradient in gradients), *figures])
 
         done = torch.stack(list(self.pool.map(work, self.replicas, indices.chunk(self.count)[self.mine])))
         everyone = self.group.gather(done, split_evenly(self.count, size=self.group.size))
         sizes = [*(each.numel() for each in parameters), 1]
-        *gradients, value = torch.split(_sum(everyone) / self.count, sizes)
+        total = _sum(everyone)
+        *gradients, value = torch.split(total[:-1] / total[-1], sizes)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = _outer(gradient.view_as(_inner(parameter)))
         return value[0].clone()  # a view would keep all gradients
@@ -104,9 +106,11 @@ class DdpGradients(Gradients):
         """See Gradients."""
         self.network.zero_grad()
         (part,) = indices.chunk(self.count)[self.mine]
-        value = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
-        value.backward()  # type: ignore[no-untyped-call]
-        return self.group.gather(value.detach().reshape(1), [1] * self.count).mean()
+        value, weight = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
+        each = [1] * self.count
+        total = self.group.gather(weight.detach().reshape(1), each).sum()
+        (value * self.count / total).backward()  # type: ignore[no-untyped-call] # torch takes the mean over processes
+        return self.group.gather(value.detach().reshape(1), each).sum() / total
 
 
 def _inner(tensor: Tensor) -> Tensor:

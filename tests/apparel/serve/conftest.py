@@ -19,10 +19,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import data, export, train
+from apparel import data, export
 from apparel.serve.artifact import Artifact
 from apparel.settings import Budgets, Settings
 from samebench.runs.run import Run
+from samebench.training import train
 from tests.commands import environment
 from tests.samebench.server import free_port
 

@@ -13,7 +13,6 @@ import torch
 
 from apparel import data, export
 from apparel.export import BudgetExceededError
-from apparel.model import Model
 from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
 from apparel.settings import Budgets
 from samebench.core import files
@@ -23,6 +22,7 @@ from samebench.runs.run import Run
 from samebench.tasks.image_classification import temperature
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import calibration
+from samebench.training.model import Model
 from tests.commands import call
 
 from .conftest import ANY
@@ -37,7 +37,7 @@ def copy(run: Run, tmp_path: Path) -> Run:
 
 def test_onnxruntime_answers_as_torch_does_and_another_answer_is_refused(run: Run, artifact: Artifact) -> None:
     test = data.load("synthetic").test()
-    logits = Model.load(run.weights).logits(test.images) / artifact.facts["figures"]["temperature"]
+    logits = Model.load(run.weights).outputs({"images": test.images}) / artifact.facts["figures"]["temperature"]
     assert export.check(artifact, test, logits.softmax(1)) < 1e-6
     with pytest.raises(UsageError, match="0 of 200 test images get another label than from torch"):
         export.check(artifact, test, (logits * 0.2).softmax(1))

@@ -3,24 +3,22 @@
 import torch
 from torch import Tensor
 
-from samebench.training.sample_random import integers
+from samebench.training.task import SampleRandom
 
 SHIFT = 1
 
 
-def augment(images: Tensor, indices: Tensor, *, seed: int, epoch: int, blank: int | None = 0) -> Tensor:
+def augment(images: Tensor, random: SampleRandom, *, blank: int | None = 0) -> Tensor:
     """Images (N, C, H, W) flipped left to right by a coin and shifted by up to SHIFT pixels.
 
     What comes in at an edge is `blank`, 0 to 255, or for None the edge's own pixels again.
 
-    `indices` (N,) are the images' places in the training set. What is drawn is drawn on the CPU, what is done with the
-    pixels is done where the images are.
+    What is drawn is drawn on the CPU, what is done with the pixels is done where the images are.
     """
-    places, device, side = indices.numpy(), images.device, images.shape[-1]
+    device, side = images.device, images.shape[-1]
 
     def draw(purpose: str, below: int) -> Tensor:
-        drawn = integers(places, below=below, seed=seed, epoch=epoch, purpose=purpose)
-        return torch.from_numpy(drawn).to(device, non_blocking=True)[:, None]
+        return random.integers(purpose, below).to(device, non_blocking=True)[:, None]
 
     step = torch.arange(side, device=device)
     down = draw("rows", 2 * SHIFT + 1) + step

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ class Split:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.labels)
+
+    def get_batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """`images` and `labels` at `indices` (M,)."""
+        return {"images": self.images[indices], "labels": self.labels[indices]}
 
     def select(self, indices: Tensor) -> "Split":
         """The images at `indices` (M,)."""
@@ -77,6 +82,16 @@ class Data:
     def preprocessing(self) -> Preprocessing:
         """The statistics of the training images: as they were written down with the set, else as they are."""
         return (self._preprocessing or Preprocessing.of(self.training.images)).with_min_deviation()
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a model of this data must know."""
+        return {"labels": list(self.labels), **self.preprocessing.to_dict(), **self.preparation.to_dict()}
+
+    @property
+    def warning(self) -> str:
+        """What to say of the data before a training; empty without one."""
+        return self.preprocessing.warning
 
     def test(self) -> Split:
         """The test images, which no choice may depend on."""

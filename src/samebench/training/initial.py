@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from apparel.model import Model
-from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt, records
 from samebench.runs.run import Run
-from samebench.tasks.image_classification.image_data import Data
+from samebench.settings import TrainingSettings
+from samebench.training.model import Model
+from samebench.training.task import DataModule
 
 # Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
 PLACES = {"settings.init", "init.run"}
@@ -44,30 +44,19 @@ class InitialModel:
 
     def to_dict(self) -> dict[str, Any]:
         """What a receipt tells of it."""
-        facts = self.model.to_dict()
-        return {
-            **({"run": self.run} if self.run else {}),
-            "weights_sha256": self.model.digest(),
-            "labels": ", ".join(self.model.labels),
-            **{name: facts[name] for name in ("mean", "deviation")},
-        }
+        run = {"run": self.run} if self.run else {}
+        return {**run, "weights_sha256": self.model.digest(), "spec": dict(self.model.spec)}
 
-    def check(self, settings: Settings, known: Data) -> None:
-        """Raise UsageError where the network that these settings train is another, or the data's images are."""
-        name = self.model.name
-        if name != settings.network:
-            remedy = f"take --network {name}, or start from another model"
-            raise UsageError(
-                f"{self.source}: its network is {name}, and network={settings.network} is asked for; {remedy}"
-            )
-        own, theirs = (each.preparation.shape for each in (self.model, known))
-        if own != theirs:
-            said = f"it takes images of {_shape(own)}, the data's are {_shape(theirs)}"
-            raise UsageError(f"{self.source}: {said}; start from another model")
+    def check(self, settings: TrainingSettings, data: DataModule) -> None:
+        """Raise UsageError where the network that these settings train is another, or the data does not fit."""
+        try:
+            self.model.task.check_initial(settings, data.spec, self.model.settings, self.model.spec)
+        except UsageError as error:
+            raise UsageError(f"{self.source}: {error}") from error
 
 
 def resolve_init_model(
-    settings: Settings, begun: Mapping[str, Any], known: Data
+    settings: TrainingSettings, begun: Mapping[str, Any], data: DataModule
 ) -> tuple[InitialModel | None, dict[str, Any] | None]:
     """The model to start from, and what a receipt tells of it; None and None where the settings name none.
 
@@ -79,7 +68,7 @@ def resolve_init_model(
     if not settings.init:
         return None, None
     initial = InitialModel.load(settings.init)
-    initial.check(settings, known)
+    initial.check(settings, data)
     return initial, initial.to_dict()
 
 
@@ -90,7 +79,9 @@ def reload_init_model(source: str, told: Mapping[str, Any]) -> InitialModel:
         initial = InitialModel.load(source)
     except UsageError as refusal:
         raise UsageError(f"{refusal}; {wanted}") from refusal
-    if changed := receipt.diff({"init": told}, {"init": initial.to_dict()}, exclude=PLACES):
+    now = initial.to_dict()
+    both = [f"init.{name}" for name in told if name in now]  # a receipt of the first edition has other facts
+    if changed := receipt.diff({"init": told}, {"init": now}, fields=both, exclude=PLACES):
         raise UsageError(f"{source}: {'; '.join(changed)}; {wanted}")
     return initial
 
@@ -100,7 +91,3 @@ def _refuse_undone(run: Run) -> None:
     if (state := run.receipt.get("state")) != "done":
         remedy = f"finish it: {run.resume_command()}, or take its best so far: INIT={run.weights}"
         raise UsageError(f"{run.directory}: {state}, and its weights may still change; {remedy}")
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

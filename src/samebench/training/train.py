@@ -1,7 +1,7 @@
 """Train a network on a data set, the same to the bit wherever it runs, in one go or in many.
 
-python -m apparel.train --epochs 1 --seed 3
-python -m apparel.train --resume latest
+python -m samebench.training.train --epochs 1 --seed 3
+python -m samebench.training.train --resume latest
 """
 
 import math
@@ -17,10 +17,7 @@ from typing import Any
 
 import torch
 
-from apparel import data, initial
-from apparel.initial import InitialModel
-from apparel.settings import Settings
-from apparel.training import Training, lr_factor_at, precision
+from samebench import project
 from samebench.core import command, files, flags
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.core.text import printable
@@ -28,13 +25,15 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args, with_options, without_options
-from samebench.tasks.image_classification.image_data import Data
-from samebench.training import checkpoint, launch
+from samebench.training import checkpoint, initial, launch
 from samebench.training.checkpoint import Checkpoint
+from samebench.training.initial import InitialModel
+from samebench.training.loop import Training, lr_factor_at, precision
+from samebench.training.model import architecture
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
 from samebench.training.shards import worker_layout, workers
+from samebench.training.task import DataModule, Task
 
-TRAIN_ARGS = with_options(TrainOptions, Settings)
 LENGTH = {"settings.epochs"}  # what may change when a run is resumed
 PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
 
@@ -55,14 +54,14 @@ def train(
     the number of threads, nor on a CPU that of processes, nor checkpoints and interruptions change what comes out.
     Raises UsageError or RequirementError before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
     """
-    assert isinstance(settings, Settings)
+    task = project.task()
     determinism.pin(fast=settings.fast)
     device = accelerator.choose(settings.device, number=group.local_rank)
     check_batch_divisible(settings, device, group)
     begun = group.broadcast_json(run.receipt if run else {})
     with group.one_on_each_machine_first():
-        known = load_data(settings)
-        start, told = initial.resolve_init_model(settings, begun, known)
+        data = load_data(task, settings)
+        start, told = initial.resolve_init_model(settings, begun, data)
     count, each = worker_layout(
         settings.shards,
         fast=settings.fast,
@@ -71,7 +70,7 @@ def train(
     )
     facts = {
         "settings": flags.to_dict(settings),
-        "data_version": known.version,
+        "data_version": data.version,
         "device": device.type,
         "precision": precision(settings, device),
         "threads": count * each,
@@ -85,8 +84,8 @@ def train(
     check_ranks_agree(facts, group)
     for line in receipt.notices() if group.is_rank_zero else []:
         print(line, file=sys.stderr, flush=True)
-    if group.is_rank_zero and known.preprocessing.warning:
-        print(f"warning: {known.preprocessing.warning}", file=sys.stderr, flush=True)
+    if group.is_rank_zero and data.warning:
+        print(f"warning: {data.warning}", file=sys.stderr, flush=True)
     if group.is_rank_zero:
         facts["fingerprint"] = examine_environment()
     resumed = run is not None
@@ -94,7 +93,14 @@ def train(
     with release_at_end(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
         with record_outcome(run, group):  # on a GPU it needs room
             training = Training(
-                settings, known, run=run, pool=pool, device=device, checkpoint_seconds=checkpoint_seconds, group=group
+                settings,
+                task,
+                data,
+                run=run,
+                pool=pool,
+                device=device,
+                checkpoint_seconds=checkpoint_seconds,
+                group=group,
             )
         if kept:
             training.restore(kept)
@@ -123,7 +129,7 @@ def examine_environment() -> dict[str, Any] | None:
     return found
 
 
-def check_batch_divisible(settings: Settings, device: torch.device, group: ProcessGroup) -> None:
+def check_batch_divisible(settings: TrainingSettings, device: torch.device, group: ProcessGroup) -> None:
     """Raise UsageError, said by the leader, where a batch can't be dealt out to so many processes."""
     said = ""
     if device.type == "cuda" or (settings.fast and group.size > 1):
@@ -149,13 +155,13 @@ def check_ranks_agree(facts: Mapping[str, Any], group: ProcessGroup) -> None:
         raise UsageError("" if group.local_rank else f"{platform.node()}: another process has other inputs")
 
 
-def load_data(settings: Settings) -> Data:
+def load_data(task: Task, settings: TrainingSettings) -> DataModule:
     """The data that the settings name. Raises UsageError where it is too little for a batch."""
-    known = data.load(settings.data)
-    if (most := len(known.training)) < settings.batch_size:
-        remedy = f"there are {most} training images; take {small_batch_args(most)}"
+    data = task.load_data(settings.data)
+    if (most := len(data.training)) < settings.batch_size:
+        remedy = f"there are {most} training examples; take {small_batch_args(most)}"
         raise UsageError(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
-    return known
+    return data
 
 
 @contextmanager
@@ -265,7 +271,7 @@ def record_resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -
     run.resume(entry, uncommitted=uncommitted, history=kept.history if kept else [], **new)
 
 
-def schedule_change(run: Run, kept: Checkpoint, settings: Settings, steps: int) -> str:
+def schedule_change(run: Run, kept: Checkpoint, settings: TrainingSettings, steps: int) -> str:
     """A line about the learning rate where a run resumes with other epochs of so many `steps`; otherwise nothing.
 
     The rate is a function of the share of all steps that are done, so that other epochs change it at once.
@@ -273,8 +279,8 @@ def schedule_change(run: Run, kept: Checkpoint, settings: Settings, steps: int) 
     before = int(kept.settings["epochs"])
     if before == settings.epochs or not kept.step:
         return ""
-    old = settings.lr * lr_factor_at(kept.step - 1, steps * before)
-    new = settings.lr * lr_factor_at(kept.step, steps * settings.epochs)
+    old = settings.lr * lr_factor_at(project.task(), kept.step - 1, steps * before)
+    new = settings.lr * lr_factor_at(project.task(), kept.step, steps * settings.epochs)
     said = f"  learning rate: {old:.4g} after step {kept.step} of epochs={before}, {new:.4g} now with {settings.epochs}"
     if new <= old:
         return f"{said}\n"
@@ -312,10 +318,16 @@ def parse_args(argv: Sequence[str]) -> tuple[Any, Run | None]:
 
     Where they name a model to start from, its network is the default.
     """
-    parse = partial(flags.parse, TRAIN_ARGS, argv, program="python -m apparel.train", about="Train on a data set.")
+    parse = partial(
+        flags.parse,
+        with_options(TrainOptions, project.settings_class()),
+        argv,
+        program="python -m samebench.training.train",
+        about="Train on a data set.",
+    )
     asked = parse()
     if not asked.resume:
-        return parse(defaults={"network": InitialModel.load(asked.init).model.name}) if asked.init else asked, None
+        return parse(defaults=architecture(InitialModel.load(asked.init).model.settings)) if asked.init else asked, None
     run = Run.newest(RUNS) if asked.resume == "latest" else Run.open(records.folder(asked.resume))
     return parse(defaults=asdict(run.settings())), run
 
@@ -326,7 +338,7 @@ def main(argv: Sequence[str]) -> int | None:
     determinism.reexecute(fast=asked.fast)
     if accelerator.gpu_requested():
         accelerator.require()
-    if (code := launch.torchrun("apparel.train", argv)) is not None:
+    if (code := launch.torchrun("samebench.training.train", argv)) is not None:
         return code
     cuda = accelerator.gpu_requested() or asked.device == "cuda"
     with join_process_group(cuda=cuda, job=launch.job(os.environ)) as group:
@@ -334,14 +346,17 @@ def main(argv: Sequence[str]) -> int | None:
         run = before or run
         if not run or not done:
             run = train(
-                without_options(asked, Settings), run=run, checkpoint_seconds=asked.checkpoint_seconds, group=group
+                without_options(asked, project.settings_class()),
+                run=run,
+                checkpoint_seconds=asked.checkpoint_seconds,
+                group=group,
             )
         if group.is_rank_zero:
             print(f"{run.directory}: done, test accuracy {metrics.show('test_accuracy', run.receipt)}", flush=True)
     return None
 
 
-def find_run_of_job(group: ProcessGroup, asked: Settings) -> tuple[Run | None, bool]:
+def find_run_of_job(group: ProcessGroup, asked: TrainingSettings) -> tuple[Run | None, bool]:
     """The run that this job began before it was started again, and whether it is done; None for the first time."""
     found = Run.of_job(RUNS, group.job) if group.job and group.is_rank_zero else None
     done = bool(found and found.receipt["state"] == "done" and found.settings().epochs == asked.epochs)

@@ -1,4 +1,4 @@
-"""The loop: everything that changes while training, how it changes, and how it is kept and taken up again."""
+"""The loop: everything that changes while training, how it changes, and how it is saved and restored."""
 
 import copy
 import math
@@ -11,34 +11,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
-from apparel.model import BATCH, Model, build_network
-from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.environment import determinism
-from samebench.project import Metric
-from samebench.runs import run_files
-from samebench.runs.metrics import to_receipt
+from samebench.runs import metrics, run_files
 from samebench.runs.run import Run
-from samebench.tasks.image_classification import training_figures
-from samebench.tasks.image_classification.augmentation import augment
-from samebench.tasks.image_classification.image_data import Data, Split
-from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.settings import TrainingSettings
 from samebench.training import checkpoint, cuda_graph
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
+from samebench.training.model import BATCH, Model, build_network
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 from samebench.training.sample_random import order
 from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
+from samebench.training.task import DataModule, Dataset, Predictions, SampleRandom, Task
 
-METRICS = (Metric("accuracy", format=".2%"), Metric("loss", higher_is_better=False))
-WARMUP_SHARE = 0.2  # share of the steps
+MOST_FIGURES = 40  # epochs of a run that have figures, some 65 kB each: less than 3 MB for all
 
 
-def precision(settings: Settings, device: torch.device) -> str:
+def precision(settings: TrainingSettings, device: torch.device) -> str:
     """What is computed in: bf16 for --fast where the chip itself computes in it, otherwise float32."""
     if not settings.fast:
         return "float32"
@@ -52,8 +45,9 @@ class Training:
 
     def __init__(
         self,
-        settings: Settings,
-        known: Data,
+        settings: TrainingSettings,
+        task: Task,
+        data: DataModule,
         *,
         run: Run,
         pool: ThreadPoolExecutor,
@@ -65,17 +59,14 @@ class Training:
 
         All processes of `group` do the same steps, each its part of them; the one that leads writes and speaks.
         """
-        self.settings, self.data, self.run, self.pool, self.device = settings, known, run, pool, device
-        self.group = group
+        self.settings, self.task, self.data, self.run = settings, task, data, run
+        self.pool, self.device, self.group = pool, device, group
         self.checkpoint_seconds = checkpoint_seconds
-        labels, preparation = known.labels, known.preparation
-        network = build_network(settings.network, seed=settings.seed, labels=labels, preparation=preparation).to(device)
-        self.training = known.training.to(device)  # as a whole: 43 MB
         self.init = run.receipt.get("init")
-        preprocessing = known.preprocessing
-        if self.init:
-            preprocessing = Preprocessing.from_dict(self.init, channels=preparation.channels)
-        self.model = Model(settings.network, network, labels, preprocessing, preparation)
+        spec = task.adopt_spec(data.spec, self.init["spec"]) if self.init else data.spec
+        network = build_network(task, settings, spec).to(device)
+        self.training = data.training.to(device)
+        self.model = Model(task, settings, network, spec)
         self.gradients: Gradients
         if settings.fast and group.size > 1:
             self.gradients = DdpGradients(network, group=group)
@@ -84,17 +75,12 @@ class Training:
             count = settings.shards if device.type == "cpu" else group.size
             self.gradients = ShardedGradients(network, count=count, pool=pool, group=group)
             if settings.fast and device.type == "cuda":
-                images = self.model.preprocessing(self.training.images[: settings.batch_size])
+                batch = self.training.get_batch(torch.arange(settings.batch_size))
+                inputs = task.preprocess(batch, spec)
                 for replica in self.gradients.replicas:
-                    cuda_graph.capture(replica, images, self.precision())
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=settings.lr,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
-        )
-        self.steps = len(known.training) // settings.batch_size
+                    cuda_graph.capture(replica, inputs, self.precision())
+        self.optimizer = task.build_optimizer(network, settings)
+        self.steps = len(data.training) // settings.batch_size
         self.history: list[dict[str, float]] = []  # the figures of each epoch that is done
         # Of each step that this epoch has done; on the device, so that no step waits for the one before.
         self.losses: list[Tensor] = []
@@ -113,15 +99,18 @@ class Training:
         return len(self.history) * self.steps + len(self.losses)
 
     @property
-    def best_loss(self) -> float:
-        """The lowest validation loss so far."""
-        return min((figures["validation_loss"] for figures in self.history), default=math.inf)
+    def best_epoch(self) -> dict[str, float]:
+        """The figures of the best epoch so far, whose weights are saved: by them runs are chosen."""
+        return max(self.history, key=lambda figures: metrics.rank(self._as_receipt(figures)))
 
-    @property
-    def best_figures(self) -> dict[str, float]:
-        """The validation figures of the epoch whose weights are kept: by them runs are chosen."""
-        epoch = min(self.history, key=lambda figures: figures["validation_loss"])
-        return {metric.name: epoch[f"validation_{metric.name}"] for metric in METRICS}
+    def is_best(self, figures: Mapping[str, float]) -> bool:
+        """Whether an epoch with these figures is better than all before it."""
+        ranks = [metrics.rank(self._as_receipt(each)) for each in self.history]
+        return metrics.rank(self._as_receipt(figures)) > max(ranks, default=())
+
+    def _as_receipt(self, figures: Mapping[str, float]) -> dict[str, Any]:
+        validation = {each.name: figures[f"validation_{each.name}"] for each in self.task.metrics}
+        return {"metrics": {"validation": validation}, "metric_definitions": metrics.to_receipt(self.task.metrics)}
 
     @property
     def seconds(self) -> float:
@@ -129,33 +118,32 @@ class Training:
         return self.seconds_before + time.monotonic() - self.began
 
     def fit(self, stopped: Callable[[], bool]) -> None:
-        """Train to the last epoch, keep the best weights, and ask the test images once."""
+        """Train to the last epoch, keep the best weights, and ask the test examples once."""
         with Curves(self.run.directory) if self.group.is_rank_zero else nullcontext() as curves:
             if curves:
-                curves.repeat(self.history, pictured=self.pictured)
+                curves.repeat(self.history, pictured=self.has_figures)
             while len(self.history) < self.settings.epochs:
-                probabilities = self.train_epoch(stopped)
+                predictions = self.train_epoch(stopped)
                 if curves:
-                    drawn = self.pictured(len(self.history))
-                    shown = (
-                        training_figures.draw(self.data.validation, probabilities, self.model.labels) if drawn else {}
-                    )
-                    curves.add(self.history[-1], step=len(self.history), pictures=shown)
+                    figures: Mapping[str, bytes] = {}
+                    if self.has_figures(len(self.history)):
+                        figures = self.task.draw_figures(predictions, self.data.validation, self.model.spec)
+                    curves.add(self.history[-1], step=len(self.history), pictures=figures)
         best = self.best_model()
-        loss, accuracy, _ = self.evaluate(best, self.data.test())
+        test, _ = self.evaluate(best, self.data.test())
         self.run.end(
             weights_sha256=best.digest(),
             model=best.to_dict(),
-            metrics={"validation": self.best_figures, "test": {"accuracy": accuracy, "loss": loss}},
+            metrics={**self.validation_figures(), "test": test},
             seconds=round(self.seconds, 3),
         )
 
-    def pictured(self, epoch: int) -> bool:
-        """Whether there are pictures of this epoch."""
-        return training_figures.due(epoch, epochs=self.settings.epochs)
+    def has_figures(self, epoch: int) -> bool:
+        """Whether there are figures of this epoch, from 1: of the last, and of some at equal distances before."""
+        return epoch == self.settings.epochs or epoch % -(-self.settings.epochs // MOST_FIGURES) == 0
 
-    def train_epoch(self, stopped: Callable[[], bool]) -> Tensor:
-        """See every training image once, then the validation images, of which it returns the probabilities (N, 10).
+    def train_epoch(self, stopped: Callable[[], bool]) -> Predictions:
+        """See every training example once, then the validation examples, of which it returns the predictions.
 
         The epoch's figures go into `history`.
         """
@@ -169,31 +157,46 @@ class Training:
             self.losses.append(self.step(batch))
         self.group.barrier()  # gloo hears of who is gone; NCCL, which comes next on GPUs, would wait for them
         self.gradients.merge()
-        validation_loss, accuracy, probabilities = self.evaluate(self.model, self.data.validation)
-        if not math.isfinite(validation_loss):
-            remedy = f"take a lower lr than {self.settings.lr}"
-            said = f"{self.run.directory}: the loss is {validation_loss}; {remedy}"
-            raise UsageError(said if self.group.is_rank_zero else "")
-        if validation_loss < self.best_loss:
+        validation, predictions = self.evaluate(self.model, self.data.validation)
+        figures = {
+            "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
+            **{f"validation_{name}": value for name, value in validation.items()},
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
+        }
+        self._refuse_divergence(figures)
+        if self.is_best(figures):
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
             if self.group.is_rank_zero:
                 self.run.check_is_ours()
                 self.model.save(self.run.weights)
-        figures = {
-            "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
-            "validation_loss": validation_loss,
-            "validation_accuracy": accuracy,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
-        }
         if self.group.is_rank_zero:
-            print(_line(self.epoch, self.settings.epochs, figures), flush=True)
+            print(self._line(figures), flush=True)
         self.history.append(figures)
         self.losses = []
         self.save()
-        figures_so_far = {"validation": self.best_figures}
-        self.run.record(history=self.history, metrics=figures_so_far, metric_definitions=to_receipt(METRICS))
-        return probabilities
+        definitions = metrics.to_receipt(self.task.metrics)
+        self.run.record(history=self.history, metrics=self.validation_figures(), metric_definitions=definitions)
+        return predictions
+
+    def validation_figures(self) -> dict[str, dict[str, float]]:
+        """The `metrics` of a receipt that are there before the end."""
+        best = self.best_epoch
+        return {"validation": {metric.name: best[f"validation_{metric.name}"] for metric in self.task.metrics}}
+
+    def _refuse_divergence(self, figures: Mapping[str, float]) -> None:
+        """Raise UsageError for a loss that is no number."""
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                what = "the loss" if name.endswith("loss") else name
+                message = f"{self.run.directory}: {what} is {value}; take a lower lr than {self.settings.lr}"
+                raise UsageError(message if self.group.is_rank_zero else "")
+
+    def _line(self, figures: Mapping[str, float]) -> str:
+        receipt = self._as_receipt(figures)
+        shown = (f"{each.name} {metrics.show(f'validation_{each.name}', receipt)}" for each in self.task.metrics)
+        start = f"epoch {self.epoch}/{self.settings.epochs}  train loss {figures['train_loss']:.4f}"
+        return f"{start}  validation {'  '.join(shown)}  {figures['seconds']:.1f} s"
 
     def batches(self) -> list[Tensor]:
         """This epoch's batches of indices (batch_size,); the few left over are seen in another epoch."""
@@ -208,37 +211,41 @@ class Training:
         self.optimizer.step()
         return value
 
-    def loss(self, network: nn.Module, indices: Tensor) -> Tensor:
-        """Mean loss of `network` on the training images at `indices` (N,), augmented."""
-        split = self.training.select(indices.to(self.device, non_blocking=True))
-        blank = self.data.preparation.shifted_in
-        images = augment(split.images, indices, seed=self.settings.seed, epoch=self.epoch, blank=blank)
+    def loss(self, network: nn.Module, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The sums of loss and weight of `network` on the augmented training examples at `indices` (N,)."""
+        batch = self.training.get_batch(indices.to(self.device, non_blocking=True))
+        batch = self.task.augment(batch, SampleRandom(self.settings.seed, self.epoch, indices), self.model.spec)
         with self.precision():
-            logits = network(self.model.preprocessing(images))
-        return functional.cross_entropy(logits.float(), split.labels, label_smoothing=self.settings.label_smoothing)
+            outputs = network(*self.task.preprocess(batch, self.model.spec))
+        return self.task.loss(outputs, batch, self.settings)
 
     def lr_factor(self) -> float:
-        """The learning rate's share of its highest: up in the first fifth of the steps, then down to none."""
-        return lr_factor_at(self.steps_done, self.steps * self.settings.epochs)
+        """The learning rate's share of its highest, in the step to come."""
+        return lr_factor_at(self.task, self.steps_done, self.steps * self.settings.epochs)
 
-    def evaluate(self, model: Model, split: Split) -> tuple[float, float, Tensor]:
-        """Mean loss without smoothing, accuracy 0 to 1, and the probabilities (N, 10), of `model` on a split."""
+    def evaluate(self, model: Model, dataset: Dataset) -> tuple[dict[str, float], Predictions]:
+        """The metrics of `model` on a data set, and its predictions."""
 
-        def ask(indices: Tensor) -> tuple[Tensor, Tensor]:
-            part = split.select(indices)
-            probabilities = model.predict(part.images)
-            losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), part.labels, reduction="none")
-            right = (probabilities.argmax(1) == part.labels).double()
-            return torch.stack([losses.double().sum(), right.sum()]), probabilities
+        def ask(indices: Tensor) -> tuple[Mapping[str, Tensor], Predictions]:
+            batch = dataset.get_batch(indices)
+            predictions = model.predict(batch)
+            return self.task.metric_sums(predictions, batch), predictions
 
-        batches = torch.split(torch.arange(len(split)), BATCH)
-        told = in_order(self.pool, ask, batches[rank_slice(len(batches), self.group)])
+        batches = torch.split(torch.arange(len(dataset)), BATCH)
         counts = split_evenly(len(batches), size=self.group.size)
-        sums = torch.stack([each for each, _ in told]) if told else torch.empty(0, 2, dtype=torch.float64)
-        loss, right = self.group.gather(sums, counts).sum(0).tolist()
-        images = [int(each.sum()) for each in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
-        probabilities = torch.cat([torch.empty(0, len(model.labels)), *(each for _, each in told)])
-        return loss / len(split), right / len(split), self.group.gather(probabilities, images)
+        answers = in_order(self.pool, ask, batches[rank_slice(len(batches), self.group)])
+        form = answers or [ask(batches[0][:1])]  # of a process that has no batch: which figures there are
+        names = sorted(form[0][0])
+        rows = [torch.stack([sums[name] for name in names]) for sums, _ in answers]
+        own_sums = torch.stack(rows) if rows else torch.empty(0, len(names), dtype=torch.float64)
+        totals = self.group.gather(own_sums, counts).sum(0).tolist()
+        figures = self.task.compute_metrics(dict(zip(names, totals, strict=True)), len(dataset))
+        examples = [int(each.sum()) for each in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
+        predictions = {}
+        for name, tensor in form[0][1].items():
+            own = torch.cat([tensor[:0], *(each[name] for _, each in answers)])
+            predictions[name] = self.group.gather(own, examples)
+        return dict(figures), predictions
 
     def best_model(self) -> Model:
         """The model with the best weights so far."""
@@ -281,10 +288,9 @@ class Training:
 
     def load_pretrained(self, model: Model) -> None:
         """Stand before the first step with the weights of `model`, of which the run's receipt tells."""
-        rows = self.model.load_pretrained(model)
+        came = self.task.load_pretrained(self.model.network, self.model.spec, model.network, model.spec)
         self.gradients.restore([dict(self.model.network.named_buffers())] * self.gradients.count)
         if self.group.is_rank_zero:
-            came = f"with its mean and deviation, and of its head the rows of {rows} of {len(self.model.labels)} labels"
             print(f"{self.run.directory}: starts from {self.settings.init}, {came}", flush=True)
 
     @torch.no_grad()
@@ -340,18 +346,9 @@ class Training:
         }
 
 
-def lr_factor_at(step: int, steps: int) -> float:
+def lr_factor_at(task: Task, step: int, steps: int) -> float:
     """The share of the highest learning rate that step number `step` of `steps` has, from 0."""
-    done = (step + 1) / (steps + 1)
-    return min(done / WARMUP_SHARE, (1 - done) / (1 - WARMUP_SHARE))
-
-
-def _line(epoch: int, epochs: int, figures: dict[str, float]) -> str:
-    return (
-        f"epoch {epoch}/{epochs}  train loss {figures['train_loss']:.4f}  "
-        f"validation loss {figures['validation_loss']:.4f}  "
-        f"accuracy {figures['validation_accuracy']:.2%}  {figures['seconds']:.1f} s"
-    )
+    return task.lr_factor((step + 1) / (steps + 1))
 
 
 def _like(parameter: Tensor, tensor: Tensor) -> Tensor:

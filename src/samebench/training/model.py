@@ -1,0 +1,156 @@
+"""A model: a network with the spec of its data, so that it can't be fed what it was not trained on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from samebench import project
+from samebench.core import files, flags
+from samebench.core.command import UsageError
+from samebench.core.text import printable
+from samebench.data import checked_safetensors
+from samebench.runs import receipt, run_files
+from samebench.runs.run import Run
+from samebench.settings import TrainingSettings
+from samebench.training.sample_random import key
+from samebench.training.task import Batch, Spec, Task
+
+BATCH = 1000  # examples at a time
+
+
+def build_network(task: Task, settings: TrainingSettings, spec: Spec) -> nn.Module:
+    """The network of these settings, its weights drawn from `settings.seed`; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed=settings.seed, epoch=0, purpose="weights"))
+        return task.build_network(settings, spec)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What can be asked: `predict` takes raw examples, so that they can't be prepared wrongly."""
+
+    task: Task
+    settings: TrainingSettings  # of its training: they say which network it is
+    network: nn.Module
+    spec: Spec
+
+    def __post_init__(self) -> None:
+        """Bind the network, and every copy of it, to the spec. Raises UsageError if it is bound to a different one."""
+        bound = self.network.__dict__.setdefault("spec", self.spec)
+        if bound != self.spec:
+            lines = receipt.diff({"spec": bound}, {"spec": self.spec}, fields=["spec"])
+            raise UsageError(f"a network can't have another spec than its own: {'; '.join(lines[:3])}")
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """The predictions (N, …) by name for raw examples (N, …)."""
+        return self.task.postprocess(self.outputs(batch), self.spec)
+
+    @torch.inference_mode()
+    def outputs(self, batch: Batch) -> Tensor:
+        """What the network says (N, …) of raw examples (N, …), in batches of a fixed size, on the CPU."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        count = len(next(iter(batch.values())))
+        outputs = []
+        for indices in torch.split(torch.arange(count), BATCH):
+            part = {name: tensor[indices].to(device) for name, tensor in batch.items()}
+            outputs.append(self.network(*self.task.preprocess(part, self.spec)))
+        return torch.cat(outputs).float().cpu()
+
+    def save(self, path: Path) -> None:
+        """Write the checked weights to `path`, and beside them the metadata, without the weights, as JSON."""
+        files.write(path, checked_safetensors.dumps("model", self.network.state_dict(), self.to_dict()))
+        readable = json.dumps(self.to_dict() | {"weights_sha256": self.digest()}, indent=2) + "\n"
+        files.write(path.with_suffix(".json"), readable.encode())
+
+    @classmethod
+    def load(cls, path: Path, task: Task | None = None) -> Self:
+        """The model at `path`. Raises UsageError for a missing or damaged file, before any parsing."""
+        task = task or project.task()
+        weights, metadata = checked_safetensors.load(path, "model")
+        try:
+            _check_finite(weights)
+            settings, spec = read_metadata(task, metadata)
+            return cls(task, settings, _network_with(weights, task, settings, spec), spec)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(f"{path}: not a model of this code ({_first_line(error)}); train one with it") from error
+
+    @classmethod
+    def of_run(cls, run: Run, task: Task | None = None) -> Self:
+        """The model of `run`. Raises UsageError if it is not the one that the receipt of a run that is done names."""
+        model = cls.load(run.weights, task)
+        if run.receipt.get("state") != "done":
+            return model
+        if problem := run_files.find_uncommitted_problem(run.directory, run.receipt):
+            raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
+        problem = run_files.describe_mismatch(model.digest(), run.receipt)
+        if not problem and "model" in run.receipt:
+            problem = _difference(model, run.receipt["model"])
+        if problem:
+            raise UsageError(f"{run.weights}: {problem}; take the run from where it was trained")
+        return model
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the weights, as JSON."""
+        return {"project": project.name(), "settings": architecture(self.settings), "spec": dict(self.spec)}
+
+    def digest(self) -> str:
+        """SHA-256 over the names, types, shapes and bytes of the weights, in the order of their names."""
+        content = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return content.hexdigest()
+
+
+def architecture(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings that say which network it is, and not where the data lies or how it was trained."""
+    return {name: value for name, value in flags.to_dict(settings).items() if name in settings.architecture}
+
+
+def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSettings, Spec]:
+    """Settings and spec of a model's file or receipt. Raises LookupError, TypeError or ValueError if they are none."""
+    if "spec" not in metadata:
+        metadata = task.read_first_edition(metadata)
+    settings = flags.from_dict(project.settings_class(), metadata["settings"])
+    return settings, task.check_spec(metadata["spec"])
+
+
+def _difference(model: Model, recorded: Mapping[str, Any]) -> str:
+    """How a model is not the one that a receipt tells of; empty if it is."""
+    try:
+        settings, spec = read_metadata(model.task, recorded)
+    except (LookupError, TypeError, ValueError) as error:
+        return f"its receipt's model is of other code ({_first_line(error)})"
+    then = {"settings": architecture(settings), "spec": spec}
+    now = {"settings": architecture(model.settings), "spec": model.spec}
+    return "; ".join(receipt.diff(then, now, fields=["settings", "spec"])[:3])
+
+
+def _network_with(weights: Mapping[str, Tensor], task: Task, settings: TrainingSettings, spec: Spec) -> nn.Module:
+    """The network with these weights. Raises ValueError if they are of a different one, before memory is taken."""
+    with torch.device("meta"):  # takes no memory, whatever size it is said to have
+        expected = build_network(task, settings, spec).state_dict()
+    shapes = ({key: each.shape for key, each in tensors.items()} for tensors in (expected, weights))
+    if next(shapes) != next(shapes):
+        raise ValueError("other weights than its network has")
+    network = build_network(task, settings, spec)
+    network.load_state_dict(weights)
+    return network
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for weights with which every answer would be NaN."""
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{printable(name, longest=80)} has values that are no finite numbers")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

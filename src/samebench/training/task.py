@@ -1,0 +1,174 @@
+"""The training side of a project: its data, its network, its loss and its metrics. The bench does everything else.
+
+A project's `task.py` has `TASK`, an instance of a subclass of Task. Two rules keep the promise of the same bits:
+nothing here draws from a global random generator, and every figure over a batch is a sum over its examples.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from samebench.core.command import UsageError
+from samebench.project import Metric
+from samebench.settings import TrainingSettings
+from samebench.training import sample_random
+
+Batch = Mapping[str, Tensor]  # the first dimension of each tensor is the examples
+Predictions = Mapping[str, Tensor]  # the same
+Spec = Mapping[str, Any]  # JSON: what data, checkpoint, model and artifact must agree on, such as class names
+WARMUP_SHARE = 0.2  # of the steps
+
+
+class Dataset(Protocol):
+    """Examples by their places, from 0."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    def get_batch(self, indices: Tensor) -> Batch:
+        """The examples at `indices` (N,), on the data set's device: the same for the same indices, in any thread."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same examples on a device."""
+
+
+class DataModule(Protocol):
+    """The data of a training: what to learn from, what to choose by, and what to be asked about in the end."""
+
+    @property
+    def version(self) -> str:
+        """SHA-256 over all of it."""
+
+    @property
+    def spec(self) -> Spec:
+        """What a model of this data must know."""
+
+    @property
+    def warning(self) -> str:
+        """What to say of the data before a training; empty without one."""
+
+    @property
+    def training(self) -> Dataset:
+        """The examples to learn from."""
+
+    @property
+    def validation(self) -> Dataset:
+        """The examples by which epochs and runs are chosen."""
+
+    def test(self) -> Dataset:
+        """The test examples, which no choice may depend on."""
+
+
+@dataclass(frozen=True)
+class SampleRandom:
+    """Random numbers for the examples of a batch, each a function of seed, epoch, example and purpose alone."""
+
+    seed: int
+    epoch: int
+    indices: Tensor  # (N,), on the CPU
+
+    def integers(self, purpose: str, below: int) -> Tensor:
+        """A whole number in [0, below) for each example (N,) int64."""
+        drawn = sample_random.integers(
+            self.indices.numpy(), below=below, seed=self.seed, epoch=self.epoch, purpose=purpose
+        )
+        return torch.from_numpy(drawn)
+
+    def uniform(self, purpose: str) -> Tensor:
+        """A number in [0, 1) for each example (N,) float64."""
+        drawn = sample_random.uniform(self.indices.numpy(), seed=self.seed, epoch=self.epoch, purpose=purpose)
+        return torch.from_numpy(drawn)
+
+
+class Task(ABC):
+    """What a project trains. Every method is pure; `settings` are those of one training, `spec` that of its data."""
+
+    metrics: Sequence[Metric]  # the first one on the validation data says which epoch and which run is better
+
+    @abstractmethod
+    def load_data(self, name: str) -> DataModule:
+        """The data set that the setting `data` names. Raises UsageError if it is missing or damaged."""
+
+    @abstractmethod
+    def build_network(self, settings: Any, spec: Spec) -> nn.Module:
+        """The network. Its initial weights come from torch's generator, which the bench has seeded."""
+
+    def augment(self, batch: Batch, random: SampleRandom, spec: Spec) -> Batch:
+        """A training batch with small random changes; unchanged by default."""
+        return batch
+
+    @abstractmethod
+    def preprocess(self, batch: Batch, spec: Spec) -> tuple[Tensor, ...]:
+        """What the network takes, of a batch with or without its labels. It is part of the exported graph."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: Batch, settings: Any) -> tuple[Tensor, Tensor]:
+        """The sum of the losses and the sum of their weights: examples, tokens or pixels. Both are scalars."""
+
+    @abstractmethod
+    def postprocess(self, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
+        """The predictions (N, …) by name. It is part of the exported graph."""
+
+    @abstractmethod
+    def metric_sums(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
+        """Sums over the examples of a batch, float64 scalars, of which `compute_metrics` makes the metrics."""
+
+    @abstractmethod
+    def compute_metrics(self, sums: Mapping[str, float], count: int) -> Mapping[str, float]:
+        """A figure for each metric, of the sums over `count` examples."""
+
+    def build_optimizer(self, network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+        """SGD with Nesterov momentum by default."""
+        return torch.optim.SGD(
+            network.parameters(), lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+        )
+
+    def lr_factor(self, progress: float) -> float:
+        """The share of the highest learning rate where `progress` of the steps, 0 to 1, is done.
+
+        By default it goes up in the first fifth of the steps, then down to none.
+        """
+        return min(progress / WARMUP_SHARE, (1 - progress) / (1 - WARMUP_SHARE))
+
+    def draw_figures(
+        self,
+        predictions: Predictions,
+        dataset: Dataset,
+        spec: Spec,
+    ) -> Mapping[str, bytes]:
+        """PNGs by name for TensorBoard, of the predictions on the validation data; none by default."""
+        return {}
+
+    def adopt_spec(self, spec: Spec, initial: Spec) -> Spec:
+        """The spec of a training that starts from a model with the spec `initial`: statistics come with the weights."""
+        return spec
+
+    def check_spec(self, spec: Mapping[str, Any]) -> Spec:
+        """The spec in a file, which may be a stranger's. Raises LookupError, TypeError or ValueError if it is none."""
+        return spec
+
+    def read_first_edition(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`settings` and `spec` of a model that has none of both. Raises ValueError: only the pilot has such models."""
+        raise ValueError("it has no spec")
+
+    def check_initial(self, settings: Any, spec: Spec, other_settings: Any, other_spec: Spec) -> None:
+        """Raise UsageError if a training with `settings` can't start from a model of `other_settings`."""
+        for name in settings.architecture:
+            wanted, found = getattr(settings, name), getattr(other_settings, name)
+            if wanted != found:
+                remedy = f"take --{name.replace('_', '-')} {found}, or start from another model"
+                raise UsageError(f"its {name} is {found}, and {name}={wanted} is asked for; {remedy}")
+
+    def load_pretrained(self, model_network: nn.Module, spec: Spec, other: nn.Module, other_spec: Spec) -> str:
+        """Give a network the weights of `other`; what to say of it. Raises UsageError if they don't fit."""
+        try:
+            model_network.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise UsageError(
+                f"{str(error).splitlines()[-1].strip()}; start from a model of the same network"
+            ) from error
+        return "with all of its weights"
