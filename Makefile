@@ -80,9 +80,6 @@ CARRY = $(if $(SAMEBENCH),$(HERE),$(ON_HOST) --carry)# and data is fetched if it
 BOOTSTRAP = $(ON_HOST) $(if $(SAMEBENCH),--inside,--bootstrap)# and no image is built of the locks
 SERVICE = $(if $(SAMEBENCH),$(HERE),$(ON_HOST) --serve $(1))
 
-# The class whose fields are the project's settings.
-SETTINGS := apparel.settings:Settings
-
 SET = $(if $(and $(DATA),$(DATASET)),$(error DATA=$(DATA) and DATASET=$(DATASET): give one of them),$(DATA)$(DATASET))
 ASKED = $(if $(SET),--data "$(SET)") $(ARGS)
 FLAGS = $(if $(FAST),--fast) $(if $(INIT),--init "$(INIT)") $(ASKED)
@@ -109,10 +106,10 @@ train: ## train; prints where the run is
 	@$(CARRY) python -m samebench.training.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
-	@$(CARRY) python -m samebench.runs.sweep --settings $(SETTINGS) --training samebench.training.train --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
+	@$(CARRY) python -m samebench.runs.sweep --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)
 
 runs: ## a table of the runs: what each changed, and what came out
-	@$(BENCH) python -m samebench.runs.list_runs --settings $(SETTINGS) --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
+	@$(BENCH) python -m samebench.runs.list_runs --sort="$(SORT)" --filter="$(FILTER)" $(if $(JSON),--json)
 
 # As it was given: neither make nor a shell looks into it.
 unexport TEXT
@@ -124,22 +121,22 @@ prune: ## delete runs: make prune KEEP=best,last,5 (or DELETE=<id>)
 	@$(BENCH) python -m samebench.runs.prune --keep="$(KEEP)" --delete="$(DELETE)" $(if $(YES),--yes)
 
 reproduce: ## train a run again: identical, or what has changed
-	@$(CARRY) python -m apparel.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
+	@$(CARRY) python -m samebench.training.reproduce $(if $(RUN),--run "$(RUN)") $(if $(QUICK),--quick) $(FLAGS)
 
 export: ## a run's model as an artifact: model.onnx, its hash, a model card
-	@$(CARRY) python -m apparel.export $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(CARRY) python -m samebench.serving.export $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 serve: ## the page and POST /predict, of the newest good run
-	@$(ON_HOST) --serve-image apparel-serve 8000 apparel.serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --serve-image apparel-serve 8000 apparel.serve python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 ship: ## what a partner gets: image, SBOM, card, signature, in dist/
-	@$(ON_HOST) --ship apparel apparel-serve python -m apparel.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --ship apparel apparel-serve python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 evaluate: ## per-class figures and confusion matrix of a run
-	@$(CARRY) python -m apparel.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(CARRY) python -m samebench.training.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 compare: ## runs side by side: what differs, their curves, and what is more than chance
-	@$(CARRY) python -m apparel.compare --runs "$(RUNS)" $(if $(JSON),--json) $(ASKED)
+	@$(CARRY) python -m samebench.training.compare --runs "$(RUNS)" $(if $(JSON),--json) $(ASKED)
 
 # As many processes as cores, at most four; one where some tests are asked for, or JOBS= says so.
 LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
@@ -157,7 +154,7 @@ bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for on
 	@$(BENCH) python -m benchmarks $(ARGS)
 
 flow: ## data to bundle as a picture: what is up to date, stale or missing, and what brings it up
-	@$(ON_HOST) --flow apparel.flow $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --flow samebench.shipping.flow $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 doctor: ## is this machine, and what is installed, as it must be: ok, or what is not and what mends it
 	@$(ON_HOST) --doctor

@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests import beside
-from tests.apparel.serve.conftest import encoded
+from tests.apparel.serve.conftest import encoded, probabilities
 from tests.apparel.serve.load import Request, crowd, memory
 from tests.samebench.server import free_port
 
-from apparel import data, export
-from apparel.serve.artifact import Artifact
+from apparel import data
 from apparel.settings import Budgets
 from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.runs.run import RUNS, Run
+from samebench.serving import export
+from samebench.serving.artifact import Artifact
 
 Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
 
@@ -111,7 +112,7 @@ def main(argv: Sequence[str]) -> None:
         export.export(run, Budgets())
     artifact = Artifact.load(run.directory / "artifact")
     images = data.load(run.settings().data).test().images.squeeze(1).numpy()[:200]
-    labels = [artifact.labels[place] for place in artifact.predict(images).argmax(1)]
+    labels = [artifact.spec["labels"][place] for place in probabilities(artifact, images).argmax(1)]
     requests = [Request(encoded(image), label) for image, label in zip(images, labels, strict=True)]
     first, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, others or [first])

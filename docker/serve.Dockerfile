@@ -69,6 +69,7 @@ ENV PYTHONDONTWRITEBYTECODE=1
 ENV PYTHONUNBUFFERED=1
 ENV ORT_DISABLE_TELEMETRY=1
 ENV ARTIFACT=/srv/artifact
+ENV PROJECT=apparel
 # Beyond loopback: the server then asks for API_KEY, or SERVE=without-a-key.
 ENV HOST=0.0.0.0
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from apparel import dataset
-from apparel.serve.garment import GARMENTS
+from apparel.serving.garment import GARMENTS
 from samebench.core import command
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.text import printable

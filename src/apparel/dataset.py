@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apparel.serve.garment import transform_from_dict
+from apparel.serving.garment import transform_from_dict
 from samebench.core import file_lock, files, untrusted
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from apparel import data, dataset
 from apparel.dataset import Dataset
-from apparel.serve import garment
+from apparel.serving import garment
 from apparel.settings import Settings
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError

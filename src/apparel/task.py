@@ -1,21 +1,35 @@
 """The pilot's training side: Fashion-MNIST, or a team's own images, and three networks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from apparel import data
 from apparel.networks import NETWORKS
-from apparel.serve.garment import GarmentTransform, transform_from_dict
+from apparel.serving.garment import GARMENTS, GarmentTransform, transform_from_dict
+from samebench.tasks.image_classification.card import Words
 from samebench.tasks.image_classification.image_data import Data
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.task import ImageClassification
 from samebench.training.task import Spec
 
+GARMENT_WORDS = Words(
+    title="Apparel classifier",
+    of=" of one garment",
+    use="It is for sorting\na catalogue under a person's eye; nothing about a person follows from its answer.",
+    seen="single garments on a plain background: no people, no scenes, no heaps of clothes",
+    limits="what is no garment gets one of them too, a letter or a disc with confidence",
+    photos="photos are prepared by the server and are harder",
+    pixels="a light garment on black",
+)
+
 
 class Apparel(ImageClassification):
     """Garments in ten categories, or any images in any."""
+
+    card_words: ClassVar = {GARMENTS.name: GARMENT_WORDS}
+    card_sources: ClassVar = {data.NAME: " (Xiao, Rasul and Vollgraf 2017: shop pictures of single garments)"}
 
     def load_data(self, name: str) -> Data:
         """See data.load."""

@@ -7,6 +7,7 @@ one for a single call. The bench imports these modules of it, each only when a c
 |----------------|--------------------------|----------------------|
 | `settings.py`  | `Settings`, `Budgets`    | the standard library |
 | `task.py`      | `TASK`                   | torch                |
+| `serving.py`   | `SERVING`                | the server's lock    |
 """
 
 import importlib
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING
 
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
-from samebench.settings import Budgets, TrainingSettings
 
 if TYPE_CHECKING:
+    from samebench.serving.serving import Serving
+    from samebench.settings import Budgets, TrainingSettings
     from samebench.training.task import Task
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -46,20 +48,18 @@ def name() -> str:
         table = tomllib.loads((ROOT / "pyproject.toml").read_text()).get("tool", {}).get("samebench", {})
         named = str(table.get("project", ""))
         where = f'pyproject.toml, [tool.samebench], project = "{named}"'
-    if not NAME.fullmatch(named) or not (ROOT / "src" / named / "settings.py").is_file():
-        raise UsageError(
-            f"{where}: src/{named or '…'} is no project with a settings.py; give the name of a package in src/"
-        )
+    if not NAME.fullmatch(named) or not (ROOT / "src" / named / "__init__.py").is_file():
+        raise UsageError(f"{where}: src/{named or '…'} is no package; give the name of one in src/")
     return named
 
 
-def settings_class() -> type[TrainingSettings]:
+def settings_class() -> "type[TrainingSettings]":
     """The dataclass whose fields decide what a training gives."""
     found: type[TrainingSettings] = _module("settings").Settings
     return found
 
 
-def budgets_class() -> type[Budgets]:
+def budgets_class() -> "type[Budgets]":
     """The dataclass of what an artifact must keep."""
     found: type[Budgets] = _module("settings").Budgets
     return found
@@ -71,5 +71,17 @@ def task() -> "Task":
     return found
 
 
+def serving() -> "Serving":
+    """The server side of the project."""
+    found: Serving = _module("serving").SERVING
+    return found
+
+
 def _module(module: str) -> ModuleType:
-    return importlib.import_module(f"{name()}.{module}")
+    found = f"{name()}.{module}"
+    try:
+        return importlib.import_module(found)
+    except ModuleNotFoundError as error:
+        if error.name != found:
+            raise
+        raise UsageError(f"src/{name()}: has no {module}.py, which this command needs; write one") from error

@@ -1,6 +1,7 @@
 """The settings that every training has. A project adds its own; flags, receipt and checkpoint have all of them."""
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
@@ -8,6 +9,7 @@ from samebench.core.command import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 S = TypeVar("S", bound="TrainingSettings")
+METRIC_BUDGET = re.compile(r"(min|max)_(validation|test)_")  # how the name of such a field begins
 
 
 def setting_field(default: Any, text: str) -> Any:
@@ -75,7 +77,7 @@ class TrainOptions:
         super().__post_init__()  # type: ignore[misc] # of the settings, which come next
 
 
-def with_options(options: type[Any], settings: type[TrainingSettings]) -> type[Any]:
+def with_options(options: type[Any], settings: type[Any]) -> type[Any]:
     """A dataclass that has the fields of both, for the flags of a command."""
     return dataclass(frozen=True, kw_only=True)(type(options.__name__, (options, settings), {}))
 
@@ -108,10 +110,44 @@ class Budgets:
             require(self, getattr(self, name) > 0, name, "take a number above 0")
 
 
+@dataclass(frozen=True)
+class MetricBudget:
+    """A budget for a metric: the field `min_validation_accuracy` means at least so much accuracy on that data."""
+
+    name: str  # of the field
+    value: float
+
+    @property
+    def is_least(self) -> bool:
+        """Whether it is the least that a figure must be, and not the most."""
+        return self.name.startswith("min_")
+
+    @property
+    def split(self) -> str:
+        """`validation` or `test`."""
+        return self.name.split("_")[1]
+
+    @property
+    def column(self) -> str:
+        """The figure that it is about, as a receipt calls it: `validation_accuracy`."""
+        return self.name.split("_", 1)[1]
+
+    def allows(self, figure: float) -> bool:
+        """Whether a figure keeps it; what is no number keeps none."""
+        return figure >= self.value if self.is_least else figure <= self.value
+
+
+def metric_budgets(budgets: Budgets) -> list[MetricBudget]:
+    """Those of the `budgets` that are about a metric, in the order of the fields."""
+    names = (each.name for each in fields(budgets) if METRIC_BUDGET.match(each.name))
+    return [MetricBudget(name, getattr(budgets, name)) for name in names]
+
+
 def budget_override_args(budgets: Budgets, name: str, figure: float, *, defaults: Budgets) -> str:
     """The words with which a model with this figure keeps the budget `name`; the other `budgets` stay."""
     values = {each.name: getattr(budgets, each.name) for each in fields(defaults)}
-    values[name] = math.floor(100 * figure) / 100 if name.startswith("min_") else math.ceil(figure)
+    scale = 100 if METRIC_BUDGET.match(name) else 1  # megabytes and milliseconds are whole
+    values[name] = (math.floor if name.startswith("min_") else math.ceil)(scale * figure) / scale
     words = (
         f"--{each.replace('_', '-')} {value:g}" for each, value in values.items() if value != getattr(defaults, each)
     )

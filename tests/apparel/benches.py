@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from apparel import data, flow
-from samebench.runs.flow import STALE, UP
-from samebench.shipping import bundle
+from apparel import data
+from samebench.runs.flow_steps import STALE, UP
+from samebench.shipping import bundle, flow
 from tests.apparel.test_data import idx
 from tests.commands import call
 from tests.samebench import bundles
@@ -29,7 +29,8 @@ NOBODYS = {"BASE_IMAGE": "", "CA_CERT": "", "SSL_CERT_FILE": "", "PYTHONPATH": "
 
 # Makes all that an engine isn't needed for, of the data set that the checkout has; linear knows it at once.
 MAKE = """
-from apparel import evaluate, export
+from samebench.training import evaluate
+from samebench.serving import export
 from samebench.training import train
 from apparel.settings import Budgets, Settings
 run = train.train(Settings(network="linear", epochs=1, seed=3, batch_size=100, shards=2))
@@ -79,7 +80,7 @@ class Bench:
         return {step["name"]: step for step in steps}
 
     def said(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.start("--flow", "apparel.flow", *words, **variables)
+        return self.start("--flow", "samebench.shipping.flow", *words, **variables)
 
     def start(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [*SCRIPT, *words]

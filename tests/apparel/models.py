@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from apparel.data import LABELS
-from apparel.serve.garment import GARMENTS
+from apparel.serving.garment import GARMENTS
 from apparel.settings import Network, Settings
 from apparel.task import TASK
 from samebench.tasks.image_classification.image_transform import ImageTransform

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from samebench.runs.significance import McNemarResult
+from samebench.runs.significance import McNemarResult, PermutationResult, compare
 
 
 def test_images_that_only_one_gets_right_are_counted() -> None:
@@ -45,7 +45,7 @@ def test_p_too_small_for_a_float_is_told_as_a_bound() -> None:
         (McNemarResult(40, 60), "may be chance: "),
         (McNemarResult(39, 61), "worse by more than chance at 5 %: "),
         (McNemarResult(61, 39), "better by more than chance at 5 %: "),
-        (McNemarResult(0, 0), "right about the same images"),
+        (McNemarResult(0, 0), "right about the same examples"),
     ],
 )
 def test_verdict_is_told_in_plain_words(discord: McNemarResult, said: str) -> None:
@@ -54,6 +54,35 @@ def test_verdict_is_told_in_plain_words(discord: McNemarResult, said: str) -> No
 
 def test_verdict_carries_its_figures() -> None:
     assert str(McNemarResult(1200, 1300)).endswith(
-        ": it alone is right about 1,200 images, the other alone about 1,300 "
+        ": it alone is right about 1,200 examples, the other alone about 1,300 "
         "(n01 = 1200, n10 = 1300, p = 0.048, McNemar's exact test)"
     )
+
+
+def test_values_of_examples_have_a_permutation_test() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(2000, generator=generator)
+    noise = torch.randn(2000, generator=generator)
+    better, same = compare(first, first + 0.1 * noise + 0.05, metric="rmse"), compare(first, first, metric="rmse")
+    assert isinstance(better, PermutationResult)
+    assert (better.is_significant, better.difference > 0) == (True, True)
+    assert str(better).startswith("better by more than chance at 5 %: on 2,000 examples the mean differs by 0.047")
+    assert str(compare(first, first + 0.1 * (noise - noise.mean()) + 0.001, metric="rmse")).startswith(
+        "may be chance: "
+    )
+    assert str(compare(first, first - 0.1, metric="rmse")).startswith("worse by more than chance at 5 %: ")
+    assert str(same) == "the same rmse on the same examples"
+    assert better == compare(first, first + 0.1 * noise + 0.05, metric="rmse"), "the same permutations each time"
+
+
+def test_few_values_have_the_p_of_all_their_permutations() -> None:
+    found = compare(torch.zeros(5), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]), metric="rmse")
+    assert isinstance(found, PermutationResult)
+    assert found.p == pytest.approx(2 / 2**5, abs=0.01), "only all signs alike are as extreme"
+
+
+def test_equally_good_models_are_told_apart_in_one_of_twenty_pairs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    pairs = (torch.randn(2, 200, generator=generator) for _ in range(200))
+    found = sum(compare(first, second, metric="rmse").is_significant for first, second in pairs)
+    assert 2 <= found <= 22

@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import compare, data
+from apparel import data
 from apparel.settings import Settings
 from samebench.core.command import UsageError
+from samebench.project import Metric
 from samebench.runs.run import Run
-from samebench.tasks.image_classification import figures
-from samebench.training import train
+from samebench.runs.significance import McNemarResult
+from samebench.training import compare, figures, train
 from samebench.training.model import Model
 from tests.commands import call
 
@@ -57,7 +58,7 @@ def test_three_runs_have_three_columns_and_two_tests(runs: list[Run], tmp_path: 
     third = Run.open(Path(shutil.copytree(runs[0].directory, tmp_path / "runs/third")))
     said = compare.compare([*runs, third])
     assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01", "0.001"]]
-    assert f"third against {runs[0].directory.name}: right about the same images" in said
+    assert f"third against {runs[0].directory.name}: right about the same examples" in said
     assert said.count(f" against {runs[0].directory.name}: ") == 2
 
 
@@ -90,22 +91,22 @@ def test_facts_that_this_code_does_not_know_are_compared_too(runs: list[Run]) ->
 
 def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
     (found,) = compare.compare_on_test(runs)
-    assert found.discord
+    assert isinstance(found.test, McNemarResult)
     accuracies = [run.receipt["metrics"]["test"]["accuracy"] for run in runs]
-    assert found.discord.n01 - found.discord.n10 == round(200 * (accuracies[1] - accuracies[0]))
-    assert ("by more than chance" in str(found)) == (found.discord.p < 0.05)
+    assert found.test.n01 - found.test.n10 == round(200 * (accuracies[1] - accuracies[0]))
+    assert ("by more than chance" in str(found)) == (found.test.p < 0.05)
 
 
 def test_other_data_have_no_test_and_are_compared_all_the_same(runs: list[Run]) -> None:
     change(runs[1], data_version="0" * 64)
     (found,) = compare.compare_on_test(runs)
-    assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_IMAGES}")
+    assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_EXAMPLES}")
     said = compare.compare(runs)
     assert "data_version" in said
     assert "metrics.validation.loss" in said or "metrics.test.accuracy" in said
 
 
-SAME_IMAGES = "a test takes the same images"
+SAME_EXAMPLES = "a test takes the same examples"
 
 
 def test_other_labels_have_no_test(runs: list[Run]) -> None:
@@ -113,7 +114,10 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
     change_labels(model, [*model.spec["labels"][:-1], "Boot"]).save(runs[1].weights)
     del runs[1].receipt["model"]  # as in a receipt of an older version
     (found,) = compare.compare_on_test(runs)
-    assert found.reason == "other labels; a test takes the same categories"
+    assert (
+        found.reason
+        == "other categories (2 are not in both, such as Ankle boot, Boot); a test takes models of the same data"
+    )
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
@@ -162,9 +166,9 @@ def test_curves_of_all_are_in_one_picture(runs: list[Run]) -> None:
 def test_runs_whose_names_are_long_have_a_curve_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, real = list[str](), figures.together
 
-    def together(histories: dict[str, Any], *, title: str) -> Any:
+    def together(histories: dict[str, Any], metric: Metric, *, title: str) -> Any:
         drawn.extend(histories)
-        return real(histories, title=title)
+        return real(histories, metric, title=title)
 
     monkeypatch.setattr(figures, "together", together)
     history = [{"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 0.5}]
@@ -183,7 +187,7 @@ def test_runs_without_an_epoch_have_no_picture(runs: list[Run]) -> None:
 
 def test_ids_and_directories_are_taken_and_json_is_one_document(runs: list[Run], tmp_path: Path) -> None:
     words = f"{runs[0].directory.name} {runs[1].directory}"
-    done = call("-m", "apparel.compare", "--runs", words, "--json", at=tmp_path)
+    done = call("-m", "samebench.training.compare", "--runs", words, "--json", at=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["differs"]["settings"] == {"settings.lr": [0.001, 0.01]}

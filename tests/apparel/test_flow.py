@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from apparel import flow
 from samebench.core.command import UsageError
-from samebench.runs.flow import MISSING
+from samebench.runs.flow_steps import MISSING
+from samebench.shipping import flow
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
 
@@ -26,7 +26,7 @@ def test_where_all_was_made_from_this_all_is_up_to_date_and_nothing_is_to_be_don
     assert [steps[name]["why"] for name in ("data", "workspace", "evaluation", "artifact", "server image")] == [
         "fashion-mnist: 4 files, by their hashes",
         f"{workspace}, docker",
-        "confusion.png, of these weights",
+        "evaluation.json, of these weights",
         "model.onnx, of these weights",
         server,
     ]
@@ -48,7 +48,8 @@ def test_it_looks_and_changes_nothing_but_the_picture(bench: Bench) -> None:
 
 
 def test_nothing_that_is_installed_is_needed(bench: Bench) -> None:
-    line = "import sys, apparel.flow; print(sorted({'torch', 'numpy', 'onnx', 'safetensors'} & sys.modules.keys()))"
+    packages = "{'torch', 'numpy', 'onnx', 'safetensors'}"
+    line = f"import sys, samebench.shipping.flow; print(sorted({packages} & sys.modules.keys()))"
     done = call("-c", line, at=bench.root)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
@@ -94,11 +95,11 @@ def test_the_data_set_asked_for_chooses_the_run(bench: Bench) -> None:
     first = bench.run
     shutil.copytree(first, first.with_name("99991231-235959-zzzz"))
     bench.record(settings={"data": "synthetic"})
-    (bench.run / "confusion.png").unlink()
+    (bench.run / "evaluation.json").unlink()
     steps = bench.flow("--data", "synthetic")
     assert steps["data"]["why"] == "synthetic: made, and not stored"
     assert steps["evaluation"]["command"] == f"make evaluate RUN=runs/{bench.run.name}"
-    (first / "confusion.png").unlink()
+    (first / "evaluation.json").unlink()
     for asked in ([], ["--data", "fashion-mnist"]):
         steps = bench.flow(*asked)
         assert states(steps) == {"evaluation": MISSING}

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce
 from apparel.settings import Settings
 from samebench.runs import train_command
-from samebench.runs.flow import MISSING
-from samebench.training import train
+from samebench.runs.flow_steps import MISSING
+from samebench.training import reproduce, train
 from samebench.training.initial import InitialModel
 from tests.commands import call
 from tests.samebench.checkout import run
@@ -56,7 +55,7 @@ def test_another_version_of_the_data_makes_the_run_stale(bench: Bench) -> None:
 def test_after_a_retraining_the_others_take_the_new_run(bench: Bench) -> None:
     named = ["--run", f"runs/{bench.run.name}"]
     bench.record(metrics={"validation": {"accuracy": 0.5}})
-    (bench.run / "confusion.png").unlink()
+    (bench.run / "evaluation.json").unlink()
     shutil.rmtree(bench.run / "artifact")
     least = 'ARGS="--min-validation-accuracy 0.5"'
     assert bench.flow(*named)["artifact"]["command"] == f"make export RUN={named[1]} {least}"
@@ -165,7 +164,7 @@ def test_only_a_run_that_is_done_counts_and_another_can_be_asked_for(bench: Benc
     steps = bench.flow("--run", "runs/99991231-235959-zzzz")
     assert steps["training run"]["why"] == "runs/99991231-235959-zzzz is interrupted"
     assert steps["training run"]["command"] == "make train RESUME=runs/99991231-235959-zzzz"
-    (bench.root / done / "confusion.png").unlink()
+    (bench.root / done / "evaluation.json").unlink()
     assert bench.flow("--run", done)["evaluation"]["command"] == f"make evaluate RUN={done}"
     assert bench.flow()["evaluation"]["command"] == "make evaluate"
     (later / "receipt.json").write_text('{"state": "done", "settings": "none"}')
@@ -187,7 +186,7 @@ def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: py
     assert (str(resumed.directory), asked.seed) == (done, 3)
     assert reproduce.find_receipt(bench.run.name)["run"] == bench.run.name
     assert InitialModel.load(bench.run.name).run == bench.run.name
-    for words in (["apparel.evaluate"], ["apparel.export", "--if-needed"]):
+    for words in (["samebench.training.evaluate"], ["samebench.serving.export", "--if-needed"]):
         said = call("-m", *words, "--run", bench.run.name, at=bench.root, changes={"PYTHONPATH": "src"})
         assert said.returncode == 0, said.stderr
 

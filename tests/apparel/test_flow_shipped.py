@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from samebench.runs.flow import MISSING, STALE, UNKNOWN
+from samebench.runs.flow_steps import MISSING, STALE, UNKNOWN
 from tests.samebench import bundles
 from tests.samebench.fakes import write_program
 
@@ -21,7 +21,7 @@ def test_a_picture_and_an_artifact_of_other_weights_are_stale(bench: Bench) -> N
     steps = bench.flow()
     assert states(steps) == follows("training run", "evaluation", "artifact", "server image", "bundle")
     assert steps["training run"]["why"].endswith("its receipt says 000000000000")
-    assert steps["evaluation"]["why"] == "confusion.png is of other weights"
+    assert steps["evaluation"]["why"] == "evaluation.json is of other weights"
     assert steps["artifact"]["why"] == "model.onnx is of other weights"
     assert (steps["evaluation"]["command"], steps["artifact"]["command"]) == ("make evaluate", "make export")
 
@@ -44,7 +44,7 @@ def test_a_damaged_artifact_is_stale(bench: Bench) -> None:
 
 
 def test_what_is_not_there_is_missing_and_no_image_is_looked_for_without_an_artifact(bench: Bench) -> None:
-    (bench.run / "confusion.png").unlink()
+    (bench.run / "evaluation.json").unlink()
     shutil.rmtree(bench.run / "artifact")
     steps = bench.flow()
     assert states(steps) == dict.fromkeys(("evaluation", "artifact", "server image"), MISSING) | {"bundle": UNKNOWN}
@@ -56,7 +56,7 @@ def test_a_run_below_the_budget_is_only_exported_by_asking_for_less(bench: Bench
     shutil.rmtree(bench.run / "artifact")
     bench.record(metrics={"validation": {"accuracy": 0.7899}})
     steps = bench.flow()
-    assert steps["artifact"]["why"] == "validation accuracy 78.99%, at least 90% asked"
+    assert steps["artifact"]["why"] == "validation accuracy 78.99%, at least 90.00% asked"
     asked = f'RUN=runs/{bench.run.name} ARGS="--min-validation-accuracy 0.78"'
     assert steps["artifact"]["command"] == f"make export {asked}"
     assert steps["bundle"]["command"] == f"make ship KEY=~/samebench.key {asked}"

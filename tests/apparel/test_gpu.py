@@ -89,9 +89,17 @@ def test_a_killed_and_resumed_training_gives_the_same_weights(gpu: GPU, tmp_path
 def test_a_run_is_reproduced_evaluated_and_exported(gpu: GPU, tmp_path: Path) -> None:
     trained(tmp_path, gpu, "--batch-size", "32")
     for words in (
-        ("apparel.evaluate", "--data", "synthetic"),
-        ("apparel.export", "--data", "synthetic", "--min-validation-accuracy", "0", "--max-latency-ms-p99", "1000"),
-        ("apparel.reproduce",),
+        ("samebench.training.evaluate", "--data", "synthetic"),
+        (
+            "samebench.serving.export",
+            "--data",
+            "synthetic",
+            "--min-validation-accuracy",
+            "0",
+            "--max-latency-ms-p99",
+            "1000",
+        ),
+        ("samebench.training.reproduce",),
     ):
         done = call("-m", *words, at=tmp_path, changes=gpu)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from apparel import compare, evaluate, export, flow, reproduce
 from apparel.settings import Budgets, Settings
 from samebench.core import command, files
 from samebench.core.command import RequirementError, UsageError
@@ -17,7 +16,10 @@ from samebench.core.text import printable
 from samebench.data.source import Source
 from samebench.environment import determinism
 from samebench.runs.run import Run
-from samebench.training import train
+from samebench.serving import export
+from samebench.shipping import flow
+from samebench.tasks.image_classification import evaluation
+from samebench.training import compare, evaluate, reproduce, train
 from samebench.training.initial import InitialModel
 
 LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")
@@ -205,10 +207,10 @@ def test_nor_does_one_that_is_evaluated_exported_or_drawn(evil: Path, capsys: py
 def test_names_with_dollar_signs_markup_and_escapes_are_drawn_and_written_as_they_are() -> None:
     import torch  # noqa: PLC0415
 
-    from apparel import card  # noqa: PLC0415
+    from samebench.tasks.image_classification import card  # noqa: PLC0415
 
     names = ["$\\frac{1}{0}$", "a|b", "<script>", "```", ESCAPE]
     matrix = torch.eye(5, dtype=torch.long)
-    assert evaluate.draw(matrix, [printable(name) for name in names], title="$x", weights="0" * 64)[:4] == b"\x89PNG"
+    assert evaluation.draw(matrix, [printable(name) for name in names], title="$x")[:4] == b"\x89PNG"
     assert card.weakest(torch.tensor([[0, 1], [0, 1]]), ["<b>|`", "*a*"]).startswith("\\<b\\>\\|\\`, of which 0.0%")
     assert command.DONE == 0

@@ -13,22 +13,21 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from apparel import evaluate, export
+from apparel.settings import Settings
 from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
-from samebench.runs import chart, flow, list_runs, notes, prune, records, sweep
-from samebench.runs.flow import MISSING, STALE, Step
-from samebench.training import curves
+from samebench.runs import chart, flow_steps, list_runs, notes, prune, records, sweep
+from samebench.runs.flow_steps import MISSING, STALE, Step
+from samebench.serving import export
+from samebench.training import curves, evaluate
 from samebench.training.initial import InitialModel
 from samebench.training.model import Model
 
 from .test_hostile import ESCAPE, LEAST, VALUES, check, evil, here, made, outside
 
 __all__ = ["evil", "here", "made"]  # fixtures
-
-KIND = "apparel.settings:Settings"
 
 
 def note(words: list[str]) -> None:
@@ -37,7 +36,7 @@ def note(words: list[str]) -> None:
 
 def show_runs(_words: list[str]) -> None:
     for more in ([], ["--json"], ["--sort", "test_accuracy"], ["--sort=-lr"], ["--filter", "epochs>=1,state!=done"]):
-        list_runs.main(["--settings", KIND, *more])
+        list_runs.main([*more])
 
 
 def choose_to_prune(words: list[str]) -> None:
@@ -52,22 +51,18 @@ def choose_to_prune(words: list[str]) -> None:
 
 
 def plan_sweep(_words: list[str]) -> None:
-    asked = sweep.Args(settings=KIND, training="samebench.training.train", grid="lr=0.1,0.2 epochs=1")
+    asked = sweep.Args(grid="lr=0.1,0.2 epochs=1")
     found = records.find()
     points = sweep.plan(asked, ["--data", "synthetic", "--network", "linear"], found)
-    print(
-        list_runs.lines(
-            [*found, *sweep.runs_of_points(points, [], found)], flags.defaults(flags.kind(KIND)), first=["lr"]
-        )
-    )
+    print(list_runs.lines([*found, *sweep.runs_of_points(points, [], found)], flags.defaults(Settings), first=["lr"]))
 
 
 def draw_steps(words: list[str]) -> None:
     record = records.read(Path(words[1]))
     why = f"{record.damage} {record.settings} {record.receipt}"[:5000]
     steps = [Step("data", MISSING, why, why), Step("training run", STALE, why, f"make train {why}", ("data",))]
-    flow.show(steps, title="Steps", as_json=False, to=Path(words[1]) / "flow.svg")
-    flow.main([f"{words[1]}/flow.svg"])
+    flow_steps.show(steps, title="Steps", as_json=False, to=Path(words[1]) / "flow.svg")
+    flow_steps.main([f"{words[1]}/flow.svg"])
 
 
 VERBS: dict[str, Callable[[list[str]], Any]] = {
@@ -274,7 +269,7 @@ def test_a_picture_of_a_stranger_is_drawn_anew_or_refused_in_a_line(
     for content in contents:
         path.write_text(content)
         try:
-            flow.main([str(path)])
+            flow_steps.main([str(path)])
             drawn += 1
         except UsageError as refusal:
             said.append(printable(refusal))

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from apparel import data, reproduce, trial
-from apparel.card import origin
+from apparel import data
 from apparel.networks import NETWORKS
 from apparel.settings import Network, Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.runs.run import Run
+from samebench.serving.card import origin
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training import initial, train
+from samebench.training import initial, reproduce, train, trial
 from samebench.training.initial import InitialModel
 from samebench.training.model import Model
 from samebench.training.process_group import ProcessGroup

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce
 from samebench.core.command import UsageError
 from samebench.runs import receipt
+from samebench.training import reproduce
 from tests.commands import SOURCE, call
 from tests.samebench.checkout import run as run_command
 
@@ -61,7 +61,7 @@ def test_reproduce_trains_from_the_same_weights_or_says_in_one_line_which_are_wa
 ) -> None:
     shutil.copytree(started / "runs", tmp_path / "runs")
     then = receipts(tmp_path)[1]
-    words = ("-m", "apparel.reproduce", "--run", f"runs/{then['run']}")
+    words = ("-m", "samebench.training.reproduce", "--run", f"runs/{then['run']}")
     done = call(*words, at=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"identical: weights {then['weights_sha256']}"

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from apparel import reproduce
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.training import checkpoint, train
+from samebench.training import checkpoint, reproduce, train
 from samebench.training.model import Model
 
 from .starts import QUICK, dark, first, interrupt, settings, trained

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from apparel import data, trial
+from apparel import data
 from apparel.settings import Settings
 from samebench.tasks.image_classification import figures, inspection
 from samebench.tasks.image_classification.image_data import Split
+from samebench.training import trial
+from samebench.training.figures import STYLE
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_worst_mistake_is_the_most_confident_one() -> None:
 
 def test_trial_learns_from_part_of_the_data_and_never_sees_the_test_images() -> None:
     known = data.synthetic(0)
-    part = trial.subset(known, images=600)
+    part = known.subset(600)
     assert len(part.training) + len(part.validation) == 600
     assert torch.equal(part.test().images, known.validation.images)
     done = trial.train(Settings(data="synthetic", network="linear", epochs=2, batch_size=100, lr=0.01), part)
@@ -84,7 +86,7 @@ def test_trial_learns_from_part_of_the_data_and_never_sees_the_test_images() -> 
 
 def test_colours_are_told_apart_with_every_kind_of_colour_vision() -> None:
     okabe_ito = {"#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"}
-    assert {colour["color"] for colour in figures.STYLE["axes.prop_cycle"]} == okabe_ito
+    assert {colour["color"] for colour in STYLE["axes.prop_cycle"]} == okabe_ito
 
 
 def test_gallery_without_images_says_so() -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from apparel import evaluate, export
-from apparel.settings import Settings
+from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.runs import notes, records
 from samebench.runs.run import Run, sweep
-from samebench.training import train
+from samebench.serving import export
+from samebench.training import evaluate, train
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
 
@@ -76,6 +76,7 @@ INSIDE = {
     "checkpoints": ("resume",),
     "artifact": ("export",),
     "confusion.png": ("evaluate",),
+    "evaluation.json": ("evaluate",),
 }
 
 
@@ -84,7 +85,7 @@ def test_a_link_in_a_run_is_not_written_through(trained: Path, tmp_path: Path, i
     run = shutil.copytree(trained, tmp_path / "runs" / trained.name)
     (tmp_path / "outside").mkdir()
     if inside == "artifact":
-        export.export(Run.open(run), export.ExportArgs(max_latency_ms_p99=10_000, min_validation_accuracy=0))
+        export.export(Run.open(run), Budgets(max_latency_ms_p99=10_000, min_validation_accuracy=0))
     if (run / inside).exists():
         (run / inside).rename(tmp_path / "outside" / inside)
     else:

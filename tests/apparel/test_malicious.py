@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import export
 from apparel.data import LABELS
-from apparel.evaluate import evaluate_run
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
+from samebench.serving import export
 from samebench.training import checkpoint, train
+from samebench.training.evaluate import evaluate_run
 from tests import soak
 
 from .models import EVEN, make_model, make_network

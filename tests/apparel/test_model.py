@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from apparel import data, networks
-from apparel.serve.garment import GARMENTS, transform_from_dict
+from apparel.serving.garment import GARMENTS, transform_from_dict
 from apparel.settings import Network
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors

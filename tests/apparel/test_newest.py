@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from apparel import compare, export, flow, reproduce
 from apparel.settings import Budgets, Settings
 from samebench.core.command import UsageError
 from samebench.runs import metrics, prune, records
 from samebench.runs.run import Run
-from samebench.training import train
+from samebench.serving import export
+from samebench.shipping import flow
+from samebench.training import compare, reproduce, train
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
-from tests.samebench.recorded import SETTINGS, name, write_run
+from tests.samebench.recorded import name, write_run
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
 NEXT_YEAR = "20991126-000000-next"
@@ -124,7 +125,7 @@ def test_the_two_newest_of_a_notebook_are_those_that_were_made_last(checkout: Pa
 
 
 def test_runs_are_listed_as_they_were_made_and_a_start_in_the_future_is_told(checkout: Path) -> None:
-    done = call("-m", "samebench.runs.list_runs", *SETTINGS, "--json", at=checkout)
+    done = call("-m", "samebench.runs.list_runs", "--json", at=checkout)
     listed = json.loads(done.stdout)
     assert [each["sequence"] for each in listed] == [3, 2, 1]
     assert [each["run"] for each in listed[1:]] == [last(), NEXT_YEAR]
@@ -162,7 +163,7 @@ def test_a_reproduction_says_so_in_its_receipt_and_in_the_table_and_is_taken_by_
 
 
 def table(at: Path) -> list[str]:
-    return call("-m", "samebench.runs.list_runs", *SETTINGS, at=at).stdout.splitlines()
+    return call("-m", "samebench.runs.list_runs", at=at).stdout.splitlines()
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -263,7 +264,7 @@ def test_runs_that_can_only_be_read_are_listed(tmp_path: Path) -> None:
         write_run(tmp_path / "runs", number)
     open_to_others(tmp_path)
     (tmp_path / "runs").chmod(0o555)
-    process = start("-m", "samebench.runs.list_runs", *SETTINGS, "--json", at=tmp_path, before=AS_STRANGER)
+    process = start("-m", "samebench.runs.list_runs", "--json", at=tmp_path, before=AS_STRANGER)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert [each["run"] for each in json.loads(out)] == [name(1), name(0)]

@@ -62,7 +62,7 @@ def test_runs_made_there_say_so_and_reproduce_names_it(index: dict[str, str], tm
     receipt = json.loads(path.read_text())
     assert receipt["overlay"] == ["small==1.0", "smaller==2.0"]
     assert "PYTHONPATH" not in receipt["fingerprint"]["variables"]
-    again = call("-m", "apparel.reproduce", "--run", str(path.parent), at=tmp_path)
+    again = call("-m", "samebench.training.reproduce", "--run", str(path.parent), at=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "overlay.0: small==1.0 then, nothing now" in again.stdout
     later = max(tmp_path.glob("runs/*/receipt.json"), key=lambda each: each.stat().st_mtime)

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
@@ -14,25 +14,27 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import compare, data, dataset, evaluate, export, intake
+from apparel import data, dataset, intake
 from apparel.dataset import Dataset
-from apparel.serve import garment, openapi
+from apparel.serve import openapi
 from apparel.serve.application import Application
-from apparel.serve.artifact import Artifact
-from apparel.serve.garment import GARMENTS, transform_from_dict
+from apparel.serving import SERVING, garment
+from apparel.serving.garment import GARMENTS, transform_from_dict
 from apparel.settings import Budgets, Settings
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
+from samebench.serving import export
+from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification import decode_image, image_transform
 from samebench.tasks.image_classification.image_transform import ImageTransform
-from samebench.training import train
+from samebench.training import compare, evaluate, train
 from samebench.training.model import Model
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.team import GIT
 
 from .pictures import CLASSES, drawn, encoded, folder
-from .serve.conftest import Server, end, start
+from .serve.conftest import Server, change_spec, end, probabilities, start
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
 
@@ -146,12 +148,12 @@ def test_the_artifact_takes_pixels_in_colour_or_grey_and_answers_as_torch_does(o
     for each, shape in ((own, (3, 28, 28)), (grey, (20, 20))):
         (taken,) = each.artifact.session.get_inputs()
         assert (taken.type, tuple(taken.shape[1:])) == ("tensor(uint8)", shape)
-        assert each.artifact.labels == CLASSES
-        assert each.artifact.preparation.shape == shape
+        assert each.artifact.spec["labels"] == CLASSES
+        assert SERVING.transform(each.artifact.spec).shape == shape
         images = data.load(each.name).test().images
         temperature = each.artifact.facts["figures"]["temperature"]
         expected = (Model.load(each.run.weights).outputs({"images": images}) / temperature).softmax(1)
-        got = each.artifact.predict(images.view(-1, *shape).numpy())
+        got = probabilities(each.artifact, images.view(-1, *shape).numpy())
         assert got == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -195,9 +197,9 @@ def test_the_server_answers_with_the_categories_of_the_data_set(own: Own, server
 
 
 def test_the_server_warns_in_words_that_know_of_no_garments(own: Own, server: Server) -> None:
-    told = openapi.warnings(own.artifact.preparation)
+    told = openapi.warnings(SERVING.transform(own.artifact.spec))
     assert told[-2:] == [image_transform.TOO_SMALL, "probably none of the categories"]
-    doubting = Application(replace(own.artifact, floor=1.1))
+    doubting = Application(change_spec(own.artifact, confidence_floor=1.1))
     (answer,) = doubting.answers([decode_image.open_image(encoded(Image.new("RGB", (3, 3))))], seen=False)
     assert answer["warnings"] == [image_transform.NOTHING, *told[-2:]]
     page = server.ask("GET", "/").body.decode()
@@ -226,16 +228,17 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     evaluate.evaluate_run(own.run)
     picture = (own.run.directory / "confusion.png").read_bytes()
     said = evaluate.evaluate_run(own.run, source="darker")
-    assert f"{right:.2%} of {len(images)} test images right" in said
+    assert f": accuracy {right:.2%}, " in said
+    assert f" on {len(images)} test examples\n" in said
     assert said.endswith(
-        f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: not drawn"
+        f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: the run stays as it is"
     )
     assert (own.run.directory / "confusion.png").read_bytes() == picture
     said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
     with pytest.raises(UsageError, match=said):
         export.export(own.run, ANY, source="darker")
     with pytest.raises(Exception, match="Unexpected input data type"):
-        own.artifact.predict((images.numpy() / 255).astype(np.float32))
+        probabilities(own.artifact, (images.numpy() / 255).astype(np.float32))
 
 
 def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that_has_it(own: Own, home: Path) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from apparel import data, dataset, reproduce
+from apparel import data, dataset
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.tasks.image_classification.image_data import Data, Split
-from samebench.training import train
+from samebench.training import reproduce, train
 from tests.commands import SOURCE, call, lacking
 from tests.samebench.checkout import copy_checkout, run
 
@@ -150,7 +150,7 @@ class Bench:
 
     def reproduce(self, *words: str) -> tuple[int, list[str]]:
         """The exit code, and the lines from the verdict on."""
-        code, lines = self.python("-m", "apparel.reproduce", "--data", "images", *words)
+        code, lines = self.python("-m", "samebench.training.reproduce", "--data", "images", *words)
         start = next((i for i, line in enumerate(lines) if "identical" in line or line.startswith("error")), 0)
         return code, lines[start:]
 
@@ -198,7 +198,7 @@ def test_reproduce_ends_with_identical_and_after_one_change_with_its_name_alone(
     source.write_text(kept)
 
     write_idx(bench.tree, change=lambda images: images.__setitem__(-1, images[-1] ^ 0xFF))
-    code, lines = bench.python("-m", "apparel.reproduce", "--data", "images", "--run", str(sent))
+    code, lines = bench.python("-m", "samebench.training.reproduce", "--data", "images", "--run", str(sent))
     assert code == 1
     assert lines[-1].startswith("  data_version: ")
     assert lines[-2].startswith("not identical: ")
@@ -260,7 +260,7 @@ train.main(["--data", "synthetic", "--epochs", "1"])
 """
     done = call("-c", teammate, at=tmp_path, changes=level)
     assert done.returncode == 0, done.stderr
-    again = call("-m", "apparel.reproduce", at=tmp_path)
+    again = call("-m", "samebench.training.reproduce", at=tmp_path)
     assert again.returncode == 1
     lines = again.stdout.splitlines()
     verdict = next(place for place, line in enumerate(lines) if line.startswith("not identical"))
@@ -279,7 +279,7 @@ def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, said: st
     path = tmp_path / "receipt.json"
     if content is not None:
         path.write_text(content)
-    done = call("-m", "apparel.reproduce", "--run", str(path), at=tmp_path)
+    done = call("-m", "samebench.training.reproduce", "--run", str(path), at=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -312,9 +312,9 @@ def test_the_golden_run_takes_its_data_from_where_it_is_told(monkeypatch: pytest
 
 
 def test_the_golden_run_has_the_weights_that_git_knows() -> None:
-    if platform.machine() not in data.listing(reproduce.GOLDEN):
+    if platform.machine() not in data.listing(reproduce.golden_path()):
         pytest.skip(f"no golden hash for {platform.machine()} in git yet")
     if not data.HOME.is_dir() and call("-m", "apparel.data", at=SOURCE.parent).returncode:
         lacking("the data set is not there and can't be fetched")
-    done = call("-m", "apparel.reproduce", "--quick", at=SOURCE.parent)
+    done = call("-m", "samebench.training.reproduce", "--quick", at=SOURCE.parent)
     assert done.returncode == 0, done.stdout + done.stderr

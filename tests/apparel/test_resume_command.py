@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from apparel import flow, reproduce
 from apparel.settings import Settings
 from samebench.core.command import UsageError
 from samebench.data.source import Source
 from samebench.runs.run import Run
-from samebench.training import train
+from samebench.shipping import flow
+from samebench.training import reproduce, train
 from samebench.training.checkpoint import Checkpoint
 from tests.apparel.benches import store
 from tests.commands import call, start

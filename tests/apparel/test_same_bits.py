@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 PROGRAM = """
 from samebench.environment import determinism
 determinism.pin()
-from apparel import data, trial
+from apparel import data
+from samebench.training import trial
 from apparel.settings import Settings
 settings = Settings(epochs=2, batch_size=32, shards=2)
 print(trial.train(settings, data.synthetic(0, training=144, test=40)).model.digest())

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from apparel import export, flow
 from apparel.settings import Budgets
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import source
 from samebench.runs.run import Run
+from samebench.serving import export
+from samebench.shipping import flow
 
 
 @pytest.fixture

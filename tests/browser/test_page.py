@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel.serve.artifact import Artifact
+from samebench.serving.artifact import Artifact
 from tests import node
-from tests.apparel.serve.conftest import artifact, encoded, end, folder, images, run, start
+from tests.apparel.serve.conftest import artifact, encoded, end, folder, images, probabilities, run, start
 from tests.commands import lacking
 from tests.samebench import checkout
 
@@ -41,7 +41,7 @@ def seen(folder: Path, artifact: Artifact, images: NDArray[np.uint8], tmp_path_f
     end(server)
     assert done.returncode == 0, done.stderr
     assert min((here / f"{name}.png").stat().st_size for name in ("desk", "phone")) > 20_000
-    right = artifact.labels[artifact.predict(images[:1])[0].argmax()]
+    right = artifact.spec["labels"][probabilities(artifact, images[:1])[0].argmax()]
     return {**json.loads(done.stdout), "right": right, "host": urlsplit(link).netloc}
 
 

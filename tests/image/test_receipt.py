@@ -17,7 +17,9 @@ def test_a_run_of_the_container_is_reproduced_beside_it_and_its_receipt_names_th
     assert environment["runtime"] == "docker"
     assert environment["image"] == engine.images.get(image).id
     # The environment that runs this test stands in for the checkout's own.
-    again = run(["python", "-m", "apparel.reproduce"], cwd=checkout, variables={"PYTHONPATH": str(checkout / "src")})
+    again = run(
+        ["python", "-m", "samebench.training.reproduce"], cwd=checkout, variables={"PYTHONPATH": str(checkout / "src")}
+    )
     assert again.returncode == 0, again.stdout + again.stderr
     lines = again.stdout.splitlines()
     assert "identical: weights" in "\n".join(lines)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from apparel.serve.artifact import Artifact
+from samebench.serving.artifact import Artifact
 from tests import soak
-from tests.apparel.serve.conftest import artifact, encoded, folder, images, run
+from tests.apparel.serve.conftest import artifact, encoded, folder, images, probabilities, run
 from tests.commands import lacking
 from tests.samebench import bundles
 from tests.samebench import checkout as checkouts
@@ -148,10 +148,10 @@ def test_what_was_loaded_answers_right_without_a_network(
         asked = ["docker", "exec", "--interactive", container, "python", "-c", ASK]
         while "ready" not in subprocess.run([*asked, "/health"], capture_output=True, text=True, input="").stdout:
             time.sleep(0.2)
-        for image, expected in zip(images[:5], artifact.predict(images[:5]), strict=True):
+        for image, expected in zip(images[:5], probabilities(artifact, images[:5]), strict=True):
             done = subprocess.run([*asked, "/predict"], capture_output=True, input=encoded(image))
             answer = json.loads(done.stdout)
-            assert answer["category"] == artifact.labels[expected.argmax()]
+            assert answer["category"] == artifact.spec["labels"][expected.argmax()]
             assert answer["confidence"] == pytest.approx(expected.max(), abs=1e-5)
     finally:
         docker_says("kill", container)

@@ -12,7 +12,6 @@ from typing import Any
 from samebench.runs.records import Record, read
 from tests.commands import environment
 
-SETTINGS = ("--settings", "apparel.settings:Settings")
 DEFAULTS = {
     "data": "fashion-mnist",
     "network": "conv",

@@ -123,7 +123,7 @@ def test_one_of_several_processes_is_asked_by_the_cluster_and_again_by_the_launc
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["samebench.training.train", "apparel.evaluate"])
+@pytest.mark.parametrize("module", ["samebench.training.train", "samebench.training.evaluate"])
 def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100)\n")
     process = start("-m", module, at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})

@@ -12,8 +12,8 @@ import pytest
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.environment import fingerprint
-from samebench.runs import chart, flow
-from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step
+from samebench.runs import chart, flow_steps
+from samebench.runs.flow_steps import MISSING, STALE, UNKNOWN, UP, Host, Step
 
 from .checkout import ROOT, run
 from .fakes import SCRIPT, checkout, fake_engines, programs, write_program
@@ -44,30 +44,37 @@ def parsed(steps: list[Step]) -> ET.Element:
 
 
 def test_what_is_made_from_something_stale_is_stale_however_far_and_nothing_else_is() -> None:
-    found = {step.name: step for step in flow.propagate_stale(STEPS)}
+    found = {step.name: step for step in flow_steps.propagate_stale(STEPS)}
     assert [step.state for step in found.values()] == [UP, STALE, STALE, STALE, MISSING, UNKNOWN]
     assert (found["nails"].why, found["house"].why) == ("follows from the iron", "follows from the nails")
     assert found["iron"].why == STEPS[1].why, "its own reason stays"
 
 
 def test_only_what_is_up_to_date_needs_no_command() -> None:
-    assert [step.command == "" for step in flow.propagate_stale(STEPS)] == [True, False, False, False, False, False]
+    assert [step.command == "" for step in flow_steps.propagate_stale(STEPS)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_step_before_what_it_is_made_from_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="comes after"):
-        flow.propagate_stale(STEPS[1:])
+        flow_steps.propagate_stale(STEPS[1:])
 
 
 def test_a_table_has_a_line_a_step_in_columns() -> None:
-    lines = flow.table(flow.propagate_stale(STEPS)).splitlines()
+    lines = flow_steps.table(flow_steps.propagate_stale(STEPS)).splitlines()
     assert lines[0] == "ore    up to date  12 t"
     assert lines[1] == 'iron   stale       changed: the <furnace> & its door  make iron ARGS="--hot 1"'
     assert len(lines) == len(STEPS)
 
 
 def test_few_names_one_and_counts_the_others() -> None:
-    assert [flow.abbreviate(names) for names in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a and 2 more"]
+    assert [flow_steps.abbreviate(names) for names in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a and 2 more"]
 
 
 # ---- what the host knows ----
@@ -118,21 +125,21 @@ def test_where_there_is_nothing_to_draw_with_it_says_so(checkout: Path, programs
     ],
 )
 def test_the_image_of_the_workspace(images: dict[str, str], state: str, why: str, tmp_path: Path) -> None:
-    step = flow.workspace(Host(runtime="docker", image="samebench:cpu-1", images=images))
+    step = flow_steps.workspace(Host(runtime="docker", image="samebench:cpu-1", images=images))
     assert (step.state, step.why, step.command) == (state, why, "make build")
-    assert flow.workspace(Host(runtime="docker", flavour="gpu", image="x")).command == "make build GPU=1"
+    assert flow_steps.workspace(Host(runtime="docker", flavour="gpu", image="x")).command == "make build GPU=1"
 
 
 def test_the_local_environment_goes_by_its_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "ROOT", tmp_path)
+    monkeypatch.setattr(flow_steps, "ROOT", tmp_path)
     host = Host(stamp="abc /here")
-    found = [flow.workspace(host)]
+    found = [flow_steps.workspace(host)]
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").touch()
     for stamp in (None, "abd /here", "abc /there", "abc /here"):
         if stamp:
             (tmp_path / ".venv/samebench.stamp").write_text(f"{stamp}\n")
-        found.append(flow.workspace(host))
+        found.append(flow_steps.workspace(host))
     assert [(step.state, step.why) for step in found] == [
         (MISSING, "no .venv yet"),
         (STALE, ".venv is of other locks, or unfinished"),
@@ -148,24 +155,24 @@ def test_in_the_image_its_own_fingerprint_tells_what_has_changed(
 ) -> None:
     (tmp_path / "requirements.lock").write_text("one")
     baked = {"same": {"input": {"requirements.lock": files.digest(tmp_path / "requirements.lock")}}}
-    monkeypatch.setattr(flow, "ROOT", tmp_path)
+    monkeypatch.setattr(flow_steps, "ROOT", tmp_path)
     monkeypatch.setattr(fingerprint, "IMAGE", sys.prefix)
     monkeypatch.setattr(fingerprint, "image_fingerprint", lambda: baked)
-    assert flow.workspace(Host(runtime="here")).state == UP
+    assert flow_steps.workspace(Host(runtime="here")).state == UP
     (tmp_path / "requirements.lock").write_text("two")
-    step = flow.workspace(Host(runtime="here"))
+    step = flow_steps.workspace(Host(runtime="here"))
     assert (step.state, step.why) == (STALE, "changed: requirements.lock")
     assert step.command == "make build, outside"
-    assert flow.no_engine(Host(runtime="here")) == ("no engine in here", "make flow, outside")
+    assert flow_steps.no_engine(Host(runtime="here")) == ("no engine in here", "make flow, outside")
 
 
 # ---- the picture ----
 
 
 def test_each_box_says_name_state_reason_and_command() -> None:
-    root = parsed(flow.propagate_stale(STEPS))
+    root = parsed(flow_steps.propagate_stale(STEPS))
     boxes = [[text.text or "" for text in box.iter(f"{SVG}text")] for box in root.iter(f"{SVG}g")]
-    assert boxes == [[step.name, step.state, step.why, step.command] for step in flow.propagate_stale(STEPS)]
+    assert boxes == [[step.name, step.state, step.why, step.command] for step in flow_steps.propagate_stale(STEPS)]
 
 
 def test_states_differ_by_mark_and_frame_and_not_by_colour_alone() -> None:
@@ -233,7 +240,7 @@ def test_a_picture_carries_its_steps_and_is_drawn_anew_from_them(tmp_path: Path)
     assert title == "A <house>"
     assert [Step.from_dict(step) for step in steps] == STEPS
     before = path.read_text()
-    flow.main([str(path)])
+    flow_steps.main([str(path)])
     assert path.read_text() == before
 
 
@@ -248,13 +255,13 @@ def test_another_picture_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
     title, steps = chart.read_embedded(PICTURE)
-    remedy = "python -m samebench.runs.flow docs/pictures/flow.svg"
+    remedy = "python -m samebench.runs.flow_steps docs/pictures/flow.svg"
     assert PICTURE.read_text() == chart.draw(steps, title=title), remedy
     assert {step["state"] for step in steps} == {UP, STALE, MISSING}
 
 
 def test_for_machines_it_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flow.show(STEPS, title="", as_json=True, to=tmp_path / "new/flow.svg")
+    flow_steps.show(STEPS, title="", as_json=True, to=tmp_path / "new/flow.svg")
     document = json.loads(capsys.readouterr().out)
     assert document["steps"][1] == {
         "name": "iron",
@@ -270,7 +277,9 @@ def test_nothing_that_a_receipt_says_steers_a_terminal_or_breaks_the_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "flow.svg"
-    flow.show([Step("run", MISSING, "runs/x is \x1b[2Jdone\nnot", "make train")], title="Runs", as_json=False, to=path)
+    flow_steps.show(
+        [Step("run", MISSING, "runs/x is \x1b[2Jdone\nnot", "make train")], title="Runs", as_json=False, to=path
+    )
     said = capsys.readouterr().out
     assert said.splitlines()[0] == "run  missing  runs/x is �[2Jdone not  make train"
     assert chart.read_embedded(path)[1][0]["why"] == "runs/x is �[2Jdone not"

@@ -14,7 +14,7 @@ from samebench.core.untrusted import MAX_BYTES
 from samebench.runs import prune, records
 from samebench.runs.run import Run
 from tests.commands import call
-from tests.samebench.recorded import SETTINGS, name, on_terminal, write_run
+from tests.samebench.recorded import name, on_terminal, write_run
 
 WORDS = ("-m", "samebench.runs.prune")
 
@@ -238,7 +238,7 @@ def killed_early(home: Path, number: int) -> Path:
 
 def test_a_training_that_was_killed_before_its_first_receipt_goes(home: Path) -> None:
     killed_early(home, 6)
-    assert "died before its first receipt" in call("-m", "samebench.runs.list_runs", *SETTINGS, at=home.parent).stdout
+    assert "died before its first receipt" in call("-m", "samebench.runs.list_runs", at=home.parent).stdout
     done = call(*WORDS, "--yes", "--keep", "last", at=home.parent)
     assert (done.returncode, done.stderr, left(home)) == (0, "", [5])
 
@@ -389,3 +389,10 @@ def test_what_could_not_be_deleted_is_told_and_not_counted(
     assert shown.out == "1 deleted\n"
     assert shown.err.startswith(f"left: {home / name(3)}: ")
     assert os.strerror(number) in shown.err
+
+
+def test_runs_of_another_project_are_kept_and_not_counted(home: Path) -> None:
+    theirs = [write_run(home, number, project="prices").name for number in (8, 9)]
+    kept = prune.select_to_keep(records.find(home), "last")
+    assert {*theirs} < kept
+    assert len(kept) == 3

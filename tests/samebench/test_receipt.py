@@ -88,7 +88,7 @@ def test_a_changed_source_and_a_changed_lock_are_named_and_nothing_else(tree: Pa
 def test_an_added_and_a_removed_fact_are_named_with_both_values() -> None:
     then, now = {"settings": {"old": 1, "same": 2}}, {"settings": {"same": 2, "new": [True]}}
     assert receipt.diff(then, now) == [
-        "settings.new.0: nothing then, True now",
+        "settings.new: nothing then, [True] now",
         "settings.old: 1 then, nothing now",
     ]
 

@@ -13,7 +13,9 @@ SOURCE = ROOT / "src/samebench"
 ROOMS = ["host", "core", "data", "environment", "runs", "training", "serving", "shipping", "workspace", "tasks"]
 
 SEAM = {"samebench.project", "samebench.settings"}  # above core: what a project is
-TYPES = {"samebench.training.task", "samebench.training.task.Task"}  # which the seam names, and does not import
+# What the seam names, and does not import.
+TYPES = {"samebench.training.task", "samebench.training.task.Task"}
+TYPES |= {"samebench.serving.serving", "samebench.serving.serving.Serving"}
 
 
 def imported(path: Path) -> Iterator[str]:

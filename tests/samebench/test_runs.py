@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core import file_lock
+from samebench import project
+from samebench.core import file_lock, flags
 from samebench.core.table import width
 from samebench.core.untrusted import MAX_BYTES
-from samebench.runs import list_runs, notes
+from samebench.runs import notes
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
-from tests.samebench.recorded import DEFAULTS, SETTINGS, name, on_terminal, write_run
+from tests.samebench.recorded import DEFAULTS, name, on_terminal, write_run
 
-WORDS = ("-m", "samebench.runs.list_runs", *SETTINGS)
+WORDS = ("-m", "samebench.runs.list_runs")
 
 
 def table(at: Path, *words: str) -> list[str]:
@@ -78,9 +79,8 @@ def test_a_run_that_was_resumed_with_other_inputs_says_so(home: Path) -> None:
 
 
 def test_defaults_here_are_those_of_the_project() -> None:
-    from samebench.core.flags import kind  # noqa: PLC0415 - of this test alone
 
-    assert list_runs.defaults(kind(SETTINGS[1])).items() >= DEFAULTS.items()
+    assert flags.defaults(project.settings_class()).items() >= DEFAULTS.items()
 
 
 def test_an_old_receipt_without_a_setting_and_one_with_a_setting_that_is_gone_are_listed(home: Path) -> None:
@@ -149,7 +149,6 @@ def test_a_filter_leaves_the_runs_for_which_all_comparisons_hold(home: Path, ask
         (["--filter", "1<epochs<5"], "give comparisons"),
         (["--filter", "__import__('os')"], "give comparisons"),
         (["--sort", "acuracy"], "SORT=acuracy: no column or setting is called acuracy; did you mean test_accuracy?"),
-        (["--settings", "apparel.settings:RUNS"], "no dataclass; give the project's settings as module:Class"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line(home: Path, words: list[str], said: str) -> None:

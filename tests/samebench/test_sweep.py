@@ -18,7 +18,7 @@ from samebench.core.command import UsageError
 from samebench.environment import cores
 from samebench.runs import grid, receipt, records, sweep
 from tests.commands import call, start
-from tests.samebench.recorded import SETTINGS, write_run
+from tests.samebench.recorded import write_run
 
 SMALL = ("--data", "synthetic", "--network", "linear", "--epochs", "1")
 POINTS = "batch_size=256,100000,128"  # the synthetic data have fewer images than that
@@ -38,7 +38,7 @@ for waits in {"--seed=2", "--seed=3"} & {*sys.argv}:
 
 def words(gridded: str, *flags: str, training: str = "samebench.training.train", jobs: int = 2) -> list[str]:
     own = ["--training", training, "--grid", gridded, "--jobs", str(jobs)]
-    return ["-m", "samebench.runs.sweep", *SETTINGS, *own, "--", *flags]
+    return ["-m", "samebench.runs.sweep", *own, "--", *flags]
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_
     ],
 )
 def test_a_mistake_is_refused_in_one_line_before_anything_starts(kiln: Path, words: Sequence[str], said: str) -> None:
-    done = call("-m", "samebench.runs.sweep", *SETTINGS, "--training", "kiln", *words, at=kiln)
+    done = call("-m", "samebench.runs.sweep", "--training", "kiln", *words, at=kiln)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -33,8 +33,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def verify(environment: Environment) -> int:
     """What an image can tell of itself: that its parts are whole, and that its model answers as when it was made."""
-    from apparel.serve.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
     from samebench.environment import fingerprint as installed  # noqa: PLC0415
+    from samebench.serving.artifact import Artifact  # noqa: PLC0415 - --health need not pay for it
 
     if built := installed.image_fingerprint():
         now = installed.fingerprint()
@@ -55,7 +55,7 @@ def serve(environment: Environment) -> int:
     from PIL import Image  # noqa: PLC0415
 
     from apparel.serve.application import Application  # noqa: PLC0415
-    from apparel.serve.artifact import Artifact  # noqa: PLC0415
+    from samebench.serving.artifact import Artifact  # noqa: PLC0415
     from samebench.serving.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
     from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
     from samebench.serving.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415

@@ -16,17 +16,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from apparel.serve import openapi
-from apparel.serve.artifact import Artifact
 from apparel.serve.health import HealthCheck
 from apparel.serve.page import address, page
 from apparel.serve.upload import Body
+from apparel.serving import SERVING
 from samebench.environment import cores
+from samebench.serving.artifact import Artifact
 from samebench.serving.metrics import Metrics
 from samebench.serving.problem import EarlyRejection, Problem
 from samebench.tasks.image_classification import decode_image, image_transform
 from samebench.tasks.image_classification.decode_image import TooLarge
 from samebench.tasks.image_classification.image_file import Foreign, PictureFile, Unreadable
 from samebench.tasks.image_classification.image_transform import TransformedImage
+from samebench.tasks.image_classification.serving import IMAGES, LEVELS, PROBABILITIES, is_outside
 
 THREADS = 2  # that work on large pictures; together these take decode_image.MAX_MEMORY at most
 WORK_SECONDS = 20.0  # for the pictures of a request; the last that was begun in time is finished
@@ -43,12 +45,13 @@ class Application:
     def __init__(self, artifact: Artifact, *, api_key: str = "", image: str | None = None) -> None:
         """Ask the artifact before anybody else does."""
         self.artifact, self.key, self.image = artifact, api_key.encode(), image
-        self.metrics = Metrics("apparel", "garments", artifact.labels)
+        self.metrics = Metrics("apparel", "garments", artifact.spec["labels"])
+        self.transform, self.levels = SERVING.transform(artifact.spec), artifact.spec[LEVELS]
         self.threads = min(THREADS, cores.available_cpus())
         self.pool = ThreadPoolExecutor(self.threads, "picture")
         self.queued, self.closed = 0, False
         self.page, self.policy = page(artifact)
-        self.document = json.dumps(openapi.document(artifact.labels, artifact.preparation, with_key=bool(api_key)))
+        self.document = json.dumps(openapi.document(artifact.spec["labels"], self.transform, with_key=bool(api_key)))
         self.routes: dict[str, tuple[str, Answer]] = {
             "/predict": ("POST", self.predict),
             "/": ("GET", self.get_page),
@@ -153,19 +156,20 @@ class Application:
             if time.monotonic() > latest or self.closed:
                 raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller pictures")
             with readable(len(prepared) + 1, of=count):  # one after the other: a whole picture may take 64 MB and more
-                prepared.append(self.artifact.preparation(opened.pop(0)))
-        probabilities = self.artifact.predict(np.array([each.pixels for each in prepared]))
+                prepared.append(self.transform(opened.pop(0)))
+        probabilities = self.artifact.predict({IMAGES: np.array([each.pixels for each in prepared])})[PROBABILITIES]
         return [self.answer(each, row.tolist(), seen=seen) for each, row in zip(prepared, probabilities, strict=True)]
 
     def answer(self, prepared: TransformedImage, probabilities: Sequence[float], *, seen: bool) -> dict[str, Any]:
         """Category, confidence, all probabilities, warnings, and what the network saw if asked for."""
         confidence = max(probabilities)
-        category = self.artifact.labels[probabilities.index(confidence)]
+        labels = self.artifact.spec["labels"]
+        category = labels[probabilities.index(confidence)]
         self.metrics.answered(category)
         told = {
             "category": category,
             "confidence": confidence,
-            "probabilities": dict(zip(self.artifact.labels, probabilities, strict=True)),
+            "probabilities": dict(zip(labels, probabilities, strict=True)),
             "warnings": self.warnings(prepared, confidence),
         }
         return told | {"seen": address(prepared.pixels)} if seen else told
@@ -175,9 +179,9 @@ class Application:
         doubts = {
             image_transform.NOTHING: prepared.is_empty,
             **dict.fromkeys(prepared.damage, True),
-            image_transform.OUTSIDE: self.artifact.is_outside(prepared.pixels),
+            image_transform.OUTSIDE: is_outside(prepared.pixels, self.levels),
             **dict.fromkeys(prepared.warnings, True),
-            self.artifact.preparation.doubt: confidence < self.artifact.floor,
+            self.transform.doubt: confidence < self.artifact.spec["confidence_floor"],
         }
         return [doubt for doubt, is_so in doubts.items() if is_so]
 

@@ -3,17 +3,12 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from apparel.serve.artifact import Artifact
 from samebench.core.command import UsageError
+from samebench.serving.artifact import Artifact
+from samebench.serving.samples import spread
 
 SAMPLES = 10  # in one check
 SECONDS = 1.0  # after which a check asks no further sample: an orchestrator waits 4 s for the answer
-
-
-def spread(count: int, turn: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0 to `count` - 1, evenly apart; each number comes in one of the next turns."""
-    step = -(-count // most)
-    return list(range(turn % step, count, step)) if count else []
 
 
 class HealthCheck:
@@ -36,7 +31,7 @@ class HealthCheck:
 
     def ask(self) -> str:
         """Ask about the next samples; after a wrong answer about the same ones again."""
-        places = spread(len(self.artifact.sample_labels), self.turn, SAMPLES)
+        places = spread(len(self.artifact.samples), self.turn, SAMPLES)
         try:
             self.artifact.check(places, seconds=SECONDS)
         except UsageError as refusal:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apparel.serve import upload
-from apparel.serve.garment import GARMENTS
+from apparel.serving.garment import GARMENTS
 from samebench.serving import problem
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.image_transform import ImageTransform

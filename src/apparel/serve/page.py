@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel.serve.artifact import Artifact
-from apparel.serve.health import spread
+from apparel.serving import SERVING
+from samebench.serving.artifact import Artifact
+from samebench.serving.samples import spread
 
 SOURCE = Path(__file__).with_name("page.html")
 PLACE = '"FACTS"'  # where in it the artifact's facts go
@@ -33,11 +34,9 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
         f"default-src 'none'; script-src {_allowed(source, 'script')}; style-src {_allowed(source, 'style')}; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    shown = spread(len(artifact.sample_labels), 0, SAMPLES)
-    samples = [
-        {"label": artifact.sample_labels[place], "picture": address(artifact.sample_images[place])} for place in shown
-    ]
-    preparation = artifact.preparation
+    shown = [artifact.samples[place] for place in spread(len(artifact.samples), 0, SAMPLES)]
+    samples = [{"label": each.title, "picture": address(each.inputs["images"])} for each in shown]
+    preparation = SERVING.transform(artifact.spec)
     told = {"run": artifact.facts["run"], "samples": samples, "preparation": preparation.name, "side": preparation.side}
     for garment, other in WORDS[preparation.name].items():
         source = source.replace(garment, other)

@@ -18,12 +18,11 @@ Of `str | None` the word none is no value, and "none" with its quotes is the tex
 
 import argparse
 import difflib
-import importlib
 import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -109,15 +108,6 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
     """The default of each field as a receipt has it; None for a field without one."""
     values = {field.name: _default(field) for field in _fields(kind)}
     return {name: None if value is MISSING else _to_json(value) for name, value in values.items()}
-
-
-def kind(name: str) -> type[Any]:
-    """The dataclass that `name` says, such as project.settings:Settings. Raises UsageError where it names none."""
-    module, _, class_name = name.partition(":")
-    cls = getattr(importlib.import_module(module), class_name, None) if module and class_name else None
-    if not is_dataclass(cls) or not isinstance(cls, type):
-        raise UsageError(f"--settings {name}: no dataclass; give the project's settings as module:Class")
-    return cls
 
 
 def _fields(kind: type[Any]) -> list[Field[Any]]:

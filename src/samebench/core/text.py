@@ -3,8 +3,11 @@
 import io
 import re
 import sys
+import unicodedata
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+STEERING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of control characters and ends of lines
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # its classes of bidirectional controls
 
 
 def printable(text: object, *, longest: int | None = None) -> str:
@@ -16,6 +19,18 @@ def printable(text: object, *, longest: int | None = None) -> str:
     if longest is not None and len(line) > longest:
         line = f"{line[: longest - 1]}…"
     return "".join(letter if letter.isprintable() else REPLACEMENT for letter in line)
+
+
+def is_line(text: object, *, longest: int) -> bool:
+    """Whether `text` is a text of 1 to `longest` characters, none of which steers a terminal or the order of letters.
+
+    What joins letters, as Persian needs it, does neither.
+    """
+    return isinstance(text, str) and 0 < len(text) <= longest and not any(map(_steers, text))
+
+
+def _steers(letter: str) -> bool:
+    return unicodedata.category(letter) in STEERING or unicodedata.bidirectional(letter) in TURNING
 
 
 def without_credentials(text: str) -> str:

@@ -73,8 +73,7 @@ def server_sources() -> list[str]:
     """The sources that go into the server's image, in one order everywhere."""
     paths = []
     for line in Path(".dockerignore").read_text().splitlines():
-        if line.startswith("!src"):
-            path = Path(line[1:])
+        for path in Path().glob(line[1:]) if line.startswith("!src") else ():
             paths += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sorted(str(path) for path in paths if "__pycache__" not in path.parts)
 

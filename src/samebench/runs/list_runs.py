@@ -1,6 +1,6 @@
 """A table of the runs in runs/, the one made last first: what each changed, and what came out.
 
-python -m samebench.runs.list_runs --settings project.settings:Settings --sort validation_accuracy --filter "epochs>=5"
+python -m samebench.runs.list_runs --sort validation_accuracy --filter "epochs>=5"
 """
 
 import json
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from samebench import project
 from samebench.core import command, flags, table
 from samebench.core.text import printable
 from samebench.runs import metrics, notes, records, selection
@@ -24,15 +25,9 @@ BEST = "*"
 class Args:
     """Which runs, in which order, and for whom."""
 
-    settings: str = field(metadata={"help": "the project's settings, module:Class, for their defaults"})
     sort: str = field(default="", metadata={"help": "a column or setting, the highest first; -name: the lowest"})
     filter: str = field(default="", metadata={"help": "comparisons that must all hold: epochs>=5, network=conv"})
     json: bool = field(default=False, metadata={"help": "one document for machines"})
-
-
-def defaults(kind: type[Any]) -> dict[str, Any]:
-    """The settings of a project and their defaults."""
-    return flags.defaults(kind)
 
 
 def settings_beside_defaults(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +121,7 @@ def _entry(record: Record, usual: Mapping[str, Any], *, best: bool) -> dict[str,
 def main(argv: Sequence[str]) -> None:
     """List the runs that are asked for."""
     args = flags.parse(Args, argv, program="python -m samebench.runs.list_runs", about="A table of the runs.")
-    usual = defaults(flags.kind(args.settings))
+    usual = flags.defaults(project.settings_class())
     runs = records.find()
     names = selection.names(runs, usual)
     selected = selection.matching(runs, selection.comparisons(args.filter, names))

@@ -79,8 +79,11 @@ def rank(receipt: Mapping[str, Any]) -> tuple[float, ...]:
 def show(column: str, receipt: Mapping[str, Any]) -> str:
     """The figure in a column as people read it; "-" if there is none."""
     value = figures(receipt).get(column)
-    if value is None:
-        return "-"
+    return "-" if value is None else show_value(column, value, receipt)
+
+
+def show_value(column: str, value: float, receipt: Mapping[str, Any]) -> str:
+    """A value as it would be shown in a column of a run."""
     name = column.partition("_")[2]
     return next((format(value, metric.format) for metric in of_receipt(receipt) if metric.name == name), f"{value:.4f}")
 

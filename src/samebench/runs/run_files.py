@@ -18,6 +18,7 @@ from samebench.runs import records
 
 WEIGHTS, MODEL, SEAL, CARD = "model.safetensors", "model.onnx", "model.onnx.sha256", "card.md"
 SAMPLES = "samples.json"
+EVALUATION = "evaluation.json"
 CHUNK = 1 << 20
 LARGEST_SAMPLES = 32 << 20  # bytes; an export writes at most two thirds of it
 LARGEST_HEADER = 16 << 20  # bytes; a hundred tensors take ten thousand

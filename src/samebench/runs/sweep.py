@@ -1,6 +1,6 @@
 r"""Plain trainings over a grid of settings, several at a time; the same command again goes on where it stood.
 
-python -m samebench.runs.sweep --settings project.settings:Settings --training project.train \
+python -m samebench.runs.sweep \
     --grid "lr=0.05,0.1 network=conv,linear" --jobs 2 -- --epochs 2
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from samebench import project
 from samebench.core import command, file_lock, flags
 from samebench.core.command import Interrupted, UsageError
 from samebench.core.file_lock import BusyError
@@ -31,8 +32,7 @@ JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")} 
 class Args:
     """What to train, and how many at a time; after `--`, the flags of all."""
 
-    settings: str = field(metadata={"help": "the project's settings, module:Class"})
-    training: str = field(metadata={"help": "the module that trains, with a flag for each setting and --resume"})
+    training: str = field(default="samebench.training.train", metadata={"help": "the module that trains"})
     grid: str = field(default="", metadata={"help": "settings and their values: lr=0.05,0.1 network=conv,linear"})
     jobs: int = field(default=1, metadata={"help": "trainings at a time, each with its share of the cores"})
 
@@ -166,7 +166,7 @@ def runs_of_points(points: Sequence[Point], before: Sequence[Record], after: Seq
 
 def plan(args: Args, words: Sequence[str], runs: Sequence[Record]) -> list[Point]:
     """The points, each with the run that it has, and how many are to be trained said. Raises UsageError."""
-    planned = grid.match_runs(grid.points(flags.kind(args.settings), args.grid, words), runs)
+    planned = grid.match_runs(grid.points(project.settings_class(), args.grid, words), runs)
     states = [point.state for point in planned]
     count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
     busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
@@ -211,7 +211,7 @@ def main(argv: Sequence[str]) -> int:
         failed |= in_progress([point for point in planned if point.name not in failed], after)
     if runs := runs_of_points(planned, before, after):
         swept = [part.partition("=")[0] for part in args.grid.split()]
-        say(list_runs.lines(runs, list_runs.defaults(flags.kind(args.settings)), first=swept))
+        say(list_runs.lines(runs, flags.defaults(project.settings_class()), first=swept))
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
     if stopped:

@@ -19,7 +19,7 @@ from samebench.runs import receipt, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
 from samebench.training.sample_random import key
-from samebench.training.task import Batch, Spec, Task
+from samebench.training.task import Batch, Dataset, Spec, Task
 
 BATCH = 1000  # examples at a time
 
@@ -51,17 +51,27 @@ class Model:
         """The predictions (N, …) by name for raw examples (N, …)."""
         return self.task.postprocess(self.outputs(batch), self.spec)
 
-    @torch.inference_mode()
+    def predict_all(self, dataset: Dataset) -> dict[str, Tensor]:
+        """The predictions (N, …) by name for all examples of a data set."""
+        return self.task.postprocess(self.outputs_of(dataset), self.spec)
+
+    def outputs_of(self, dataset: Dataset) -> Tensor:
+        """The network's outputs (N, …) for all examples of a data set, BATCH at a time, on the CPU."""
+        return torch.cat(
+            [self._outputs(dataset.get_batch(each)) for each in torch.split(torch.arange(len(dataset)), BATCH)]
+        )
+
     def outputs(self, batch: Batch) -> Tensor:
-        """What the network says (N, …) of raw examples (N, …), in batches of a fixed size, on the CPU."""
+        """The network's outputs (N, …) for raw examples (N, …), BATCH at a time, on the CPU."""
+        parts = torch.split(torch.arange(len(next(iter(batch.values())))), BATCH)
+        return torch.cat([self._outputs({name: tensor[each] for name, tensor in batch.items()}) for each in parts])
+
+    @torch.inference_mode()
+    def _outputs(self, batch: Batch) -> Tensor:
         self.network.eval()
         device = next(self.network.parameters()).device
-        count = len(next(iter(batch.values())))
-        outputs = []
-        for indices in torch.split(torch.arange(count), BATCH):
-            part = {name: tensor[indices].to(device) for name, tensor in batch.items()}
-            outputs.append(self.network(*self.task.preprocess(part, self.spec)))
-        return torch.cat(outputs).float().cpu()
+        on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+        return self.network(*self.task.preprocess(on_device, self.spec)).float().cpu()  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
         """Write the checked weights to `path`, and beside them the metadata, without the weights, as JSON."""
@@ -118,6 +128,8 @@ def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSett
     """Settings and spec of a model's file or receipt. Raises LookupError, TypeError or ValueError if they are none."""
     if "spec" not in metadata:
         metadata = task.read_first_edition(metadata)
+    if (theirs := metadata.get("project", project.name())) != project.name():
+        raise ValueError(f"of the project {printable(theirs, longest=40)}, PROJECT= says which is on the bench")
     settings = flags.from_dict(project.settings_class(), metadata["settings"])
     return settings, task.check_spec(metadata["spec"])
 

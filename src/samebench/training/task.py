@@ -4,9 +4,10 @@ A project's `task.py` has `TASK`, an instance of a subclass of Task. Two rules k
 nothing here draws from a global random generator, and every figure over a batch is a sum over its examples.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from samebench.core.command import UsageError
 from samebench.project import Metric
+from samebench.runs import receipt
 from samebench.settings import TrainingSettings
 from samebench.training import sample_random
 
@@ -21,6 +23,7 @@ Batch = Mapping[str, Tensor]  # the first dimension of each tensor is the exampl
 Predictions = Mapping[str, Tensor]  # the same
 Spec = Mapping[str, Any]  # JSON: what data, checkpoint, model and artifact must agree on, such as class names
 WARMUP_SHARE = 0.2  # of the steps
+SAMPLES = 10  # of an artifact, by default
 
 
 class Dataset(Protocol):
@@ -84,6 +87,64 @@ class SampleRandom:
         return torch.from_numpy(drawn)
 
 
+@dataclass(frozen=True)
+class Subset:
+    """Some examples of a data set, by their places in it."""
+
+    dataset: Dataset
+    places: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self.places)
+
+    def get_batch(self, indices: Tensor) -> Batch:
+        """See Dataset."""
+        return self.dataset.get_batch(self.places[indices])
+
+    def to(self, device: torch.device) -> Self:
+        """See Dataset."""
+        return replace(self, dataset=self.dataset.to(device), places=self.places.to(device))
+
+
+class PartialData:
+    """A part of the training examples of `whole`; its test data are the validation data, and `whole`'s out of reach."""
+
+    def __init__(self, whole: DataModule, examples: int) -> None:
+        """Draw `examples` of them, or take all if there are fewer."""
+        drawn = sample_random.order(len(whole.training), seed=0, epoch=0, purpose="part")[:examples]
+        self.training, self.validation = Subset(whole.training, drawn), whole.validation
+        self.spec, self.warning = whole.spec, whole.warning
+        self.version = hashlib.sha256(f"{whole.version} {len(drawn)}".encode()).hexdigest()
+
+    def test(self) -> Dataset:
+        """The validation data."""
+        return self.validation
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card is written of."""
+
+    spec: Spec  # of the artifact
+    figures: Mapping[str, Any]  # of the artifact: metrics, and what `describe_outputs` says
+    settings: Mapping[str, Any]  # of the run
+    predictions: Predictions  # on the test data
+    test: Dataset
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What a model card says in the words of a project, as Markdown."""
+
+    title: str
+    purpose: str  # what goes in, what comes out, and what it is for
+    source: str = ""  # of the data, behind their name
+    figures: Sequence[tuple[str, str]] = ()  # rows of the table, beside the metrics
+    limits: Sequence[str] = ()  # what it can't
+    interface: str = ""  # what the graph takes and gives, in words
+
+
 class Task(ABC):
     """What a project trains. Every method is pure; `settings` are those of one training, `spec` that of its data."""
 
@@ -113,13 +174,20 @@ class Task(ABC):
     def postprocess(self, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
         """The predictions (N, …) by name. It is part of the exported graph."""
 
-    @abstractmethod
+    def example_values(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
+        """For each metric its value of each example (N,): bool for right or wrong, else a float; none by default.
+
+        Those of the first metric decide whether the difference between two runs is chance.
+        """
+        return {}
+
     def metric_sums(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
         """Sums over the examples of a batch, float64 scalars, of which `compute_metrics` makes the metrics."""
+        return {name: values.double().sum() for name, values in self.example_values(predictions, batch).items()}
 
-    @abstractmethod
     def compute_metrics(self, sums: Mapping[str, float], count: int) -> Mapping[str, float]:
-        """A figure for each metric, of the sums over `count` examples."""
+        """A figure for each metric, of the sums over `count` examples; their means by default."""
+        return {name: total / count for name, total in sums.items()}
 
     def build_optimizer(self, network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum by default."""
@@ -134,14 +202,50 @@ class Task(ABC):
         """
         return min(progress / WARMUP_SHARE, (1 - progress) / (1 - WARMUP_SHARE))
 
-    def draw_figures(
-        self,
-        predictions: Predictions,
-        dataset: Dataset,
-        spec: Spec,
-    ) -> Mapping[str, bytes]:
+    def draw_figures(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Mapping[str, bytes]:
         """PNGs by name for TensorBoard, of the predictions on the validation data; none by default."""
         return {}
+
+    def summarize(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> str:
+        """Lines of text about the predictions on a data set, to be read beside the metrics; none by default."""
+        return ""
+
+    def draw_summary(
+        self, predictions: Predictions, dataset: Dataset, spec: Spec, *, title: str
+    ) -> Mapping[str, bytes]:
+        """PNGs by name for the folder of a run, of the predictions on the test data; none by default."""
+        return {}
+
+    def graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What the exported graph takes of a batch, by name; all but `labels` by default."""
+        return {name: tensor for name, tensor in batch.items() if name != "labels"}
+
+    def finish_spec(self, outputs: Tensor, data: DataModule, spec: Spec) -> Spec:
+        """The spec of an artifact: with what the outputs (N, …) on the validation data say, such as a temperature."""
+        return spec
+
+    def describe_outputs(self, outputs: Tensor, data: DataModule, spec: Spec) -> Mapping[str, float | str]:
+        """Figures of an artifact beside the metrics, of the outputs (N, …) on the test data; none by default."""
+        return {}
+
+    def choose_samples(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Sequence[tuple[str, int]]:
+        """Titles and places of the examples by which a server checks its model, of the validation data."""
+        count = len(dataset)
+        step = max(1, count // SAMPLES)
+        return [(f"example {place}", place) for place in range(0, count, step)][:SAMPLES]
+
+    def write_card(self, card: "Card") -> "CardText":
+        """What the model card says in the words of the project."""
+        return CardText(title="Model", purpose="It answers on examples like those that it was trained on.")
+
+    def subset(self, data: DataModule, examples: int) -> DataModule:
+        """So many of the training examples, the same each time; its test data are the validation data of the whole."""
+        return PartialData(data, examples)
+
+    def describe_mismatch(self, spec: Spec, other: Spec) -> str:
+        """In what the data of two specs differ, so that a model of one can't be asked about the other; empty if not."""
+        lines = receipt.diff(spec, other, fields=[*spec, *other])
+        return f"spec: {'; '.join(lines[:3])}" if lines else ""
 
     def adopt_spec(self, spec: Spec, initial: Spec) -> Spec:
         """The spec of a training that starts from a model with the spec `initial`: statistics come with the weights."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,10 +19,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import data, export
-from apparel.serve.artifact import Artifact
+from apparel import data
 from apparel.settings import Budgets, Settings
 from samebench.runs.run import Run
+from samebench.serving import export
+from samebench.serving.artifact import Artifact
 from samebench.training import train
 from tests.commands import environment
 from tests.samebench.server import free_port
@@ -57,6 +58,15 @@ def images() -> NDArray[np.uint8]:
     found: NDArray[np.uint8] = data.load("synthetic").test().images.squeeze(1).numpy()
     found[:, 0, 0] = 0  # a dark corner, as every image of Fashion-MNIST has
     return found
+
+
+def probabilities(artifact: Artifact, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What an artifact answers on images (N, 28, 28)."""
+    return artifact.predict({"images": images})["probabilities"]
+
+
+def change_spec(artifact: Artifact, **changes: Any) -> Artifact:
+    return replace(artifact, spec={**artifact.spec, **changes})
 
 
 def encoded(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from apparel import export
-from apparel.serve.artifact import FACTS, SAMPLES_SHA256
+from samebench.serving import export
+from samebench.serving.artifact import FACTS, SAMPLES_SHA256
 
 LOCKS = {"requirements.lock": "0" * 64}
 KNOWN = {"run": "theirs", "weights_sha256": "0" * 64, "data_version": "0" * 64, "locks": LOCKS, "confidence_floor": 0.1}
@@ -40,6 +40,19 @@ def samples(labels: Sequence[str], images: NDArray[np.uint8]) -> bytes:
     pixels = [base64.b64encode(image.tobytes()).decode() for image in images]
     told = [{"label": label, "pixels": each} for label, each in zip(labels, pixels, strict=True)]
     return json.dumps({"samples": told}).encode()
+
+
+def recorded_samples(outputs: Mapping[str, Any], **changes: Any) -> bytes:
+    """samples.json with recorded outputs, of a grey image."""
+    pixels = base64.b64encode(bytes([9]) * 3 * 256 * 256).decode()
+    images = {"dtype": "uint8", "shape": [3, 256, 256], "base64": pixels} | changes
+    return json.dumps({"samples": [{"title": "a", "inputs": {"images": images}, "outputs": outputs}]}).encode()
+
+
+def recorded(*values: float) -> dict[str, Any]:
+    """The output of two probabilities."""
+    array = np.array(values, np.float32)
+    return {"dtype": "float32", "shape": [len(values)], "base64": base64.b64encode(array.tobytes()).decode()}
 
 
 def write(

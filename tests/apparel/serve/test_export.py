@@ -11,21 +11,25 @@ import onnx
 import pytest
 import torch
 
-from apparel import data, export
-from apparel.export import BudgetExceededError
-from apparel.serve.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
+from apparel import data
 from apparel.settings import Budgets
+from apparel.task import TASK
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
+from samebench.serving import export
+from samebench.serving.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
+from samebench.serving.export import BudgetExceededError
+from samebench.serving.samples import MAX_FILE_BYTES, dump_samples
 from samebench.tasks.image_classification import temperature
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import calibration
+from samebench.training.evaluate import compute_metrics
 from samebench.training.model import Model
 from tests.commands import call
 
-from .conftest import ANY
+from .conftest import ANY, probabilities
 
 
 @pytest.fixture
@@ -36,17 +40,19 @@ def copy(run: Run, tmp_path: Path) -> Run:
 
 
 def test_onnxruntime_answers_as_torch_does_and_another_answer_is_refused(run: Run, artifact: Artifact) -> None:
-    test = data.load("synthetic").test()
-    logits = Model.load(run.weights).outputs({"images": test.images}) / artifact.facts["figures"]["temperature"]
-    assert export.check(artifact, test, logits.softmax(1)) < 1e-6
-    with pytest.raises(UsageError, match="0 of 200 test images get another label than from torch"):
-        export.check(artifact, test, (logits * 0.2).softmax(1))
+    test, model = data.load("synthetic").test(), Model.load(run.weights)
+    logits = model.outputs_of(test) / artifact.facts["figures"]["temperature"]
+    assert export.check(artifact, model, test, {"probabilities": logits.softmax(1)}) < 1e-6
+    with pytest.raises(UsageError, match="0 of 200 test examples are not as right or wrong as with torch"):
+        export.check(artifact, model, test, {"probabilities": (logits * 0.2).softmax(1)})
+    with pytest.raises(UsageError, match="200 of 200 test examples are not as right or wrong as with torch"):
+        export.check(artifact, model, test, {"probabilities": logits.roll(1, 1).softmax(1)})
 
 
 def test_pixels_go_in_as_they_are_and_probabilities_come_out(artifact: Artifact) -> None:
     images = data.load("synthetic").test().images.squeeze(1).numpy()
     for count in (1, 7):
-        assert artifact.predict(images[:count]).sum(1) == pytest.approx(1, abs=1e-6)
+        assert probabilities(artifact, images[:count]).sum(1) == pytest.approx(1, abs=1e-6)
     (taken,) = artifact.session.get_inputs()
     assert (taken.name, taken.type, taken.shape[1:]) == ("images", "tensor(uint8)", [28, 28])
 
@@ -61,14 +67,14 @@ def test_the_same_weights_give_the_same_file_with_no_trace_of_this_machine(copy:
 
 
 def test_the_artifact_says_what_it_is(run: Run, folder: Path, artifact: Artifact) -> None:
-    assert artifact.labels == data.LABELS
+    assert artifact.spec["labels"] == data.LABELS
     assert artifact.facts["run"] == run.name
     assert artifact.facts["weights_sha256"] == run.receipt["weights_sha256"]
     assert artifact.facts["data_version"] == run.receipt["data_version"]
     assert artifact.facts["locks"] == run.receipt["locks"]
     card = (folder / CARD).read_text()
     assert run.name in card
-    assert "| accuracy on the test images |" in card
+    assert "| accuracy on the test data |" in card
     assert card.count("%") > 30, "figures of each category"
     assert "The data set `synthetic`" in card
     assert "Network `linear`, 4 epochs, seed 0" in card
@@ -76,12 +82,12 @@ def test_the_artifact_says_what_it_is(run: Run, folder: Path, artifact: Artifact
 
 
 def test_the_samples_are_a_garment_of_each_category(artifact: Artifact) -> None:
-    labels, images = artifact.samples()
-    assert set(labels) == set(data.LABELS)
-    assert images.shape == (10, 28, 28)
-    artifact.check()
-    mixed = replace(artifact, labels=artifact.labels[::-1])
-    with pytest.raises(UsageError, match="artifact: its samples are"):
+    assert {sample.title for sample in artifact.samples} == set(data.LABELS)
+    assert {sample.inputs["images"].shape for sample in artifact.samples} == {(28, 28)}
+    assert artifact.check() == 10
+    first, second = artifact.samples[:2]
+    mixed = replace(artifact, samples=(first, replace(second, outputs=first.outputs)))
+    with pytest.raises(UsageError, match=f"its answer on the sample {second.title} is not the recorded one"):
         mixed.check()
 
 
@@ -145,7 +151,8 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     copy: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(copy.directory.parents[1])
-    monkeypatch.setattr(export, "accuracy", lambda _probabilities, _labels: 0.7796)
+    figures = {"accuracy": 0.7796, "loss": 1.0}
+    monkeypatch.setattr(export, "compute_metrics", lambda _task, _predictions, _dataset: figures)
     (copy.directory / "receipt.json").write_text(
         json.dumps(copy.receipt | {"metrics": {"validation": {"accuracy": 0.7796}}})
     )
@@ -185,12 +192,15 @@ def test_a_budget_that_can_never_be_kept_is_refused() -> None:
 
 def test_the_share_that_is_right_is_compared_as_it_is() -> None:
     labels = (torch.arange(100) >= 77).long()
-    assert export.accuracy(torch.tensor([[1.0, 0.0]]).expand(100, 2), labels) == 0.77
+    images = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
+    predictions = {"probabilities": torch.tensor([[1.0, 0.0]]).expand(100, 2)}
+    found = compute_metrics(TASK, predictions, Split(images, labels))
+    assert found["accuracy"] == 0.77
 
 
 def test_few_validation_images_calibrate_nothing_and_the_card_says_so(folder: Path, artifact: Artifact) -> None:
     few = "100 validation images, 200 needed"
-    assert artifact.floor == 0
+    assert artifact.spec["confidence_floor"] == 0
     assert artifact.facts["figures"]["temperature"] == 1
     card = (folder / CARD).read_text()
     assert f"| 1.000, not calibrated: {few} |" in card
@@ -266,20 +276,21 @@ def test_samples_of_another_model_are_refused_and_an_artifact_without_any_is_mad
 
 def test_samples_are_no_part_of_the_model_and_are_bounded(run: Run) -> None:
     artifact = Artifact.load(run.directory / "artifact")
-    _, images = artifact.samples()
-    assert base64.b64encode(images[0].tobytes()) not in (run.directory / "artifact" / MODEL).read_bytes()
+    image = artifact.samples[0].inputs["images"]
+    assert base64.b64encode(image.tobytes()) not in (run.artifact / MODEL).read_bytes()
     few = Split(torch.zeros(40, 3, 256, 256, dtype=torch.uint8), torch.arange(40))
     many = Split(few.images.expand(40, -1, -1, -1).repeat(3, 1, 1, 1), torch.arange(120))
     for split, count in ((few, 40), (many, 60)):
         names = [str(each) for each in range(len(split))]
-        chosen = json.loads(export.samples(split, split.labels, names))["samples"]
-        assert len(chosen) == count, "spread over the categories"
+        model = replace(Model.load(run.weights), network=torch.nn.Identity(), spec={"labels": names})
+        probabilities = {"probabilities": torch.eye(len(split))}
+        content = dump_samples(list(export.choose_samples(model, probabilities, split, model.spec)))
+        assert len(json.loads(content)["samples"]) == count, "spread over the categories"
+        assert len(content) < MAX_FILE_BYTES
 
 
 def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_path: Path) -> None:
-    line = (
-        f"from pathlib import Path; from apparel.serve.artifact import Artifact; Artifact.load(Path({str(folder)!r}))"
-    )
+    line = f"import pathlib; from samebench.serving.artifact import *; Artifact.load(pathlib.Path({str(folder)!r}))"
     changes = {"HOME": str(tmp_path), "XDG_CACHE_HOME": None, "ORT_DISABLE_TELEMETRY": None}
     done = call("-c", line, at=tmp_path, changes=changes)
     assert done.returncode == 0, done.stderr

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apparel.serve.artifact import Artifact
 from samebench.core.command import UsageError
+from samebench.serving.artifact import Artifact
 from tests.commands import call
 from tests.samebench.server import free_port
 
 from . import foreign
-from .conftest import encoded, end, start
+from .conftest import encoded, end, probabilities, start
 
 NOT_OURS = "its content is not ours"
 
@@ -49,6 +49,15 @@ NOT_OURS = "its content is not ours"
         (["a", "b"], {"chosen": b'{"samples": 5}'}, NOT_OURS),
         (["a", "b"], {"chosen": b'{"samples": [{"label": "c", "pixels": ""}]}'}, NOT_OURS),
         (["a", "b"], {"chosen": b'{"samples": [{"label": "a", "pixels": "AAAA"}]}'}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({"probabilities": foreign.recorded(1)})}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({"others": foreign.recorded(0, 1)})}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({}, shape=[3, 256, 255])}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({}, shape=[-3, -256, 256])}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({}, dtype="int8")}, NOT_OURS),
+        (["a", "b"], {"chosen": foreign.recorded_samples({}, dtype="object")}, NOT_OURS),
+        (["a", "b"], {"project": "prices"}, "of the project 'prices', not of apparel"),
+        (["a", "b"], {"project": 5}, NOT_OURS),
+        (["a", "b"], {"spec": []}, NOT_OURS),
         (["a", "b"], {"samples_sha256": "0" * 64}, "not the samples of the model beside it"),
     ],
 )
@@ -56,6 +65,19 @@ def test_an_impossible_artifact_is_refused_in_a_line(tmp_path: Path, labels: Any
     with pytest.raises(UsageError, match=re.escape(said)) as refused:
         Artifact.load(foreign.write(tmp_path / "artifact", labels, **facts))
     assert str(refused.value).isprintable()
+
+
+def test_an_answer_other_than_the_recorded_one_is_found(tmp_path: Path) -> None:
+    plain = Artifact.load(foreign.write(tmp_path / "plain", ["a", "b"]))
+    (row,) = probabilities(plain, np.full((1, 3, 256, 256), 9, np.uint8))
+    for place, (difference, right) in enumerate([(0, True), (1e-5, True), (1e-2, False)]):
+        answer = {"probabilities": foreign.recorded(row[0] + difference, row[1])}
+        folder = foreign.write(tmp_path / str(place), ["a", "b"], chosen=foreign.recorded_samples(answer))
+        if right:
+            assert Artifact.load(folder).check() == 1
+        else:
+            with pytest.raises(UsageError, match="its answer on the sample a is not the recorded one"):
+                Artifact.load(folder).check()
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")], ids=["a temperature of NaN", "a temperature of 0"])
@@ -95,7 +117,7 @@ def test_a_thousand_categories_of_large_pictures_fit_the_budget_and_are_healthy_
     images = np.zeros((60, 3, 256, 256), np.uint8)
     images[:] = np.random.default_rng(1).integers(0, 256, (60, 3, 1, 1))
     plain = Artifact.load(foreign.write(tmp_path / "plain", labels))
-    names = [labels[place] for place in plain.predict(images).argmax(1)]
+    names = [labels[place] for place in probabilities(plain, images).argmax(1)]
     folder = foreign.write(tmp_path / "artifact", labels, chosen=foreign.samples(names, images))
     assert (folder / "model.onnx").stat().st_size < 5e6
     server = start(folder)

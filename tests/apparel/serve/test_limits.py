@@ -16,14 +16,15 @@ import uvicorn
 from numpy.typing import NDArray
 
 from apparel.serve import application, upload
-from apparel.serve.artifact import Artifact
 from apparel.serve.upload import Body
 from samebench.environment import cores
 from samebench.serving import protocol
+from samebench.serving.artifact import Artifact
 from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware
+from samebench.serving.samples import Arrays, Sample
 from tests.samebench.server import free_port
 
-from .conftest import PNG, Server, encoded, form, reply_on
+from .conftest import PNG, Server, encoded, form, probabilities, reply_on
 
 STATES: list[application.Application] = []  # the last is that of the server which runs
 SERVERS: list[uvicorn.Server] = []  # and that server
@@ -234,25 +235,26 @@ def test_an_artifact_that_no_longer_answers_right_is_not_healthy(
 ) -> None:
     with running(artifact) as server:
         assert server.ask("GET", "/health").status == 200
-        wrong = artifact.predict(artifact.samples()[1])[::-1]
-        monkeypatch.setattr(Artifact, "predict", lambda *_: wrong)
+        monkeypatch.setattr(Artifact, "predict", lambda *_: {"probabilities": np.eye(10)[::-1]})
         assert server.ask("GET", "/health").status == 503
 
 
 def test_health_asks_a_few_samples_in_turns_beside_other_requests_and_once_for_all_who_wait(
     artifact: Artifact, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, pictures = artifact.samples()
-    pixels = np.concatenate([pictures] * 100)
+    pixels = np.stack([sample.inputs["images"] for sample in artifact.samples] * 100)
     pixels[:, 0, 0] = np.arange(1000) % 250  # one pixel, so that each can be known again
-    names = [artifact.labels[place] for place in artifact.predict(pixels).argmax(1)]
-    many = replace(artifact, sample_labels=tuple(names), sample_images=pixels)
+    expected = probabilities(artifact, pixels)
+    samples = [
+        Sample("a", {"images": image}, {"probabilities": row}) for image, row in zip(pixels, expected, strict=True)
+    ]
+    many = replace(artifact, samples=tuple(samples))
     asked: list[bytes] = []
     free, predict = threading.Event(), Artifact.predict
 
-    def wait(self: Artifact, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def wait(self: Artifact, batch: Arrays) -> dict[str, NDArray[Any]]:
         if threading.current_thread().name.startswith("health"):
-            asked.extend(each.tobytes() for each in batch)
+            asked.extend(each.tobytes() for each in batch["images"])
             free.wait(30)
         return predict(self, batch)
 

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from apparel.serve import garment
-from apparel.serve.garment import FAINT, RESTLESS, SIDE
+from apparel.serving import garment
+from apparel.serving.garment import FAINT, RESTLESS, SIDE
 from samebench.core.paths import ROOT
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.decode_image import TURNS

@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from apparel import export
 from apparel.serve.application import Application
-from apparel.serve.artifact import Artifact
-from apparel.serve.garment import GARMENTS
+from apparel.serving.garment import GARMENTS
+from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.decode_image import TooLarge
+from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.image_file import (
     CHECKSUM,
     CUT,
@@ -29,8 +28,9 @@ from samebench.tasks.image_classification.image_file import (
     orientation,
 )
 from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, ImageTransform, TransformedImage
+from samebench.tasks.image_classification.serving import is_outside
 
-from .conftest import Server, encoded
+from .conftest import Server, change_spec, encoded
 from .test_picture import boot, quarters
 
 PLAIN = ImageTransform(28, 3)
@@ -365,23 +365,23 @@ def test_the_server_says_of_a_file_what_is_damaged(server: Server) -> None:
 
 def test_a_picture_far_outside_of_the_training_pixels_is_said_to_be_so(artifact: Artifact) -> None:
     light, dark = (np.full((28, 28), level, np.uint8) for level in (200, 30))
-    assert not artifact.is_outside(light), "an artifact that says no levels has learned from all of them"
-    narrow = replace(artifact, levels=((100, 120),))
-    assert [narrow.is_outside(each) for each in (light, dark, dark + 80)] == [True, True, False]
+    assert not is_outside(light, artifact.spec["levels"]), "without levels it has learned from all"
+    levels: tuple[tuple[int, int], ...] = ((100, 120),)
+    assert [is_outside(each, levels) for each in (light, dark, dark + 80)] == [True, True, False]
     speck = np.full((28, 28), 110, np.uint8)
     speck[3, 3:6] = 255
-    assert not narrow.is_outside(speck)
-    application = Application(narrow)
+    assert not is_outside(speck, levels)
+    application = Application(change_spec(artifact, levels=levels))
     (answer,) = application.answers([decode_image.open_image(encoded(light))], seen=False)
     assert OUTSIDE in answer["warnings"]
-    colours = replace(artifact, levels=((0, 255), (0, 255), (9, 9)))
-    assert colours.is_outside(np.stack([light, dark, light]))
-    assert not colours.is_outside(np.stack([light, light, dark]))
+    levels = ((0, 255), (0, 255), (9, 9))
+    assert is_outside(np.stack([light, dark, light]), levels)
+    assert not is_outside(np.stack([light, light, dark]), levels)
 
 
 def test_an_export_tells_the_levels_of_its_training_pixels() -> None:
     images = torch.tensor([[3, 200], [7, 90]], dtype=torch.uint8).view(2, 2, 1, 1)
-    assert export.levels(images) == [[3, 7], [90, 200]]
+    assert Split(images, torch.tensor([0, 1])).levels() == [[3, 7], [90, 200]]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

@@ -18,15 +18,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel.serve import garment, openapi
-from apparel.serve.artifact import Artifact
+from apparel.serve import openapi
 from apparel.serve.page import SOURCE
 from apparel.serve.upload import BODY_BYTES, IMAGES
+from apparel.serving import garment
 from samebench.core.service import EVERYWHERE
+from samebench.serving.artifact import Artifact
 from tests.commands import call
 from tests.samebench.checkout import ROOT
 
-from .conftest import PNG, Reply, Server, encoded, end, form, start
+from .conftest import PNG, Reply, Server, encoded, end, form, probabilities, start
 
 FOREIGN = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -34,14 +35,14 @@ FOREIGN = {"content-type": "application/x-www-form-urlencoded"}
 def test_pictures_are_answered_as_the_artifact_answers(
     server: Server, artifact: Artifact, images: NDArray[np.uint8]
 ) -> None:
-    expected = artifact.predict(images[:40])
-    for image, probabilities in zip(images, expected, strict=False):
+    expected = probabilities(artifact, images[:40])
+    for image, row in zip(images, expected, strict=False):
         reply = server.predict(encoded(image))
         assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
         answer = reply.json()
-        assert answer["category"] == artifact.labels[probabilities.argmax()]
-        assert answer["confidence"] == pytest.approx(probabilities.max(), abs=1e-5)
-        assert list(answer["probabilities"].values()) == pytest.approx(probabilities.tolist(), abs=1e-5)
+        assert answer["category"] == artifact.spec["labels"][row.argmax()]
+        assert answer["confidence"] == pytest.approx(row.max(), abs=1e-5)
+        assert list(answer["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-5)
         assert list(answer) == ["category", "confidence", "probabilities", "warnings"]
 
 

@@ -19,13 +19,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import data, export
+from apparel import data
 from apparel.serve import openapi
-from apparel.serve.artifact import Artifact
-from apparel.serve.garment import prepare
+from apparel.serving.garment import prepare
 from apparel.settings import Budgets
 from samebench.core.command import UsageError
 from samebench.data.source import default_name
+from samebench.serving import export
+from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification.decode_image import ORIENTATION, TURNS, open_image
 from samebench.tasks.image_classification.image_data import Split
 from tests import beside, soak
@@ -33,7 +34,7 @@ from tests.apparel.serve import fuzz
 from tests.apparel.serve.load import Request, Seen, crowd, forget, memory
 from tests.samebench.checkout import ROOT
 
-from .conftest import ANY, PNG, Server, encoded, end, form, logged, start
+from .conftest import ANY, PNG, Server, encoded, end, form, logged, probabilities, start
 from .test_picture import UNDONE
 
 
@@ -44,7 +45,7 @@ def length(quick: int, long: int) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def requests(artifact: Artifact, images: NDArray[np.uint8]) -> list[Request]:
-    labels = [artifact.labels[place] for place in artifact.predict(images[:50]).argmax(1)]
+    labels = [artifact.spec["labels"][place] for place in probabilities(artifact, images[:50]).argmax(1)]
     return [Request(encoded(image), label) for image, label in zip(images, labels, strict=False)]
 
 
@@ -280,7 +281,7 @@ def real() -> tuple[Path, Split]:
 def test_all_test_images_through_the_interface_are_answered_as_offline(real: tuple[Path, Split]) -> None:
     folder, test = real
     images = test.images.squeeze(1).numpy()
-    expected = Artifact.load(folder).predict(images)
+    expected = probabilities(Artifact.load(folder), images)
     server = start(folder)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     got = []
@@ -313,11 +314,11 @@ def test_drawn_dark_on_white_and_turned_the_test_images_are_known_as_well(real: 
     folder, test = real
     artifact = Artifact.load(folder)
     images, labels = test.images.squeeze(1).numpy(), test.labels.numpy()
-    plain = float((artifact.predict(images).argmax(1) == labels).mean())
+    plain = float((probabilities(artifact, images).argmax(1) == labels).mean())
     told = []
     for how in (Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
         seen = [prepare(open_image(drawn(image, index, how))).pixels for index, image in enumerate(images)]
-        accuracy = float((artifact.predict(np.stack(seen)).argmax(1) == labels).mean())
+        accuracy = float((probabilities(artifact, np.stack(seen)).argmax(1) == labels).mean())
         assert plain - accuracy < 0.02
         told.append(f"{how.name.lower()} {100 * accuracy:.2f} %")
     soak.record(

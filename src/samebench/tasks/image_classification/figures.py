@@ -1,58 +1,18 @@
-"""The look of every figure: one palette, one style, and the kinds of figure that the notebooks draw.
+"""Figures of images and of classifiers, as the notebooks draw them.
 
 Each function returns a figure of its own, so that a notebook shows it by naming it last in a cell.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from samebench.tasks.image_classification.inspection import Calibration
-from samebench.tasks.image_classification.palette import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
-
-STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE]),
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlesize": 12,
-    "figure.titlesize": 13,
-    "font.size": 10,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.8,
-    "image.cmap": "gray",
-    "legend.frameon": False,
-    "text.color": INK,
-    "text.parse_math": False,  # a name with two dollar signs is no formula
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-
-
-def use() -> None:
-    """Give every figure of this process the style."""
-    mpl.rcParams.update(STYLE)
-
-
-def blank(*, width: float = 8, height: float = 4, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure, sizes in inches, and its axes row by row."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for each in axes:
-        each.grid()
-    return figure, axes
+from samebench.training.figures import blank
+from samebench.training.palette import BLUE, INK, SKY, VERMILION
 
 
 def bars(groups: Mapping[str, Sequence[float]], names: Sequence[str], *, title: str, xlabel: str) -> Figure:
@@ -141,56 +101,6 @@ def spread(groups: Sequence[Tensor], names: Sequence[str], *, title: str, xlabel
     axes.set_xlim(left=0)
     axes.set(title=title, xlabel=xlabel)
     return figure
-
-
-def curves(history: Sequence[Mapping[str, float]], *, title: str) -> Figure:
-    """Losses and validation accuracy after each epoch of a run's history."""
-    figure, (losses, accuracy) = blank(height=3.4, columns=2)
-    epochs = range(1, len(history) + 1)
-    for label, name, colour in (("training", "train_loss", BLUE), ("validation", "validation_loss", VERMILION)):
-        losses.plot(epochs, [figures[name] for figures in history], marker="o", color=colour, label=label)
-    losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy, nats an image")
-    losses.set_ylim(bottom=0)
-    losses.legend()
-    values = [100 * figures["validation_accuracy"] for figures in history]
-    accuracy.plot(epochs, values, marker="o", color=VERMILION)
-    accuracy.set(title="Accuracy", xlabel="epoch", ylabel="validation images right, %")
-    accuracy.yaxis.labelpad = 8
-    for axes in (losses, accuracy):
-        axes.set_xticks(epochs)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def together(histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str) -> Figure:
-    """Losses and validation accuracy of several runs, each under its name; what was measured in training is dashed."""
-    figure, (losses, accuracy) = blank(width=9, height=3.6 + 0.2 * len(histories), columns=2)
-    colours = STYLE["axes.prop_cycle"].by_key()["color"]
-    for number, (name, history) in enumerate(histories.items()):
-        style = {
-            "color": colours[number % len(colours)],
-            "marker": "os^Dv"[number // len(colours) % 5],
-            "markersize": 4,
-        }
-        epochs = range(1, len(history) + 1)
-        losses.plot(epochs, [each["train_loss"] for each in history], linestyle="--", alpha=0.6, **style)
-        losses.plot(epochs, [each["validation_loss"] for each in history], **style)
-        accuracy.plot(epochs, [100 * each["validation_accuracy"] for each in history], label=name, **style)
-    losses.set(title="Loss: validation, and training dashed", xlabel="epoch", ylabel="cross-entropy, nats an image")
-    losses.set_ylim(bottom=0)
-    accuracy.set(title="Accuracy", xlabel="epoch", ylabel="validation images right, %")
-    for axes in (losses, accuracy):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(title, x=0.01, ha="left")
-    figure.legend(loc="outside lower left")
-    return figure
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a file's content."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
 
 
 def reliability(measured: Calibration, *, title: str) -> Figure:

@@ -41,6 +41,11 @@ class Split:
         """The same on a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    def levels(self) -> list[list[int]]:
+        """The lowest and the highest level in each channel, 0 to 255."""
+        channels = self.images.transpose(0, 1).flatten(1)
+        return [[int(channel.min()), int(channel.max())] for channel in channels]
+
     def digest(self) -> str:
         """SHA-256 over shape, images and labels."""
         content = hashlib.sha256(str(tuple(self.images.shape)).encode())
@@ -96,6 +101,17 @@ class Data:
     def test(self) -> Split:
         """The test images, which no choice may depend on."""
         return self._test
+
+    def subset(self, images: int) -> "Data":
+        """`images` of the training images, the same each time; `test()` gives the validation images of the whole.
+
+        A twelfth of them is held out for validation. Of a set that has no more all are taken, and its own validation
+        images.
+        """
+        validation = self.validation if len(self.training) <= images else None
+        drawn = order(len(self.training), seed=0, epoch=0, purpose="part")[:images]
+        training = self.training if validation else self.training.select(drawn)
+        return Data(training, self.validation, validation=validation, labels=self.labels, preparation=self.preparation)
 
 
 def validation_mask(labels: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Image classification: an image in, the probability of each class out."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,16 @@ from torch.nn import functional
 
 from samebench.core.command import UsageError
 from samebench.project import Metric
-from samebench.tasks.image_classification import training_figures
+from samebench.tasks.image_classification import evaluation, training_figures
 from samebench.tasks.image_classification.augmentation import augment
-from samebench.tasks.image_classification.image_data import Split
+from samebench.tasks.image_classification.card import Words
+from samebench.tasks.image_classification.card import text as card_text
+from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.inspection import calibration, confusion
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training.task import Batch, Dataset, Predictions, SampleRandom, Spec, Task
+from samebench.tasks.image_classification.temperature import MIN_IMAGES, calibrate
+from samebench.training.task import Batch, Card, CardText, DataModule, Dataset, Predictions, SampleRandom, Spec, Task
 
 
 class ImageClassification(Task):
@@ -27,6 +32,8 @@ class ImageClassification(Task):
 
     metrics = (Metric("accuracy", format=".2%"), Metric("loss", higher_is_better=False))
     transforms: tuple[type[ImageTransform], ...] = ()  # beside the plain one
+    card_words: ClassVar[Mapping[str, Words]] = {}  # what a model card says of images, by the name of their transform
+    card_sources: ClassVar[Mapping[str, str]] = {}  # and of a data set, by its name
 
     @abstractmethod
     def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:
@@ -65,21 +72,80 @@ class ImageClassification(Task):
         """Probabilities (N, classes), with the spec's `temperature`, if it has one."""
         return {"probabilities": functional.softmax(outputs / spec.get("temperature", 1.0), dim=1)}
 
-    def metric_sums(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
-        """Right answers, and losses without smoothing."""
+    def example_values(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
+        """Whether the answer is right, and the loss without smoothing."""
         probabilities, labels = predictions["probabilities"], batch["labels"]
         losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), labels, reduction="none")
-        right = (probabilities.argmax(1) == labels).double()
-        return {"accuracy": right.sum(), "loss": losses.double().sum()}
-
-    def compute_metrics(self, sums: Mapping[str, float], count: int) -> Mapping[str, float]:
-        """The mean of each."""
-        return {name: value / count for name, value in sums.items()}
+        return {"accuracy": probabilities.argmax(1) == labels, "loss": losses}
 
     def draw_figures(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Mapping[str, bytes]:
         """The confusion matrix and the worst mistakes."""
         assert isinstance(dataset, Split)
         return training_figures.draw(dataset, predictions["probabilities"], spec["labels"])
+
+    def summarize(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> str:
+        """Precision, recall and F1 of each class."""
+        return evaluation.table(_confusion(predictions, dataset, spec), spec["labels"])
+
+    def draw_summary(
+        self, predictions: Predictions, dataset: Dataset, spec: Spec, *, title: str
+    ) -> Mapping[str, bytes]:
+        """The confusion matrix."""
+        matrix = _confusion(predictions, dataset, spec)
+        return {"confusion": evaluation.draw(matrix, spec["labels"], title=title)}
+
+    def graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Images (N, C, H, W) uint8, grey ones without their channel."""
+        images = batch["images"]
+        return {"images": images.squeeze(1) if images.shape[1] == 1 else images}
+
+    def finish_spec(self, outputs: Tensor, data: DataModule, spec: Spec) -> Spec:
+        """With the temperature, the confidence below which an answer is doubted, and the levels of the pixels."""
+        assert isinstance(data, Data)
+        temperature, floor = calibrate(outputs, data.validation.labels)
+        levels = data.training.levels()
+        known: dict[str, Any] = {"levels": levels} if levels != [[0, 255]] * len(levels) else {}
+        return {**spec, "temperature": temperature, "confidence_floor": floor, **known}
+
+    def describe_outputs(self, outputs: Tensor, data: DataModule, spec: Spec) -> Mapping[str, float | str]:
+        """How well confidences are calibrated, and why they are not if the images are too few."""
+        assert isinstance(data, Data)
+        labels, count = data.test().labels, len(data.validation)
+        before, after = (calibration((outputs / by).softmax(1), labels).error for by in (1, spec["temperature"]))
+        few = {"not_calibrated": f"{count} validation images, {MIN_IMAGES} needed"} if count < MIN_IMAGES else {}
+        errors = {"calibration_error_before": round(before, 4), "calibration_error": round(after, 4)}
+        return {"temperature": spec["temperature"], **errors, **few}
+
+    def choose_samples(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Sequence[tuple[str, int]]:
+        """Of each category the first image that is predicted right."""
+        assert isinstance(dataset, Split)
+        predicted = predictions["probabilities"].argmax(1)
+        chosen = []
+        for label, name in enumerate(spec["labels"]):
+            right = ((dataset.labels == label) & (predicted == label)).nonzero()[:1, 0].tolist()
+            chosen += [(name, place) for place in right]
+        return chosen
+
+    def write_card(self, card: Card) -> CardText:
+        """See card.py."""
+        matrix = _confusion(card.predictions, card.test, card.spec)
+        transform = self.transform(card.spec)
+        words = self.card_words.get(transform.name, Words())
+        source = self.card_sources.get(card.settings["data"], "")
+        return card_text(card, replace(words, source=source), transform, matrix)
+
+    def subset(self, data: DataModule, examples: int) -> Data:
+        """So many training images, of which a twelfth is held out for validation."""
+        assert isinstance(data, Data)
+        return data.subset(examples)
+
+    def describe_mismatch(self, spec: Spec, other: Spec) -> str:
+        """Other categories, or images of another transform; what the pixels are normalised with is the model's own."""
+        if spec["labels"] != other["labels"]:
+            only = sorted({*spec["labels"]} ^ {*other["labels"]})
+            return f"categories ({len(only)} are not in both, such as {', '.join(only[:3])})"
+        ours, theirs = self.transform(spec), self.transform(other)
+        return f"pictures ({theirs}, not {ours})" if ours != theirs else ""
 
     def adopt_spec(self, spec: Spec, initial: Spec) -> Spec:
         """The statistics come with the weights."""
@@ -116,6 +182,11 @@ class ImageClassification(Task):
             for row, place in rows:
                 ours[row].copy_(other_parameter[place])
         return f"with its mean and deviation, and of its head the rows of {len(rows)} of {len(labels)} labels"
+
+
+def _confusion(predictions: Predictions, dataset: Dataset, spec: Spec) -> Tensor:
+    assert isinstance(dataset, Split)
+    return confusion(dataset.labels, predictions["probabilities"].argmax(1), categories=len(spec["labels"]))
 
 
 def _split_head(network: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import confusion, worst
-from samebench.tasks.image_classification.palette import BLUE, INK
+from samebench.training.palette import BLUE, INK
 
 MOST = 40  # epochs of a run that have pictures, some 65 kB each: less than 3 MB for all
 COLUMNS, ROWS = 6, 3  # of the gallery

@@ -1,7 +1,7 @@
 """Train again from a receipt, and say whether the weights are the same to the bit, or what has changed.
 
-python -m apparel.reproduce --run runs/20261123-201500-abcd
-python -m apparel.reproduce --quick
+python -m samebench.training.reproduce --run runs/20261123-201500-abcd
+python -m samebench.training.reproduce --quick
 """
 
 import platform
@@ -11,26 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from apparel import data, dataset, trial
-from apparel.settings import Settings
+from samebench import project
 from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
+from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data.source import Source, is_generated
+from samebench.data import listing
+from samebench.data.source import Source, default_name
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records, run_files, train_command
 from samebench.runs.run import RUNS, Run
-from samebench.settings import setting_field, without_options
-from samebench.training import initial
+from samebench.settings import TrainingSettings, setting_field, with_options, without_options
+from samebench.training import initial, trial
 from samebench.training.train import PLACES, train
 
-GOLDEN = Path(__file__).with_name("golden.sha256")
-QUICK = Settings(epochs=2)
-PART = 11_000  # images: a fifth of the training images
+GOLDEN = "golden.sha256"  # of a project: the hash for each architecture, and each model of GPU
+GOLDEN_EPOCHS, GOLDEN_PART = 2, 5  # it is trained on one example in five
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceArgs(Settings):
+class ReproduceOptions:
     """Which run to repeat; a setting that is given is a changed input like any other."""
 
     run: str = setting_field("", "a run's directory or a receipt; empty: the newest that is done")
@@ -56,29 +56,42 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
 
 
-def reproduce_golden(question: ReproduceArgs) -> tuple[int, str]:
-    """The same for the golden run, whose hash stands in git for each architecture, and each model of GPU.
+def reproduce_golden(args: TrainingSettings) -> tuple[int, str]:
+    """The same for the golden run, whose hash is in git for each architecture, and each model of GPU.
 
-    Only its data may lie elsewhere.
-
-    Raises UsageError naming each other setting that was given.
+    Only its data may lie elsewhere. Raises UsageError naming each other setting that was given.
     """
-    usual = asdict(ReproduceArgs(quick=True, data=question.data))
-    others = [f"{name}={value}" for name, value in asdict(question).items() if value != usual[name]]
-    if is_generated(question.data) or dataset.is_own(question.data):
-        others.append(f"data={question.data}")
+    usual = args_class()(quick=True, data=args.data)
+    others = [f"{name}={value}" for name, value in asdict(args).items() if value != getattr(usual, name)]
+    source = Source.of(args.data)
+    if source.is_known() and source.name != default_name():
+        others.append(f"data={args.data}")
     if others:
         remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
         raise UsageError(f"--quick with {', '.join(others)}: {remedy}")
-    gpu = accelerator.facts(accelerator.choose(QUICK.device)).get("gpu")
+    task, settings = project.task(), project.settings_class()(epochs=GOLDEN_EPOCHS)
+    gpu = accelerator.facts(accelerator.choose(settings.device)).get("gpu")
     architecture = "+".join([platform.machine(), *([gpu["model"].replace(" ", "-")] if gpu else [])])
-    expected = data.listing(GOLDEN).get(architecture)
-    got = trial.train(QUICK, trial.subset(data.load(question.data), images=PART)).model.digest()
+    path = golden_path()
+    expected = listing.read(path).get(architecture) if path.is_file() else None
+    data = task.load_data(args.data)
+    part = task.subset(data, len(data.training) // GOLDEN_PART)
+    got = trial.train(settings, part).model.digest()
     if not expected:
-        raise RequirementError(f"{GOLDEN.name}: no golden hash for {architecture} yet; this machine's is {got}")
+        raise RequirementError(f"{path.name}: no golden hash for {architecture} yet; this machine's is {got}")
     if got == expected:
         return command.DONE, f"identical: golden weights {got}"
-    return command.NO, f"not identical: golden weights {expected} for {architecture} in {GOLDEN.name}, {got} here"
+    return command.NO, f"not identical: golden weights {expected} for {architecture} in {path.name}, {got} here"
+
+
+def golden_path() -> Path:
+    """The file in git with the hash of the project's golden run on each architecture."""
+    return ROOT / "src" / project.name() / GOLDEN
+
+
+def args_class() -> type[Any]:
+    """The flags: the project's settings, and the options of a repetition."""
+    return with_options(ReproduceOptions, project.settings_class())
 
 
 def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
@@ -87,7 +100,7 @@ def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
     Raises UsageError where it is none, or of a run that is not done.
     """
     if not name:
-        own = dataset.is_own(source)  # the default's name is there unasked
+        own = source and Source.of(source).name != default_name()  # the default's name is there unasked
         name = str((Run.done(RUNS, data=source)[0] if own else Run.newest(RUNS, state="done")).directory)
     path = records.folder(name)
     path = path / "receipt.json" if path.is_dir() else path
@@ -112,7 +125,9 @@ def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     """Repeat the run asked for, or the golden one; 0 if the weights are identical, 1 if not."""
-    parse = partial(flags.parse, ReproduceArgs, argv, program="python -m apparel.reproduce", about="Train a run again.")
+    parse = partial(
+        flags.parse, args_class(), argv, program="python -m samebench.training.reproduce", about="Train a run again."
+    )
     question = parse()
     if question.quick:
         determinism.reexecute(fast=False)
@@ -124,11 +139,13 @@ def main(argv: Sequence[str]) -> int:
         determinism.reexecute(fast=question.fast)
         if (told := then.get("init")) and question.init == then["settings"]["init"]:
             initial.reload_init_model(question.init, told)
-        listing = f"listings.data/{Source.of(question.data).name}.sha256"
+        data_listing = f"listings.data/{Source.of(question.data).name}.sha256"
         now = {"listings": receipt.listings() if "listings" in then else None}
-        for line in receipt.diff(then, now, fields=[listing]):
+        for line in receipt.diff(then, now, fields=[data_listing]):
             print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
-        code, said = verdict(then, train(without_options(question, Settings), reproduces=then["run"]).receipt)
+        code, said = verdict(
+            then, train(without_options(question, project.settings_class()), reproduces=then["run"]).receipt
+        )
     print(said)
     return code
 

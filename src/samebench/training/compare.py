@@ -1,6 +1,6 @@
 """What two or more runs have not in common, their curves in one picture, and whether their difference is chance.
 
-python -m apparel.compare --runs "20261123-201500-abcd runs/20261123-212935-cgzz"
+python -m samebench.training.compare --runs "20261123-201500-abcd runs/20261123-212935-cgzz"
 """
 
 import json
@@ -12,18 +12,18 @@ from typing import Any
 
 from torch import Tensor
 
-from apparel import data
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
 from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
-from samebench.runs import receipt, records
+from samebench.runs import metrics, receipt, records, significance
 from samebench.runs.run import Run
-from samebench.runs.significance import McNemarResult
-from samebench.tasks.image_classification import figures
-from samebench.tasks.image_classification.image_data import Data
+from samebench.runs.significance import PairedTest
+from samebench.training import figures
+from samebench.training.evaluate import score_examples
 from samebench.training.model import Model
+from samebench.training.task import DataModule, Task
 
 # What is shown together, by the names of a receipt; what else there is comes last.
 GROUPS = {
@@ -57,7 +57,6 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "peak_memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
     "machine.memory_bytes": lambda size: f"{size / 1e6:,.0f} MB",
 }
-PLOTTED = {"train_loss", "validation_loss", "validation_accuracy"}  # of each epoch
 WIDEST = 40  # characters of a value
 
 Facts = dict[str, list[object]]
@@ -78,21 +77,21 @@ class TestResult:
 
     first: str
     second: str
-    discord: McNemarResult | None
+    test: PairedTest | None
     reason: str = ""
 
     def __str__(self) -> str:
         """One line."""
-        if not self.discord:
+        if not self.test:
             return f"{self.second} against {self.first}: no test: {self.reason}"
-        return f"{self.second} against {self.first}: {self.discord}"
+        return f"{self.second} against {self.first}: {self.test}"
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON tells it."""
-        told = {"first": self.first, "second": self.second}
-        if not self.discord:
-            return {**told, "refused": self.reason}
-        return {**told, **asdict(self.discord), "p": self.discord.p, "more_than_chance": self.discord.is_significant}
+        facts = {"first": self.first, "second": self.second}
+        if not self.test:
+            return {**facts, "refused": self.reason}
+        return {**facts, **asdict(self.test), "p": self.test.p, "more_than_chance": self.test.is_significant}
 
 
 def find(words: str) -> list[Run]:
@@ -164,60 +163,65 @@ def _format(name: str, value: object) -> str:
 def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
     """Put the curves of all that have some into the first run's directory as `compare.png`; None where none has."""
     histories = {}
+    metric = metrics.of_receipt(runs[0].receipt)[0]
     for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
         settings = [f"{_format(key, each[place])}" for key, each in groups.get("settings", {}).items()]
         history = run.receipt.get("history", [])
-        if history and all(each.keys() >= PLOTTED for each in history):
+        if history and all(each.keys() >= {"train_loss", f"validation_{metric.name}"} for each in history):
             histories[f"{printable(name)}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
     if not histories:
         return None
     path = runs[0].path("compare.png")
-    files.write(path, figures.png(figures.together(histories, title="Loss and accuracy after each epoch")))
+    files.write(
+        path, figures.png(figures.together(histories, metric, title=f"Loss and {metric.name} after each epoch"))
+    )
     return path
 
 
 @dataclass(frozen=True)
 class TestAnswers:
-    """Of which test images (N,) bool a run's model is right, and the labels it knows."""
+    """How good a run's model is on each test example (N,): right or wrong, or a value that is higher if better."""
 
-    labels: tuple[str, ...]
-    right: Tensor
+    model: Model
+    scores: Tensor
 
 
 def evaluate_on_test(run: Run, *, source: str = "") -> TestAnswers:
-    """Ask the run's model about the test images.
+    """Ask the run's model about the test data.
 
-    Raises UsageError where weights or data are not those that its receipt names.
+    Raises UsageError if weights or data are not those that its receipt names.
     """
     model = Model.of_run(run)
-    known = load(source or run.settings().data)
-    if known.version != (expected := str(run.receipt.get("data_version"))):
-        said = f"trained on data {expected[:12]}, here are {known.version[:12]}"
+    data = load(model.task, source or run.settings().data)
+    if data.version != (expected := str(run.receipt.get("data_version"))):
+        said = f"trained on data {expected[:12]}, here are {data.version[:12]}"
         raise UsageError(f"{run.directory}: {said}; {run.restore_data_hint(source)}")
     model.network.to(accelerator.choose())
-    test = known.test()
-    probabilities = model.predict({"images": test.images})["probabilities"]
-    return TestAnswers(tuple(model.spec["labels"]), probabilities.argmax(1) == test.labels)
+    test = data.test()
+    scores = score_examples(model.task, model.predict_all(test), test)
+    if scores is None:
+        raise UsageError(f"{model.task.metrics[0].name} has no value of a single example")
+    return TestAnswers(model, scores)
 
 
 @cache
-def load(name: str) -> Data:
+def load(task: Task, name: str) -> DataModule:
     """The data set, read once for all runs."""
-    return data.load(name)
+    return task.load_data(name)
 
 
-def compare_pair(first: Run, second: Run, ask: Callable[[Run], TestAnswers]) -> McNemarResult:
-    """About which test images the two disagree. Raises UsageError where they can't be compared."""
+def compare_pair(first: Run, second: Run, ask: Callable[[Run], TestAnswers]) -> PairedTest:
+    """The test of two runs by the same examples. Raises UsageError if they can't be compared."""
     for run in (first, second):
         if (state := run.receipt.get("state")) != "done":
             raise UsageError(f"{run.directory} is {state}; a test takes runs that are done")
     versions = [str(run.receipt.get("data_version"))[:12] for run in (first, second)]
     if versions[0] != versions[1]:
-        raise UsageError(f"other data, {versions[0]} and {versions[1]}; a test takes the same images")
+        raise UsageError(f"other data, {versions[0]} and {versions[1]}; a test takes the same examples")
     one, other = ask(first), ask(second)
-    if one.labels != other.labels:
-        raise UsageError("other labels; a test takes the same categories")
-    return McNemarResult.of(one.right, other.right)
+    if mismatch := one.model.task.describe_mismatch(one.model.spec, other.model.spec):
+        raise UsageError(f"other {mismatch}; a test takes models of the same data")
+    return significance.compare(one.scores, other.scores, metric=one.model.task.metrics[0].name)
 
 
 def compare_on_test(runs: Sequence[Run], *, source: str = "") -> list[TestResult]:
@@ -253,7 +257,7 @@ def compare(runs: Sequence[Run], *, source: str = "", as_json: bool = False) -> 
 def main(argv: Sequence[str]) -> None:
     """Compare the runs asked for."""
     about = "Runs side by side: what differs, their curves, and whether one is better by more than chance."
-    question = flags.parse(Args, argv, program="python -m apparel.compare", about=about)
+    question = flags.parse(Args, argv, program="python -m samebench.training.compare", about=about)
     runs = find(question.runs)
     determinism.reexecute(fast=False)
     determinism.pin()

@@ -1,10 +1,11 @@
 """The steps from the data to what a partner gets, each held against what it was made from; `make flow` shows them.
 
-    python3 -I src/samebench/host --flow apparel.flow --run runs/20261123-201500-abcd
+    python3 -I src/samebench/host --flow samebench.shipping.flow --run runs/20261123-201500-abcd
 
 It only looks, and needs neither torch nor anything else that is installed: so it is quick, and there before all else.
 """
 
+import math
 import platform
 import re
 import sys
@@ -13,19 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from apparel.settings import Budgets
+from samebench import project
 from samebench.core import command, files, flags, make_command, untrusted
 from samebench.core.command import UsageError
 from samebench.data.source import Source, default_name, is_generated, pick_default_run
-from samebench.runs import flow, metrics, receipt, records, run_files, train_command
-from samebench.runs.flow import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
-from samebench.settings import budget_override_args
+from samebench.runs import flow_steps, metrics, receipt, records, run_files, train_command
+from samebench.runs.flow_steps import MISSING, STALE, UNKNOWN, UP, Host, Step, abbreviate
+from samebench.settings import MetricBudget, budget_override_args, metric_budgets
 from samebench.shipping import bundle, sbom
 
 RUNS, BUNDLES = Path("runs"), Path("dist")
-SERVER = "apparel-serve"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-SAID = rb"weights_sha256\0([0-9a-f]{64})"  # as the text of a PNG says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,35 +55,33 @@ class FlowRun:
         """Their hash; None where it is not done."""
         return self.receipt.get("weights_sha256")
 
-    @property
-    def accuracy(self) -> float:
-        """On the validation images, 0 to 1; 0 where nothing tells it."""
-        return metrics.figures(self.receipt).get("validation_accuracy", 0)
-
     def is_done(self) -> bool:
         """Whether it has weights, and figures of them."""
         return self.receipt.get("state") == "done"
 
-    def meets_budget(self) -> bool:
-        """Whether that is enough; as long as it is not done nobody knows."""
-        return self.accuracy >= Budgets().min_validation_accuracy or not self.is_done()
+    def missed_budget(self) -> MetricBudget | None:
+        """The first budget for the validation data that its figures do not keep; None while it is not done."""
+        found = metrics.figures(self.receipt)
+        budgets = [each for each in metric_budgets(project.budgets_class()()) if each.split == "validation"]
+        missed = (each for each in budgets if not each.allows(found.get(each.column, math.nan)))
+        return next(missed, None) if self.is_done() else None
+
+    def show(self, column: str) -> str:
+        """One of its figures, with its name."""
+        return f"{column.replace('_', ' ')} {metrics.show(column, self.receipt)}"
 
     def make_words(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
-        bad = served and not self.meets_budget()
-        words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or bad else []
+        missed = self.missed_budget() if served else None
+        words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or missed else []
         if self.retrained_first:
             words = [
                 Source.of(str(self.settings.get("data"))).make_words() or f" DATASET={default_name()}" * self.named
             ]
-        return "".join(
-            [
-                *words,
-                f" {budget_override_args(Budgets(), 'min_validation_accuracy', self.accuracy, defaults=Budgets())}"
-                if bad
-                else "",
-            ]
-        )
+        if missed:
+            defaults, figure = project.budgets_class()(), metrics.figures(self.receipt).get(missed.column, 0.0)
+            words.append(f" {budget_override_args(defaults, missed.name, figure, defaults=defaults)}")
+        return "".join(words)
 
 
 def choose_run(question: Args) -> FlowRun | None:
@@ -101,7 +98,7 @@ def choose_run(question: Args) -> FlowRun | None:
         if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
             raise UsageError(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
         return FlowRun(directory, {**known.receipt, "state": known.state}, named=True)
-    done = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
+    done = [record for record in records.of_project(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
         found[pick_default_run([each.receipt for each in found])]
         if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])
@@ -118,14 +115,14 @@ def steps(question: Args, host: Host) -> list[Step]:
     """All of them."""
     run = choose_run(question)
     source = Source.of(question.data or str(run.settings.get("data") if run else default_name()))
-    made = [data_step(source), flow.workspace(host), training_step(run, source)]
+    made = [data_step(source), flow_steps.workspace(host), training_step(run, source)]
     if run and any(step.state == STALE for step in made):
         run = replace(run, retrained_first=True)
     artifact = artifact_step(run)
     known = run and artifact.state != MISSING and host.sees_images
-    image = flow.image_name(SERVER, run.directory / "artifact", host) if run and known else ""
+    image = flow_steps.image_name(server_image(), run.directory / "artifact", host) if run and known else ""
     made += [evaluation_step(run), artifact, server_step(run, image, host), bundle_step(run, host.images.get(image))]
-    return flow.propagate_stale(made)
+    return flow_steps.propagate_stale(made)
 
 
 def data_step(source: Source) -> Step:
@@ -157,7 +154,8 @@ def training_step(run: FlowRun | None, source: Source) -> Step:
         return Step("training run", MISSING, f"{run.directory} is {state}", resume, after)
     changed = changes(run, source)
     problem = run_files.find_weights_problem(run.directory, run.receipt)
-    state, why = UP, f"{run.directory.name}, validation accuracy {run.accuracy:.2%}"
+    first = metrics.of_receipt(run.receipt)[0].name
+    state, why = UP, f"{run.directory.name}, {run.show(f'validation_{first}')}"
     if problem:
         state, why = STALE, problem
     elif changed:
@@ -167,7 +165,9 @@ def training_step(run: FlowRun | None, source: Source) -> Step:
 
 def changes(run: FlowRun, source: Source) -> list[str]:
     """The inputs of a run that have changed since."""
-    ours = {name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow.ROOT / name).is_file()}
+    ours = {
+        name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow_steps.ROOT / name).is_file()
+    }
     now = {"code": {"source": receipt.sources()}, "locks": ours, "listings": receipt.listings()}
     data = f"listings.data/{source.name}.sha256"
     lines = receipt.diff(run.receipt, now, fields=["code.source", "locks", data])
@@ -175,18 +175,25 @@ def changes(run: FlowRun, source: Source) -> list[str]:
 
 
 def evaluation_step(run: FlowRun | None) -> Step:
-    """The confusion matrix, which tells of which weights it was drawn."""
-    path = run.directory / "confusion.png" if run else Path()
-    state, why = UP, "confusion.png, of these weights"
+    """The evaluation, whose file names the weights that it is of."""
+    path = run.directory / run_files.EVALUATION if run else Path()
+    state, why = UP, f"{run_files.EVALUATION}, of these weights"
     if not run or not path.is_file():
-        state, why = MISSING, "not drawn yet"
+        state, why = MISSING, "not evaluated yet"
     elif not run.is_done():
         state, why = MISSING, "once the run is done"
-    elif _weights_of_picture(path.read_bytes()) != run.weights:
-        state, why = STALE, "confusion.png is of other weights"
+    elif _evaluated_weights(path) != run.weights:
+        state, why = STALE, f"{run_files.EVALUATION} is of other weights"
     return Step(
         "evaluation", state, why, "make evaluate" + (run.make_words(served=False) if run else ""), ("training run",)
     )
+
+
+def _evaluated_weights(path: Path) -> object:
+    try:
+        return untrusted.read_json(path).get("weights_sha256")
+    except (UsageError, OSError):
+        return None
 
 
 def artifact_step(run: FlowRun | None) -> Step:
@@ -198,37 +205,38 @@ def artifact_step(run: FlowRun | None) -> Step:
         state, why = MISSING, "once the run is done"
     elif not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
-        if run and not run.meets_budget():
-            why = f"validation accuracy {run.accuracy:.2%}, at least {Budgets().min_validation_accuracy:.0%} asked"
+        if run and (missed := run.missed_budget()):
+            asked = metrics.show_value(missed.column, missed.value, run.receipt)
+            why = f"{run.show(missed.column)}, at {'least' if missed.is_least else 'most'} {asked} asked"
     elif problem := run_files.find_artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
     return Step("artifact", state, why, "make export" + (run.make_words() if run else ""), ("training run",))
 
 
-def _weights_of_picture(content: bytes) -> str | None:
-    found = re.search(SAID, content)
-    return found[1].decode() if found else None
+def server_image() -> str:
+    """The name of the server's image."""
+    return f"{project.name()}-serve"
 
 
 def server_step(run: FlowRun | None, image: str, host: Host) -> Step:
     """The server's image, whose name tells what it is made from; an empty one where there is no artifact."""
     command = "make serve" + (run.make_words() if run else "")
     if not host.sees_images:
-        state, (why, command) = UNKNOWN, flow.no_engine(host)
+        state, (why, command) = UNKNOWN, flow_steps.no_engine(host)
     elif not image:
         state, why = MISSING, "no artifact yet"
     elif image in host.images:
         state, why = UP, image
-    elif f"{SERVER}:latest" in host.images:
+    elif f"{server_image()}:latest" in host.images:
         state, why = STALE, "changed: the artifact, or the server's sources"
     else:
-        state, why = MISSING, f"no {SERVER} yet"
+        state, why = MISSING, f"no {server_image()} yet"
     return Step("server image", state, why, command, ("artifact",))
 
 
 def bundle_step(run: FlowRun | None, image: str | None) -> Step:
     """The bundle of this version and architecture: it tells which run is in it, and which image, by its id."""
-    name = f"apparel-{bundle.version()}-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+    name = f"{project.name()}-{bundle.version()}-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
     state, why = UP, f"dist/{name}"
     if not run or not (BUNDLES / name / "SHA256SUMS").is_file():
         state, why = MISSING, f"no dist/{name} yet"
@@ -255,9 +263,9 @@ def _describe_difference(folder: Path, run: FlowRun, image: str | None) -> str:
 def main(argv: Sequence[str]) -> None:
     """Look, print and draw."""
     about = "The steps from data to bundle: what is up to date, stale or missing, and what brings it up."
-    question = flags.parse(Args, argv, program="python -m apparel.flow", about=about)
-    found = steps(question, flow.host(sys.stdin))
-    flow.show(found, title="From the data to what a partner gets", as_json=question.json)
+    question = flags.parse(Args, argv, program="python -m samebench.shipping.flow", about=about)
+    found = steps(question, flow_steps.host(sys.stdin))
+    flow_steps.show(found, title="From the data to what a partner gets", as_json=question.json)
 
 
 if __name__ == "__main__":

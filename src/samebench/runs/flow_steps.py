@@ -1,6 +1,6 @@
 """The steps of a project as a picture: what is up to date, what is stale or missing, and what brings it up.
 
-    python -m samebench.runs.flow PICTURE    draws a picture of ours anew, from the steps that it carries
+    python -m samebench.runs.flow_steps PICTURE    draws a picture of ours anew, from the steps that it carries
 
 What the steps are is the project's affair: it looks at its files, and is told on stdin what only the host can see
 (src/samebench/host/flow.py). Nothing here changes anything but the picture.
@@ -182,7 +182,7 @@ def host(stdin: TextIO) -> Host:
 def main(argv: Sequence[str]) -> None:
     """Draw a picture anew."""
     if len(argv) != 1:
-        raise UsageError("usage: python -m samebench.runs.flow PICTURE")
+        raise UsageError("usage: python -m samebench.runs.flow_steps PICTURE")
     path = Path(argv[0])
     title, steps = chart.read_embedded(path)
     files.write(path, chart.draw(steps, title=title).encode())

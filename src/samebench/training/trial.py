@@ -11,12 +11,11 @@ from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.tasks.image_classification.image_data import Data
 from samebench.training import initial
 from samebench.training.loop import Training
 from samebench.training.model import Model
-from samebench.training.sample_random import order
 from samebench.training.shards import worker_layout, workers
+from samebench.training.task import DataModule
 
 
 @dataclass(frozen=True)
@@ -27,47 +26,29 @@ class Trial:
     history: list[dict[str, Any]]
 
 
-def subset(known: Data, *, images: int) -> Data:
-    """`images` of the training images, drawn the same each time; the test images stay out of reach.
-
-    A twelfth of them is held out for validation, and `test()` gives the validation images of the whole. Of a set that
-    has no more, all are taken, and its own validation images.
-    """
-    if len(known.training) <= images:
-        return Data(
-            known.training,
-            known.validation,
-            validation=known.validation,
-            labels=known.labels,
-            preparation=known.preparation,
-        )
-    drawn = order(len(known.training), seed=0, epoch=0, purpose="part")[:images]
-    return Data(known.training.select(drawn), known.validation, labels=known.labels, preparation=known.preparation)
-
-
-def batch_settings(known: Data, *, most: int = 100) -> dict[str, int]:
-    """The settings `batch_size`, at most `most`, and `shards` for a trial on so few training images."""
-    count = len(known.training)
+def batch_settings(data: DataModule, *, most: int = 100) -> dict[str, int]:
+    """The settings `batch_size`, at most `most`, and `shards` for a trial on so few training examples."""
+    count = len(data.training)
     if count < 8:
         return {"batch_size": max(2, count // 2), "shards": 1}
     return {"batch_size": max(8, min(most, count // 10) // 4 * 4), "shards": 4}
 
 
-def train(settings: TrainingSettings, known: Data) -> Trial:
-    """Train on `known`; the run's folder is gone when this returns."""
-    if len(known.training) < settings.batch_size:
-        raise UsageError(f"{len(known.training)} training images, {settings.batch_size} in a batch; give more pictures")
+def train(settings: TrainingSettings, data: DataModule) -> Trial:
+    """Train on `data`; the run's folder is gone when this returns."""
+    if len(data.training) < settings.batch_size:
+        raise UsageError(f"{len(data.training)} training examples, {settings.batch_size} in a batch; give more")
     count, each = worker_layout(settings.shards, fast=settings.fast, cores=cores.available_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
         command.interruptible() as stopped,
         workers(count, cores=each) as pool,
     ):
-        start, told = initial.resolve_init_model(settings, {}, known)
+        start, told = initial.resolve_init_model(settings, {}, data)
         run = Run.start(Path(home), settings=flags.to_dict(settings), init=told)
         try:
             training = Training(
-                settings, project.task(), known, run=run, pool=pool, device=accelerator.choose(settings.device)
+                settings, project.task(), data, run=run, pool=pool, device=accelerator.choose(settings.device)
             )
             if start:
                 training.load_pretrained(start.model)

@@ -1,0 +1,103 @@
+"""What a trained model makes of the test data: its metrics, and what the project says and draws of its predictions.
+
+python -m samebench.training.evaluate --run runs/20261123-201500-abcd
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from samebench.core import command, files, flags
+from samebench.core.command import UsageError
+from samebench.core.text import printable
+from samebench.environment import accelerator, determinism
+from samebench.runs import records, run_files
+from samebench.runs.run import RUNS, Run
+from samebench.training.model import BATCH, Model
+from samebench.training.task import Batch, DataModule, Dataset, Predictions, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args:
+    """Which run to evaluate, on which data."""
+
+    run: str = field(default="", metadata={"help": "a run's directory; empty: the newest that is done"})
+    data: str = field(default="", metadata={"help": "empty: what the run was trained with"})
+
+
+def load_matching_data(model: Model, source: str) -> DataModule:
+    """The data set to ask the model about. Raises UsageError if its spec is of other data than the model's."""
+    data = model.task.load_data(source)
+    if mismatch := model.task.describe_mismatch(model.spec, data.spec):
+        raise UsageError(f"{source}: other {mismatch} than the model was trained with; take a run of this data set")
+    return data
+
+
+def compute_metrics(task: Task, predictions: Predictions, dataset: Dataset) -> dict[str, float]:
+    """The metrics of the predictions on a data set."""
+    sums: dict[str, float] = {}
+    for part, batch in _batches(predictions, dataset):
+        for name, total in task.metric_sums(part, batch).items():
+            sums[name] = sums.get(name, 0.0) + float(total)
+    return dict(task.compute_metrics(sums, len(dataset)))
+
+
+def score_examples(task: Task, predictions: Predictions, dataset: Dataset) -> Tensor | None:
+    """The first metric's value of each example (N,), higher for better; None if it has none of single examples."""
+    metric = task.metrics[0]
+    values = [task.example_values(part, batch).get(metric.name) for part, batch in _batches(predictions, dataset)]
+    if any(value is None for value in values):
+        return None
+    scores = torch.cat([value for value in values if value is not None])
+    return scores if metric.higher_is_better else -scores
+
+
+def _batches(predictions: Predictions, dataset: Dataset) -> Iterator[tuple[Predictions, Batch]]:
+    for indices in torch.split(torch.arange(len(dataset)), BATCH):
+        yield {name: tensor[indices] for name, tensor in predictions.items()}, dataset.get_batch(indices)
+
+
+def evaluate_run(run: Run, *, source: str = "") -> str:
+    """Ask the run's model about the test data; write evaluation.json and pictures into the run, return the text.
+
+    Of another version of the data than the run's nothing is written: what is in a run tells of its own.
+    """
+    model = Model.of_run(run)
+    model.network.to(accelerator.choose())
+    data = load_matching_data(model, source or run.settings().data)
+    test = data.test()
+    predictions = model.predict_all(test)
+    found = compute_metrics(model.task, predictions, test)
+    figures = ", ".join(f"{each.name} {format(found[each.name], each.format)}" for each in model.task.metrics)
+    title = f"{run.directory.name}: {figures} on {len(test):,} test examples"
+    said = "\n\n".join(filter(None, [model.task.summarize(predictions, test, model.spec), title]))
+    if data.version != (own := str(run.receipt.get("data_version", data.version))):
+        return (
+            f"{said}\nof data version {data.version[:12]}, trained on {printable(own[:12])}: not written into the run"
+        )
+    pictures = model.task.draw_summary(predictions, test, model.spec, title=title)
+    for name, content in pictures.items():
+        files.write(run.path(f"{name}.png"), content)
+    facts = {"weights_sha256": model.digest(), "data_version": data.version, "metrics": {"test": found}}
+    path = run.path(run_files.EVALUATION)
+    files.write(path, (json.dumps(facts, indent=2) + "\n").encode())
+    return f"{said}\nwritten: {', '.join(map(str, [*(run.path(f'{name}.png') for name in pictures), path]))}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate the run asked for, or the newest that is done."""
+    about = "The metrics of a run on the test data."
+    question = flags.parse(Args, argv, program="python -m samebench.training.evaluate", about=about)
+    run = Run.open(records.folder(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
+    run.refuse_undone()
+    fast = run.settings().fast
+    determinism.reexecute(fast=fast)
+    determinism.pin(fast=fast)
+    print(evaluate_run(run, source=question.data))
+
+
+if __name__ == "__main__":
+    command.run(main)
