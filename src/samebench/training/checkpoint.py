@@ -17,7 +17,7 @@ from samebench.core.text import printable
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
 
-FIGURES = {"train_loss", "validation_loss", "validation_accuracy", "seconds"}  # of each epoch
+FIGURES = {"train_loss", "seconds"}  # of each epoch, beside the metrics
 CHECKPOINTS_TO_KEEP = 2  # the last and the one before; the best weights are in each of them, and in the run's model
 
 

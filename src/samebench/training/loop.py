@@ -307,6 +307,8 @@ class Training:
             said = f"{self.run.directory}: {len(shards)} parts a batch, here {self.gradients.count}; {remedy}"
             raise UsageError(said if self.group.is_rank_zero else "")
         try:
+            for figures in kept.history:
+                self._as_receipt(figures)
             network.load_state_dict(_without_prefix("network", kept.tensors))
             self.best_weights = _without_prefix("best", kept.tensors)
             self.gradients.restore(

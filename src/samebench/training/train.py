@@ -353,7 +353,8 @@ def main(argv: Sequence[str]) -> int | None:
                 group=group,
             )
         if group.is_rank_zero:
-            print(f"{run.directory}: done, test accuracy {metrics.show('test_accuracy', run.receipt)}", flush=True)
+            name = metrics.of_receipt(run.receipt)[0].name
+            print(f"{run.directory}: done, test {name} {metrics.show(f'test_{name}', run.receipt)}", flush=True)
     return None
 
 
