@@ -11,7 +11,7 @@ from samebench.core import files, untrusted
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data import cache, dvc, listing, versions
+from samebench.data import cache, dvc, listing, published, versions
 from samebench.data.cache import Cache
 from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
@@ -24,14 +24,16 @@ UpstreamFetcher = Callable[[Path, Mapping[str, str]], None]
 def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: UpstreamFetcher | None = None) -> bool:
     """Have the files of a version in `folder`, whole; tell whether anything had to be done.
 
-    They come from the cache, else from the remote, else from `public`. A file of another version gives way once its
-    bytes are in the cache. Raises UsageError where such bytes belong to no version, where what came is damaged, and
-    where the folder or anything in it is a symbolic link; RequirementError where no source has the version.
+    They come from the cache, else from the remote, else from `public`; without it from where `data/NAME.urls` says.
+    A file of another version gives way once its bytes are in the cache. Raises UsageError where such bytes belong to no
+    version, where what came is damaged, and where the folder or anything in it is a symbolic link; RequirementError
+    where no source has the version.
     """
     if folder.is_relative_to(root):
         untrusted.path_inside(root, folder.relative_to(root).as_posix(), where=version.name)
     if not versions.mismatched_files(version, folder):
         return False
+    public = public or published.fetcher(version.name, root=root)
     untrusted.refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = dvc.settings(root)
