@@ -11,6 +11,7 @@ from samebench.environment import determinism
 from tests.container import repeated
 
 os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
+os.environ.pop("PROJECT", None)  # a test of a project other than the pilot puts it on the bench itself
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
 ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
