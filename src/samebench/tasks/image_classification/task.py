@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samebench.core.command import UsageError
-from samebench.project import Metric
+from samebench.tasks import classification
 from samebench.tasks.image_classification import evaluation, training_figures
 from samebench.tasks.image_classification.augmentation import augment
 from samebench.tasks.image_classification.card import Words
@@ -30,7 +30,7 @@ class ImageClassification(Task):
     linear layer with a row for each label.
     """
 
-    metrics = (Metric("accuracy", format=".2%"), Metric("loss", higher_is_better=False))
+    metrics = classification.METRICS
     transforms: tuple[type[ImageTransform], ...] = ()  # beside the plain one
     card_words: ClassVar[Mapping[str, Words]] = {}  # what a model card says of images, by the name of their transform
     card_sources: ClassVar[Mapping[str, str]] = {}  # and of a data set, by its name
@@ -74,9 +74,7 @@ class ImageClassification(Task):
 
     def example_values(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
         """Whether the answer is right, and the loss without smoothing."""
-        probabilities, labels = predictions["probabilities"], batch["labels"]
-        losses = functional.nll_loss(probabilities.clamp_min(1e-12).log(), labels, reduction="none")
-        return {"accuracy": probabilities.argmax(1) == labels, "loss": losses}
+        return classification.example_values(predictions, batch)
 
     def draw_figures(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Mapping[str, bytes]:
         """The confusion matrix and the worst mistakes."""
