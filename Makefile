@@ -127,7 +127,7 @@ export: ## a run's model as an artifact: model.onnx, its hash, a model card
 	@$(CARRY) python -m samebench.serving.export $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 serve: ## the page and POST /predict, of the newest good run
-	@$(ON_HOST) --serve-image apparel-serve 8000 apparel.serve python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --serve-image apparel-serve 8000 samebench.serving python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 ship: ## what a partner gets: image, SBOM, card, signature, in dist/
 	@$(ON_HOST) --ship apparel apparel-serve python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)

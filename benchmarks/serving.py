@@ -57,7 +57,7 @@ class Figures:
 def ours(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
     """The command and its variables."""
     variables = {"ARTIFACT": str(run.directory / "artifact"), "PORT": str(port)}
-    return [sys.executable, "-m", "apparel.serve"], os.environ | variables
+    return [sys.executable, "-m", "samebench.serving"], os.environ | variables
 
 
 def plain(run: Run, port: int) -> tuple[list[str], dict[str, str]]:

@@ -83,7 +83,7 @@ RUN set -eux; \
 USER 65532:65532
 WORKDIR /srv
 # An image whose artifact does not answer right is not made.
-RUN python -m apparel.serve verify
+RUN python -m samebench.serving verify
 EXPOSE 8000
-HEALTHCHECK --interval=8s --timeout=5s --start-period=10s --retries=2 CMD ["python", "-m", "apparel.serve", "--health"]
-ENTRYPOINT ["python", "-m", "apparel.serve"]
+HEALTHCHECK --interval=8s --timeout=5s --start-period=10s --retries=2 CMD ["python", "-m", "samebench.serving", "--health"]
+ENTRYPOINT ["python", "-m", "samebench.serving"]

@@ -16,8 +16,6 @@ from PIL import Image
 
 from apparel import data, dataset, intake
 from apparel.dataset import Dataset
-from apparel.serve import openapi
-from apparel.serve.application import Application
 from apparel.serving import SERVING, garment
 from apparel.serving.garment import GARMENTS, transform_from_dict
 from apparel.settings import Budgets, Settings
@@ -25,7 +23,9 @@ from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.serving import export
+from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
+from samebench.serving.upload import Content
 from samebench.tasks.image_classification import decode_image, image_transform
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.training import compare, evaluate, train
@@ -197,18 +197,18 @@ def test_the_server_answers_with_the_categories_of_the_data_set(own: Own, server
 
 
 def test_the_server_warns_in_words_that_know_of_no_garments(own: Own, server: Server) -> None:
-    told = openapi.warnings(SERVING.transform(own.artifact.spec))
+    told = list(SERVING.transform(own.artifact.spec).warnings)
     assert told[-2:] == [image_transform.TOO_SMALL, "probably none of the categories"]
     doubting = Application(change_spec(own.artifact, confidence_floor=1.1))
-    (answer,) = doubting.answers([decode_image.open_image(encoded(Image.new("RGB", (3, 3))))], seen=False)
+    (answer,) = doubting.answers([Content(encoded(Image.new("RGB", (3, 3))), "image/png")], seen=False)
     assert answer["warnings"] == [image_transform.NOTHING, *told[-2:]]
     page = server.ask("GET", "/").body.decode()
     facts = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
     shown = page.partition("</script>")[0] + page.rpartition("</script>")[2]
     assert shown.count("Which of these is it?") == 2, "as title and heading, whoever reads it"
     assert "garment" not in shown.lower()
-    assert [each["label"] for each in facts["samples"]] == list(CLASSES)
-    sample = base64.b64decode(facts["samples"][0]["picture"].partition(",")[2])
+    assert [each["title"] for each in facts["samples"]] == list(CLASSES)
+    sample = base64.b64decode(facts["samples"][0]["body"].partition(",")[2])
     assert Image.open(io.BytesIO(sample)).mode == "RGB"
 
 

@@ -103,7 +103,7 @@ def test_it_has_no_power_and_can_write_nothing(served: Served) -> None:
 
 
 def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
-    assert inside(served.container, "ls /srv/src/apparel").split() == ["__init__.py", "serve"]
+    assert inside(served.container, "ls /srv/src/apparel").split() == ["__init__.py", "serving"]
     assert "receipt.py" not in inside(served.container, "ls /srv/src/samebench").split()
     wheels = inside(served.container, "ls /opt/venv/lib/python3*/site-packages").split()
     assert "starlette" in wheels
@@ -176,7 +176,7 @@ def test_of_a_damaged_artifact_there_is_no_image(checkout: Path, served: Served,
     with (damaged / "model.onnx").open("r+b") as file:
         file.write(b"?")
     # The command "makes" the damaged one, as `make serve` has the export do.
-    words = [*SCRIPT, "--serve-image", "apparel-serve", "8000", "apparel.serve"]
+    words = [*SCRIPT, "--serve-image", "apparel-serve", "8000", "samebench.serving"]
     done = checkouts.run(
         [*words, "echo", f"{damaged}: exported"], cwd=checkout, timeout=600, variables={"RUNTIME": "docker"}
     )

@@ -180,7 +180,8 @@ def test_the_image_checks_itself(loaded: str, artifact: Artifact, tmp_path: Path
 )
 def test_the_image_names_what_was_changed_since_it_was_built(loaded: str, harm: str, named: str) -> None:
     words = ["--rm", "--network", "none", "--user", "0:0", "--entrypoint", "sh", loaded, "-c"]
-    done = checkouts.run(["docker", "run", *words, f"{harm}; exec python -m apparel.serve verify"], cwd=checkouts.ROOT)
+    script = f"{harm}; exec python -m samebench.serving verify"
+    done = checkouts.run(["docker", "run", *words, script], cwd=checkouts.ROOT)
     assert f"not as it was built: {named}" in done.stdout
     assert done.returncode == 1
 

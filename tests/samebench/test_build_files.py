@@ -83,7 +83,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
         ],
     }
     server = {f"src/samebench/{room}{name}.py" for room, names in modules.items() for name in names}
-    server |= {"src/*/__init__.py", "src/*/serving", "src/*/serving.py", "src/apparel/serve"}
+    server |= {"src/*/__init__.py", "src/*/serving", "src/*/serving.py"}
     locks = {"docker/cpu.lock", "docker/gpu.lock", "docker/serve.lock", "requirements.lock"}
     told = {"docker/cpu.Dockerfile", "docker/gpu.Dockerfile"}  # by the fingerprint in the image
     workspace = {"docker/nss_caller.c", "docker/profile.sh"}

@@ -70,12 +70,11 @@ class Artifact:
             _check_hash(samples, metadata.pop(SAMPLES_SHA256, None), path.with_name(SAMPLES))
             facts = _check_facts({name: metadata.pop(name) for name in FACT_NAMES if name in metadata}, path)
             spec = serving.check_spec(metadata.get("spec", metadata))  # the first edition's has no name
-            inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
-            _check_types((inputs, outputs), serving.graph_types(spec))
-            found = tuple(_parse_samples(samples, serving, spec, path.with_name(SAMPLES)))
-            for sample in found:
-                _check_sample(sample, inputs, outputs)
-            return cls(session, tuple(outputs), serving, spec, facts, hashlib.sha256(content).hexdigest(), found)
+            types = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+            _check_types(types, serving.graph_types(spec))
+            found = tuple(_parse_samples(samples, serving, spec, types, path.with_name(SAMPLES)))
+            sha256 = hashlib.sha256(content).hexdigest()
+            return cls(session, tuple(types[1]), serving, spec, facts, sha256, found)
         except UsageError:
             raise
         except Exception as error:  # onnxruntime's errors have no common ancestor
@@ -170,18 +169,20 @@ def _check_types(found: tuple[TensorTypes, TensorTypes], expected: tuple[TensorT
         raise ValueError(f"its graph takes and gives {found}, not {expected}")
 
 
-def _parse_samples(content: bytes, serving: Serving, spec: Spec, path: Path) -> Iterator[Sample]:
+def _parse_samples(
+    content: bytes, serving: Serving, spec: Spec, types: tuple[TensorTypes, TensorTypes], path: Path
+) -> Iterator[Sample]:
+    """Raises LookupError, TypeError or ValueError for a sample that the graph can't have been asked about."""
     for entry in parse_json(content, where=path)["samples"]:
-        yield read_sample(entry) if "inputs" in entry else serving.read_first_edition_sample(entry, spec)
-
-
-def _check_sample(sample: Sample, inputs: TensorTypes, outputs: TensorTypes) -> None:
-    """Raise ValueError for a sample that the graph can't have been asked about."""
-    if not is_line(sample.title, longest=LONGEST_LINE):
-        raise ValueError("the title of a sample is no line of text")
-    _check_arrays(sample.inputs, inputs)
-    if sample.outputs:
-        _check_arrays(sample.outputs, outputs)
+        if "inputs" in entry:
+            sample = read_sample(entry)
+            _check_arrays(sample.outputs, types[1])
+        else:
+            sample = serving.read_first_edition_sample(entry, spec)
+        if not is_line(sample.title, longest=LONGEST_LINE):
+            raise ValueError("the title of a sample is no line of text")
+        _check_arrays(sample.inputs, types[0])
+        yield sample
 
 
 def _check_arrays(arrays: Arrays, types: TensorTypes) -> None:

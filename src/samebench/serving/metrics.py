@@ -35,9 +35,10 @@ class Metrics:
         """Count an answer to what was no whole request."""
         self._requests.labels("none", status).inc()
 
-    def answered(self, category: str) -> None:
-        """Count an answer of this category."""
-        self._answers[category].inc()
+    def answered(self, category: str | None) -> None:
+        """Count an answer of this category, if it is one that there is."""
+        if category in self._answers:
+            self._answers[category].inc()
 
     def text(self) -> bytes:
         """All of them in Prometheus' format."""

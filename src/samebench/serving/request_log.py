@@ -31,10 +31,10 @@ class RequestLoggingMiddleware:
         self.times, self.next_line = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. It finds its id in its state, and may put `images` there, how many it had."""
+        """Answer one request. It finds its id in its state, and may put `examples` there, how many it had."""
         started = time.perf_counter()
         identity = request_id(scope)
-        scope["state"] = {"request": identity, "images": 0}
+        scope["state"] = {"request": identity, "examples": 0}
         status = GONE
 
         async def noted(message: Message) -> None:
@@ -54,8 +54,8 @@ class RequestLoggingMiddleware:
                 200,
             ):  # the image asks it every few seconds
                 request_fields = {"method": scope["method"], "path": scope["path"][:200]}
-                images = scope["state"]["images"]
-                log(**request_fields, request=identity, status=status, ms=round(1000 * seconds, 2), images=images)
+                examples = scope["state"]["examples"]
+                log(**request_fields, request=identity, status=status, ms=round(1000 * seconds, 2), examples=examples)
 
     def refused(self, status: int, detail: str) -> None:
         """Note an answer to what never became a request, or not in time."""
@@ -88,6 +88,6 @@ class JsonLogHandler(logging.Handler):
 
 
 def log(**facts: object) -> None:
-    """A line of JSON about a request; never anything of a picture."""
+    """A line of JSON about a request; never anything of a body."""
     sys.stdout.write(json.dumps({"time": round(time.time(), 3), **facts}) + "\n")
     sys.stdout.flush()

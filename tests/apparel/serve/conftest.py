@@ -131,7 +131,7 @@ def start(folder: Path, **variables: str) -> Server:
     changes = {**unset, "ARTIFACT": str(folder), "PORT": str(port), **variables}
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe would be full one day; `end` closes it
     process = subprocess.Popen(
-        [sys.executable, "-m", "apparel.serve"], env=environment(changes), stdout=log, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "samebench.serving"], env=environment(changes), stdout=log, stderr=subprocess.STDOUT
     )
     server = Server(port, process, log)
     while not (said := logged(server)).endswith("\n") and process.poll() is None:

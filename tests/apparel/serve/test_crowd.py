@@ -30,7 +30,7 @@ def limited(folder: Path, soft: int, hard: int) -> Iterator[Server]:
     port, read = free_port(), folder.parent / f"log-{soft}-{hard}-{os.getpid()}"
     changes = {"ARTIFACT": str(folder), "PORT": str(port), "API_KEY": None, "HOST": None, "SERVE": None}
     limits = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
-    line = f"{limits} runpy.run_module('apparel.serve', run_name='__main__')"
+    line = f"{limits} runpy.run_module('samebench.serving', run_name='__main__')"
     with read.open("w+") as log:
         words = [sys.executable, "-c", line]
         process = subprocess.Popen(words, env=environment(changes), stdout=log, stderr=subprocess.STDOUT)
@@ -102,7 +102,7 @@ def test_the_limit_of_files_is_raised_as_far_as_it_may_be(folder: Path) -> None:
 
 def test_too_few_files_for_any_connection_are_said_in_a_line(folder: Path, tmp_path: Path) -> None:
     line = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32));"
-    line += "runpy.run_module('apparel.serve', run_name='__main__')"
+    line += "runpy.run_module('samebench.serving', run_name='__main__')"
     changes = {"ARTIFACT": str(folder), "PORT": str(free_port()), "API_KEY": None, "HOST": None, "SERVE": None}
     done = subprocess.run(
         [sys.executable, "-c", line], cwd=tmp_path, env=environment(changes), capture_output=True, text=True, timeout=60

@@ -86,7 +86,7 @@ def test_a_model_whose_probabilities_are_no_numbers_is_not_served(tmp_path: Path
     folder = foreign.write(tmp_path / "artifact", ["a", "b"], chosen=chosen, factor=factor)
     changes = {"ARTIFACT": str(folder), "PORT": str(free_port()), "HOST": None}
     for words in ((), ("verify",)):
-        done = call("-m", "apparel.serve", *words, at=tmp_path, changes=changes)
+        done = call("-m", "samebench.serving", *words, at=tmp_path, changes=changes)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert "ok" not in done.stdout.split()
 
@@ -122,6 +122,6 @@ def test_a_thousand_categories_of_large_pictures_fit_the_budget_and_are_healthy_
     assert (folder / "model.onnx").stat().st_size < 5e6
     server = start(folder)
     health = {"ARTIFACT": str(folder), "PORT": str(server.port), "HOST": None}
-    assert call("-m", "apparel.serve", "--health", at=tmp_path, changes=health).returncode == 0
+    assert call("-m", "samebench.serving", "--health", at=tmp_path, changes=health).returncode == 0
     assert len(server.ask("GET", "/").body) < 6e6
     end(server)

@@ -15,13 +15,12 @@ import pytest
 import uvicorn
 from numpy.typing import NDArray
 
-from apparel.serve import application, upload
-from apparel.serve.upload import Body
 from samebench.environment import cores
-from samebench.serving import protocol
+from samebench.serving import application, protocol, upload
 from samebench.serving.artifact import Artifact
 from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware
 from samebench.serving.samples import Arrays, Sample
+from samebench.serving.upload import Body
 from tests.samebench.server import free_port
 
 from .conftest import PNG, Server, encoded, form, probabilities, reply_on
@@ -157,7 +156,7 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
     answers = application.Application.answers
 
     def wait(self: Any, *arguments: Any, **named: Any) -> Any:
-        if threading.current_thread().name.startswith("picture"):
+        if threading.current_thread().name.startswith("work"):
             free.wait(30)
         return answers(self, *arguments, **named)
 

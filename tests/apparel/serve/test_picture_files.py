@@ -11,9 +11,10 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from apparel.serve.application import Application
 from apparel.serving.garment import GARMENTS
+from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
+from samebench.serving.upload import Content
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.decode_image import TooLarge
 from samebench.tasks.image_classification.image_data import Split
@@ -372,7 +373,7 @@ def test_a_picture_far_outside_of_the_training_pixels_is_said_to_be_so(artifact:
     speck[3, 3:6] = 255
     assert not is_outside(speck, levels)
     application = Application(change_spec(artifact, levels=levels))
-    (answer,) = application.answers([decode_image.open_image(encoded(light))], seen=False)
+    (answer,) = application.answers([Content(encoded(light), "image/png")], seen=False)
     assert OUTSIDE in answer["warnings"]
     levels = ((0, 255), (0, 255), (9, 9))
     assert is_outside(np.stack([light, dark, light]), levels)

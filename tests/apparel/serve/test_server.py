@@ -18,12 +18,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel.serve import openapi
-from apparel.serve.page import SOURCE
-from apparel.serve.upload import BODY_BYTES, IMAGES
 from apparel.serving import garment
 from samebench.core.service import EVERYWHERE
 from samebench.serving.artifact import Artifact
+from samebench.serving.page import SOURCE
+from samebench.serving.upload import BODY_BYTES, FILES
 from tests.commands import call
 from tests.samebench.checkout import ROOT
 
@@ -47,8 +46,8 @@ def test_pictures_are_answered_as_the_artifact_answers(
 
 
 def test_a_form_is_answered_by_a_list_in_its_order(server: Server, images: NDArray[np.uint8]) -> None:
-    singly = [server.predict(encoded(image)).json() for image in images[:IMAGES]]
-    reply = server.predict(*form(*(encoded(image) for image in images[:IMAGES])))
+    singly = [server.predict(encoded(image)).json() for image in images[:FILES]]
+    reply = server.predict(*form(*(encoded(image) for image in images[:FILES])))
     assert [each["category"] for each in reply.json()] == [each["category"] for each in singly]
     assert isinstance(server.predict(*form(encoded(images[0]))).json(), list)
 
@@ -95,7 +94,7 @@ def test_large_pictures_are_answered_while_small_ones_go_on(server: Server, imag
 def test_a_doubtful_answer_says_so(server: Server) -> None:
     blank = server.predict(encoded(Image.new("L", (60, 60), 255))).json()
     assert garment.FAINT in blank["warnings"]
-    assert set(blank["warnings"]) <= set(openapi.warnings())
+    assert set(blank["warnings"]) <= set(garment.GARMENTS.warnings)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +111,7 @@ def test_a_doubtful_answer_says_so(server: Server) -> None:
         (b"nothing", {"content-type": "multipart/form-data"}, 400, "the form can't be read"),
         (*form(), 400, "the form has no file"),
         (form(b"x", b"y")[0][:-11], form()[1], 400, "it is cut before its last boundary"),
-        (*form(*[b"x"] * (IMAGES + 1)), 400, "more than 32 files or fields; send the others in another"),
+        (*form(*[b"x"] * (FILES + 1)), 400, "more than 32 files or fields; send the others in another"),
         (*form(encoded(Image.new("L", (28, 28))), b"x"), 415, "no PNG, JPEG or WebP"),
         (form(b"x")[0], {"content-type": "multipart/form-data; charset=punycode; boundary=limit"}, 400, "is not utf-8"),
     ],
@@ -233,7 +232,7 @@ def test_without_the_key_nothing_is_predicted(folder: Path, images: NDArray[np.u
 def test_wrong_settings_are_refused_in_one_line(
     folder: Path, tmp_path: Path, variables: dict[str, str], said: str
 ) -> None:
-    done = call("-m", "apparel.serve", at=tmp_path, changes={"ARTIFACT": str(folder), **variables})
+    done = call("-m", "samebench.serving", at=tmp_path, changes={"ARTIFACT": str(folder), **variables})
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -254,19 +253,19 @@ def test_the_log_has_a_line_of_json_a_request_and_nothing_of_pictures(folder: Pa
     lines = [json.loads(line) for line in end(noted).splitlines()]
     assert [line["request"] for line in lines[:2]] == ["abc-1", other]
     assert re.fullmatch("[0-9a-f]{16}", other)
-    assert [(line["path"], line["status"], line["images"]) for line in lines] == [
+    assert [(line["path"], line["status"], line["examples"]) for line in lines] == [
         ("/predict", 200, 1),
         ("/predict", 200, 1),
         ("/nowhere", 404, 0),
         ("/predict", 400, 0),
     ]
-    assert set(lines[0]) == {"time", "method", "path", "request", "status", "ms", "images"}
+    assert set(lines[0]) == {"time", "method", "path", "request", "status", "ms", "examples"}
 
 
 def test_told_to_stop_it_finishes_what_it_has_and_takes_nothing_new(folder: Path, images: NDArray[np.uint8]) -> None:
     stopped = start(folder)
     assert stopped.process
-    body, headers = form(*(encoded(image) for image in images[:IMAGES]))
+    body, headers = form(*(encoded(image) for image in images[:FILES]))
     head = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "content-length": str(len(body))}.items())
     with socket.create_connection(("127.0.0.1", stopped.port), timeout=20) as client:
         client.sendall(f"POST /predict HTTP/1.1\r\nhost: a\r\n{head}\r\n".encode() + body[:-100])
@@ -284,7 +283,7 @@ def test_told_to_stop_it_gives_up_what_would_take_longer(folder: Path) -> None:
     assert stopped.process
     grey = encoded(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True)
     scans = grey[grey.rindex(b"\xff\xda") : -2] * 85
-    body, headers = form(*[grey[:-2] + scans + grey[-2:]] * IMAGES)
+    body, headers = form(*[grey[:-2] + scans + grey[-2:]] * FILES)
     answers: list[Reply] = []
     work = threading.Thread(target=lambda: answers.append(stopped.predict(body, headers)))
     work.start()
@@ -297,7 +296,7 @@ def test_told_to_stop_it_gives_up_what_would_take_longer(folder: Path) -> None:
 
 
 def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp_path: Path) -> None:
-    line = "import apparel.serve.application, samebench.serving.protocol, sys; print(*sys.modules)"
+    line = "import apparel.serving, samebench.serving.application, samebench.serving.protocol, sys; print(*sys.modules)"
     loaded = set(call("-c", line, at=tmp_path).stdout.split())
     assert {"starlette", "PIL"} <= loaded
     assert loaded.isdisjoint({"torch", "onnx", "matplotlib", "jsonschema", "safetensors"})
@@ -318,7 +317,7 @@ def test_the_documents_lines_of_curl_are_answered(server: Server, images: NDArra
 
 def test_verify_and_health_tell_by_exit_code(folder: Path, server: Server, tmp_path: Path) -> None:
     at = {"ARTIFACT": str(folder), "PORT": str(server.port)}
-    checked = call("-m", "apparel.serve", "verify", at=tmp_path, changes=at | {"HOST": EVERYWHERE})
+    checked = call("-m", "samebench.serving", "verify", at=tmp_path, changes=at | {"HOST": EVERYWHERE})
     assert (checked.returncode, "answers right, run" in checked.stdout) == (0, True)
-    assert call("-m", "apparel.serve", "--health", at=tmp_path, changes=at).returncode == 0
-    assert call("-m", "apparel.serve", "--health", at=tmp_path, changes=at | {"PORT": "1999"}).returncode == 1
+    assert call("-m", "samebench.serving", "--health", at=tmp_path, changes=at).returncode == 0
+    assert call("-m", "samebench.serving", "--health", at=tmp_path, changes=at | {"PORT": "1999"}).returncode == 1

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from apparel import data
-from apparel.serve import openapi
 from apparel.serving.garment import prepare
 from apparel.settings import Budgets
 from samebench.core.command import UsageError
 from samebench.data.source import default_name
-from samebench.serving import export
+from samebench.serving import export, openapi
 from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification.decode_image import ORIENTATION, TURNS, open_image
 from samebench.tasks.image_classification.image_data import Split

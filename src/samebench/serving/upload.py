@@ -1,8 +1,9 @@
-"""A request's body: a picture as it is, or files in a form."""
+"""A request's body: one file as it is, or several in a form."""
 
 import io
-from collections.abc import AsyncIterator
-from typing import Self
+from collections.abc import AsyncIterator, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple, Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
@@ -14,10 +15,22 @@ from samebench.serving.problem import EarlyRejection, Problem
 
 BODY_BYTES = 32_000_000  # a phone's photo has 3 to 25 MB
 HELD_BYTES = 128_000_000  # of bodies, of all requests together
-ALWAYS_BYTES = 65_536  # of a body are taken even then, so that a few slow uploads keep no small picture out
-IMAGES = 32  # a request
+ALWAYS_BYTES = 65_536  # of a body are taken even then, so that a few slow uploads keep no small one out
+FILES = 32  # a request
 FORM = "multipart/form-data"
-RAW_TYPES = ("application/octet-stream", "image/")
+
+
+class Content(NamedTuple):
+    """A file, and what it is said to be."""
+
+    body: bytes
+    media_type: str
+
+
+def accepted(kind: str, media_types: Sequence[str]) -> str:
+    """The media type in a header, without its parameters, if it is one of these; else empty."""
+    kind = kind.split(";", maxsplit=1)[0].strip().lower()
+    return kind if any(fnmatchcase(kind, each) for each in media_types) else ""
 
 
 class Body:
@@ -25,15 +38,16 @@ class Body:
 
     held = 0  # bytes, of all bodies together
 
-    def __init__(self, request: Request) -> None:
-        """Raise Problem for a type that is neither a picture nor a form."""
-        self.request = request
+    def __init__(self, request: Request, media_types: Sequence[str]) -> None:
+        """Raise Problem for a type that is neither one of `media_types` nor a form."""
+        self.request, self.media_types = request, media_types
         self.content, self.size = io.BytesIO(), 0
-        kind = request.headers.get("content-type", RAW_TYPES[0]).split(";")[0].strip().lower()
-        self.is_form = kind == FORM
-        if not self.is_form and not kind.startswith(RAW_TYPES):
-            remedy = f"send a picture with content-type: image/png (or what it is), or files in {FORM}"
-            raise EarlyRejection(415, f"content type {kind[:80]}; {remedy}")
+        kind = request.headers.get("content-type", media_types[0])
+        self.is_form = bool(accepted(kind, [FORM]))
+        self.media_type = accepted(kind, media_types)
+        if not self.is_form and not self.media_type:
+            types = ", ".join(media_types)
+            raise EarlyRejection(415, f"content type {kind[:80]}; send one of {types}, or files in {FORM}")
 
     async def __aenter__(self) -> Self:
         """Read it, within the limits. Raises Problem."""
@@ -48,25 +62,27 @@ class Body:
         """Forget it."""
         self._free()
 
-    async def pictures(self) -> list[bytes]:
+    async def contents(self) -> list[Content]:
         """One, or the files of the form in their order. Raises Problem."""
         whole = self.content.getvalue()  # which is no copy
-        return await files(self.request, whole) if self.is_form else [whole]
+        if self.is_form:
+            return await files(self.request, whole, self.media_types)
+        return [Content(whole, self.media_type)]
 
     async def _read(self) -> None:
         length = self.request.headers.get("content-length", "0")
         if int(length) > BODY_BYTES:
-            raise EarlyRejection(413, f"{length} bytes, at most {BODY_BYTES} are read; send a smaller picture")
+            raise EarlyRejection(413, f"{length} bytes, at most {BODY_BYTES} are read; send less")
         async for chunk in self.request.stream():
             if self.size + len(chunk) > BODY_BYTES:
-                raise EarlyRejection(413, f"more than {BODY_BYTES} bytes; send a smaller picture")
+                raise EarlyRejection(413, f"more than {BODY_BYTES} bytes; send less")
             small = self.size + len(chunk) <= ALWAYS_BYTES
             if Body.held + len(chunk) > HELD_BYTES and not small:
                 raise EarlyRejection(503, "too much is being sent at once; try again in a second", retry_after="1")
             Body.held += len(chunk)
             self.size += self.content.write(chunk)
         if not self.size:
-            raise Problem(400, "the body is empty; send a picture")
+            raise Problem(400, f"the body is empty; send {self.media_types[0]}")
 
     def _free(self) -> None:
         Body.held -= self.size
@@ -78,14 +94,15 @@ class _Parser(MultiPartParser):
 
     spool_max_size = BODY_BYTES + 1
     ended = False
+    media_types: Sequence[str] = ()
 
     def on_headers_finished(self) -> None:
         """Take a part for a file by its type, too: RFC 7578 asks for no filename."""
         part = self._current_part
         _, options = parse_options_header(part.content_disposition)
-        kind = dict(part.item_headers).get(b"content-type", b"").decode("latin-1").lower()
-        if part.content_disposition and b"filename" not in options and kind.startswith(RAW_TYPES):
-            part.content_disposition += b'; filename="picture"'
+        kind = dict(part.item_headers).get(b"content-type", b"").decode("latin-1")
+        if part.content_disposition and b"filename" not in options and accepted(kind, self.media_types):
+            part.content_disposition += b'; filename="file"'
         super().on_headers_finished()
 
     def on_end(self) -> None:
@@ -105,8 +122,11 @@ class _Parser(MultiPartParser):
             file.close()
 
 
-async def files(request: Request, body: bytes) -> list[bytes]:
-    """The files of a form. Raises Problem for a malformed one, one without files, or one with too many."""
+async def files(request: Request, body: bytes, media_types: Sequence[str]) -> list[Content]:
+    """The files of a form; one that is none of `media_types` is taken for the first of them.
+
+    Raises Problem for a malformed form, one without files, or one with too many.
+    """
 
     async def whole() -> AsyncIterator[bytes]:
         yield body
@@ -114,17 +134,22 @@ async def files(request: Request, body: bytes) -> list[bytes]:
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise Problem(400, "the form can't be read: its charset is not utf-8")  # some take minutes to decode
-    parser = _Parser(request.headers, whole(), max_files=IMAGES, max_fields=IMAGES)  # type: ignore[arg-type]
+    parser = _Parser(request.headers, whole(), max_files=FILES, max_fields=FILES)  # type: ignore[arg-type]
+    parser.media_types = media_types
     try:
         form = await parser.parse()
-        contents = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        contents = [
+            Content(await upload.read(), accepted(upload.content_type or "", media_types) or media_types[0])
+            for upload in uploads
+        ]
     except (MultiPartException, MultipartParseError, LookupError, ValueError) as error:
         if "Maximum number of" in str(getattr(error, "message", "")):
-            raise Problem(400, f"more than {IMAGES} files or fields; send the others in another request") from error
+            raise Problem(400, f"more than {FILES} files or fields; send the others in another request") from error
         reason = getattr(error, "message", "") or f"not what {FORM} is"
         raise Problem(400, f"the form can't be read: {reason}") from error
     finally:
         parser.close()
     if not contents:
-        raise Problem(400, "the form has no file in it; send one picture or more")
+        raise Problem(400, "the form has no file in it; send one or more")
     return contents

@@ -1,16 +1,15 @@
 """Serve an artifact: the page, POST /predict, GET /health, GET /metrics, GET /openapi.json.
 
-    ARTIFACT=runs/20261123-201500-abcd/artifact python -m apparel.serve
-    python -m apparel.serve verify        exit code 0 if the image is as it was built: what is installed and set in it,
+    ARTIFACT=runs/20261123-201500-abcd/artifact python -m samebench.serving
+    python -m samebench.serving verify    exit code 0 if the image is as it was built: what is installed and set in it,
                                           the artifact's hash, and its answers
-    python -m apparel.serve --health      exit code 0 if the one on this machine is ready
+    python -m samebench.serving --health  exit code 0 if the one on this machine is ready
 
-Settings are environment variables: see environment.py.
+Settings are environment variables: see server_settings.py.
 """
 
 import logging
 import sys
-import warnings
 from collections.abc import Sequence
 
 from samebench.core import command, service
@@ -52,17 +51,15 @@ def verify(environment: Environment) -> int:
 def serve(environment: Environment) -> int:
     """Serve until told to stop; then finish what is under way."""
     import uvicorn  # noqa: PLC0415 - --health need not pay for it
-    from PIL import Image  # noqa: PLC0415
 
-    from apparel.serve.application import Application  # noqa: PLC0415
+    from samebench.serving.application import Application  # noqa: PLC0415
     from samebench.serving.artifact import Artifact  # noqa: PLC0415
     from samebench.serving.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
     from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
     from samebench.serving.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
 
-    logging.basicConfig(handlers=[JsonLogHandler()], level=logging.ERROR)  # what strangers send is told by Watch
+    logging.basicConfig(handlers=[JsonLogHandler()], level=logging.ERROR)  # requests have their own lines
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we ask the size ourselves
     answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key, image=environment.image)
     address, port, published = environment.listen()
     connections, listening = connection_limit(CONNECTIONS), listener(address, port)

@@ -1,1 +1,0 @@
-"""The server of an artifact: pictures in, categories and confidences out. Nothing in here needs torch."""
