@@ -163,22 +163,22 @@ fingerprint: ## what is installed and set here: make fingerprint >mine.json
 	@$(BENCH) python -m samebench.environment.fingerprint
 
 data: ## have the data in the version of this checkout, or verify DATA=
-	@$(CARRY) python -m apparel.data $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
+	@$(CARRY) python -m samebench.data.fetch $(if $(DATASET),--dataset) $(if $(SET),"$(SET)") $(ARGS)
 
 data-import: ## your own pictures as a data set: make data-import FROM=photos NAME=shoes
-	@$(BENCH) python -m apparel.intake --source "$(FROM)" --name "$(NAME)" $(ARGS)
+	@$(BENCH) python -m samebench.tasks.image_classification.import_images --source "$(FROM)" --name "$(NAME)" $(ARGS)
 
 data-add: ## make what is in data/ the version of this checkout
 	@$(BENCH) python -m samebench.data.versions add $(if $(DATASET),"$(DATASET)")
 
 data-merge: ## the union of two branches' versions, during git merge: make data-merge DATASET=shoes
-	@$(CARRY) python -m apparel.merge "$(DATASET)"
+	@$(CARRY) python -m samebench.data.merge "$(DATASET)"
 
 data-push: ## carry this version of the data to the team's remote
 	@$(CARRY) python -m samebench.data.versions push $(if $(DATASET),"$(DATASET)")
 
 data-diff: ## what has changed between two versions: make data-diff A=HEAD~1
-	@$(CARRY) python -m apparel.difference $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
+	@$(CARRY) python -m samebench.data.diff $(if $(DATASET),--dataset "$(DATASET)") $(if $(JSON),--json) "$(A)" $(if $(B),"$(B)")
 
 shell: ## a shell in the environment
 	@$(BENCH) bash

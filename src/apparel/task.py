@@ -1,13 +1,16 @@
 """The pilot's training side: Fashion-MNIST, or a team's own images, and three networks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
 from apparel import data
 from apparel.networks import NETWORKS
-from apparel.serving.garment import GARMENTS, GarmentTransform, transform_from_dict
+from apparel.serving.garment import GARMENTS, SIDE, GarmentTransform, transform_from_dict
+from apparel.sources import NAME
+from samebench.data.diff import Example
 from samebench.tasks.image_classification.card import Words
 from samebench.tasks.image_classification.image_data import Data
 from samebench.tasks.image_classification.image_transform import ImageTransform
@@ -29,11 +32,16 @@ class Apparel(ImageClassification):
     """Garments in ten categories, or any images in any."""
 
     card_words: ClassVar = {GARMENTS.name: GARMENT_WORDS}
-    card_sources: ClassVar = {data.NAME: " (Xiao, Rasul and Vollgraf 2017: shop pictures of single garments)"}
+    card_sources: ClassVar = {NAME: " (Xiao, Rasul and Vollgraf 2017: shop pictures of single garments)"}
+    default_side = SIDE
 
     def load_data(self, name: str) -> Data:
         """See data.load."""
         return data.load(name)
+
+    def example_reader(self, files: Collection[str]) -> Callable[[Path], list[Example]] | None:
+        """Reads the four idx files, too."""
+        return data.read_examples if any(each.endswith("-ubyte") for each in files) else super().example_reader(files)
 
     def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:
         """One of networks.py."""

@@ -8,14 +8,19 @@ one for a single call. The bench imports these modules of it, each only when a c
 | `settings.py`  | `Settings`, `Budgets`    | the standard library |
 | `task.py`      | `TASK`                   | torch                |
 | `serving.py`   | `SERVING`                | the server's lock    |
+| `sources.py`   | `UPSTREAM`               | the standard library |
+
+`sources.py` is optional: it says how published data sets are fetched from where they were published.
 """
 
 import importlib
 import os
 import re
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
     from samebench.training.task import Task
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+# Fetches these files (SHA-256 by name), which are not there, into a folder; or raises UsageError or RequirementError.
+UpstreamFetcher = Callable[[Path, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,14 @@ def task() -> "Task":
 def serving() -> "Serving":
     """The server side of the project."""
     found: Serving = _module("serving").SERVING
+    return found
+
+
+def upstream_fetchers() -> Mapping[str, UpstreamFetcher]:
+    """What fetches a published data set, by the set's name; empty in a project without a `sources.py`."""
+    if not (ROOT / "src" / name() / "sources.py").is_file():
+        return {}
+    found: Mapping[str, UpstreamFetcher] = _module("sources").UPSTREAM
     return found
 
 

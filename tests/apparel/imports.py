@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from apparel import intake
-from apparel.dataset import Dataset
-from apparel.intake import Question
+from samebench.tasks.image_classification import import_images
+from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_sources import Finding
+from samebench.tasks.image_classification.import_images import ImportArgs
 
 from .pictures import drawn, encoded, folder
 
@@ -25,8 +25,8 @@ def copy(pictures: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pictures, tmp_path / "photos"))
 
 
-def imported(source: Path, side: int = 28) -> tuple[Dataset, list[Finding]]:
-    return intake.make(Question(source=str(source), name="shapes", side=side))
+def imported(source: Path, side: int = 28) -> tuple[ImageDataset, list[Finding]]:
+    return import_images.import_images(ImportArgs(source=str(source), name="shapes", side=side))
 
 
 def told(findings: list[Finding]) -> dict[str, str]:

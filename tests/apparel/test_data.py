@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import data
+from apparel import data, sources
 from samebench.core.command import RequirementError, UsageError
-from samebench.data import debian_package, download, source
+from samebench.data import debian_package, download, fetch, source
 from samebench.data.source import Source
 from samebench.tasks.image_classification.image_data import Data, validation_mask
 from samebench.training.sample_random import order
@@ -42,10 +42,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in NAMES]
     (tmp_path / "data").mkdir()
     (tmp_path / "data/fashion-mnist.sha256").write_text("".join(lines))
-    listed = data.listing(tmp_path / "data/fashion-mnist.sha256")
-    monkeypatch.setattr(data, "listing", lambda: listed)
-    monkeypatch.setattr(data, "PUBLISHED", set(listed.values()))
-    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(source, "LISTINGS", tmp_path / "data")
+    monkeypatch.setattr(sources, "PUBLISHED", {line[:64] for line in lines})
     monkeypatch.setattr(data, "HOME", tmp_path / "data/fashion-mnist")
     return folder
 
@@ -157,7 +155,7 @@ def test_the_default_set_is_fetched_by_whoever_loads_it(
     upstream.mkdir()
     for name in NAMES:
         (upstream / f"{name}.gz").write_bytes(gzip.compress((small / name).read_bytes()))
-    monkeypatch.setattr(data, "UPSTREAM", upstream.as_uri())
+    monkeypatch.setattr(sources, "AUTHORS", upstream.as_uri())
     assert data.load("fashion-mnist").version == data.load(str(small)).version
     assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
 
@@ -190,10 +188,10 @@ def test_without_upstream_the_debian_package_gives_the_files_and_a_second_call_a
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
     monkeypatch.setattr(debian_package, "extract", extract)
-    assert data.ensure_dataset() is True
+    assert fetch.fetch_dataset("fashion-mnist") is True
     assert sorted(path.name for path in data.HOME.iterdir()) == list(NAMES)
     assert data.load(str(data.HOME)).version == data.load(str(small)).version
-    assert data.ensure_dataset() is False
+    assert fetch.fetch_dataset("fashion-mnist") is False
     assert offline.asked == 1
 
 
@@ -201,21 +199,27 @@ def test_a_tampered_file_at_home_is_refused_and_not_overwritten(small: Path) -> 
     shutil.copytree(small, data.HOME)
     (data.HOME / NAMES[3]).write_bytes(b"mine")
     with pytest.raises(UsageError, match=f"{NAMES[3]}: expected sha256 .*, got .*no version has; mv .*; or, to"):
-        data.ensure_dataset()
+        fetch.fetch_dataset("fashion-mnist")
     assert (data.HOME / NAMES[3]).read_bytes() == b"mine"
 
 
 def test_nobody_is_asked_for_a_version_that_was_never_published(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offline = Offline()
     monkeypatch.setattr(download, "fetch", offline)
-    monkeypatch.setattr(data, "PUBLISHED", set())
+    monkeypatch.setattr(sources, "PUBLISHED", set())
     with pytest.raises(RequirementError, match=r"not in the cache .*, and no remote is set; give DATA_REMOTE="):
-        data.ensure_dataset()
+        fetch.fetch_dataset("fashion-mnist")
     assert offline.asked == 0
 
 
+def test_what_is_no_data_set_and_no_directory_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"^data \.\./nowhere: no set of that name; there are fashion-mnist, syn"):
+        data.load("../nowhere")
+
+
 def test_a_directory_that_lacks_the_files_is_refused_in_one_line_and_not_written_to(tmp_path: Path) -> None:
-    done = call("-m", "apparel.data", str(tmp_path), at=tmp_path)
+    done = call("-m", "samebench.data.fetch", str(tmp_path), at=tmp_path)
     assert done.returncode == 2
+    assert done.stderr.endswith("not there; give the directory with all files of fashion-mnist\n")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -83,7 +83,7 @@ def test_every_set_comes_and_one_that_is_nowhere_keeps_none_of_the_others(checko
     git(checkout, "add", "--all")
     git(checkout, "commit", "--quiet", "--message", "data")
     lines = make(checkout, "data-diff", "A=HEAD").splitlines()
-    assert lines[::2] == [f"data/{name}: the same 10 images in HEAD and what is there now" for name in told["sets"]]
+    assert lines[::2] == [f"data/{name}: the same 10 examples in HEAD and what is there now" for name in told["sets"]]
     both = json.loads(make(checkout, "data-diff", "A=HEAD~1", "B=HEAD", "JSON=1"))["sets"]
     assert {name: known["all"]["added"] for name, known in both.items()} == {"boots": 10, "fashion-mnist": 10}
     git(checkout, "rm", "--quiet", "data/boots.sha256", "data/boots.dvc")

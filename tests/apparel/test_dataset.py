@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from apparel import data, dataset
-from apparel.dataset import Dataset
 from samebench.core.command import RequirementError, UsageError
-from samebench.data import checked_safetensors
+from samebench.data import checked_safetensors, dataset_files, fetch
+from samebench.tasks.image_classification import image_dataset
+from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 
-def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> Dataset:
+def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3) -> ImageDataset:
     """A set of noise."""
     images = torch.randint(0, 256, (count, channels, 8, 8), generator=torch.manual_seed(seed)).to(torch.uint8)
-    return Dataset(
+    return ImageDataset(
         images=images,
         labels=torch.arange(count) % categories,
         parts=(torch.arange(count) % 5).clamp_max(2).to(torch.uint8),
@@ -33,18 +33,22 @@ def small(seed: int, *, count: int = 30, channels: int = 3, categories: int = 3)
     )
 
 
+def write(made: ImageDataset, report: bytes = b"") -> None:
+    dataset_files.write("noise", {image_dataset.FILE: made.dumps(), image_dataset.REPORT: report})
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
     made = small(0, channels=channels)
-    dataset.write("noise", made, b"path\n")
-    assert dataset.read("noise").pack() == made.pack()
-    known = data.load("noise")
+    write(made, b"path\n")
+    assert image_dataset.read("noise").dumps() == made.dumps()
+    known = image_dataset.load("noise")
     assert known.labels == made.categories
     assert known.preparation == ImageTransform(8, channels)
     assert known.preprocessing == made.preprocessing
@@ -54,7 +58,7 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
 
 
 def test_the_file_has_what_others_rely_on(home: Path) -> None:
-    dataset.write("noise", small(0), b"path\n")
+    write(small(0), b"path\n")
     tensors, facts = checked_safetensors.load(home / "noise/dataset.safetensors", "dataset")
     assert {name: str(each.dtype) for name, each in tensors.items()} == {
         "images": "torch.uint8",
@@ -79,15 +83,15 @@ def test_the_version_changes_with_pixels_labels_parts_and_their_names_and_not_wi
         replace(made, parts=made.parts.flip(0)),
         replace(made, categories=("other", *made.categories[1:])),
     ]
-    versions = [data.from_dataset(each).version for each in changed]
+    versions = [each.to_data().version for each in changed]
     assert len(set(versions)) == len(changed)
-    assert data.from_dataset(replace(made, names=made.names[::-1])).version == versions[0]
+    assert replace(made, names=made.names[::-1]).to_data().version == versions[0]
 
 
 def test_more_than_256_categories_are_told_apart_by_the_version() -> None:
     made = small(0, count=600, categories=300)
     wrapped = replace(made, labels=made.labels % 256)
-    assert data.from_dataset(made).version != data.from_dataset(wrapped).version
+    assert made.to_data().version != wrapped.to_data().version
 
 
 class Killed(Exception):  # noqa: N818 - what the process would be
@@ -99,7 +103,7 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(
     home: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = small(0), small(1)
-    dataset.write("noise", old, b"old\n")
+    write(old, b"old\n")
     count = 0
 
     def counted(real: Any) -> Any:
@@ -117,21 +121,21 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(
             patched.setattr(holder, name, counted(getattr(holder, name)))
         patched.setattr(shutil, "rmtree", lambda *_, **__: None)
         try:
-            dataset.write("noise", new, b"new\n")
+            write(new, b"new\n")
         except Killed:
             pass
         else:
             pytest.fail(f"only {count} steps")
-    assert not data.ensure_dataset("noise", root=home.parent), "nothing to bring"
-    got = dataset.read("noise").pack()
-    assert got in {old.pack(), new.pack()}
-    said = b"old\n" if got == old.pack() else b"new\n"
+    assert not fetch.fetch_dataset("noise"), "nothing to bring"
+    got = image_dataset.read("noise").dumps()
+    assert got in {old.dumps(), new.dumps()}
+    said = b"old\n" if got == old.dumps() else b"new\n"
     assert (home / "noise/report.csv").read_bytes() == said
     listed = (home / "noise.sha256").read_text()
     assert hashlib.sha256(got).hexdigest() in listed
     assert hashlib.sha256(said).hexdigest() in listed
-    dataset.write("noise", new, b"new\n")
-    assert dataset.read("noise").pack() == new.pack()
+    write(new, b"new\n")
+    assert image_dataset.read("noise").dumps() == new.dumps()
     assert sorted(path.name for path in home.iterdir()) == ["noise", "noise.sha256"]
 
 
@@ -143,45 +147,44 @@ def test_a_first_import_that_was_killed_when_it_was_valid_is_finished_by_who_com
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(dataset, "_finish", killed)
+        patched.setattr(dataset_files, "_finish", killed)
         with pytest.raises(Killed):
-            dataset.write("noise", small(0), b"")
-    assert data.load("noise").version == data.from_dataset(small(0)).version
+            write(small(0))
+    assert image_dataset.load("noise").version == small(0).to_data().version
 
 
 def test_a_changed_bit_is_refused_with_expected_and_got(home: Path) -> None:
-    dataset.write("noise", small(0), b"")
-    path = home / "noise" / dataset.FILE
+    write(small(0))
+    path = home / "noise" / image_dataset.FILE
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(
         UsageError, match=r"dataset\.safetensors: expected sha256 \w{64}, got \w{64}, which no version has"
     ):
-        data.load("noise")
+        image_dataset.load("noise")
 
 
 def test_a_set_of_which_git_has_another_version_is_refused(home: Path) -> None:
-    dataset.write("noise", small(0), b"")
+    write(small(0))
     listing = (home / "noise.sha256").read_bytes()
-    dataset.write("noise", small(1), b"")
+    write(small(1))
     (home / "noise.sha256").write_bytes(listing)
     with pytest.raises(UsageError, match=r"which no version has; mv .*; or, to make a version of it, make data-add"):
-        data.load("noise")
+        image_dataset.load("noise")
 
 
 def test_a_set_whose_bytes_are_elsewhere_says_how_to_get_them(home: Path) -> None:
     home.mkdir()
     (home / "noise.sha256").write_text(f"{'0' * 64}  dataset.safetensors\n")
     with pytest.raises(RequirementError, match=r"data/noise: this version is not in the cache .* give DATA_REMOTE="):
-        data.load("noise")
+        image_dataset.load("noise")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../data", ".", "Noise"])
 def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
-    said = "not there; give the directory with the four files" if name == "." else f"data {name}: no set of that name"
-    with pytest.raises(UsageError, match=said):
-        data.load(name)
+    with pytest.raises(UsageError, match=f"data {name}: no set of that name; there are fashion-mnist, synthetic; "):
+        image_dataset.load(name)
 
 
 @pytest.mark.parametrize(
@@ -228,10 +231,10 @@ def test_what_is_no_data_set_is_refused_by_name(home: Path, name: str) -> None:
 )
 def test_a_file_that_is_whole_and_impossible_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "dataset.safetensors"
-    path.write_bytes(small(0).pack())
+    path.write_bytes(small(0).dumps())
     tensors, facts = checked_safetensors.load(path, "dataset")
     for name, value in changes.items():
         (tensors if isinstance(value, torch.Tensor) else facts)[name] = value
     path.write_bytes(checked_safetensors.dumps("dataset", tensors, facts))
     with pytest.raises(UsageError, match=r"dataset\.safetensors: not a data set of this code"):
-        Dataset.load(path)
+        ImageDataset.load(path)

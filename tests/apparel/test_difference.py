@@ -1,86 +1,28 @@
-import dataclasses
+"""Both forms of a set of images: each image is known, and its changes are counted by category."""
+
 import json
-import random
 from pathlib import Path
 
 import pytest
 import torch
 
-from apparel import data, difference
-from apparel.difference import Change, Image
+from apparel import data
+from apparel.task import TASK
 from samebench.core.command import UsageError
-from samebench.data import checked_safetensors
+from samebench.data import checked_safetensors, diff
+from samebench.data.diff import Change, Example
 from tests.apparel.test_data import NAMES, idx
 from tests.samebench.team import NAME, found, with_dvc
+from tests.samebench.test_data_diff import counts
 
 __all__ = ["with_dvc"]  # fixtures
 
-BOOT, BAG = "Ankle boot", "Bag"
 
-
-def image(content: str, label: str = BOOT, part: str = "training", name: str = "") -> Image:
-    return Image(content, label, part, name or content)
-
-
-def counts(change: Change) -> dict[str, int]:
-    return {name: value for name, value in vars(change).items() if value}
-
-
-def total(changes: dict[str, Change]) -> dict[str, int]:
-    return counts(difference._total(changes))
-
-
-def test_an_image_with_another_label_is_relabelled_wherever_it_lies() -> None:
-    changes = difference.difference([image("1"), image("2")], [image("2"), image("1", BAG, name="elsewhere")])
-    assert counts(changes[BOOT]) == {"a": 2, "relabelled_from": 1, "b": 1}
-    assert counts(changes[BAG]) == {"relabelled_to": 1, "b": 1}
-
-
-def test_other_content_under_the_same_name_is_changed() -> None:
-    changes = difference.difference([image("1", name="x")], [image("2", name="x")])
-    assert counts(changes[BOOT]) == {"a": 1, "changed": 1, "b": 1}
-
-
-def test_what_neither_content_nor_name_knows_was_added_or_removed() -> None:
-    changes = difference.difference([image("1"), image("2")], [image("2"), image("3", BAG)])
-    assert counts(changes[BOOT]) == {"a": 2, "removed": 1, "b": 1}
-    assert counts(changes[BAG]) == {"added": 1, "b": 1}
-
-
-def test_an_image_that_went_from_training_to_test_has_moved() -> None:
-    changes = difference.difference([image("1")], [image("1", part="test")])
-    assert counts(changes[BOOT]) == {"a": 1, "moved": 1, "b": 1}
-
-
-def test_images_that_only_lie_elsewhere_in_the_file_are_the_same() -> None:
-    before = [image(str(number), name=str(number)) for number in range(20)]
-    after = [dataclasses.replace(one, name=str(place)) for place, one in enumerate(before[3:])]
-    assert total(difference.difference(before, after)) == {"a": 20, "removed": 3, "b": 17}
-
-
-def test_of_equal_images_only_as_many_are_new_as_there_are_more() -> None:
-    twins = [image("1", name=str(number)) for number in range(3)]
-    assert total(difference.difference(twins[:2], twins)) == {"a": 2, "added": 1, "b": 3}
-    assert total(difference.difference(twins, twins[2:])) == {"a": 3, "removed": 2, "b": 1}
-
-
-def test_the_rows_add_up_and_no_order_makes_a_difference() -> None:
-    chance = random.Random(0)
-    for _ in range(300):
-        a, b = (
-            [
-                image(chance.choice("abcdef"), chance.choice((BOOT, BAG)), chance.choice(("training", "test")), name)
-                for name in chance.sample("uvwxyz", chance.randrange(6))
-            ]
-            for _ in range(2)
-        )
-        for change in difference.difference(a, b).values():
-            moved = change.added - change.removed + change.relabelled_to - change.relabelled_from
-            assert change.a + moved == change.b
-        assert set(total(difference.difference(a, a[::-1]))) <= {"a", "b"}
-
-
-# ---- the two forms ----
+def examples(folder: Path) -> list[Example]:
+    """The images in `folder`, as make data-diff reads them."""
+    reader = TASK.example_reader({path.name for path in folder.iterdir()})
+    assert reader
+    return reader(folder)
 
 
 def pixels(seed: int, count: int, *, side: int = 28) -> torch.Tensor:
@@ -121,7 +63,7 @@ def sealed_set(
 def test_each_form_tells_of_every_image(tmp_path: Path, form: type) -> None:
     for name, content in form(pixels(0, 6), [0, 1, 2, 3, 4, 5]).items():
         (tmp_path / name).write_bytes(content)
-    found = difference.images(tmp_path)
+    found = examples(tmp_path)
     assert [one.label for one in found] == list(data.LABELS[:6])
     assert [one.part for one in found[1:]] == ["training"] * 3 + ["test"] * 2
     assert found[0].part == ("validation" if form is sealed_set else "training")
@@ -134,7 +76,7 @@ def test_both_forms_know_an_image_by_the_same_content(tmp_path: Path) -> None:
         for name, content in form(pixels(0, 6), [0, 1, 2, 3, 4, 5]).items():
             (tmp_path / form.__name__).mkdir(exist_ok=True)
             (tmp_path / form.__name__ / name).write_bytes(content)
-        contents.append([one.content for one in difference.images(tmp_path / form.__name__)])
+        contents.append([one.content for one in examples(tmp_path / form.__name__)])
     assert contents[0] == contents[1]
 
 
@@ -144,16 +86,16 @@ def test_a_sealed_set_that_lacks_what_it_must_have_is_refused(tmp_path: Path) ->
         checked_safetensors.dumps("dataset", tensors, {"labels": ["bag", "boot"]})
     )
     with pytest.raises(UsageError, match=r"dataset\.safetensors: not a data set of this code"):
-        difference.images(tmp_path)
+        examples(tmp_path)
 
 
 def test_a_folder_that_holds_no_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"train-images-idx3-ubyte: not there; make data DATASET="):
-        difference.images(tmp_path)
+        data.read_examples(tmp_path)
     for name, content in (idx_set(pixels(0, 4), [0, 1, 2, 3]) | {NAMES[3]: idx((1,), b"\0")}).items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match="2 images and 1 labels in the part train"):
-        difference.images(tmp_path)
+        examples(tmp_path)
 
 
 @pytest.mark.parametrize("form", [idx_set, sealed_set])
@@ -161,13 +103,13 @@ def test_two_revisions_and_what_is_in_data_are_compared(
     form: type, tmp_path: Path, with_dvc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member = found(tmp_path / "checkout")
-    monkeypatch.setattr(data, "ROOT", member.root)
+    monkeypatch.setattr(diff, "ROOT", member.root)
     pictures = pixels(0, 9)
     member.record(form(pictures[:8], [0, 0, 1, 1, 2, 2, 3, 3]))
     member.record(form(pictures, [0, 0, 1, 2, 2, 2, 3, 3, 3], test=3))
 
     def told(*words: str) -> dict[str, dict[str, int]]:
-        difference.main([*words, "--dataset", NAME, "--json"])
+        diff.main([*words, "--dataset", NAME, "--json"])
         said = json.loads(capsys.readouterr().out)
         (known,) = said["sets"].values()
         return {label: counts(Change(**row)) for label, row in [*known["categories"].items(), ("all", known["all"])]}
@@ -179,13 +121,8 @@ def test_two_revisions_and_what_is_in_data_are_compared(
     assert told("HEAD", "HEAD~1")["all"]["removed"] == 1
     member.write(form(pictures[:8], [0, 0, 1, 1, 2, 2, 3, 3]))
     assert set(told("HEAD~1")["all"]) == {"a", "b"}, "what is in data/, recorded or not"
-    difference.main(["HEAD~1", "HEAD", "--dataset", NAME])
+    diff.main(["HEAD~1", "HEAD", "--dataset", NAME])
     rows = capsys.readouterr().out.splitlines()
     assert rows[0] == f"data/{NAME}: A is HEAD~1, B is HEAD"
     assert rows[-1].split() == ["all", "8", "1", "0", "0", "1", "1", "0", "9"]
     assert not list((member.root / ".dvc/tmp").glob("dvc-*"))
-
-
-def test_a_revision_has_to_be_given() -> None:
-    with pytest.raises(UsageError, match="A=: give a revision of git"):
-        difference.main([""])

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from apparel import data, difference
+from samebench.data import diff
 from tests.samebench.team import NAME, Member, found, remote, with_dvc
+from tests.samebench.test_data_diff import counts
 
-from .test_difference import counts, idx_set, pixels, sealed_set
+from .test_difference import idx_set, pixels, sealed_set
 
 __all__ = ["remote", "with_dvc"]  # fixtures
 
@@ -45,9 +46,8 @@ def go_on(pair: tuple[Member, Member], files: dict[str, bytes], monkeypatch: pyt
     teammate.git("checkout", "--quiet", "HEAD~1")
     assert teammate.bring()
     assert teammate.contents() == before
-    monkeypatch.setattr(data, "ROOT", teammate.root)
-    changes = difference.difference(difference.of_revision("main~1", NAME), difference.of_revision("main", NAME))
-    return counts(difference._total(changes))
+    monkeypatch.setattr(diff, "ROOT", teammate.root)
+    return counts(diff.compare(NAME, "main~1", "main").total)
 
 
 @EACH

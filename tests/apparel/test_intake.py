@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from apparel import data, dataset, intake
 from samebench.core.command import UsageError
+from samebench.data import fetch
+from samebench.tasks.image_classification import image_dataset, import_images, import_report
 
 from .imports import copy, imported, pictures, told
 from .pictures import CLASSES, folder
@@ -56,7 +57,7 @@ def test_the_folder_and_its_table_give_the_same_set(pictures: Path, copy: Path) 
     random.Random(0).shuffle(rows)
     with (copy / "all.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("label", "path", "note"), *((label, path, "x") for path, label in rows)])
-    assert imported(copy / "all.csv")[0].pack() == imported(pictures)[0].pack()
+    assert imported(copy / "all.csv")[0].dumps() == imported(pictures)[0].dumps()
 
 
 def test_neither_the_order_nor_the_time_nor_the_place_of_the_files_changes_a_byte(
@@ -70,15 +71,15 @@ def test_neither_the_order_nor_the_time_nor_the_place_of_the_files_changes_a_byt
         again.write_bytes(path.read_bytes())
         os.utime(again, (1, 1))
     first, second = imported(pictures), imported(tmp_path / "elsewhere")
-    assert first[0].pack() == second[0].pack()
-    assert intake.report(first[1]) == intake.report(second[1])
-    assert data.from_dataset(first[0]).version == data.from_dataset(second[0]).version
+    assert first[0].dumps() == second[0].dumps()
+    assert import_report.dumps(first[1]) == import_report.dumps(second[1])
+    assert first[0].to_data().version == second[0].to_data().version
 
 
 def test_renamed_files_are_the_same_data(copy: Path) -> None:
-    before = data.from_dataset(imported(copy)[0]).version
+    before = imported(copy)[0].to_data().version
     (copy / "circle/00000.png").rename(copy / "circle/zzz.png")
-    assert data.from_dataset(imported(copy)[0]).version == before
+    assert imported(copy)[0].to_data().version == before
 
 
 def test_added_images_move_no_others_between_the_parts(copy: Path) -> None:
@@ -99,7 +100,7 @@ def test_the_split_of_2000_images_is_the_same_after_200_were_added(tmp_path: Pat
 
 
 def test_a_sixth_is_for_the_test_and_a_twelfth_for_validation() -> None:
-    parts = [intake.part(zlib.crc32(bytes([n % 256, n // 256])).to_bytes(4, "big") * 8) for n in range(20_000)]
+    parts = [import_images.part(zlib.crc32(bytes([n % 256, n // 256])).to_bytes(4, "big") * 8) for n in range(20_000)]
     shares = np.bincount(parts, minlength=3) / len(parts)
     assert shares == pytest.approx([9 / 12, 1 / 12, 2 / 12], abs=0.01)
 
@@ -116,22 +117,23 @@ def test_the_command_says_in_one_line_what_became_of_the_files(
 ) -> None:
     for number in range(3):
         (copy / f"circle/empty {number}.png").write_bytes(b"")
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
     words = ["--source", str(copy), "--name", "shapes"]
-    intake.main(words)
+    import_images.main(words)
     out, nothing = capsys.readouterr()
     said, following = out.splitlines()
     train = 'make train DATASET=shapes ARGS="--batch-size 32 --lr 0.02"'
     assert (following, nothing) == (f"keep this version: make data-add DATASET=shapes; train on it: {train}", "")
     assert said.startswith("data/shapes: 60 colour images of 28x28 in 3 categories (")
     assert "left out 3 (3 no PNG, JPEG or WebP picture)" in said
-    data.main(["shapes"])
+    fetch.main(["shapes"])
     version = said.partition("version ")[2][:12]
-    assert capsys.readouterr().out == f"shapes: whole, 3 categories, version {version}\n"
+    sizes = said.partition("categories (")[2].partition(")")[0]
+    assert capsys.readouterr().out == f"shapes: whole, {sizes} examples, version {version}\n"
     before = (tmp_path / "data/shapes.sha256").read_bytes()
-    assert {line.split()[1] for line in before.decode().splitlines()} == {dataset.FILE, dataset.REPORT}
-    intake.main(words)
+    assert {line.split()[1] for line in before.decode().splitlines()} == {image_dataset.FILE, image_dataset.REPORT}
+    import_images.main(words)
     assert (tmp_path / "data/shapes.sha256").read_bytes() == before
     with pytest.raises(UsageError):
-        intake.main(["--source", "nowhere", "--name", "shapes"])
+        import_images.main(["--source", "nowhere", "--name", "shapes"])
     assert (tmp_path / "data/shapes.sha256").read_bytes() == before

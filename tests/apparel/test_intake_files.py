@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from apparel import dataset, intake
+from samebench.tasks.image_classification import import_images, import_report
 from samebench.tasks.image_classification.image_file import CUT, METADATA, UNTURNED
 from samebench.tasks.image_classification.image_sources import KEPT, Finding
 from samebench.tasks.image_classification.preprocessing import MIN_DEVIATION
@@ -52,8 +52,8 @@ def test_other_formats_are_named_in_the_report_and_counted_in_the_summary(
         (copy / f"circle/IMG_{number}.jpg").write_bytes(HEIC)
     (copy / "square/film.png").write_bytes(b"GIF89a")
     (copy / "square/nothing.png").write_bytes(b"")
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
-    intake.main(["--source", str(copy), "--name", "shapes"])
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
+    import_images.main(["--source", str(copy), "--name", "shapes"])
     assert "left out 5 (5 no PNG, JPEG or WebP picture: 3 HEIC, 1 GIF)" in capsys.readouterr().out
     report = (tmp_path / "data/shapes/report.csv").read_text()
     assert report.count("no PNG, JPEG or WebP picture: HEIC: export it as JPEG") == 3
@@ -75,7 +75,7 @@ def test_files_of_systems_are_counted_by_name(copy: Path) -> None:
     (copy / "desktop.ini").write_bytes(b"[.ShellClassInfo]")
     made, findings = imported(copy)
     counts = "5 a system's own: 2 @eaDir, 2 Thumbs.db, 1 desktop.ini"
-    assert f"left out 5 ({counts})" in intake.summary(made, findings)
+    assert f"left out 5 ({counts})" in import_report.summary(made, findings)
 
 
 def flat(at: Path, count: int = 40) -> Path:

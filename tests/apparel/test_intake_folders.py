@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from apparel import dataset, intake
 from samebench.core.command import UsageError
+from samebench.tasks.image_classification import image_dataset, import_images
 from samebench.tasks.image_classification.image_sources import KEPT, Finding
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.checkout import copy_checkout, run
@@ -27,11 +27,11 @@ def test_links_to_folders_elsewhere_are_classes_and_named(copy: Path, tmp_path: 
     for label in CLASSES:
         (links / label).symlink_to(copy / label)
     made, findings = imported(links)
-    assert made.pack() == imported(copy)[0].pack()
+    assert made.dumps() == imported(copy)[0].dumps()
     assert {each for each in findings if each.found == READ} == {Finding(label, label, READ, KEPT) for label in CLASSES}
     (links / "circle").unlink()
     shutil.copytree(copy / "circle", links / "circle")
-    assert imported(links)[0].pack() == made.pack()
+    assert imported(links)[0].dumps() == made.dumps()
 
 
 def test_a_link_that_leads_nowhere_back_or_to_a_class_is_named_and_not_followed(copy: Path, tmp_path: Path) -> None:
@@ -77,9 +77,10 @@ def test_behind_a_link_to_a_folder_no_file_leads_out_of_it(copy: Path, tmp_path:
 IMPORT = """
 import sys
 from pathlib import Path
-from apparel import dataset, intake
-dataset.HOME = Path("data")
-intake.main(["--source", sys.argv[1], "--name", "shapes"])
+from samebench.data import source
+from samebench.tasks.image_classification import import_images
+source.LISTINGS = Path("data")
+import_images.main(["--source", sys.argv[1], "--name", "shapes"])
 """
 
 
@@ -114,14 +115,14 @@ def test_classes_that_a_file_system_or_a_reader_takes_for_one_are_two_and_named(
         (copy / name).mkdir()
         for each in range(3):
             drawn("circle", 1000 + 10 * number + each).save(copy / f"{name}/{each}.png")
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
-    intake.main(["--source", str(copy), "--name", "shapes"])
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
+    import_images.main(["--source", str(copy), "--name", "shapes"])
     out = capsys.readouterr().out
     assert "8 a label almost like" in out
     for group in groups:
         for one, other in (group, group[::-1]):
             assert f"warning: {one} is a label almost like: {other}; give them one name if they are one class\n" in out
-    assert {name for group in groups for name in group} < set(dataset.read("shapes").categories)
+    assert {name for group in groups for name in group} < set(image_dataset.read("shapes").categories)
 
 
 def test_two_forms_of_one_name_are_one_class_and_named(copy: Path) -> None:
@@ -159,7 +160,7 @@ def test_an_import_that_is_refused_leaves_a_report_and_one_that_is_not_takes_it_
 def test_whatever_an_import_is_refused_for_is_in_the_report(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
     (tmp_path / "row.csv").write_text("path,label\nx.png\n")
     (tmp_path / "header.csv").write_text("file,class\nx.png,y\n")
     (copy / "a\nb").mkdir()
@@ -171,14 +172,14 @@ def test_whatever_an_import_is_refused_for_is_in_the_report(
     }
     for source, said in refusals.items():
         with pytest.raises(UsageError, match=r"; see data/shapes\.refused\.csv$"):
-            intake.main(["--source", str(source), "--name", "shapes"])
+            import_images.main(["--source", str(source), "--name", "shapes"])
         assert any(found.startswith(said) for found in reported(tmp_path / "data"))
 
 
 def test_a_folder_with_a_name_that_is_no_label_is_refused_with_all_of_its_kind(copy: Path) -> None:
     (copy / "circle").rename(copy / "a\nb")
     (copy / "square").rename(copy / "a\x1b[2Jb")
-    with pytest.raises(intake.ImportFailedError, match=r"and 1 more$") as raised:
+    with pytest.raises(import_images.ImportFailedError, match=r"and 1 more$") as raised:
         imported(copy)
     assert str(raised.value).isprintable()
     assert [each.path for each in raised.value.findings if each.done == "refused"] == ["a\nb", "a\x1b[2Jb"]

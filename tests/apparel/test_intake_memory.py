@@ -15,8 +15,8 @@ SIDE = 8
 # A process that starts others inherits its peak to them, so a small one stands between pytest and the import.
 MEASURE = "import resource, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True); "
 MEASURE += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
-IMPORT = "import sys; from apparel import intake; "
-IMPORT += f"intake.make(intake.Question(source=sys.argv[1], name='many', side={SIDE}))"
+IMPORT = "import sys; from samebench.tasks.image_classification.import_images import ImportArgs, import_images; "
+IMPORT += f"import_images(ImportArgs(source=sys.argv[1], name='many', side={SIDE}))"
 
 
 def noise(folder: Path, count: int) -> list[str]:

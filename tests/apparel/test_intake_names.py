@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from apparel import intake
-from apparel.intake import Question
 from samebench.core.command import UsageError
+from samebench.tasks.image_classification import import_report
+from samebench.tasks.image_classification.import_images import ImportArgs
 
 from .imports import WHOLE, copy, imported, pictures, told
 from .pictures import drawn, folder
@@ -40,7 +40,7 @@ def test_a_file_name_that_is_no_text_is_told_by_its_bytes(copy: Path) -> None:
     (copy / "square/\udcfe.png").write_bytes(b"")
     made, findings = imported(copy)
     assert "circle/\\xff.png" in made.names
-    assert b"square/\\xfe.png,square," in intake.report(findings)
+    assert b"square/\\xfe.png,square," in import_report.dumps(findings)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_a_source_without_enough_pictures_is_refused(
 @pytest.mark.parametrize("name", ["", "Shoes", "../shoes", "fashion-mnist", "synthetic", "a b", "a/b", ".."])
 def test_a_name_that_is_taken_or_no_file_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"give lower-case words joined by hyphens"):
-        Question(source="photos", name=name)
+        ImportArgs(source="photos", name=name)
 
 
 def test_where_the_pictures_are_has_to_be_said() -> None:
     with pytest.raises(UsageError, match=r"^FROM=: give a folder with one sub-folder a class"):
-        Question(source="", name="shoes")
+        ImportArgs(source="", name="shoes")

@@ -18,14 +18,15 @@ CASES = 10_000
 WATCH = """
 import os, sys
 from pathlib import Path
-from apparel import dataset, intake
-from samebench.tasks.image_classification import image_sources as sources
+from samebench.data import source
+from samebench.tasks.image_classification import import_images
 from samebench.core.command import UsageError
 
 folder, data, temporary = (os.path.realpath(each) for each in sys.argv[2:5])
-dataset.HOME = Path(data)
+source.LISTINGS = Path(data)
 EVENTS = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"}
-OURS = (folder, data, temporary, sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev/null", "/usr/lib", sys.path[1])
+OURS = [folder, data, temporary, sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev/null", "/usr/lib", sys.path[1]]
+OURS += [os.path.join(os.path.dirname(sys.path[1]), "pyproject.toml")]  # it names the project
 active = False
 
 def hook(event, arguments):
@@ -37,7 +38,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 active = True
 try:
-    intake.main(["--source", sys.argv[1], "--name", "shapes"])
+    import_images.main(["--source", sys.argv[1], "--name", "shapes"])
 except UsageError as refusal:
     print("refused:", refusal)
 """

@@ -7,9 +7,9 @@ from typing import Literal
 
 import pytest
 
-from apparel import intake
-from apparel.dataset import Dataset
 from samebench.core.command import UsageError
+from samebench.tasks.image_classification import import_images, import_report
+from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, REFUSED, Finding
 
 from .imports import copy, imported, pictures, told
@@ -72,18 +72,18 @@ def content(text: str | bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def expected(pictures: Path) -> Dataset:
+def expected(pictures: Path) -> ImageDataset:
     return imported(pictures)[0]
 
 
 @pytest.mark.parametrize("dialect", READ)
 def test_a_table_of_any_dialect_gives_the_set_of_the_folder(
-    copy: Path, rows: Rows, expected: Dataset, dialect: str
+    copy: Path, rows: Rows, expected: ImageDataset, dialect: str
 ) -> None:
     (copy / "all.CSV").write_bytes(content(READ[dialect](rows, copy)))
     made, findings = imported(copy / "all.CSV")
     assert told(findings) == {}
-    assert made.pack() == expected.pack()
+    assert made.dumps() == expected.dumps()
 
 
 REFUSED_TABLES: dict[str, tuple[str | bytes, str]] = {
@@ -121,7 +121,7 @@ def test_a_table_that_can_not_be_read_is_refused_with_line_value_and_remedy(copy
 
 def test_every_row_that_can_not_be_used_is_found_with_its_line(copy: Path) -> None:
     (copy / "all.csv").write_text("path,label\ncircle/00000.png\nx,y,z\ncircle/00003.png,circle\n,b\n")
-    with pytest.raises(intake.ImportFailedError, match=r"line 2: no path .*; and 2 more$") as raised:
+    with pytest.raises(import_images.ImportFailedError, match=r"line 2: no path .*; and 2 more$") as raised:
         imported(copy / "all.csv")
     assert [(each.line, each.done) for each in raised.value.findings] == [(line, REFUSED) for line in "235"]
 
@@ -160,7 +160,7 @@ def test_a_path_is_found_in_whichever_form_its_accents_are_written(
     made, findings = imported(copy / "all.csv")
     assert (len(made.images), told(findings)) == (60, {})
     assert made.categories == tuple(f"Ä{label}" for label in CLASSES)
-    assert made.pack() == imported(copy)[0].pack()
+    assert made.dumps() == imported(copy)[0].dumps()
 
 
 def test_a_name_with_a_backslash_a_space_or_a_line_end_is_its_own_file(copy: Path, rows: Rows) -> None:
@@ -197,7 +197,7 @@ def test_labels_that_differ_in_case_alone_are_two_classes_and_named(copy: Path, 
 
 def test_no_cell_of_the_report_is_a_formula_and_none_steers_a_terminal() -> None:
     odd = ["=1+1", "+1", "-1", "@SUM(A1)", "a=b", "\x1b[2J", "\u202egnp", "a\nb", "\tx"]
-    text = intake.report([Finding(each, "x", "not there") for each in odd]).decode()
+    text = import_report.dumps([Finding(each, "x", "not there") for each in odd]).decode()
     assert [line.split(",")[0] for line in text.splitlines()[1:]] == [
         "'=1+1",
         "'+1",

@@ -8,30 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from apparel import dataset, intake, merge
-from apparel.dataset import Dataset
-from apparel.intake import Question
 from samebench.core.command import UsageError
-from samebench.data import merge as bench
-from samebench.data import versions
-from samebench.data.merge import three_way
-from tests.samebench.team import GIT, NAME, Member, found, with_dvc
+from samebench.data import dataset_files, merge, versions
+from samebench.tasks.image_classification import image_dataset, import_images, import_report, merge_images
+from samebench.tasks.image_classification.image_dataset import ImageDataset
+from samebench.tasks.image_classification.import_images import ImportArgs
+from tests.samebench.team import GIT, NAME, Member, with_dvc
+from tests.samebench.test_data_merge import meet, member
 
 from .pictures import folder
 from .test_data_targets import checkout, make
 
-__all__ = ["checkout", "with_dvc"]  # fixtures
-
-
-@pytest.fixture
-def member(tmp_path: Path) -> Member:
-    return found(tmp_path / "checkout")
+__all__ = ["checkout", "member", "with_dvc"]  # fixtures
 
 
 def imported(member: Member, photos: Path, side: int = 28) -> None:
     """What make data-import does."""
-    made, findings = intake.make(Question(source=str(photos), name=NAME, side=side))
-    dataset.write(NAME, made, intake.report(findings), home=member.root / "data")
+    made, findings = import_images.import_images(ImportArgs(source=str(photos), name=NAME, side=side))
+    contents = {image_dataset.FILE: made.dumps(), image_dataset.REPORT: import_report.dumps(findings)}
+    dataset_files.write(NAME, contents, home=member.root / "data")
 
 
 def commit(member: Member, photos: Path, side: int = 28) -> None:
@@ -41,28 +36,22 @@ def commit(member: Member, photos: Path, side: int = 28) -> None:
     member.git("commit", "--quiet", "--message", "data")
 
 
-def meet(member: Member, *words: str) -> None:
-    """What ends in a conflict."""
-    done = subprocess.run(["git", *words], cwd=member.root, env=os.environ | GIT, capture_output=True, text=True)
-    assert "CONFLICT" in done.stdout, done.stdout + done.stderr
-
-
 def branch(member: Member, name: str, photos: Path, side: int = 28) -> None:
     member.git("switch", "--quiet", "--create", name, "main")
     commit(member, photos, side)
 
 
-def merged(member: Member) -> bench.MergeResult:
-    return bench.merge(NAME, root=member.root, resolve=merge.combine)
+def merged(member: Member) -> merge.MergeResult:
+    return merge.merge(NAME, root=member.root, resolve=merge_images.combine)
 
 
-def names(known: Dataset) -> dict[str, str]:
+def names(known: ImageDataset) -> dict[str, str]:
     """The category of each image by where it was found."""
     return dict(zip(known.names, (known.categories[label] for label in known.labels.tolist()), strict=True))
 
 
-def loaded(member: Member) -> Dataset:
-    return Dataset.load(member.folder / dataset.FILE)
+def loaded(member: Member) -> ImageDataset:
+    return ImageDataset.load(member.folder / image_dataset.FILE)
 
 
 @pytest.fixture
@@ -97,9 +86,9 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
     with pytest.raises(UsageError, match=f"make data-merge DATASET={NAME}$"):
         versions.load_version(NAME, root=apart.root)
     done = merged(apart)
-    union, findings = intake.make(Question(source=str(photos["all"]), name=NAME))
-    assert (apart.folder / dataset.FILE).read_bytes() == union.pack()
-    assert (apart.folder / dataset.REPORT).read_bytes() == intake.report(findings)
+    union, findings = import_images.import_images(ImportArgs(source=str(photos["all"]), name=NAME, side=28))
+    assert (apart.folder / image_dataset.FILE).read_bytes() == union.dumps()
+    assert (apart.folder / image_dataset.REPORT).read_bytes() == import_report.dumps(findings)
     apart.git("add", "--all")
     assert not versions.add(NAME, root=apart.root), "as recorded"
     apart.git("-c", "core.editor=true", *done.finish.split()[1:])
@@ -109,7 +98,7 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
         apart.git("checkout", "--quiet", revision)
         assert apart.bring()
         assert len(loaded(apart).images) == len(
-            intake.make(Question(source=str(photos[expected]), name=NAME))[0].images
+            import_images.import_images(ImportArgs(source=str(photos[expected]), name=NAME, side=28))[0].images
         )
 
 
@@ -176,75 +165,19 @@ def test_a_grey_and_a_coloured_version_are_of_colour_together(member: Member, tm
 def test_bytes_of_nobodys_version_are_not_overwritten(apart: Member, tmp_path: Path) -> None:
     meet(apart, "merge", "a")
     imported(apart, folder(tmp_path / "unsaved", 20, first=50))
-    mine = (apart.folder / dataset.FILE).read_bytes()
+    mine = (apart.folder / image_dataset.FILE).read_bytes()
     with pytest.raises(UsageError, match=r"which no version has; mv .* && make data DATASET=shoes"):
         merged(apart)
-    assert (apart.folder / dataset.FILE).read_bytes() == mine
+    assert (apart.folder / image_dataset.FILE).read_bytes() == mine
 
 
 def test_a_report_that_no_import_has_written_is_refused(apart: Member) -> None:
-    apart.folder.joinpath(dataset.REPORT).write_text("a,b\n\x1b[31m\n")
+    apart.folder.joinpath(image_dataset.REPORT).write_text("a,b\n\x1b[31m\n")
     versions.add(NAME, root=apart.root)
     apart.git("commit", "--quiet", "--all", "--message", "odd")
     meet(apart, "merge", "a")
     with pytest.raises(UsageError, match=r"^report\.csv: not the report of an import"):
         merged(apart)
-
-
-# ---- sets of other files ----
-
-
-def files_meet(
-    member: Member, base: Mapping[str, bytes], ours: Mapping[str, bytes], theirs: Mapping[str, bytes]
-) -> None:
-    for name, contents in (("main", base), ("a", theirs), ("b", ours)):
-        if name != "main":
-            member.git("switch", "--quiet", "--create", name, "main")
-        shutil.rmtree(member.folder, ignore_errors=True)
-        member.record(contents)
-    meet(member, "merge", "a")
-
-
-def test_files_that_a_side_adds_are_in_and_those_it_removes_are_out(member: Member) -> None:
-    base = {"both": b"0", "gone": b"1", "changed": b"2"}
-    files_meet(member, base, {**base, "ours": b"3"}, {"both": b"0", "changed": b"4", "theirs": b"5"})
-    assert merged(member) == bench.MergeResult(4, "git commit")
-    assert member.contents() == {"both": b"0", "changed": b"4", "ours": b"3", "theirs": b"5"}
-
-
-def test_a_file_that_both_sides_change_is_named(member: Member) -> None:
-    base = {"same": b"0", "both": b"1", "removed": b"2"}
-    files_meet(member, base, {**base, "both": b"3", "removed": b"4"}, {"same": b"0", "both": b"5"})
-    with pytest.raises(UsageError, match=r"have changed 'both', 'removed' to different bytes; take one side"):
-        merged(member)
-    remedy = "git checkout --ours -- 'data/shoes.*'"
-    assert subprocess.run(["sh", "-c", remedy], cwd=member.root, env=os.environ | GIT).returncode == 0
-    assert member.contents() == {**base, "both": b"3", "removed": b"4"}
-
-
-def test_a_set_that_both_branches_begin_is_merged_too(member: Member) -> None:
-    member.git("commit", "--quiet", "--allow-empty", "--message", "nothing yet")
-    for name in ("a", "b"):
-        member.git("switch", "--quiet", "--create", name, "main")
-        shutil.rmtree(member.folder, ignore_errors=True)
-        member.record({name: name.encode()})
-    meet(member, "merge", "a")
-    merged(member)
-    assert member.contents() == {"a": b"a", "b": b"b"}
-
-
-def test_no_choice_of_three_versions_loses_what_one_side_has_added() -> None:
-    values = [None, 1, 2, 3]
-    for base in values:
-        for ours in values:
-            for theirs in values:
-                sides = [{"x": each} if each else {} for each in (base, ours, theirs)]
-                result, disagreed = three_way(*sides)
-                if disagreed:
-                    assert len({base, ours, theirs}) == 3
-                    continue
-                expected = ours if theirs in (base, ours) else theirs
-                assert result.get("x") == expected
 
 
 # ---- through make ----
@@ -263,7 +196,7 @@ def test_make_refuses_to_add_during_a_conflict_and_make_data_merge_gives_the_uni
     assert refused.startswith(f"error: data/{NAME}.sha256: two branches have changed it, ")
     assert refused.endswith(f"; make data-merge DATASET={NAME}")
     said = make(checkout, "data-merge", f"DATASET={NAME}").splitlines()
-    assert said[0].startswith(f"data/{NAME}: the union of both branches, 84 images in 3 categories; ")
+    assert said[0].startswith(f"data/{NAME}: the union of both branches, 84 examples; ")
     assert said[1] == f"git add data/{NAME}.sha256 data/{NAME}.dvc && git commit && make data-push DATASET={NAME}"
     assert make(checkout, "data-add", f"DATASET={NAME}", code=2), "until git knows"
     commands = said[1].replace("git commit", "git commit --no-edit")

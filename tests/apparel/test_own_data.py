@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from apparel import data, dataset, intake
-from apparel.dataset import Dataset
+from apparel import data
 from apparel.serving import SERVING, garment
 from apparel.serving.garment import GARMENTS, transform_from_dict
 from apparel.settings import Budgets, Settings
@@ -26,7 +25,8 @@ from samebench.serving import export
 from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
 from samebench.serving.upload import Content
-from samebench.tasks.image_classification import decode_image, image_transform
+from samebench.tasks.image_classification import decode_image, image_dataset, image_transform, import_images
+from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.training import compare, evaluate, train
 from samebench.training.model import Model
@@ -45,7 +45,7 @@ class Own:
 
     photos: Path
     name: str
-    made: Dataset
+    made: ImageDataset
     run: Run
 
     @property
@@ -81,17 +81,17 @@ def made(home: Path, name: str, *, colour: bool, side: int, settings: Settings) 
     )
     if colour:
         strange(photos)
-    intake.main(["--source", str(photos), "--name", name, "--side", str(side)])
+    import_images.main(["--source", str(photos), "--name", name, "--side", str(side)])
     run = train.train(settings, runs=home / "runs")
     export.export(run, ANY)
-    return Own(photos, name, dataset.read(name), run)
+    return Own(photos, name, image_dataset.read(name), run)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patched:
         at = tmp_path_factory.mktemp("own")
-        patched.setattr(dataset, "HOME", at / "data")
+        patched.setattr("samebench.data.source.LISTINGS", at / "data")
         patched.setattr("samebench.data.source.LISTINGS", at / "data")
         yield at
 
@@ -217,7 +217,7 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     for path in own.photos.glob("*/0*.png"):
         (darker / path.parent.name).mkdir(parents=True, exist_ok=True)
         Image.open(path).convert("RGB").point(lambda level: level // 3).save(darker / path.parent.name / path.name)
-    intake.main(["--source", str(darker), "--name", "darker"])
+    import_images.main(["--source", str(darker), "--name", "darker"])
     other, model = data.load("darker"), Model.load(own.run.weights)
     assert np.ptp([np.mean(each.spec["mean"]) for each in (other, model)]) > 0.3, "else it would not show"
     images = other.test().images

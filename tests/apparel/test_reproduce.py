@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from apparel import data, dataset
+from apparel import data
 from apparel.settings import Settings
 from samebench.core.command import UsageError
+from samebench.data import listing
 from samebench.runs import receipt
 from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.training import reproduce, train
@@ -106,7 +107,7 @@ def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_p
 @pytest.mark.usefixtures("tiny")
 def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "RUNS", tmp_path)
-    monkeypatch.setattr(dataset, "HOME", tmp_path)
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path)
     monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path)
     (tmp_path / "shoes.sha256").touch()
     trained(tmp_path, data="shoes")
@@ -312,9 +313,9 @@ def test_the_golden_run_takes_its_data_from_where_it_is_told(monkeypatch: pytest
 
 
 def test_the_golden_run_has_the_weights_that_git_knows() -> None:
-    if platform.machine() not in data.listing(reproduce.golden_path()):
+    if platform.machine() not in listing.read(reproduce.golden_path()):
         pytest.skip(f"no golden hash for {platform.machine()} in git yet")
-    if not data.HOME.is_dir() and call("-m", "apparel.data", at=SOURCE.parent).returncode:
+    if not data.HOME.is_dir() and call("-m", "samebench.data.fetch", at=SOURCE.parent).returncode:
         lacking("the data set is not there and can't be fetched")
     done = call("-m", "samebench.training.reproduce", "--quick", at=SOURCE.parent)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from apparel import dataset, intake
+from samebench.tasks.image_classification import import_images
 from samebench.workspace import new_notebook, notebook_outputs
 from tests import soak
 from tests.apparel.pictures import drawn, folder
@@ -101,8 +101,8 @@ def test_notebook_runs_on_small_sets_in_colour(
     shutil.rmtree(photos / "square")
     for number in range(count):
         drawn("square", number).save(photos / f"triangle/more-{number}.png")
-    monkeypatch.setattr(dataset, "HOME", tmp_path / "data")
-    intake.main(["--source", str(photos), "--name", "shapes", "--side", "16"])
+    monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
+    import_images.main(["--source", str(photos), "--name", "shapes", "--side", "16"])
     monkeypatch.setenv("DATA", "shapes")
     known: dict[str, object] = {}
     for cell in code(path):

@@ -16,6 +16,7 @@ import pytest
 from samebench.core.command import RequirementError
 from samebench.core.paths import ROOT
 from samebench.data import checkout, dvc, versions
+from samebench.project import UpstreamFetcher
 from tests.commands import lacking
 
 NAME = "shoes"
@@ -75,7 +76,7 @@ class Member:
     def push(self) -> str:
         return versions.push(NAME, root=self.root).url
 
-    def bring(self, *, public: checkout.UpstreamFetcher | None = None) -> bool:
+    def bring(self, *, public: UpstreamFetcher | None = None) -> bool:
         return checkout.check_out(
             versions.load_version(NAME, root=self.root), self.folder, root=self.root, public=public
         )

@@ -4,7 +4,6 @@ Bytes that are saved nowhere else are never overwritten, and every file is whole
 """
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from samebench.core import files, untrusted
@@ -16,9 +15,7 @@ from samebench.data.cache import Cache
 from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
 from samebench.data.versions import Version
-
-# Brings these files (name, SHA-256), which are not there, into a folder, or raises UsageError or RequirementError.
-UpstreamFetcher = Callable[[Path, Mapping[str, str]], None]
+from samebench.project import UpstreamFetcher
 
 
 def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: UpstreamFetcher | None = None) -> bool:

@@ -1,22 +1,27 @@
 """Merges two versions of a data set where two branches of git meet: a three-way merge by file name.
 
-Both branches' commits say what the versions are, whatever is in the index or in data/ meanwhile.
+python -m samebench.data.merge NAME
+
+Both branches' commits say what the versions are, whatever is in the index or in data/ meanwhile. A project's task may
+merge files that both branches have changed; otherwise they are refused.
 """
 
+import argparse
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from samebench.core import file_lock, files, untrusted
+from samebench import project
+from samebench.core import command, file_lock, files, untrusted
 from samebench.core.command import UsageError
 from samebench.core.git import run_git
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data import checkout, dvc, versions
+from samebench.data import checkout, dataset_files, dvc, versions
 from samebench.data.cache import Cache
 from samebench.data.versions import Version
 
@@ -81,7 +86,7 @@ def three_way(
 
 
 def merge(
-    name: str, *, root: Path = ROOT, public: checkout.UpstreamFetcher | None = None, resolve: Resolve | None = None
+    name: str, *, root: Path = ROOT, public: project.UpstreamFetcher | None = None, resolve: Resolve | None = None
 ) -> MergeResult:
     """Make the union of the versions of both branches the version of the set `name`, and have it in data/.
 
@@ -199,3 +204,24 @@ def _empty(place: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Merge the set that is named, and say what to commit."""
+    parser = argparse.ArgumentParser(prog="merge", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", metavar="NAME", help="a set of data/")
+    args = parser.parse_args(argv)
+    if not args.name:
+        raise UsageError("DATASET=: give the name of the set to merge, such as DATASET=shoes")
+    task = project.task()
+    resolve = task.file_merger()
+    dataset_files.finish(args.name)
+    merged = merge(args.name, public=project.upstream_fetchers().get(args.name), resolve=resolve)
+    reader = task.example_reader(versions.load_version(args.name).listing)
+    size = f"{len(reader(versions.folder_of(args.name))):,} examples" if reader else f"{merged.files:,} files"
+    print(f"data/{args.name}: the union of both branches, {size}; keep it and give it to the others:")
+    print(f"{versions.commit_command(args.name, merged.finish)} && make data-push DATASET={args.name}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 from samebench import project
 from samebench.core import files, flags, make_command
+from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.data.listing import is_set_name
 from samebench.data.listing import read as read_listing
@@ -80,6 +82,23 @@ class Source:
             return content.hexdigest() == sha256
         except (OSError, EOFError, ValueError):
             return False
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """The content of one of its files, unpacked. Raises UsageError unless it is what the listing says."""
+        path, expected = self.path(name), self.listed()[name]
+        if not path.is_file():
+            raise UsageError(f"{path}: not there; give the directory with all files of {self.name}")
+        try:
+            with gzip.open(path) if path.name != Path(name).name else path.open("rb") as file:
+                content = file.read(max_bytes + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UsageError(
+                f"{path}: damaged, expected sha256 {expected}, got no whole gzip file; fetch it again"
+            ) from error
+        got = hashlib.sha256(content).hexdigest() if len(content) <= max_bytes else f"more than {max_bytes:,} bytes"
+        if got != expected:
+            raise UsageError(f"{path}: expected sha256 {expected}, got {got}; delete it, and fetch it again")
+        return content
 
     @classmethod
     def fits(cls, said: str, asked: str) -> bool:

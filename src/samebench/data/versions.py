@@ -244,8 +244,7 @@ def add(name: str, *, root: Path = ROOT) -> bool:
     if (halfway := folder.with_name(f".{name}.new")).is_dir():
         raise UsageError(f"{halfway}: not all in its place, an import was killed; first make data DATASET={name}")
     refuse_unmerged(name, root=root)
-    untrusted.refuse_links(folder)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
+    names = local_files(folder)
     if not names:
         raise UsageError(f"{folder}: no files there; give DATASET= the name of a folder of data/")
     listing.check_file_names(names, where=f"data/{name}")
@@ -254,6 +253,12 @@ def add(name: str, *, root: Path = ROOT) -> bool:
     settings = dvc.settings(root)
     with dvc.locked_workspace(root, settings):
         return record(name, {each: folder / each for each in names}, Cache(settings.cache, settings.shared), root=root)
+
+
+def local_files(folder: Path) -> list[str]:
+    """The names of the files in the folder of a set that belong to a version. Raises UsageError for a link."""
+    untrusted.refuse_links(folder)
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _versioned(path, folder))
 
 
 def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) -> bool:

@@ -6,14 +6,17 @@ nothing here draws from a global random generator, and every figure over a batch
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from samebench.core.command import UsageError
+from samebench.data.diff import Example
+from samebench.data.merge import Resolve
 from samebench.project import Metric
 from samebench.runs import receipt
 from samebench.settings import TrainingSettings
@@ -153,6 +156,17 @@ class Task(ABC):
     @abstractmethod
     def load_data(self, name: str) -> DataModule:
         """The data set that the setting `data` names. Raises UsageError if it is missing or damaged."""
+
+    def example_reader(self, files: Collection[str]) -> Callable[[Path], list[Example]] | None:
+        """What reads the examples of a data set that has these files, for `make data-diff`; None compares the files."""
+        return None
+
+    def file_merger(self) -> Resolve | None:
+        """What merges files that two branches have changed, for `make data-merge`; None refuses them.
+
+        It may start this process anew, as `determinism.reexecute` does.
+        """
+        return None
 
     @abstractmethod
     def build_network(self, settings: Any, spec: Spec) -> nn.Module:

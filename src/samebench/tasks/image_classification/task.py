@@ -1,8 +1,9 @@
 """Image classification: an image in, the probability of each class out."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from samebench.core.command import UsageError
+from samebench.data.diff import Example
+from samebench.data.merge import Resolve
+from samebench.environment import determinism
 from samebench.tasks import classification
-from samebench.tasks.image_classification import evaluation, training_figures
+from samebench.tasks.image_classification import evaluation, image_dataset, merge_images, training_figures
 from samebench.tasks.image_classification.augmentation import augment
 from samebench.tasks.image_classification.card import Words
 from samebench.tasks.image_classification.card import text as card_text
@@ -34,6 +38,21 @@ class ImageClassification(Task):
     transforms: tuple[type[ImageTransform], ...] = ()  # beside the plain one
     card_words: ClassVar[Mapping[str, Words]] = {}  # what a model card says of images, by the name of their transform
     card_sources: ClassVar[Mapping[str, str]] = {}  # and of a data set, by its name
+    default_side: ClassVar[int] = 32  # pixels a side of the images that an import makes
+
+    def load_data(self, name: str) -> Data:
+        """The data set that `make data-import` has made. A project with published data looks for these first."""
+        return image_dataset.load(name)
+
+    def example_reader(self, files: Collection[str]) -> Callable[[Path], list[Example]] | None:
+        """Reads the images of an imported set."""
+        return image_dataset.read_examples if image_dataset.FILE in files else None
+
+    def file_merger(self) -> Resolve:
+        """Merges the images of imported sets, and finds the same suspicious ones as an import: at the CPU level."""
+        determinism.reexecute(fast=False)
+        determinism.pin()
+        return merge_images.combine
 
     @abstractmethod
     def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:

@@ -1,42 +1,37 @@
-"""Make a data set of one's own out of pictures: whole or not at all, and every file that is left out by its name.
+"""Makes a data set of images: whole or not at all, and names every file that is left out.
 
-python -m apparel.intake --source photos --name shoes    photos/<class>/<picture>, or a CSV with the columns path,label
+python -m samebench.tasks.image_classification.import_images --source photos --name shoes
+
+The source is a folder with photos/<class>/<picture>, or a CSV with the columns path,label.
 """
 
-import csv
 import hashlib
-import io
+import re
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from apparel import data, dataset
-from apparel.dataset import Dataset
-from apparel.serving import garment
-from apparel.settings import Settings
+from samebench import project
 from samebench.core import command, files, flags
 from samebench.core.command import UsageError
-from samebench.data.source import default_name
+from samebench.data import dataset_files, source
 from samebench.environment import cores, determinism
 from samebench.settings import setting_field, small_batch_args
-from samebench.tasks.image_classification import decode_image, image_transform, inspection
+from samebench.tasks.image_classification import decode_image, image_dataset, image_transform, import_report
 from samebench.tasks.image_classification.decode_image import TooLarge
-from samebench.tasks.image_classification.image_data import Split
+from samebench.tasks.image_classification.image_dataset import ImageDataset, LabelledImage
 from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.image_sources import (
     ALIKE,
     KEPT,
-    LEFT_OUT,
     REFUSED,
-    SYSTEM,
     Finding,
     Source,
     UnusableFileError,
@@ -44,25 +39,24 @@ from samebench.tasks.image_classification.image_sources import (
     legible,
 )
 from samebench.tasks.image_classification.image_transform import ImageTransform
-from samebench.tasks.image_classification.preprocessing import Preprocessing
+from samebench.tasks.image_classification.task import ImageClassification
 
-# As in Fashion-MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
+# As in MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.
 TEST, VALIDATION = 1 / 6, 1 / 12
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
 THREADS = 4  # that work on pictures; together these take decode_image.MAX_MEMORY at most
-NAMED = {PICTURES, SYSTEM}  # kinds of findings of which the summary counts each format or name
-FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet calculates
 NO_PNG = {CUT, CHECKSUM}  # of a PNG, which has checksums, the import takes nothing that does not match them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ImportArgs:
     """What to import, and what to call it."""
 
     source: str = setting_field("", "a folder with one sub-folder a class, or a .csv with the columns path,label")
     name: str = setting_field("", "what to call it: lower-case words joined by hyphens")
     side: int = setting_field(
-        garment.SIDE,
+        ImageClassification.default_side,
         f"pixels a side, {image_transform.LEAST_SIDE} to {image_transform.MOST_SIDE}, of what a network sees",
     )
 
@@ -70,8 +64,8 @@ class Question:
         """Raise UsageError for the first field that can't be."""
         if not self.source:
             raise UsageError("FROM=: give a folder with one sub-folder a class, or a .csv with the columns path,label")
-        if not dataset.NAME.fullmatch(self.name) or dataset.is_reserved(self.name):
-            reserved = sorted({default_name(), *Settings.generated_data})
+        reserved = sorted(image_dataset.reserved_names())
+        if not NAME.fullmatch(self.name) or self.name in reserved:
             words = f"lower-case words joined by hyphens, and not {' or '.join(reserved)}"
             raise UsageError(f"NAME={self.name}: give {words}, such as NAME=shoes")
         if not image_transform.LEAST_SIDE <= self.side <= image_transform.MOST_SIDE:
@@ -108,16 +102,16 @@ def part(digest: bytes) -> int:
     return 2 if share < TEST else 1 if share < TEST + VALIDATION else 0
 
 
-def make(question: Question) -> tuple[Dataset, list[Finding]]:
+def import_images(args: ImportArgs) -> tuple[ImageDataset, list[Finding]]:
     """The data set, and what was found on the way, in the order of the paths.
 
     Raises UsageError where the source is none, and ImportFailedError where it has too few pictures that can be used.
     """
-    sources, findings = found_in(Path(question.source))
+    sources, findings = found_in(Path(args.source))
     if refused := [each for each in findings if each.done == REFUSED]:
-        raise ImportFailedError(_first_of(refused, question.source), findings)
+        raise ImportFailedError(import_report.describe_refused(refused, args.source), findings)
     taken: dict[bytes, list[DecodedImage]] = defaultdict(list)
-    for each in read_all(sources, ImageTransform(question.side, 3)):
+    for each in read_all(sources, ImageTransform(args.side, 3)):
         if isinstance(each, Finding):
             findings.append(each)
         else:
@@ -125,12 +119,12 @@ def make(question: Question) -> tuple[Dataset, list[Finding]]:
     findings += [finding for same in taken.values() for finding in alike(same)]
     kept = {digest: same[0] for digest, same in sorted(taken.items()) if len(labels_of(same)) == 1}
     try:
-        made = assemble(kept, question)
+        made = assemble(kept, args)
     except UsageError as refusal:
-        raise ImportFailedError(f"{refusal}{_why(findings)}", findings) from refusal
+        raise ImportFailedError(f"{refusal}{import_report.describe_left_out(findings)}", findings) from refusal
     if made.preprocessing.warning:
         findings.append(Finding("", "", made.preprocessing.warning, KEPT))
-    return made, sorted([*findings, *missing(made, sources), *suspicious(made)])
+    return made, sorted([*findings, *import_report.missing(made, sources), *import_report.suspicious(made)])
 
 
 def read_all(sources: Sequence[Source], preparation: ImageTransform) -> Iterator[DecodedImage | Finding]:
@@ -187,132 +181,60 @@ def alike(same: Sequence[DecodedImage]) -> Iterator[Finding]:
         yield each.source.finding(what)
 
 
-def assemble(kept: dict[bytes, DecodedImage], question: Question) -> Dataset:
+def assemble(kept: dict[bytes, DecodedImage], args: ImportArgs) -> ImageDataset:
     """The pictures in the order of their hashes. Raises UsageError where they are too few for every part."""
-    categories = sorted({each.source.label for each in kept.values()})
-    if len(categories) < 2:
-        raise UsageError(
-            f"FROM={question.source}: {len(categories)} classes with a picture that can be used; give two or more"
-        )
-    channels = max(len(each.pixels) for each in kept.values())
-    images = torch.empty(len(kept), channels, question.side, question.side, dtype=torch.uint8)
-    for place, each in enumerate(kept.values()):
-        images[place] = torch.from_numpy(each.pixels)
-    numbers = {label: number for number, label in enumerate(categories)}
-    parts = torch.tensor([part(digest) for digest in kept], dtype=torch.uint8)
-    sizes = torch.bincount(parts, minlength=len(dataset.PARTS)).tolist()
-    if lacking := [name for name, size in zip(dataset.PARTS, sizes, strict=True) if not size]:
+    classes = len({each.source.label for each in kept.values()})
+    if classes < 2:
+        raise UsageError(f"FROM={args.source}: {classes} classes with a picture that can be used; give two or more")
+    parts = {part(digest) for digest in kept}
+    if lacking := [name for number, name in enumerate(image_dataset.PARTS) if number not in parts]:
         few = f"{len(kept)} pictures that can be used, and none of them for {' and '.join(lacking)}"
-        raise UsageError(f"FROM={question.source}: {few}; give more")
-    return Dataset(
-        images=images,
-        labels=torch.tensor([numbers[each.source.label] for each in kept.values()]),
-        parts=parts,
-        categories=tuple(categories),
-        names=tuple(legible(each.source.path) for each in kept.values()),
-        preparation=ImageTransform(question.side, channels),
-        preprocessing=Preprocessing.of(images[parts == 0]),
-    )
-
-
-def missing(made: Dataset, sources: Sequence[Source]) -> Iterator[Finding]:
-    """The classes of which nothing is left, or nothing in one of the parts."""
-    for label in sorted({each.label for each in sources} - set(made.categories)):
-        yield Finding("", label, "no picture of this class can be used", "the class is left out")
-    parts = len(dataset.PARTS)
-    counts = torch.bincount(made.labels * parts + made.parts, minlength=len(made.categories) * parts).view(-1, parts)
-    for label, row in zip(made.categories, counts.tolist(), strict=True):
-        for name, count in zip(dataset.PARTS, row, strict=True):
-            if not count:
-                yield Finding("", label, f"no {name} images: {sum(row)} in all", KEPT)
-
-
-def suspicious(made: Dataset) -> Iterator[Finding]:
-    """The images that look like another class."""
-    split = Split(made.images, made.labels)
-    votes = inspection.votes(split)
-    places, others = inspection.suspects(split, votes)
-    for place, other in zip(places.tolist(), others.tolist(), strict=True):
-        label = made.categories[int(made.labels[place])]
-        what = f"looks like another class: {made.categories[other]}, as {votes.shape[1]} of its neighbours are"
-        yield Finding(made.names[place], label, what, KEPT)
-
-
-def report(findings: Sequence[Finding]) -> bytes:
-    """The findings as a table, in which a spreadsheet calculates nothing."""
-    content = io.StringIO()
-    table = csv.writer(content, lineterminator="\n")
-    table.writerow(Finding._fields)
-    table.writerows([_cell(each) for each in finding] for finding in findings)
-    return content.getvalue().encode()
-
-
-def _cell(text: str) -> str:
-    return f"'{legible(text)}" if text.startswith(FORMULA) else legible(text)
-
-
-def summary(made: Dataset, findings: Sequence[Finding]) -> str:
-    """In one line, what became of the pictures."""
-    kinds = {done: [each for each in findings if each.done == done] for done in (LEFT_OUT, KEPT)}
-    told = [f"{done} {len(each):,} ({_counted(each)})" for done, each in kinds.items() if each]
-    side, colour = made.preparation.side, "grey" if made.preparation.channels == 1 else "colour"
-    sizes = ", ".join(f"{size:,} {name}" for name, size in made.sizes.items())
-    version = data.from_dataset(made).version[:12]
-    return (
-        f"{len(made.images):,} {colour} images of {side}x{side} in {len(made.categories)} categories ({sizes}), "
-        f"version {version}; {'; '.join(told) or 'nothing to complain of'}"
-    )
-
-
-def _first_of(refused: Sequence[Finding], source: str) -> str:
-    """The first finding that an import is refused for, and how many more there are."""
-    first, more = refused[0], len(refused) - 1
-    line = f", line {first.line}" if first.line else ""
-    return f"FROM={source}{line}: {first.found}" + (f"; and {more:,} more" if more else "")
-
-
-def _why(findings: Sequence[Finding]) -> str:
-    """How many files were left out, and why; empty without one."""
-    left = [each for each in findings if each.done == LEFT_OUT]
-    return f"; {LEFT_OUT} are {len(left):,} ({_counted(left)})" if left else ""
-
-
-def _counted(findings: Sequence[Finding]) -> str:
-    """How many findings of each kind there are; of what is no picture also how many of each format."""
-    kinds = Counter(each.found.partition(":")[0] for each in findings)
-    said = []
-    for kind, count in kinds.most_common():
-        names = Counter(each.found.split(": ")[1] for each in findings if each.found.startswith(f"{kind}: "))
-        more = ", ".join(f"{number:,} {name}" for name, number in names.most_common()) if kind in NAMED else ""
-        said.append(f"{count:,} {kind}: {more}" if more else f"{count:,} {kind}")
-    return (", " if not any(": " in each for each in said) else "; ").join(said)
+        raise UsageError(f"FROM={args.source}: {few}; give more")
+    images = [
+        LabelledImage(each.pixels, each.source.label, part(digest), legible(each.source.path))
+        for digest, each in kept.items()
+    ]
+    return ImageDataset.of(images, side=args.side)
 
 
 def main(argv: Sequence[str]) -> None:
     """Import what is asked for, and tell what became of it."""
-    question = flags.parse(Question, argv, program="python -m apparel.intake", about="Make a data set out of pictures.")
+    task = project.task()
+    if not isinstance(task, ImageClassification):
+        raise UsageError(
+            f"project {project.name()}: no image classification; put its data into data/NAME, then: make data-add"
+        )
+    args = flags.parse(
+        ImportArgs,
+        argv,
+        program="python -m samebench.tasks.image_classification.import_images",
+        about="Make a data set out of pictures.",
+        defaults={"side": task.default_side},
+    )
     determinism.reexecute(fast=False)
     determinism.pin()
-    refused = dataset.HOME / f"{question.name}.refused.csv"
+    refused = source.LISTINGS / f"{args.name}.refused.csv"
     try:
-        made, findings = make(question)
+        made, findings = import_images(args)
     except UsageError as refusal:
         findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
         refused.parent.mkdir(parents=True, exist_ok=True)
-        files.write(refused, report(sorted(findings)))
+        files.write(refused, import_report.dumps(sorted(findings)))
         raise UsageError(f"{refusal}; see data/{refused.name}") from refusal
-    dataset.write(question.name, made, report(findings))
+    dataset_files.write(
+        args.name, {image_dataset.FILE: made.dumps(), image_dataset.REPORT: import_report.dumps(findings)}
+    )
     refused.unlink(missing_ok=True)
-    print(f"data/{question.name}: {summary(made, findings)}; see data/{question.name}/{dataset.REPORT}")
+    print(f"data/{args.name}: {import_report.summary(made, findings)}; see data/{args.name}/{image_dataset.REPORT}")
     if made.preprocessing.warning:
         print(f"warning: {made.preprocessing.warning}")
     for each in findings:
         if each.found.startswith(ALIKE):
             print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")
-    train = f"make train DATASET={question.name}"
-    if (images := made.sizes["training"]) < FEW * Settings().batch_size:
+    train = f"make train DATASET={args.name}"
+    if (images := made.sizes["training"]) < FEW * project.settings_class()().batch_size:
         train += f" {small_batch_args(images)}"
-    print(f"keep this version: make data-add DATASET={question.name}; train on it: {train}")
+    print(f"keep this version: make data-add DATASET={args.name}; train on it: {train}")
 
 
 if __name__ == "__main__":

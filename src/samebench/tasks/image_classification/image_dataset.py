@@ -1,4 +1,4 @@
-"""The form of a data set of one's own: one sealed file of tensors, a report beside it, and their hashes in git.
+"""The data set that `make data-import` makes: one sealed file of tensors, a report beside it, and their hashes in git.
 
 data/shoes/dataset.safetensors    images, labels, parts, and all that there is to know of them
 data/shoes/report.csv             what the import found
@@ -6,34 +6,41 @@ data/shoes.sha256                 what git keeps: both, as sha256sum lists them
 """
 
 import hashlib
-import re
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from apparel.serving.garment import transform_from_dict
-from samebench.core import file_lock, files, untrusted
+from samebench import project
 from samebench.core.command import UsageError
-from samebench.data import checked_safetensors
-from samebench.data.listing import read as read_listing
-from samebench.data.source import LISTINGS, default_name, is_generated
+from samebench.data import checked_safetensors, dataset_files, fetch, source, versions
+from samebench.data.diff import Example
+from samebench.data.listing import is_set_name
+from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.tasks.image_classification.image_sources import label_problem
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 
-HOME = LISTINGS
 FILE, REPORT = "dataset.safetensors", "report.csv"
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 PARTS = ("training", "validation", "test")  # by their numbers
 
 
+class LabelledImage(NamedTuple):
+    """An image of a data set: pixels (1, H, W) if it is grey and (3, H, W) if not, and where it was found."""
+
+    pixels: NDArray[np.uint8]
+    label: str
+    part: int
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class ImageDataset:
     """Images (N, C, H, W) uint8, C 1 or 3 and H = W, their labels (N,) int64 and parts (N,) uint8, 0 to 2."""
 
     images: Tensor
@@ -43,6 +50,30 @@ class Dataset:
     names: tuple[str, ...]  # where each image was found, relative, POSIX
     preparation: ImageTransform
     preprocessing: Preprocessing  # the statistics of the training part
+
+    @classmethod
+    def of(cls, images: Sequence[LabelledImage], *, side: int) -> Self:
+        """The set of these images in their order: grey if all of them are, else in colour.
+
+        Raises ValueError for too few of them.
+        """
+        numbers = {label: number for number, label in enumerate(sorted({each.label for each in images}))}
+        channels = max((len(each.pixels) for each in images), default=1)
+        pixels = torch.empty(len(images), channels, side, side, dtype=torch.uint8)
+        for place, each in enumerate(images):
+            pixels[place] = torch.from_numpy(each.pixels)
+        parts = torch.tensor([each.part for each in images], dtype=torch.uint8)
+        dataset = cls(
+            images=pixels,
+            labels=torch.tensor([numbers[each.label] for each in images], dtype=torch.int64),
+            parts=parts,
+            categories=tuple(numbers),
+            names=tuple(each.name for each in images),
+            preparation=ImageTransform(side, channels),
+            preprocessing=Preprocessing.of(pixels[parts == 0]),
+        )
+        dataset.check()
+        return dataset
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -55,7 +86,7 @@ class Dataset:
         counts = torch.bincount(self.labels, minlength=len(self.categories)).tolist()
         return dict(zip(self.categories, counts, strict=True))
 
-    def pack(self) -> bytes:
+    def dumps(self) -> bytes:
         """The sealed file's content: the same for the same images."""
         tensors = {name: getattr(self, name) for name in ("images", "labels", "parts")}
         facts = {
@@ -73,21 +104,35 @@ class Dataset:
         tensors, facts = checked_safetensors.load(path, "dataset")
         try:
             _, channels, side, _ = tensors["images"].shape
-            known = cls(
+            dataset = cls(
                 images=tensors["images"],
                 labels=tensors["labels"],
                 parts=tensors["parts"],
                 categories=_texts(facts["labels"]),
                 names=_texts(facts["names"]),
-                preparation=transform_from_dict(
+                preparation=ImageTransform.from_dict(
                     {"preparation": facts["preparation"], "side": side, "channels": channels}
                 ),
                 preprocessing=Preprocessing.from_dict(facts, channels=channels),
             )
-            known.check()
+            dataset.check()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{path}: not a data set of this code ({error}); import it again") from error
-        return known
+        return dataset
+
+    def to_data(self) -> Data:
+        """The images of each part, for a training."""
+        training, validation, test = (
+            Split(self.images[self.parts == part], self.labels[self.parts == part]) for part in range(len(PARTS))
+        )
+        return Data(
+            training,
+            test,
+            validation=validation,
+            labels=self.categories,
+            preparation=self.preparation,
+            preprocessing=self.preprocessing,
+        )
 
     def check(self) -> None:
         """Raise ValueError where its parts don't fit together."""
@@ -120,78 +165,44 @@ def _texts(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
-def is_reserved(name: str) -> bool:
-    """Whether a data set of this name has a different form: the project's own, or a generated one."""
-    return name == default_name() or is_generated(name)
+def reserved_names() -> set[str]:
+    """The names of data sets that the project makes or publishes: none is imported under them."""
+    return {*project.settings_class().generated_data, *project.upstream_fetchers()}
 
 
-def is_own(name: str, *, home: Path | None = None) -> bool:
-    """Whether this is the name of a data set of one's own, its bytes here or not."""
-    return bool(NAME.fullmatch(name)) and not is_reserved(name) and ((home or HOME) / f"{name}.sha256").is_file()
+def is_imported(name: str) -> bool:
+    """Whether an import has made the data set of this name, its bytes here or not."""
+    dataset_files.finish(name)
+    return is_set_name(name) and name not in reserved_names() and (source.LISTINGS / f"{name}.sha256").is_file()
 
 
-def read(name: str, *, home: Path | None = None) -> Dataset:
+def load(name: str) -> Data:
+    """The data set of this name, fetched if it is not here. Raises UsageError where there is none, or a damaged one."""
+    if not is_imported(name):
+        sets = ", ".join([*versions.dataset_names(), *project.settings_class().generated_data])
+        raise UsageError(f"data {name}: no set of that name; there are {sets}; or import it: make data-import")
+    fetch.fetch_dataset(name)
+    return read(name).to_data()
+
+
+def read(name: str) -> ImageDataset:
     """The data set of this name. Raises UsageError where it is not there, or not the one whose hash is in git."""
-    home = home or HOME
-    path, listing = home / name / FILE, home / f"{name}.sha256"
-    with file_lock.exclusive(home):
-        _finish(name, home)
-        if not path.is_file():
-            raise UsageError(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
-        expected = read_listing(listing).get(FILE)
-        if (got := files.digest(path)) != expected:
-            raise UsageError(
-                f"{path}: expected sha256 {expected}, got {got}; make data DATASET={name}, or import it again"
-            )
-        return Dataset.load(path)
+    with dataset_files.verified(name, FILE) as path:
+        return ImageDataset.load(path)
 
 
-def write(name: str, dataset: Dataset, report: bytes, *, home: Path | None = None) -> None:
-    """Put a data set into `home`, in place of one of that name; a kill leaves the old one or the new one.
-
-    Both files and the listing are put aside first; a rename makes them valid, and whoever comes next finishes.
-    """
-    home = home or HOME
-    contents = {FILE: dataset.pack(), REPORT: report}
-    listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
-    home.mkdir(parents=True, exist_ok=True)
-    with file_lock.exclusive(home):
-        _finish(name, home)
-        aside = untrusted.path_inside(home, f".{name}.part", where=home)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
-                files.write(aside / file, content)
-            aside.rename(_valid(name, home))
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        files.sync_directory(home)
-        _finish(name, home)
+def read_examples(folder: Path) -> list[Example]:
+    """The images of the set in `folder`, in any version. Raises UsageError where it is missing or damaged."""
+    dataset = ImageDataset.load(folder / FILE)
+    parts = [PARTS[number] for number in dataset.parts.tolist()]
+    return make_examples(dataset.images, dataset.labels, dataset.categories, parts, dataset.names)
 
 
-def finish(name: str, *, home: Path | None = None) -> None:
-    """Finish what an import that was killed has left valid."""
-    home = home or HOME
-    if NAME.fullmatch(name) and _valid(name, home).is_dir():
-        with file_lock.exclusive(home):
-            _finish(name, home)
-
-
-def _finish(name: str, home: Path) -> None:
-    """Put what is valid into its place, where it has not come to it."""
-    valid = _valid(name, home)
-    for folder in (home / name, valid):
-        untrusted.refuse_links(folder)
-    if not valid.is_dir():
-        return
-    (home / name).mkdir(exist_ok=True)
-    for path in list(valid.iterdir()):
-        path.replace(home / path.name if path.suffix == ".sha256" else home / name / path.name)
-    files.sync_directory(home / name)
-    files.sync_directory(home)
-    valid.rmdir()
-
-
-def _valid(name: str, home: Path) -> Path:
-    return home / f".{name}.new"
+def make_examples(
+    images: Tensor, labels: Tensor, categories: Sequence[str], parts: Sequence[str], names: Sequence[str]
+) -> list[Example]:
+    """Images (N, C, H, W) with their labels (N,), parts and names, each known by the SHA-256 of its pixels."""
+    shape = str(tuple(images.shape[1:])).encode()
+    contents = [hashlib.sha256(shape + image.tobytes()).hexdigest() for image in images.numpy()]
+    rows = zip(contents, labels.tolist(), parts, names, strict=True)
+    return [Example(content, categories[label], part, name) for content, label, part, name in rows]

@@ -1,0 +1,104 @@
+"""Merges two versions of an imported data set where two branches of git meet: `make data-merge` calls it.
+
+The images are merged by their pixels: what one side has added is in, what one side has removed is not.
+"""
+
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from samebench.core.command import UsageError
+from samebench.core.text import printable
+from samebench.data import merge
+from samebench.data.merge import Folders
+from samebench.tasks.image_classification import import_report
+from samebench.tasks.image_classification.image_dataset import FILE, PARTS, REPORT, ImageDataset, LabelledImage
+from samebench.tasks.image_classification.image_sources import KEPT, Finding
+
+# Findings about the set as a whole, which the merged set has its own of.
+OF_THE_WHOLE = ("looks like another class", "no training images", "no validation images", "no test images")
+
+
+def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
+    """The sealed file and the report of the merged set; nothing where other files are changed too.
+
+    Raises UsageError where the versions have other sides, or where both have changed one image's label.
+    """
+    if not set(names) <= {FILE, REPORT} or not all(
+        (folder / FILE).is_file() for folder in (folders.ours, folders.theirs)
+    ):
+        return {}
+    ours, theirs = (ImageDataset.load(folder / FILE) for folder in (folders.ours, folders.theirs))
+    base = _by_pixels(ImageDataset.load(folders.base / FILE)) if (folders.base / FILE).is_file() else {}
+    one, other = _by_pixels(ours), _by_pixels(theirs)
+    states = [{key: (each.label, each.part) for key, each in side.items()} for side in (base, one, other)]
+    merged, disagreed = merge.three_way(*states)
+    if disagreed:
+        raise _contradiction([(one.get(key), other.get(key)) for key in disagreed])
+    images = [(one.get(key) or other[key])._replace(label=label, part=part) for key, (label, part) in merged.items()]
+    dataset = assemble(images, ours, theirs)
+    twice = [
+        Finding(other[key].name, label, f"the same pixels as: {one[key].name}")
+        for key, (label, _) in merged.items()
+        if key in one and key in other and one[key].name != other[key].name
+    ]
+    rows = {*_rows(folders.ours / REPORT), *_rows(folders.theirs / REPORT), *twice}
+    findings = sorted([*rows, *import_report.missing(dataset, []), *import_report.suspicious(dataset)])
+    return {FILE: dataset.dumps(), REPORT: import_report.dumps(findings)}
+
+
+def _by_pixels(dataset: ImageDataset) -> dict[str, LabelledImage]:
+    """The images of a version by the SHA-256 of their pixels; of several with the same pixels the first."""
+    found: dict[str, LabelledImage] = {}
+    rows = zip(dataset.images.numpy(), dataset.labels.tolist(), dataset.parts.tolist(), dataset.names, strict=True)
+    for pixels, label, part, name in rows:
+        single = pixels[:1] if bool((pixels == pixels[:1]).all()) else pixels
+        image = LabelledImage(single, dataset.categories[label], part, name)
+        found.setdefault(sha256(single.tobytes()).hexdigest(), image)
+    return found
+
+
+def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageDataset) -> ImageDataset:
+    """The set of these images in the order of their hashes, as an import of all of them would make it."""
+    side, other = ours.preparation.side, theirs.preparation.side
+    if side != other:
+        what = f"images of {side} and {other} pixels a side"
+        raise UsageError(f"{FILE}: the branches have {what}; import one of them again with the other's --side")
+    try:
+        return ImageDataset.of(images, side=side)
+    except ValueError as error:
+        raise UsageError(f"{FILE}: what both branches leave is no data set ({error}); take one side") from error
+
+
+def _contradiction(pairs: Sequence[tuple[LabelledImage | None, LabelledImage | None]]) -> UsageError:
+    shown = "; ".join(
+        f"{_shown(one or other)} is {_label(one)} here and {_label(other)} there" for one, other in pairs[: merge.SHOWN]
+    )
+    more = f"; and {len(pairs) - merge.SHOWN:,} more" if len(pairs) > merge.SHOWN else ""
+    remedy = "git merge --abort, give each one label on one branch (import, make data-add, commit), and merge again"
+    return UsageError(f"{FILE}: the branches disagree on {len(pairs):,} images: {shown}{more}; {remedy}")
+
+
+def _shown(image: LabelledImage | None) -> str:
+    return printable(image.name, longest=60) if image else ""
+
+
+def _label(image: LabelledImage | None) -> str:
+    return f"{printable(image.label)} ({PARTS[image.part]})" if image else "removed"
+
+
+def _rows(path: Path) -> list[Finding]:
+    """The findings of a report about single files. Raises UsageError for one that no import has written."""
+    if not path.is_file():
+        return []
+    try:
+        table = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+        if table[:1] != [list(Finding._fields)] or any(len(row) != len(Finding._fields) for row in table):
+            raise ValueError(f"columns other than {','.join(Finding._fields)}")  # noqa: TRY301 - one remedy for all
+    except (csv.Error, ValueError) as error:
+        raise UsageError(
+            f"{path.name}: not the report of an import ({printable(error, longest=80)}); import again"
+        ) from error
+    return [Finding(*row) for row in table[1:] if not (row[3] == KEPT and row[2].startswith(OF_THE_WHOLE))]
