@@ -1,6 +1,7 @@
 # The day's verbs. Every recipe is one command; where it runs is src/samebench/host's affair.
 #
 #   make train ARGS="--epochs 1 --seed 3"     settings of the command behind a target
+#   make train PROJECT=prices                 a project beside that of pyproject.toml, of any target
 #   make train RUNTIME=local                  auto (default), docker, podman or local
 #   make train DATA=/some/where               data files that are already there
 #   make data-import FROM=photos NAME=shoes   a folder of pictures with one sub-folder a class, or a .csv, as a data set
@@ -44,7 +45,7 @@
 # processes of a training (src/samebench/training/launch.py) count from the environment, too.
 SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
-	RESUME RUN RUNS SORT TEXT TO TOKEN WITH
+	PROJECT RESUME RUN RUNS SORT TEXT TO TOKEN WITH
 MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \
 	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE \
 	http_proxy https_proxy no_proxy CONTAINER% CUDA_% DOCKER_% GLOO_% MAKE% NCCL_% PET_% PIP_% SAMEBENCH% SSH_% UV_%
@@ -127,10 +128,10 @@ export: ## a run's model as an artifact: model.onnx, its hash, a model card
 	@$(CARRY) python -m samebench.serving.export $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 serve: ## the page and POST /predict, of the newest good run
-	@$(ON_HOST) --serve-image apparel-serve 8000 samebench.serving python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --serve-image 8000 python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 ship: ## what a partner gets: image, SBOM, card, signature, in dist/
-	@$(ON_HOST) --ship apparel apparel-serve python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
+	@$(ON_HOST) --ship python -m samebench.serving.export --if-needed $(if $(RUN),--run "$(RUN)") $(ASKED)
 
 evaluate: ## per-class figures and confusion matrix of a run
 	@$(CARRY) python -m samebench.training.evaluate $(if $(RUN),--run "$(RUN)") $(ASKED)

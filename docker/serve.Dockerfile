@@ -53,13 +53,17 @@ RUN --mount=type=bind,source=docker/serve.lock,target=/build/docker/serve.lock \
 
 FROM python
 ARG DATED
+ARG PROJECT
 # Not COPY, which keeps the day on which a folder was made or a file checked out.
 RUN --mount=type=bind,from=installed,source=/opt/venv,target=/build/venv \
     --mount=type=bind,source=src,target=/build/src \
     --mount=type=bind,from=artifact,target=/build/artifact \
     set -eux; \
+    : "${PROJECT:?give --build-arg PROJECT=, the name of a package in src/}"; \
     cp --archive /build/venv /opt; \
-    cp --recursive /build/src /build/artifact /srv; \
+    mkdir /srv/src; \
+    cp --recursive /build/src/samebench "/build/src/$PROJECT" /srv/src; \
+    cp --recursive /build/artifact /srv; \
     chmod --recursive 755 /srv/src /srv/artifact; \
     $DATED
 
@@ -69,7 +73,7 @@ ENV PYTHONDONTWRITEBYTECODE=1
 ENV PYTHONUNBUFFERED=1
 ENV ORT_DISABLE_TELEMETRY=1
 ENV ARTIFACT=/srv/artifact
-ENV PROJECT=apparel
+ENV PROJECT=$PROJECT
 # Beyond loopback: the server then asks for API_KEY, or SERVE=without-a-key.
 ENV HOST=0.0.0.0
 

@@ -89,7 +89,7 @@ class Bench:
     def names(self, **variables: str) -> tuple[str, str]:
         """What the images of this checkout are called: the workspace's and the server's."""
         workspace = self.start("--name", **variables).stdout.strip()
-        words = ["--name", "apparel-serve", str(self.run / "artifact")]
+        words = ["--name", str(self.run / "artifact")]
         return workspace, self.start(*words, **variables).stdout.strip()
 
     def images(self, names: Mapping[str, str]) -> None:

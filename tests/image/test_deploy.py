@@ -24,13 +24,13 @@ DEPLOY = checkouts.ROOT / "deploy"
 def test_each_is_short_and_refuses_to_be_open_to_all_by_oversight() -> None:
     for path in DEPLOY.glob("*.yaml"):
         assert len(path.read_text().splitlines()) < 60
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["apparel"]
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["model"]
     assert compose["ports"] == ["${ADDRESS:-127.0.0.1}:${PORT:-8000}:8000"]
     assert compose["environment"]["API_KEY"].startswith("${API_KEY:?")
 
 
 def test_both_give_the_server_no_power_and_the_same_memory() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["apparel"]
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["model"]
     deployment, _service = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -58,7 +58,7 @@ def test_the_compose_file_starts_a_healthy_server_that_asks_for_its_key(served: 
     if checkouts.run(["docker", "compose", "version"], cwd=checkouts.ROOT).returncode:
         lacking("no docker compose here")
     port = free_port()
-    compose = ["docker", "compose", "--file", str(DEPLOY / "compose.yaml"), "--project-name", f"apparel{port}"]
+    compose = ["docker", "compose", "--file", str(DEPLOY / "compose.yaml"), "--project-name", f"model{port}"]
     known = {"API_KEY": "sesame", "PORT": str(port), "IMAGE": served.image}
     try:
         up = checkouts.run([*compose, "up", "--wait"], cwd=checkouts.ROOT, variables=known)

@@ -176,7 +176,7 @@ def test_of_a_damaged_artifact_there_is_no_image(checkout: Path, served: Served,
     with (damaged / "model.onnx").open("r+b") as file:
         file.write(b"?")
     # The command "makes" the damaged one, as `make serve` has the export do.
-    words = [*SCRIPT, "--serve-image", "apparel-serve", "8000", "samebench.serving"]
+    words = [*SCRIPT, "--serve-image", "8000"]
     done = checkouts.run(
         [*words, "echo", f"{damaged}: exported"], cwd=checkout, timeout=600, variables={"RUNTIME": "docker"}
     )

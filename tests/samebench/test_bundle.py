@@ -72,7 +72,7 @@ def ship(checkout: Path, programs: Path, *, engine: str = ENGINE, **variables: s
     programs.mkdir(exist_ok=True)
     write_program(programs / "docker", engine)
     write_program(programs / "podman", "exit 1")
-    words = [*SCRIPT, "--ship", "tiny", "tiny-serve", "true"]
+    words = [*SCRIPT, "--ship", "true"]
     done = run(words, cwd=checkout, path=programs, variables=variables)
     return done.returncode, done.stderr.splitlines()[-1].removeprefix("samebench: ")
 

@@ -154,13 +154,22 @@ def test_the_user_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_build_gets_secrets_as_files_and_proxies_by_name() -> None:
-    made = Image("a:1", "a:latest", "serve", artifact="runs/x/artifact", platform="linux/arm64", packages=("g++", "jq"))
+    made = Image(
+        "a:1",
+        "a:latest",
+        "serve",
+        artifact="runs/x/artifact",
+        platform="linux/arm64",
+        packages=("g++", "jq"),
+        project="x",
+    )
     hidden = "http://me:{}@host".format("x7")
     variables = {"https_proxy": hidden, "PIP_INDEX_URL": hidden, "BASE_IMAGE": "b:2"}
     words = image.build_options(made, call.Call(variables), secrets={"indexes": "/made/indexes"}, moment=7)
     assert words == [
         *("--file", "docker/serve.Dockerfile", "--tag", "a:1", "--tag", "a:latest"),
         *("--secret", "id=indexes,src=/made/indexes", "--build-context", "artifact=runs/x/artifact"),
+        *("--build-arg", "PROJECT=x"),
         *("--platform", "linux/arm64", "--build-arg", "BASE_IMAGE=b:2", "--build-arg", "DEBIAN_PACKAGES=g++ jq"),
         *("--build-arg", "https_proxy", "--build-arg", "SOURCE_DATE_EPOCH=7"),
     ]
@@ -234,7 +243,7 @@ def interrupted(words: list[str], checkout: Path) -> int:
 
 
 def test_ctrl_c_waits_for_the_command_that_makes_the_artifact(checkout: Path) -> None:
-    words = [*SCRIPT, "--serve-image", "x", "8000", "x.serve", "sh", "-c", SLOW]
+    words = [*SCRIPT, "--serve-image", "8000", "sh", "-c", SLOW]
     assert interrupted(words, checkout) == -signal.SIGINT
     assert (checkout / "cleaned").exists()
 
@@ -279,3 +288,24 @@ def test_a_command_runs_where_a_standard_file_is_closed(checkout: Path, closed: 
 def test_a_killed_program_has_the_code_of_a_shell(tmp_path: Path) -> None:
     write_program(tmp_path / "dies", "kill -9 $$")
     assert process.run([str(tmp_path / "dies")]) == 128 + 9
+
+
+def test_the_servers_image_has_the_name_and_the_sources_of_the_project(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    folder = checkout / "src/prices"
+    folder.mkdir()
+    for name in ("__init__.py", "serving.py", "task.py"):
+        (folder / name).touch()
+    ours, theirs = (set(image.server_sources(name)) for name in ("apparel", "prices"))
+    assert theirs - ours == {"src/prices/__init__.py", "src/prices/serving.py"}
+    assert ours - theirs == {f"src/apparel/{name}.py" for name in ("__init__", "serving/__init__", "serving/garment")}
+    artifact = checkout / "artifact"
+    artifact.mkdir()
+    made, other = (Image.of_server(call.Call({"PROJECT": name}), str(artifact)) for name in ("", "prices"))
+    assert (made.latest, other.latest) == ("apparel-serve:latest", "prices-serve:latest")
+    assert made.name.partition(":")[2] != other.name.partition(":")[2]
+    for name in ("../src/apparel", "nothing", "--x"):
+        with pytest.raises(UsageError, match=f"PROJECT={name}: src/{name} is no package; give the name of one in src/"):
+            Image.of_server(call.Call({"PROJECT": name}), str(artifact))

@@ -62,7 +62,7 @@ def test_wrong_use_gets_one_line_and_code_2(checkout: Path, variables: dict[str,
     ],
 )
 def test_a_platform_that_can_not_be_had_is_refused(checkout: Path, variables: dict[str, str], line: str) -> None:
-    words = [*SCRIPT, "--serve-image", "apparel-serve", "8000", "samebench.serving", "true"]
+    words = [*SCRIPT, "--serve-image", "8000", "true"]
     done = run(words, cwd=checkout, variables=variables)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"samebench: {line}")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from samebench.host import builds, image, local, process, server
+from samebench.host import builds, image, local, process, project, server
 from samebench.host.call import Call
 from samebench.host.engine import Engine, User
 from samebench.host.errors import UsageError
 from samebench.host.image import Image
 
+SERVER = ("python", "-m", "samebench.serving")
 LIMITS = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "128", "--read-only")
 
 
@@ -37,18 +38,17 @@ def make(call: Call, engine: Engine | None, command: Sequence[str]) -> str:
     return last.partition(": ")[0] if ": " in last else ""
 
 
-def serve(
-    call: Call, name: str, service: int, port: int, module: str, engine: Engine | None, command: Sequence[str]
-) -> int:
-    """Make the artifact, then serve it by an image `name` on `port`, or by a module where there is no engine."""
+def serve(call: Call, service: int, port: int, engine: Engine | None, command: Sequence[str]) -> int:
+    """Make the artifact, then serve it on `port`: by the project's image, or without one where there is no engine."""
+    project.name(call)  # refuses before anything is made
     artifact = make(call, engine, command)
     call = call._replace(artifact=artifact, variables={**call.variables, "ARTIFACT": artifact})
     if engine is None:
         variables = {key: value for key, value in call.variables.items() if key != "SAMEBENCH_PUBLISHED"}
-        process.exec_program(["python", "-m", module], variables)
+        process.exec_program(SERVER, variables)
     if engine.is_local:
-        local.run(call, ["python", "-m", module])
-    made = builds.ensure(Image.of_server(call, name, artifact), call, engine)
+        local.run(call, SERVER)
+    made = builds.ensure(Image.of_server(call, artifact), call, engine)
     words = ["--init", *User.current().engine_words(engine), *LIMITS, *image.platform_words(made)]
     words += [word for each in ("API_KEY", "KEEP_ALIVE") if call.get(each) for word in ("--env", each)]
     words += ["--env", f"SAMEBENCH_IMAGE={engine.digest(made.name)}", made.name]

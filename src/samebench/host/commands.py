@@ -102,18 +102,17 @@ def _serve(call: Call, rest: list[str]) -> int:
 
 
 def _serve_image(call: Call, rest: list[str]) -> int:
-    name, service, module, *command = rest
-    port = ports.parse(call.get("PORT"), int(service))
+    service, command = int(rest[0]), rest[1:]
+    port = ports.parse(call.get("PORT"), service)
     make_writable("data", "runs")
     engine_or_local = None if call.get("SAMEBENCH") else runtime.choose(call)
-    return artifact.serve(call, name, int(service), port, module, engine_or_local, command)
+    return artifact.serve(call, service, port, engine_or_local, command)
 
 
-def _ship(call: Call, rest: list[str]) -> int:
-    bundle, name, *command = rest
+def _ship(call: Call, command: list[str]) -> int:
     make_writable("data", "dist", "runs")
     ship.check_host(call)
-    return ship.ship(call, runtime.choose(call), bundle, name, command)
+    return ship.ship(call, runtime.choose(call), command)
 
 
 def _flow(call: Call, rest: list[str]) -> int:

@@ -126,7 +126,9 @@ def option_words(team_options: options.Options, call: Call) -> list[str]:
 def names_words(call: Call, *, server: bool) -> list[str]:
     """Variables by their names: their values are for the engine's client alone, and in no list of processes."""
     indexes = () if server and not call.get("PACKAGES") else INDEXES  # with their tokens
-    names = [name for name in ("NOTE", "PACKAGES", *LAUNCH, *indexes, *PROXIES, "DATA_REMOTE") if call.get(name)]
+    names = [
+        name for name in ("NOTE", "PACKAGES", "PROJECT", *LAUNCH, *indexes, *PROXIES, "DATA_REMOTE") if call.get(name)
+    ]
     return [word for name in (*names, *call.dotenv) for word in ("--env", name)]
 
 

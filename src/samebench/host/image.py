@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from samebench.host import toml
+from samebench.host import project, toml
 from samebench.host.call import PROXIES, Call
 from samebench.host.engine import Engine
 from samebench.host.errors import RequirementError, UsageError
@@ -39,6 +39,7 @@ class Image(NamedTuple):
     artifact: str = ""  # the folder that is served
     platform: str = ""  # where it is not this machine's
     packages: tuple[str, ...] = ()  # Debian's
+    project: str = ""  # whose server it is
 
     @classmethod
     def of_workspace(cls, call: Call, flavour: str = "") -> Image:
@@ -50,14 +51,15 @@ class Image(NamedTuple):
         return cls(f"samebench:{tag}", f"samebench:{flavour}", flavour, packages=packages)
 
     @classmethod
-    def of_server(cls, call: Call, name: str, artifact: str) -> Image:
-        """The image `name` of the server of the artifact in this folder."""
-        platform = call.get("PLATFORM")
+    def of_server(cls, call: Call, artifact: str) -> Image:
+        """The image of the project's server of the artifact in this folder."""
+        package, platform = project.name(call), call.get("PLATFORM")
         parts = sorted(str(path) for path in Path(artifact).iterdir() if not path.name.startswith("."))
-        content = _content("serve", ".dockerignore", *parts, *server_sources()) + f"\n{_rest(call)}".encode()
+        content = _content("serve", ".dockerignore", *parts, *server_sources(package)) + f"\n{_rest(call)}".encode()
         suffix = f"-{platform.partition('/')[2]}" if platform else ""
         tag = f"{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
-        return cls(f"{name}:{tag}", f"{name}:latest{suffix}", "serve", artifact=artifact, platform=platform)
+        names = f"{package}-serve:{tag}", f"{package}-serve:latest{suffix}"
+        return cls(*names, "serve", artifact=artifact, platform=platform, project=package)
 
 
 def _content(flavour: str, *others: str) -> bytes:
@@ -69,12 +71,13 @@ def _rest(call: Call) -> str:
     return f"{exclude_newer()}{call.get('BASE_IMAGE')}"
 
 
-def server_sources() -> list[str]:
-    """The sources that go into the server's image, in one order everywhere."""
-    paths = []
+def server_sources(package: str) -> list[str]:
+    """The sources of ours and of a project that go into the server's image, in one order everywhere."""
+    paths: set[Path] = set()
     for line in Path(".dockerignore").read_text().splitlines():
-        for path in Path().glob(line[1:]) if line.startswith("!src") else ():
-            paths += [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+        for owner in ("samebench", package) if line.startswith("!src") else ():
+            path = Path(line[1:].replace("*", owner))
+            paths |= {path} if path.is_file() else {each for each in path.rglob("*") if each.is_file()}
     return sorted(str(path) for path in paths if "__pycache__" not in path.parts)
 
 
@@ -129,7 +132,7 @@ def build_options(image: Image, call: Call, *, secrets: Mapping[str, str], momen
     if call.wheelhouse:
         words += ["--build-context", f"wheelhouse={call.wheelhouse}"]
     if image.artifact:
-        words += ["--build-context", f"artifact={image.artifact}"]
+        words += ["--build-context", f"artifact={image.artifact}", "--build-arg", f"PROJECT={image.project}"]
     if image.platform:
         words += ["--platform", image.platform]
     if call.uses_loopback:

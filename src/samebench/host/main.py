@@ -16,10 +16,10 @@
 --serve PORT COMMAND…
     The same for a server: publishes its PORT on the host's loopback, and leaves no container when it ends.
     `COMMAND --health` says how it is.
---serve-image NAME PORT MODULE COMMAND…
-    Runs COMMAND, whose last line begins with a folder, and serves that by MODULE on PORT; where there is an engine in
-    an image NAME that is made of it, for PLATFORM if given.
---ship BUNDLE NAME COMMAND…
+--serve-image PORT COMMAND…
+    Runs COMMAND, whose last line begins with a folder, and serves that on PORT; where there is an engine, in an image
+    PROJECT-serve that is made of it, for PLATFORM if given.
+--ship COMMAND…
     The same, but makes of that image what a partner gets: ship.py.
 --build
     Builds the image and says what it is. With CHECK=1 twice from nothing, and compares; with EXPECT= a digest, or a
@@ -35,14 +35,14 @@
     Runs the module that only looks, and gives it what the host alone can see: flow.py.
 --doctor, --hooks
     doctor.py, hooks.py.
---name [NAME FOLDER]
-    Says what the workspace's image would be called, or the server's image NAME of the artifact in FOLDER.
+--name [FOLDER]
+    Says what the workspace's image would be called, or the server's image of the artifact in FOLDER.
 --test-engine ARG…
     Where the runtime is an engine: runs the tests that drive it from outside.
 
-Honoured: RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA DATA_REMOTE FROM INIT RESUME RUN WITH NOTE PORT OPEN PLATFORM
-KEY CHECK EXPECT JSON AGENT BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies, container.LAUNCH; .env,
-and what .dvc/config says of where versions of the data are.
+Honoured: PROJECT RUNTIME GPU CUDA_VISIBLE_DEVICES ELSEWHERE DATA DATA_REMOTE FROM INIT RESUME RUN WITH NOTE PORT OPEN
+PLATFORM KEY CHECK EXPECT JSON AGENT BASE_IMAGE CA_CERT WHEELHOUSE PIP_INDEX_URL TORCH_INDEX, proxies,
+container.LAUNCH; .env, and what .dvc/config says of where versions of the data are.
 """
 
 from __future__ import annotations

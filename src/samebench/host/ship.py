@@ -1,4 +1,4 @@
-"""`make ship`: what a partner gets, in dist/BUNDLE-<version>-<architecture>/.
+"""`make ship`: what a partner gets, in dist/PROJECT-<version>-<architecture>/.
 
 The host's part is the image, what it says is inside, and the signature. The files are bundle.py's affair, in the
 runtime. openssl opens the key on the host, and no container ever sees it.
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from samebench.host import artifact, builds, image
+from samebench.host import artifact, builds, image, project
 from samebench.host.call import Call
 from samebench.host.engine import Engine
 from samebench.host.errors import CommandError, RequirementError, UsageError
@@ -38,17 +38,18 @@ def check_host(call: Call) -> None:
         raise RequirementError("make ship: no openssl on this machine, which signs; install it")
 
 
-def ship(call: Call, engine: Engine, bundle: str, name: str, command: Sequence[str]) -> int:
+def ship(call: Call, engine: Engine, command: Sequence[str]) -> int:
     """Make the artifact, its image and a signed bundle of both; what does not pass its own check gets no name."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a script's background have it
             signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
     if engine.is_local:
         raise _no_engine(engine)
+    project.name(call)  # refuses before anything is made
     key = check_key(call)
     folder = artifact.make(call, engine, command)
     refuse_key_in(key, call.get("KEY"), folder)
-    made = builds.ensure(Image.of_server(call, name, folder), call, engine)
+    made = builds.ensure(Image.of_server(call, folder), call, engine)
     Path("dist").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making.", dir="dist") as making:
         work = os.path.relpath(making)  # absolute from Python 3.12 on; a container sees the checkout elsewhere
@@ -58,7 +59,7 @@ def ship(call: Call, engine: Engine, bundle: str, name: str, command: Sequence[s
             raise RequirementError(
                 f"{made.name}: does not answer right about itself (see above); there is no bundle of it"
             )
-        target = _fill(Path(work), folder, made, engine, call, bundle, name)
+        target = _fill(Path(work), folder, made, engine, call)
         _sign(key, Path(work))
         _publish(key, Path(work), target, made)
     return 0
@@ -153,7 +154,7 @@ def _sign(key: Path, work: Path) -> None:
 # ---- the bundle ----
 
 
-def _fill(work: Path, folder: str, server_image: Image, engine: Engine, call: Call, bundle: str, name: str) -> str:
+def _fill(work: Path, folder: str, server_image: Image, engine: Engine, call: Call) -> str:
     """Put the files into `work`; the bundle's name."""
     try:
         for path in (Path(folder) / "../receipt.json", Path(folder) / "card.md"):
@@ -175,7 +176,8 @@ def _fill(work: Path, folder: str, server_image: Image, engine: Engine, call: Ca
     if not image.save(server_image, engine, work / "saved.tar"):
         raise RequirementError(f"{server_image.name}: {engine.name} could not save it (see above)")
     variables = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
-    words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), bundle, name)
+    names = server_image.project, server_image.name.partition(":")[0]
+    words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), *names)
     done = subprocess.run(words, env={**call.variables, **variables}, stdout=subprocess.PIPE)
     if done.returncode:
         raise SystemExit(done.returncode)

@@ -144,9 +144,9 @@ def _venv(host: Host) -> tuple[str, str]:
     return STALE, f"{folder.name} is {'of another checkout' if here else 'of other locks, or unfinished'}"
 
 
-def image_name(name: str, folder: Path, host: Host) -> str:
-    """What the host calls the image `name` that would be made of the artifact in `folder`."""
-    words = [sys.executable, "-I", str(ROOT / "src/samebench/host"), "--name", name, str(folder.absolute())]
+def server_image_name(folder: Path, host: Host) -> str:
+    """What the host calls the server's image that would be made of the artifact in `folder`."""
+    words = [sys.executable, "-I", str(ROOT / "src/samebench/host"), "--name", str(folder.absolute())]
     variables = {**os.environ, "GPU": "", "PLATFORM": "", "BASE_IMAGE": host.base}
     return subprocess.run(words, env=variables, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -120,7 +120,7 @@ def steps(question: Args, host: Host) -> list[Step]:
         run = replace(run, retrained_first=True)
     artifact = artifact_step(run)
     known = run and artifact.state != MISSING and host.sees_images
-    image = flow_steps.image_name(server_image(), run.directory / "artifact", host) if run and known else ""
+    image = flow_steps.server_image_name(run.directory / "artifact", host) if run and known else ""
     made += [evaluation_step(run), artifact, server_step(run, image, host), bundle_step(run, host.images.get(image))]
     return flow_steps.propagate_stale(made)
 
