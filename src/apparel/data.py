@@ -35,6 +35,7 @@ LABELS = (
     "Ankle boot",
 )
 SIDE = 28
+KINDS = ("images-idx3", "labels-idx1")
 
 
 def load(name: str) -> Data:
@@ -49,14 +50,13 @@ def load(name: str) -> Data:
         fetch.fetch_dataset(NAME)
     elif image_dataset.is_imported(name) or not Path(name).is_dir():
         return image_dataset.load(name)
-    files = Source.of(name)
-    contents = {file: files.read(file, max_bytes=LARGEST) for file in files.listed()}
-    return Data(_split(contents, "train"), _split(contents, "t10k"), labels=LABELS, preparation=GARMENTS)
+    training, test = (_read_split(Source.of(name), part) for part in ("train", "t10k"))
+    return Data(training, test, labels=LABELS, preparation=GARMENTS)
 
 
-def _split(contents: dict[str, bytes], part: str) -> Split:
-    images = read_idx(contents[f"{part}-images-idx3-ubyte"])
-    return Split(images, read_idx(contents[f"{part}-labels-idx1-ubyte"]))
+def _read_split(files: Source, part: str) -> Split:
+    names = (f"{part}-{kind}-ubyte" for kind in KINDS)
+    return Split(*(read_idx(files.read(name, max_bytes=LARGEST)) for name in names))
 
 
 def read_idx(content: bytes) -> Tensor:
@@ -88,7 +88,7 @@ def read_examples(folder: Path) -> list[Example]:
 
 
 def _read_part(folder: Path, part: str) -> list[Example]:
-    paths = [folder / f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    paths = [folder / f"{part}-{kind}-ubyte" for kind in KINDS]
     for path in paths:
         if not path.is_file():
             raise UsageError(f"{path}: not there; make data DATASET={folder.name} first")

@@ -107,6 +107,13 @@ def test_a_missing_file_is_refused_by_name(small: Path) -> None:
         data.load(str(small))
 
 
+def test_a_file_that_the_listing_does_not_have_is_named(small: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "data/fashion-mnist.sha256"
+    listing.write_text(listing.read_text().partition("\n")[2])
+    with pytest.raises(UsageError, match=f"fashion-mnist.sha256: it lists no {NAMES[0]}; "):
+        data.load(str(small))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -85,7 +85,9 @@ class Source:
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
         """The content of one of its files, unpacked. Raises UsageError unless it is what the listing says."""
-        path, expected = self.path(name), self.listed()[name]
+        path, expected = self.path(name), self.listed().get(name)
+        if not expected:
+            raise UsageError(f"{self.listing}: it lists no {name}; take the listing of a version that has it")
         if not path.is_file():
             raise UsageError(f"{path}: not there; give the directory with all files of {self.name}")
         try:
