@@ -34,7 +34,7 @@ GROUPS = {
         *("locks", "environment", "fingerprint", "cpu_level", "device", "gpu", "precision", "processes", "threads"),
     ),
     "machine": tuple(f"machine.{name}" for name in ("cpu", "cores", "memory_bytes", "kernel", "libc")),
-    "figures": ("state", "metrics", "seconds", "epochs_done", "peak_memory_bytes"),
+    "figures": ("state", "figures", "seconds", "epochs_done", "peak_memory_bytes"),
     "weights": ("weights_sha256",),
 }
 UNCOMPARED = {
@@ -50,7 +50,9 @@ UNCOMPARED = {
     "artifact_sha256",
     "sequence",
     "checkout",
+    "metrics",  # shown as figures
     "metric_definitions",
+    *metrics.FIRST_EDITION_COLUMNS,
 }  # no two runs have them in common
 FORMATS: dict[str, Callable[[float], str]] = {
     "seconds": lambda seconds: f"{seconds:.1f} s",
@@ -116,7 +118,10 @@ def newest(home: Path, *, version: str, count: int = 2) -> list[Run]:
 
 def find_differences(runs: Sequence[Run]) -> dict[str, Facts]:
     """What is not the same in all, each fact with the value in every run, group by group."""
-    receipts = [{**run.receipt, "epochs_done": len(run.receipt.get("history", []))} for run in runs]
+    receipts = [
+        {**run.receipt, "figures": metrics.figures(run.receipt), "epochs_done": len(run.receipt.get("history", []))}
+        for run in runs
+    ]
     known = {name.partition(".")[0] for names in GROUPS.values() for name in names}
     others = {name for each in receipts for name in each} - known - UNCOMPARED
     groups = {group: receipt.find_differences(receipts, fields=names) for group, names in GROUPS.items()}
@@ -142,7 +147,7 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
     for group, facts in groups.items():
         rows.append([group, *[""] * len(runs)])
         rows += [
-            [f"  {name.removeprefix(f'{group}.')}", *(_format(name, each) for each in facts[name])] for name in facts
+            [f"  {name.removeprefix(f'{group}.')}", *map(partial(_format, name), facts[name], runs)] for name in facts
         ]
     lines = align(rows)
     if changed:
@@ -155,8 +160,11 @@ def table(runs: Sequence[Run], groups: Mapping[str, Facts], changed: Sequence[st
     return "\n".join(map(printable, [*lines, f"the same: {', '.join(common) or 'nothing'}"]))
 
 
-def _format(name: str, value: object) -> str:
-    text = FORMATS[name](value) if name in FORMATS and isinstance(value, int | float) else receipt.format_value(value)
+def _format(name: str, value: object, run: Run) -> str:
+    text = receipt.format_value(value)
+    if isinstance(value, int | float):
+        column = name.removeprefix("figures.")
+        text = metrics.show_value(column, value, run.receipt) if column != name else FORMATS.get(name, str)(value)
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
@@ -165,7 +173,7 @@ def draw(runs: Sequence[Run], groups: Mapping[str, Facts]) -> Path | None:
     histories = {}
     metric = metrics.of_receipt(runs[0].receipt)[0]
     for place, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
-        settings = [f"{_format(key, each[place])}" for key, each in groups.get("settings", {}).items()]
+        settings = [f"{_format(key, each[place], run)}" for key, each in groups.get("settings", {}).items()]
         history = run.receipt.get("history", [])
         if history and all(each.keys() >= {"train_loss", f"validation_{metric.name}"} for each in history):
             histories[f"{printable(name)}  {', '.join(settings)[: max(0, 70 - len(name))]}".strip()] = history
