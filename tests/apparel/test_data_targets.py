@@ -1,18 +1,23 @@
 """The day's verbs for data, typed by two who share a remote."""
 
 import json
+import os
 import shutil
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from samebench.core.paths import ROOT
 from tests.samebench.checkout import copy_checkout, run
-from tests.samebench.team import GIT, with_dvc
+from tests.samebench.team import GIT, NAME, Member, with_dvc
+from tests.samebench.test_data_merge import meet
+from tests.samebench.test_merge_images import branch, commit, photos
 
 from .test_difference import idx_set, pixels, sealed_set
 
-__all__ = ["with_dvc"]  # fixtures
+__all__ = ["photos", "with_dvc"]  # fixtures
 
 LABELS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
@@ -105,3 +110,30 @@ def test_a_set_that_is_not_there_is_refused_in_one_line(checkout: Path) -> None:
         "error: data/boots.sha256: not there; known are fashion-mnist"
     )
     assert make(checkout, "data-diff", code=2).startswith("error: A=: give a revision of git")
+
+
+def test_make_refuses_to_add_during_a_conflict_and_make_data_merge_gives_the_union(
+    checkout: Path, photos: Mapping[str, Path]
+) -> None:
+    member = Member(checkout)
+    shutil.rmtree(checkout / "data/fashion-mnist")
+    commit(member, photos["base"])
+    branch(member, "a", photos["a"])
+    branch(member, "b", photos["b"])
+    meet(member, "merge", "a")
+    refused = make(checkout, "data-add", f"DATASET={NAME}", code=2).splitlines()[0]
+    assert refused.startswith(f"error: data/{NAME}.sha256: two branches have changed it, ")
+    assert refused.endswith(f"; make data-merge DATASET={NAME}")
+    said = make(checkout, "data-merge", f"DATASET={NAME}").splitlines()
+    assert said[0].startswith(f"data/{NAME}: the union of both branches, 84 examples; ")
+    assert said[1] == f"git add data/{NAME}.sha256 data/{NAME}.dvc && git commit && make data-push DATASET={NAME}"
+    assert make(checkout, "data-add", f"DATASET={NAME}", code=2), "until git knows"
+    commands = said[1].replace("git commit", "git commit --no-edit")
+    environment = (
+        os.environ | GIT | {"SAMEBENCH": "1", "PYTHONPATH": "src", "DATA_REMOTE": str(checkout.parent / "remote")}
+    )
+    done = subprocess.run(["sh", "-c", commands], cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ", 4 versions, 9 objects\n" in done.stdout
+    assert "no merge is in progress" in make(checkout, "data-merge", f"DATASET={NAME}", code=2)
+    assert "DATASET=: give the name" in make(checkout, "data-merge", code=2)

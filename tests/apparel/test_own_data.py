@@ -31,9 +31,9 @@ from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.training import compare, evaluate, train
 from samebench.training.model import Model
 from tests.samebench.checkout import copy_checkout, run
+from tests.samebench.pictures import CLASSES, drawn, encoded, folder
 from tests.samebench.team import GIT
 
-from .pictures import CLASSES, drawn, encoded, folder
 from .serve.conftest import Server, change_spec, end, probabilities, start
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from samebench.tasks.image_classification import import_images
 from samebench.workspace import new_notebook, notebook_outputs
 from tests import soak
-from tests.apparel.pictures import drawn, folder
+from tests.samebench.pictures import drawn, folder
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("[0-9]*.ipynb"))

@@ -1,8 +1,6 @@
 """Two branches each add pictures to a set, then meet: the union, or one line that says what they disagree on."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,13 +11,12 @@ from samebench.data import dataset_files, merge, versions
 from samebench.tasks.image_classification import image_dataset, import_images, import_report, merge_images
 from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.import_images import ImportArgs
-from tests.samebench.team import GIT, NAME, Member, with_dvc
-from tests.samebench.test_data_merge import meet, member
 
 from .pictures import folder
-from .test_data_targets import checkout, make
+from .team import NAME, Member, with_dvc
+from .test_data_merge import meet, member
 
-__all__ = ["checkout", "member", "with_dvc"]  # fixtures
+__all__ = ["member", "with_dvc"]  # fixtures
 
 
 def imported(member: Member, photos: Path, side: int = 28) -> None:
@@ -178,33 +175,3 @@ def test_a_report_that_no_import_has_written_is_refused(apart: Member) -> None:
     meet(apart, "merge", "a")
     with pytest.raises(UsageError, match=r"^report\.csv: not the report of an import"):
         merged(apart)
-
-
-# ---- through make ----
-
-
-def test_make_refuses_to_add_during_a_conflict_and_make_data_merge_gives_the_union(
-    checkout: Path, photos: Mapping[str, Path]
-) -> None:
-    member = Member(checkout)
-    shutil.rmtree(checkout / "data/fashion-mnist")
-    commit(member, photos["base"])
-    branch(member, "a", photos["a"])
-    branch(member, "b", photos["b"])
-    meet(member, "merge", "a")
-    refused = make(checkout, "data-add", f"DATASET={NAME}", code=2).splitlines()[0]
-    assert refused.startswith(f"error: data/{NAME}.sha256: two branches have changed it, ")
-    assert refused.endswith(f"; make data-merge DATASET={NAME}")
-    said = make(checkout, "data-merge", f"DATASET={NAME}").splitlines()
-    assert said[0].startswith(f"data/{NAME}: the union of both branches, 84 examples; ")
-    assert said[1] == f"git add data/{NAME}.sha256 data/{NAME}.dvc && git commit && make data-push DATASET={NAME}"
-    assert make(checkout, "data-add", f"DATASET={NAME}", code=2), "until git knows"
-    commands = said[1].replace("git commit", "git commit --no-edit")
-    environment = (
-        os.environ | GIT | {"SAMEBENCH": "1", "PYTHONPATH": "src", "DATA_REMOTE": str(checkout.parent / "remote")}
-    )
-    done = subprocess.run(["sh", "-c", commands], cwd=checkout, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert ", 4 versions, 9 objects\n" in done.stdout
-    assert "no merge is in progress" in make(checkout, "data-merge", f"DATASET={NAME}", code=2)
-    assert "DATASET=: give the name" in make(checkout, "data-merge", code=2)

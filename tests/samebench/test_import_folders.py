@@ -11,8 +11,8 @@ from samebench.core.command import UsageError
 from samebench.tasks.image_classification import image_dataset, import_images
 from samebench.tasks.image_classification.image_sources import KEPT, Finding
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
-from tests.samebench.checkout import copy_checkout, run
 
+from .checkout import copy_checkout, run
 from .imports import WHOLE, copy, imported, pictures, told
 from .pictures import CLASSES, drawn
 

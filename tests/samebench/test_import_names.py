@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from samebench import project
 from samebench.core.command import UsageError
 from samebench.tasks.image_classification import import_report
 from samebench.tasks.image_classification.import_images import ImportArgs
@@ -94,7 +95,10 @@ def test_a_source_without_enough_pictures_is_refused(
         imported(prepare(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["", "Shoes", "../shoes", "fashion-mnist", "synthetic", "a b", "a/b", ".."])
+NAMES = ["", "Shoes", "../shoes", "synthetic", *project.upstream_fetchers(), "a b", "a/b", ".."]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_taken_or_no_file_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"give lower-case words joined by hyphens"):
         ImportArgs(source="photos", name=name)
