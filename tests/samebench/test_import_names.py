@@ -7,7 +7,7 @@ import pytest
 
 from samebench import project
 from samebench.core.command import UsageError
-from samebench.tasks.image_classification import import_report
+from samebench.tasks.image_classification import import_images, import_report
 from samebench.tasks.image_classification.import_images import ImportArgs
 
 from .imports import WHOLE, copy, imported, pictures, told
@@ -107,3 +107,9 @@ def test_a_name_that_is_taken_or_no_file_name_is_refused(name: str) -> None:
 def test_where_the_pictures_are_has_to_be_said() -> None:
     with pytest.raises(UsageError, match=r"^FROM=: give a folder with one sub-folder a class"):
         ImportArgs(source="", name="shoes")
+
+
+def test_a_project_that_classifies_no_images_imports_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(project, "task", object)
+    with pytest.raises(UsageError, match=r"^project \w+: no image classification; put its data into data/NAME, then: "):
+        import_images.main(["--source", "photos", "--name", "shoes"])
