@@ -22,11 +22,12 @@ def card(
     """
     facts, settings = artifact.facts, receipt["settings"]
     rows = [
-        (f"{metric.name} on the {split} data{CHOICE if split == 'validation' else ''}", figure)
+        (f"{metric.name} on the {split} data", metrics.show_value(column, facts["figures"][column], receipt))
         for metric in metrics.of_receipt(receipt)
         for split in metrics.SPLITS
-        if (figure := metrics.show_value(column := f"{split}_{metric.name}", facts["figures"][column], receipt))
+        for column in [f"{split}_{metric.name}"]
     ]
+    rows[0] = (f"{rows[0][0]}, by which runs are chosen", rows[0][1])
     rows += [
         *text.figures,
         (f"size of `{MODEL}`", f"{megabytes:.2f} MB"),
@@ -34,7 +35,10 @@ def card(
             f"an example alone, p99 of {LATENCIES:,} on the machine that exported it",
             f"at most {budgets.max_latency_ms_p99:g} ms",
         ),
-        ("onnxruntime against torch on the test data", f"as right or wrong, outputs within {AGREEMENT:.0e}"),
+        (
+            "onnxruntime against torch on the test data",
+            f"right about the same examples, outputs within {AGREEMENT:.0e}",
+        ),
     ]
     lines = "\n".join(f"| {name} | {figure} |" for name, figure in rows)
     limits = "\n".join(f"- {limit}." for limit in text.limits)
@@ -75,9 +79,6 @@ Check it before it is loaded: `sha256sum --check {SEAL}`.
 - weights: {facts["weights_sha256"]}
 - data: {facts["data_version"]}
 """
-
-
-CHOICE = ", by which runs are chosen"
 
 
 def _architecture(receipt: dict[str, Any]) -> str:
