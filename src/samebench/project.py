@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from samebench.settings import Budgets, TrainingSettings
     from samebench.training.task import Task
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"(?!samebench$)[a-z][a-z0-9_]*")
 
 # Fetches these files (SHA-256 by name), which are not there, into a folder; or raises UsageError or RequirementError.
 UpstreamFetcher = Callable[[Path, Mapping[str, str]], None]
@@ -57,7 +57,7 @@ def name() -> str:
         named = str(table.get("project", ""))
         where = f'pyproject.toml, [tool.samebench], project = "{named}"'
     if not NAME.fullmatch(named) or not (ROOT / "src" / named / "__init__.py").is_file():
-        raise UsageError(f"{where}: src/{named or '…'} is no package; give the name of one in src/")
+        raise UsageError(f"{where}: src/{named or '…'} is no project; give the name of a package in src/")
     return named
 
 

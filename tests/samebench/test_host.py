@@ -306,6 +306,6 @@ def test_the_servers_image_has_the_name_and_the_sources_of_the_project(
     made, other = (Image.of_server(call.Call({"PROJECT": name}), str(artifact)) for name in ("", "prices"))
     assert (made.latest, other.latest) == ("apparel-serve:latest", "prices-serve:latest")
     assert made.name.partition(":")[2] != other.name.partition(":")[2]
-    for name in ("../src/apparel", "nothing", "--x"):
-        with pytest.raises(UsageError, match=f"PROJECT={name}: src/{name} is no package; give the name of one in src/"):
+    for name in ("../src/apparel", "nothing", "--x", "samebench"):
+        with pytest.raises(UsageError, match=f"PROJECT={name}: src/{name} is no project; give the name of a package"):
             Image.of_server(call.Call({"PROJECT": name}), str(artifact))

@@ -18,6 +18,7 @@ from samebench import project
 from samebench.core.command import UsageError
 from samebench.serving import samples
 from samebench.serving.artifact import FACTS, MODEL, SAMPLES_SHA256, Artifact
+from samebench.serving.page import page
 from samebench.serving.problem import Problem
 from samebench.serving.samples import Arrays, Sample, dump_samples, read_sample
 from samebench.serving.serving import About, Example, Serving, Spec, TensorType, TensorTypes
@@ -136,6 +137,19 @@ def test_the_page_has_a_field_for_each_column_and_shows_titles_as_text(prices: S
     assert page.count("What is &lt;it&gt; worth?") == 2
     facts = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
     assert (facts["form"], list(facts["fields"]), facts["samples"]) == ("table", ["rooms", "area"], [])
+
+
+def test_a_project_can_have_a_page_of_its_own(tmp_path: Path) -> None:
+    class Own(Letters):
+        def about(self, spec: Spec) -> About:
+            return About(title="Mine & yours", form=tmp_path / "own.html")
+
+    facts = '<script type="application/json">"FACTS"</script>'
+    (tmp_path / "own.html").write_text(f"<title>TITLE</title><style></style>{facts}<script>0</script>")
+    content, policy = page(make_artifact(Own(), {}, "length", []))
+    assert b"<title>Mine &amp; yours</title>" in content
+    assert b'"form": "own"' in content
+    assert policy.count("'sha256-") == 2
 
 
 def test_texts_of_different_lengths_are_answered_together_and_counted(letters: Server) -> None:

@@ -10,7 +10,7 @@ from samebench.host.call import Call
 from samebench.host.errors import UsageError
 
 TABLE = "tool.samebench"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"(?!samebench$)[a-z][a-z0-9_]*")
 
 
 def name(call: Call) -> str:
@@ -20,5 +20,5 @@ def name(call: Call) -> str:
         value = str(toml.read(Path("pyproject.toml"), TABLE).get("project", ""))
         where = f'pyproject.toml, [{TABLE}], project = "{value}"'
     if not NAME.fullmatch(value) or not Path("src", value, "__init__.py").is_file():
-        raise UsageError(f"{where}: src/{value or '…'} is no package; give the name of one in src/")
+        raise UsageError(f"{where}: src/{value or '…'} is no project; give the name of a package in src/")
     return value

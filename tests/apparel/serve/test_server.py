@@ -20,6 +20,7 @@ from PIL import Image
 
 from apparel.serving import garment
 from samebench.core.service import EVERYWHERE
+from samebench.host.image import server_sources
 from samebench.serving.artifact import Artifact
 from samebench.serving.page import SOURCE
 from samebench.serving.upload import BODY_BYTES, FILES
@@ -300,6 +301,29 @@ def test_neither_torch_nor_a_workspace_tool_is_loaded_to_serve(folder: Path, tmp
     loaded = set(call("-c", line, at=tmp_path).stdout.split())
     assert {"starlette", "PIL"} <= loaded
     assert loaded.isdisjoint({"torch", "onnx", "matplotlib", "jsonschema", "safetensors"})
+
+
+def test_what_a_build_gets_of_the_sources_is_enough(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for name in server_sources("apparel"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, tmp_path / name)
+    changes = {"PYTHONPATH": str(tmp_path / "src"), "PROJECT": "apparel", "ARTIFACT": str(folder), "HOST": None}
+    code = "import samebench.serving.application, samebench.serving.protocol; print(samebench.__path__)"
+    assert call("-c", code, at=tmp_path, changes=changes).stdout == f"{[str(tmp_path / 'src/samebench')]}\n"
+    done = call("-m", "samebench.serving", "verify", at=tmp_path, changes=changes)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "src/prices").mkdir()
+    (tmp_path / "src/prices/__init__.py").touch()
+    reasons = {"prices": "src/prices: has no serving.py, which this command needs; write one"}
+    reasons |= {
+        name: f"PROJECT={name}: src/{name} is no project; " for name in ("samebench", "nothing", "../src/prices")
+    }
+    for name, reason in reasons.items():
+        done = call("-m", "samebench.serving", "verify", at=tmp_path, changes={**changes, "PROJECT": name})
+        assert (done.returncode, reason in done.stderr, done.stderr.count("\n")) == (2, True, 1), done.stderr
 
 
 def test_the_documents_lines_of_curl_are_answered(server: Server, images: NDArray[np.uint8], tmp_path: Path) -> None:
