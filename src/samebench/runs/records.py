@@ -29,7 +29,7 @@ RUNS = Path("runs")
 NAME = re.compile(r"\d{8}-\d{6}-[a-z]{4}")
 COUNTER = ".sequence"  # in runs/: the checkout's number, and the sequence of the run made last
 COLUMNS = ("run", "state", "seconds", "started", "commit", "data_version", "sequence", "reproduces")
-TEXTS = ("run", "started", "data_version", "weights_sha256", "job", "checkout", "reproduces")
+TEXTS = ("run", "project", "started", "data_version", "weights_sha256", "job", "checkout", "reproduces")
 TYPES: Mapping[str, type] = {
     "settings": dict,
     "code": dict,
@@ -76,6 +76,11 @@ class Record:
     def reproduces(self) -> str:
         """The run that `make reproduce` has trained again as this one; empty for an ordinary run."""
         return str(self.receipt.get("reproduces", ""))
+
+    @property
+    def project(self) -> str:
+        """The package that was trained; empty if the receipt does not say it."""
+        return str(self.receipt.get("project", ""))
 
     def value(self, name: str) -> Any:
         """What stands in a column or setting of this name; None where there is nothing."""
@@ -141,9 +146,10 @@ def _order(directory: Path, receipt: Mapping[str, Any], checkout: str) -> tuple[
     return FROM_ELSEWHERE, 0, started, directory.name
 
 
-def ordinary(records: Iterable[Record]) -> list[Record]:
-    """The runs that can be chosen without a name: no damaged one, and no reproduction of another run."""
-    return [record for record in records if record.state != "damaged" and not record.reproduces]
+def ordinary(records: Iterable[Record], *, of_every_project: bool = False) -> list[Record]:
+    """The runs that can be chosen without a name: of the project on the bench, not damaged, and no reproductions."""
+    chosen = [record for record in records if record.state != "damaged" and not record.reproduces]
+    return [record for record in chosen if of_every_project or record.project in {"", project.name()}]
 
 
 def candidates(home: Path = RUNS) -> list[Record]:
@@ -233,9 +239,9 @@ def best(records: Iterable[Record]) -> list[Record]:
     same validation data alone, and reproductions of other runs don't take part.
     """
     top: dict[object, Record] = {}
-    for record in ordinary(records):
+    for record in ordinary(records, of_every_project=True):
         if record.state == "done" and metrics.rank(record.receipt):
-            key = (str(record.receipt.get("project")), record.value("data_version"))
+            key = (record.project, record.value("data_version"))
             top[key] = max(top.setdefault(key, record), record, key=_rank)
     return list(top.values())
 

@@ -107,13 +107,19 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """The run in `directory`. Raises UsageError where there is none, its receipt can't be read, or it is a link."""
+        """The run in `directory`.
+
+        Raises UsageError where there is none, its receipt can't be read, it is a link, or it is of a different project.
+        """
         records.check_is_no_link(directory)
         path = directory / "receipt.json"
         if not path.exists():
             raise UsageError(f"{directory}: no run with a receipt there; take one of runs/, or train first")
         if (record := records.read(directory)).damage:
             raise UsageError(f"{directory}: {record.damage}; take another run")
+        if record.project not in {"", project.name()}:
+            named = printable(record.project, longest=80)
+            raise UsageError(f"{directory}: of the project {named}, not of {project.name()}; give PROJECT={named}")
         return cls(directory, dict(record.receipt))
 
     @classmethod

@@ -126,6 +126,8 @@ def architecture(settings: TrainingSettings) -> dict[str, Any]:
 
 def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSettings, Spec]:
     """Settings and spec of a model's file or receipt. Raises LookupError, TypeError or ValueError if they are none."""
+    if metadata.get("project", project.name()) != project.name():
+        raise ValueError(f"of the project {printable(metadata['project'], longest=80)}, not of {project.name()}")
     if "spec" not in metadata:
         metadata = task.read_first_edition(metadata)
     if (theirs := metadata.get("project", project.name())) != project.name():
