@@ -52,14 +52,14 @@ FILES = (
 
 
 def copy_checkout(to: Path) -> Path:
-    """The tracked parts that `make` needs, in the folder `to`, which may have spaces in its name."""
+    """The tracked parts that `make` needs, and of the data sets the pilot's; `to` may have spaces in its name."""
     to.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copy(ROOT / name, to / name)
     for name in ("docker", "notebooks", "src"):
         shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
     (to / "data").mkdir()
-    for reference in [*(ROOT / "data").glob("*.sha256"), *(ROOT / "data").glob("*.dvc")]:
+    for reference in (ROOT / "data").glob("fashion-mnist.*"):
         shutil.copy(reference, to / "data")
     return to
 
