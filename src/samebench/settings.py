@@ -108,6 +108,8 @@ class Budgets:
         """Raise UsageError for the first one that can't be."""
         for name in ("max_model_megabytes", "max_latency_ms_p99"):
             require(self, getattr(self, name) > 0, name, "take a number above 0")
+        for budget in metric_budgets(self):
+            require(self, not math.isnan(budget.value), budget.name, "take a number")
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,18 @@ import json
 import lzma
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from samebench.core.command import UsageError
 from samebench.core.text import printable
-from samebench.data import checkout, download, versions
+from samebench.data import fetch
+from samebench.data.source import Source
 from samebench.training.sample_random import integers
-from sections.tokens import BUCKETS, LENGTH, tokenize
+from samebench.training.tensor_dataset import TensorDataset
+from sections.serving import BUCKETS, LENGTH, tokenize
 
 NAME, SYNTHETIC, FILE = "debian-bookworm", "synthetic", "Packages.xz"
 MAX_BYTES = 256 << 20  # of the unpacked index and for unpacking it; bookworm's has 50 MB
@@ -34,29 +33,11 @@ class Package(NamedTuple):
     synopsis: str
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Tokens (N, LENGTH) int32, labels (N,) int64, and weights (N,) float32 that are higher in rare sections."""
-
-    tokens: Tensor
-    labels: Tensor
-    weights: Tensor
-
-    def __len__(self) -> int:
-        """Number of packages."""
-        return len(self.labels)
-
-    def get_batch(self, indices: Tensor) -> dict[str, Tensor]:
-        """All three at `indices` (M,)."""
-        return {name: tensor[indices] for name, tensor in vars(self).items()}
-
-    def to(self, device: torch.device) -> "Examples":
-        """The same on a device."""
-        return Examples(*(tensor.to(device) for tensor in vars(self).values()))
-
-
 class Data:
-    """The packages in three parts. Binary packages of one source are in one part, and no text is there twice."""
+    """The packages in three parts. Binary packages of one source are in one part, and no text is there twice.
+
+    An example is `tokens` (LENGTH,) int32, a label, and a weight that is higher in rare sections.
+    """
 
     warning = ""
 
@@ -69,10 +50,9 @@ class Data:
         parts = torch.tensor([_part(each.source) for each in different.values()])
         counts = torch.bincount(labels[parts > 1], minlength=len(self.labels)).double()
         weights = torch.sqrt(counts.mean() / counts.clamp_min(1)).float()[labels]
-        chosen = (parts > 1, parts == 1, parts == 0)
-        self.training, self.validation, self._test = (
-            Examples(tokens[each], labels[each], weights[each]) for each in chosen
-        )
+        examples = TensorDataset({"tokens": tokens, "labels": labels, "weights": weights})
+        masks = (parts > 1, parts == 1, parts == 0)
+        self.training, self.validation, self._test = map(examples.select, masks)
         content = hashlib.sha256(json.dumps(self.spec).encode())
         for tensor in (tokens, labels, parts):
             content.update(tensor.numpy().tobytes())
@@ -83,7 +63,7 @@ class Data:
         """What a model of this data must know."""
         return {"labels": self.labels, "buckets": BUCKETS, "length": LENGTH}
 
-    def test(self) -> Examples:
+    def test(self) -> TensorDataset:
         """The test examples, which no choice may depend on."""
         return self._test
 
@@ -92,17 +72,10 @@ def load(name: str) -> Data:
     """The data set that the setting `data` names. Raises UsageError for a missing or damaged one."""
     if name == SYNTHETIC:
         return Data(list(synthetic()))
-    version = versions.load_version(NAME)
-    folder = versions.folder_of(NAME) if name == NAME else Path(name)
     if name == NAME:
-        checkout.check_out(version, folder)
-    elif not folder.is_dir():
-        raise UsageError(f"data {name}: no such set or directory; take {NAME}, {SYNTHETIC}, or DATA=<directory>")
-    path = folder / FILE
-    if not path.is_file():
-        raise UsageError(f"{path}: not there; give the directory of {FILE}")
-    download.check(path, sha256=version.listing[FILE])
-    return Data(read_index(path.read_bytes(), where=path))
+        fetch.fetch_dataset(NAME)
+    source = Source.of(name)
+    return Data(read_index(source.read(FILE, max_bytes=MAX_BYTES), where=source.path(FILE)))
 
 
 def read_index(packed: bytes, *, where: object) -> list[Package]:

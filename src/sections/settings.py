@@ -36,8 +36,3 @@ class Budgets(BenchBudgets):
     """What a manager asks of an artifact before it is served."""
 
     min_validation_accuracy: float = setting_field(0.65, "share of the validation packages that must be right, 0 to 1")
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for the first one that can't be."""
-        super().__post_init__()
-        require(self, 0 <= self.min_validation_accuracy <= 1, "min_validation_accuracy", "take a share, from 0 to 1")

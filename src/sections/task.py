@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from samebench.tasks import classification
-from samebench.training.task import Batch, Predictions, SampleRandom, Spec, Task
+from samebench.tasks.classification import Classification
+from samebench.training.task import Batch, SampleRandom, Spec
 from sections import data
 from sections.data import NAME_FORM, Data
 
@@ -40,10 +40,8 @@ class WordNetwork(nn.Module):
         return self.head(features)  # type: ignore[no-any-return]
 
 
-class Sections(Task):
+class Sections(Classification):
     """Its spec: `labels`, and `buckets` and `length` of the tokens."""
-
-    metrics = classification.METRICS
 
     def load_data(self, name: str) -> Data:
         """See data.load."""
@@ -71,14 +69,6 @@ class Sections(Task):
         weights = 1 - settings.rare_weight + settings.rare_weight * batch["weights"]
         losses = functional.cross_entropy(outputs.float(), batch["labels"], reduction="none")
         return (weights * losses).sum(), weights.sum()
-
-    def postprocess(self, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
-        """Probabilities (N, classes)."""
-        return {"probabilities": functional.softmax(outputs, dim=1)}
-
-    def metric_sums(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
-        """Right answers, and losses without weights."""
-        return classification.metric_sums(predictions, batch)
 
     def check_spec(self, spec: Mapping[str, Any]) -> Spec:
         """Labels and sizes. Raises LookupError, TypeError or ValueError for impossible ones."""

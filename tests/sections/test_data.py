@@ -9,7 +9,7 @@ import pytest
 from samebench.core.command import UsageError
 from sections import data
 from sections.data import FILE, Data, Package, read_index
-from sections.tokens import BUCKETS, LENGTH, tokenize
+from sections.serving import BUCKETS, LENGTH, tokenize
 
 INDEX = """\
 Package: libfoo-perl
@@ -68,7 +68,7 @@ def test_a_directory_has_the_bytes_that_git_names(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{FILE}: expected sha256"):
         data.load(str(tmp_path))
     shutil.rmtree(tmp_path)
-    with pytest.raises(UsageError, match="no such set or directory"):
+    with pytest.raises(UsageError, match=f"{FILE}: not there; give the directory with all files of debian-bookworm"):
         data.load(str(tmp_path))
 
 
@@ -92,7 +92,7 @@ def test_binaries_of_one_source_are_in_one_part_and_no_text_is_there_twice() -> 
     assert all(len(part) > 40 for part in parts)
     of_source = {package.source: tokenize(package.synopsis) for package in packages[:900]}
     assert len(of_source) == 300
-    rows = [{tuple(row) for row in part.tokens.tolist()} for part in parts]
+    rows = [{tuple(row) for row in part["tokens"].tolist()} for part in parts]
     for first in range(0, 900, 3):
         texts = {tuple(tokenize(each.synopsis)) for each in packages[first : first + 3]}
         assert sum(texts <= part for part in rows) == 1
@@ -100,7 +100,9 @@ def test_binaries_of_one_source_are_in_one_part_and_no_text_is_there_twice() -> 
 
 def test_rare_sections_have_higher_weights() -> None:
     training = data.load("synthetic").training
-    by_label = {int(label): float(weight) for label, weight in zip(training.labels, training.weights, strict=True)}
-    counts = training.labels.bincount().tolist()
+    by_label = {
+        int(label): float(weight) for label, weight in zip(training["labels"], training["weights"], strict=True)
+    }
+    counts = training["labels"].bincount().tolist()
     assert counts[0] == max(counts)
     assert by_label[0] == min(by_label.values()) < 1

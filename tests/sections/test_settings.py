@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from samebench.core.command import UsageError
@@ -19,5 +21,5 @@ def test_an_impossible_setting_is_refused(change: dict[str, object], said: str) 
 
 
 def test_an_impossible_budget_is_refused() -> None:
-    with pytest.raises(UsageError, match="min_validation_accuracy=2 is impossible; take a share, from 0 to 1"):
-        Budgets(min_validation_accuracy=2)
+    with pytest.raises(UsageError, match="min_validation_accuracy=nan is impossible; take a number"):
+        Budgets(min_validation_accuracy=math.nan)

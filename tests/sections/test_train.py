@@ -116,7 +116,7 @@ def test_words_are_left_out_by_example_and_epoch_alone() -> None:
 def test_padding_changes_no_answer(network: Network, tmp_path: Path) -> None:
     run = train.train(dataclasses.replace(QUICK, network=network, epochs=1), runs=tmp_path)
     model = Model.of_run(run)
-    tokens = data.load("synthetic").validation.tokens[:20]
+    tokens = data.load("synthetic").validation["tokens"][:20]
     assert (tokens[:, 8:] == 0).all()
     short, long = (model.predict({"tokens": each})["probabilities"] for each in (tokens[:, :8], tokens))
     assert torch.allclose(short, long, atol=1e-6)

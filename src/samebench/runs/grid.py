@@ -14,7 +14,7 @@ from samebench.core.paths import ROOT
 from samebench.data.source import Source, is_generated
 from samebench.environment import accelerator
 from samebench.runs import receipt
-from samebench.runs.records import Record, of_project, read
+from samebench.runs.records import Record, ordinary, read
 from samebench.settings import TrainingSettings
 
 # A run is that of a point if all of these are the same in its receipt. In addition the listings of the point are
@@ -99,7 +99,7 @@ def match_runs(planned: Sequence[Point], runs: Sequence[Record]) -> list[Point]:
 
     A reproduction of a run is that of no point.
     """
-    runs = of_project(runs)
+    runs = ordinary(runs)
     inputs = {"code": {"source": receipt.sources()}, "listings": receipt.listings()}
     return [replace(point, run=_run(point, runs, inputs)) for point in planned]
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samebench import project
 from samebench.core import command, file_lock, flags, table
 from samebench.core.command import UsageError
 from samebench.core.file_lock import BusyError
@@ -47,7 +48,7 @@ def select_to_keep(runs: Sequence[Record], keep: str) -> set[str]:
     """
     to_keep = {name for word in keep.split(",") for name in _match_word(word.strip(), runs, keep)}
     to_keep |= {record.name for record in runs if record.state in {"running", "damaged"} and not record.died_early}
-    to_keep |= {record.name for record in runs if not records.is_of_project(record)}  # theirs to prune
+    to_keep |= {record.name for record in runs if record.project not in {"", project.name()}}
     called = {record.receipt.get("run", record.name): record.name for record in runs}  # a folder can be renamed
     while more := {called.get(_origin(record), "") for record in runs if record.name in to_keep} - to_keep - {""}:
         to_keep |= more
@@ -101,7 +102,7 @@ def _match_word(word: str, runs: Sequence[Record], keep: str) -> Iterable[str]:
             raise UsageError(f"KEEP={keep}: no run is done, so none is the best; {GIVE}")
         return [record.name for record in top]
     if word == "last" or (word.isdecimal() and int(word)):
-        if not (newest := [record.name for record in records.of_project(runs)]):
+        if not (newest := [record.name for record in records.ordinary(runs)]):
             raise UsageError(f"KEEP={keep}: no run is the last, {ONLY_NAMED}; {GIVE}")
         return newest[: 1 if word == "last" else int(word)]
     if word.removeprefix("runs/") in names:

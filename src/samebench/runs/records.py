@@ -158,7 +158,7 @@ def candidates(home: Path = RUNS) -> list[Record]:
     It names on standard error each damaged run, and the run made last if its clock was wrong.
     """
     records = find(home)
-    with_receipt = [record for record in of_project(records) if record.receipt]
+    with_receipt = [record for record in ordinary(records) if record.receipt]
     if os.environ.get("RANK", "0") == "0":
         damaged = [record for record in records if record.state == "damaged"]
         for record in damaged[:MOST_NAMED]:
@@ -168,16 +168,6 @@ def candidates(home: Path = RUNS) -> list[Record]:
         for record in with_receipt[:1]:
             warn_of_clock(record)
     return with_receipt
-
-
-def of_project(records: Iterable[Record]) -> list[Record]:
-    """Those of the project on the bench, without reproductions."""
-    return [record for record in ordinary(records) if is_of_project(record)]
-
-
-def is_of_project(record: Record) -> bool:
-    """Whether a run is of the project on the bench; a receipt of the first edition names none."""
-    return bool(record.receipt.get("project", project.name()) == project.name())
 
 
 def warn_of_clock(record: Record) -> None:

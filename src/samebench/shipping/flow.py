@@ -98,7 +98,7 @@ def choose_run(question: Args) -> FlowRun | None:
         if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
             raise UsageError(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
         return FlowRun(directory, {**known.receipt, "state": known.state}, named=True)
-    done = [record for record in records.of_project(records.find(RUNS)) if record.state == "done"]
+    done = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
         found[pick_default_run([each.receipt for each in found])]
         if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])

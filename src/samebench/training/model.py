@@ -130,8 +130,6 @@ def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSett
         raise ValueError(f"of the project {printable(metadata['project'], longest=80)}, not of {project.name()}")
     if "spec" not in metadata:
         metadata = task.read_first_edition(metadata)
-    if (theirs := metadata.get("project", project.name())) != project.name():
-        raise ValueError(f"of the project {printable(theirs, longest=40)}, PROJECT= says which is on the bench")
     settings = flags.from_dict(project.settings_class(), metadata["settings"])
     return settings, task.check_spec(metadata["spec"])
 

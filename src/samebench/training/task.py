@@ -231,8 +231,8 @@ class Task(ABC):
         return {}
 
     def graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """What the exported graph takes of a batch, by name; all but `labels` by default."""
-        return {name: tensor for name, tensor in batch.items() if name != "labels"}
+        """What the exported graph takes of a batch, by name; all but `labels` and `weights` by default."""
+        return {name: tensor for name, tensor in batch.items() if name not in {"labels", "weights"}}
 
     def finish_spec(self, outputs: Tensor, data: DataModule, spec: Spec) -> Spec:
         """The spec of an artifact: with what the outputs (N, …) on the validation data say, such as a temperature."""

@@ -304,7 +304,7 @@ def check_resume_compatible(run: Run, kept: Checkpoint | None, facts: Mapping[st
     if epochs < done:
         raise UsageError(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
     if epochs == done and run.receipt.get("state") == "done":
-        left = [each for each in records.of_project(records.find(run.directory.parent)) if each.state == "interrupted"]
+        left = [each for each in records.ordinary(records.find(run.directory.parent)) if each.state == "interrupted"]
         other = "start a new run"
         if left:
             resumed = train_command.make_resume_command(left[0].directory, left[0].receipt)

@@ -14,7 +14,7 @@ from samebench.core.command import UsageError
 from samebench.data.diff import Example
 from samebench.data.merge import Resolve
 from samebench.environment import determinism
-from samebench.tasks import classification
+from samebench.tasks.classification import Classification
 from samebench.tasks.image_classification import evaluation, image_dataset, merge_images, training_figures
 from samebench.tasks.image_classification.augmentation import augment
 from samebench.tasks.image_classification.card import Words
@@ -24,17 +24,16 @@ from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.inspection import calibration, confusion
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.tasks.image_classification.temperature import MIN_IMAGES, calibrate
-from samebench.training.task import Batch, Card, CardText, DataModule, Dataset, Predictions, SampleRandom, Spec, Task
+from samebench.training.task import Batch, Card, CardText, DataModule, Dataset, Predictions, SampleRandom, Spec
 
 
-class ImageClassification(Task):
+class ImageClassification(Classification):
     """Its spec: `labels`, `mean` and `deviation` of the training pixels, and the transform's facts.
 
     The settings of a project have `network` and `label_smoothing`. A network is a sequence that ends in its head, a
     linear layer with a row for each label.
     """
 
-    metrics = classification.METRICS
     transforms: tuple[type[ImageTransform], ...] = ()  # beside the plain one
     card_words: ClassVar[Mapping[str, Words]] = {}  # what a model card says of images, by the name of their transform
     card_sources: ClassVar[Mapping[str, str]] = {}  # and of a data set, by its name
@@ -86,14 +85,6 @@ class ImageClassification(Task):
         smoothing = settings.label_smoothing
         total = functional.cross_entropy(outputs.float(), batch["labels"], label_smoothing=smoothing, reduction="sum")
         return total, torch.tensor(float(len(outputs)), device=total.device)
-
-    def postprocess(self, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
-        """Probabilities (N, classes), with the spec's `temperature`, if it has one."""
-        return {"probabilities": functional.softmax(outputs / spec.get("temperature", 1.0), dim=1)}
-
-    def example_values(self, predictions: Predictions, batch: Batch) -> Mapping[str, Tensor]:
-        """Whether the answer is right, and the loss without smoothing."""
-        return classification.example_values(predictions, batch)
 
     def draw_figures(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Mapping[str, bytes]:
         """The confusion matrix and the worst mistakes."""
