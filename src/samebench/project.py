@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 
@@ -61,9 +62,24 @@ def name() -> str:
     return named
 
 
-def settings_class() -> "type[TrainingSettings]":
-    """The dataclass whose fields decide what a training gives."""
-    found: type[TrainingSettings] = _module("settings").Settings
+def others() -> list[str]:
+    """The names of the other projects in src/."""
+    return sorted(
+        path.parent.name
+        for path in (ROOT / "src").glob("*/settings.py")
+        if path.parent.name not in {name(), "samebench"}
+    )
+
+
+def datasets_of_others() -> set[str]:
+    """The data sets that only other projects train on by default: no command fetches or looks at them unasked."""
+    defaults = {str(flags.defaults(settings_class(each))["data"]) for each in others()}
+    return defaults - {str(flags.defaults(settings_class())["data"])}
+
+
+def settings_class(package: str = "") -> "type[TrainingSettings]":
+    """The dataclass whose fields decide what a training gives; of a different project, if its name is given."""
+    found: type[TrainingSettings] = _module("settings", package).Settings
     return found
 
 
@@ -93,11 +109,12 @@ def upstream_fetchers() -> Mapping[str, UpstreamFetcher]:
     return found
 
 
-def _module(module: str) -> ModuleType:
-    found = f"{name()}.{module}"
+def _module(module: str, package: str = "") -> ModuleType:
+    package = package or name()
+    found = f"{package}.{module}"
     try:
         return importlib.import_module(found)
     except ModuleNotFoundError as error:
         if error.name != found:
             raise
-        raise UsageError(f"src/{name()}: has no {module}.py, which this command needs; write one") from error
+        raise UsageError(f"src/{package}: has no {module}.py, which this command needs; write one") from error

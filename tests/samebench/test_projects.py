@@ -6,7 +6,9 @@ import pytest
 
 from samebench import project
 from samebench.core.command import UsageError
-from samebench.runs import records
+from samebench.data import fetch
+from samebench.environment import doctor
+from samebench.runs import receipt, records
 from samebench.runs.run import Run
 
 from .recorded import name, write_run
@@ -36,3 +38,24 @@ def test_a_named_run_of_another_project_is_refused_with_the_remedy(runs: Path, m
     monkeypatch.setattr(project, "name", lambda: "other")
     assert Run.open(runs / name(3)).name == name(3)
     assert Run.open(runs / name(0)).name == name(0)
+
+
+def test_what_only_another_project_needs_is_no_input_and_is_not_fetched_unasked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.others() == ["sections"]
+    assert project.datasets_of_others() == {"debian-bookworm"}
+    assert not [name for name in receipt.sources() if name.startswith("src/sections/")]
+    fetched: list[str] = []
+
+    def fetch_dataset(name: str) -> bool:
+        fetched.append(name)
+        return False
+
+    monkeypatch.setattr(fetch, "fetch_dataset", fetch_dataset)
+    fetch.main([])
+    assert fetched == ["fashion-mnist"]
+    fetch.main(["--dataset", "debian-bookworm"])
+    assert fetched == ["fashion-mnist", "debian-bookworm"]
+    assert not [each for each in doctor.data() if each.name == "data debian-bookworm" and each.status != "ok"]
+    capsys.readouterr()

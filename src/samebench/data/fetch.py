@@ -29,7 +29,7 @@ def fetch_dataset(name: str, *, root: Path | None = None) -> bool:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Fetch every set, or the one that is named; or verify the data given, and write nothing there."""
+    """Fetch every set but those of other projects, or the one that is named; or verify the data given."""
     parser = argparse.ArgumentParser(prog="fetch", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="?", default="", help="what to verify: a data set, or a directory")
     parser.add_argument("--dataset", metavar="NAME", default="", help="the set of data/ to fetch; every one by default")
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
         _verify(args.data)
         return
     failures: list[UsageError | RequirementError] = []
-    for name in [args.dataset] if args.dataset else versions.dataset_names():
+    for name in [args.dataset] if args.dataset else sorted({*versions.dataset_names()} - project.datasets_of_others()):
         try:
             done = "brought" if fetch_dataset(name) else "already there"
             number = len(versions.load_version(name).listing)

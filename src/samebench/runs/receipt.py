@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from samebench import project
 from samebench.core import files, json_schema, untrusted
 from samebench.core.command import UsageError
 from samebench.core.git import GitError
@@ -59,8 +60,9 @@ def code() -> dict[str, Any]:
 
 
 def sources() -> dict[str, str]:
-    """The SHA-256 of each file beside the code. Raises UsageError for what can't be read."""
-    return source_tree.digests(ROOT)
+    """The SHA-256 of each file below src/, without other projects. Raises UsageError for what can't be read."""
+    others = tuple(f"src/{each}/" for each in project.others())
+    return {name: sha256 for name, sha256 in source_tree.digests(ROOT).items() if not name.startswith(others)}
 
 
 def listings() -> dict[str, str]:
