@@ -24,7 +24,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 
@@ -73,8 +72,7 @@ def others() -> list[str]:
 
 def datasets_of_others() -> set[str]:
     """The data sets that only other projects train on by default: no command fetches or looks at them unasked."""
-    defaults = {str(flags.defaults(settings_class(each))["data"]) for each in others()}
-    return defaults - {str(flags.defaults(settings_class())["data"])}
+    return {settings_class(each).data for each in others()} - {settings_class().data}
 
 
 def settings_class(package: str = "") -> "type[TrainingSettings]":
