@@ -151,7 +151,7 @@ def peak(*, reset: bool = False) -> int:
 
 def test_an_honest_model_is_taken_so_that_the_others_are_refused_for_what_they_are(run: Run) -> None:
     run.weights.write_bytes(model())
-    assert "200 test images right" in evaluate_run(run)
+    assert " on 200 test examples" in evaluate_run(run)
 
 
 def refuse(name: str, run: Run, canary: Path) -> int:

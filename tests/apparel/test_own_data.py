@@ -136,7 +136,7 @@ def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> N
     for each in (own, grey):
         said = evaluate.evaluate_run(each.run)
         assert [line.split()[0] for line in said.splitlines()[1:4]] == list(CLASSES)
-        assert f"{each.run.receipt['metrics']['test']['accuracy']:.2%} of" in said
+        assert f": accuracy {each.run.receipt['metrics']['test']['accuracy']:.2%}, " in said
 
 
 def test_a_run_is_the_same_to_the_bit_again(own: Own, home: Path) -> None:

@@ -328,7 +328,7 @@ def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.S
         (["--lr", "nan"], "argument --lr: invalid float value: 'nan': give a finite number"),
         (["--batch-size", "30"], "setting batch_size=30 is impossible; take a multiple of shards="),
         (["--network", "transformer"], "invalid choice: 'transformer'"),
-        (["--data", "nowhere"], "no set of that name, and no directory; there are fashion-mnist, synthetic; or"),
+        (["--data", "nowhere"], "no set of that name; there are fashion-mnist, synthetic; or"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_in_one_line(words: list[str], said: str, tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ def default_name() -> str:
     return str(flags.defaults(project.settings_class())["data"])
 
 
+def dataset_names() -> list[str]:
+    """The data sets that a user can name: those of data/ without those of other projects, and the generated ones."""
+    listed = {path.stem for path in LISTINGS.glob("*.sha256")} - project.datasets_of_others()
+    return [*sorted(listed), *project.settings_class().generated_data]
+
+
 def is_generated(name: str) -> bool:
     """Whether the project makes this data set, so that it has no files."""
     return name in project.settings_class().generated_data

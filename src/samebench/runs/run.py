@@ -20,7 +20,7 @@ from samebench.core.command import RequirementError, UsageError
 from samebench.core.heartbeat import Heartbeat
 from samebench.core.text import printable
 from samebench.data import versions
-from samebench.data.source import LISTINGS, Source, pick_default_run
+from samebench.data.source import Source, dataset_names, pick_default_run
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.settings import TrainingSettings
 
@@ -157,7 +157,7 @@ class Run:
         Raises UsageError where there is none, or no such data.
         """
         if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
-            sets = ", ".join([*versions.dataset_names(LISTINGS.parent), *project.settings_class().generated_data])
+            sets = ", ".join(dataset_names())
             raise UsageError(f"data {data}: no set of that name, and no directory; there are {sets}")
         done = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
         if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:

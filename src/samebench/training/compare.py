@@ -269,7 +269,7 @@ def main(argv: Sequence[str]) -> None:
     runs = find(question.runs)
     determinism.reexecute(fast=False)
     determinism.pin()
-    figures.use()
+    figures.use_style()
     print(compare(runs, source=question.data, as_json=question.json))
 
 

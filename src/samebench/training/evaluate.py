@@ -75,9 +75,7 @@ def evaluate_run(run: Run, *, source: str = "") -> str:
     title = f"{run.directory.name}: {figures} on {len(test):,} test examples"
     said = "\n\n".join(filter(None, [model.task.summarize(predictions, test, model.spec), title]))
     if data.version != (own := str(run.receipt.get("data_version", data.version))):
-        return (
-            f"{said}\nof data version {data.version[:12]}, trained on {printable(own[:12])}: not written into the run"
-        )
+        return f"{said}\nof data version {data.version[:12]}, trained on {printable(own[:12])}: the run stays as it is"
     pictures = model.task.draw_summary(predictions, test, model.spec, title=title)
     for name, content in pictures.items():
         files.write(run.path(f"{name}.png"), content)

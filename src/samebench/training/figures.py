@@ -39,7 +39,7 @@ STYLE: Any = {
 }
 
 
-def use() -> None:
+def use_style() -> None:
     """Give every figure of this process the style."""
     mpl.rcParams.update(STYLE)
 

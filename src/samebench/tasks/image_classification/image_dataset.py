@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samebench import project
 from samebench.core.command import UsageError
-from samebench.data import checked_safetensors, dataset_files, fetch, source, versions
+from samebench.data import checked_safetensors, dataset_files, fetch, source
 from samebench.data.diff import Example
 from samebench.data.listing import is_set_name
 from samebench.tasks.image_classification.image_data import Data, Split
@@ -166,8 +166,9 @@ def _texts(values: object) -> tuple[str, ...]:
 
 
 def reserved_names() -> set[str]:
-    """The names of data sets that the project makes or publishes: none is imported under them."""
-    return {*project.settings_class().generated_data, *project.upstream_fetchers()}
+    """The names of data sets that a project makes or publishes: none is imported under them."""
+    generated = project.settings_class().generated_data
+    return {*generated, *project.upstream_fetchers(), *project.datasets_of_others()}
 
 
 def is_imported(name: str) -> bool:
@@ -179,7 +180,7 @@ def is_imported(name: str) -> bool:
 def load(name: str) -> Data:
     """The data set of this name, fetched if it is not here. Raises UsageError where there is none, or a damaged one."""
     if not is_imported(name):
-        sets = ", ".join([*versions.dataset_names(), *project.settings_class().generated_data])
+        sets = ", ".join(source.dataset_names())
         raise UsageError(f"data {name}: no set of that name; there are {sets}; or import it: make data-import")
     fetch.fetch_dataset(name)
     return read(name).to_data()
