@@ -64,6 +64,6 @@ def test_runs_made_there_say_so_and_reproduce_names_it(index: dict[str, str], tm
     assert "PYTHONPATH" not in receipt["fingerprint"]["variables"]
     again = call("-m", "samebench.training.reproduce", "--run", str(path.parent), at=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "overlay.0: small==1.0 then, nothing now" in again.stdout
+    assert "overlay: ['small==1.0', 'smaller==2.0'] then, nothing now" in again.stdout
     later = max(tmp_path.glob("runs/*/receipt.json"), key=lambda each: each.stat().st_mtime)
     assert "overlay" not in json.loads(later.read_text())
