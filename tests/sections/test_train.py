@@ -93,9 +93,9 @@ def test_rare_sections_count_more_in_the_loss() -> None:
     outputs[:, 0] = 1
     means = {}
     for rare_weight in (0.0, 0.5, 1.0):
-        total, weight = TASK.loss(outputs, batch, Settings(rare_weight=rare_weight))
+        total, weight = TASK.loss(outputs, batch, Settings(rare_weight=rare_weight), {})
         means[rare_weight] = float(total / weight)
-    assert float(TASK.loss(outputs, batch, Settings(rare_weight=0))[1]) == 50
+    assert float(TASK.loss(outputs, batch, Settings(rare_weight=0), {})[1]) == 50
     assert means[0.0] < means[0.5] < means[1.0]
 
 

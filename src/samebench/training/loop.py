@@ -217,7 +217,7 @@ class Training:
         batch = self.task.augment(batch, SampleRandom(self.settings.seed, self.epoch, indices), self.model.spec)
         with self.precision():
             outputs = network(*self.task.preprocess(batch, self.model.spec))
-        return self.task.loss(outputs, batch, self.settings)
+        return self.task.loss(outputs, batch, self.settings, self.model.spec)
 
     def lr_factor(self) -> float:
         """The learning rate's share of its highest, in the step to come."""

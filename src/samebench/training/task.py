@@ -27,6 +27,7 @@ Predictions = Mapping[str, Tensor]  # the same
 Spec = Mapping[str, Any]  # JSON: what data, checkpoint, model and artifact must agree on, such as class names
 WARMUP_SHARE = 0.2  # of the steps
 SAMPLES = 10  # of an artifact, by default
+TARGETS = {"labels", "values", "weights"}  # in a batch, what is not asked about but learned from
 
 
 class Dataset(Protocol):
@@ -181,7 +182,7 @@ class Task(ABC):
         """What the network takes, of a batch with or without its labels. It is part of the exported graph."""
 
     @abstractmethod
-    def loss(self, outputs: Tensor, batch: Batch, settings: Any) -> tuple[Tensor, Tensor]:
+    def loss(self, outputs: Tensor, batch: Batch, settings: Any, spec: Spec) -> tuple[Tensor, Tensor]:
         """The sum of the losses and the sum of their weights: examples, tokens or pixels. Both are scalars."""
 
     @abstractmethod
@@ -231,8 +232,8 @@ class Task(ABC):
         return {}
 
     def graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """What the exported graph takes of a batch, by name; all but `labels` and `weights` by default."""
-        return {name: tensor for name, tensor in batch.items() if name not in {"labels", "weights"}}
+        """What the exported graph takes of a batch, by name; all but TARGETS by default."""
+        return {name: tensor for name, tensor in batch.items() if name not in TARGETS}
 
     def finish_spec(self, outputs: Tensor, data: DataModule, spec: Spec) -> Spec:
         """The spec of an artifact: with what the outputs (N, …) on the validation data say, such as a temperature."""

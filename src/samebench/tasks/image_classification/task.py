@@ -80,7 +80,7 @@ class ImageClassification(Classification):
         images = images if images.ndim == 4 else images.unsqueeze(1)
         return (Preprocessing.from_dict(spec, channels=images.shape[1])(images),)
 
-    def loss(self, outputs: Tensor, batch: Batch, settings: Any) -> tuple[Tensor, Tensor]:
+    def loss(self, outputs: Tensor, batch: Batch, settings: Any, spec: Spec) -> tuple[Tensor, Tensor]:
         """Cross-entropy with smoothed labels, each example with the weight 1."""
         smoothing = settings.label_smoothing
         total = functional.cross_entropy(outputs.float(), batch["labels"], label_smoothing=smoothing, reduction="sum")

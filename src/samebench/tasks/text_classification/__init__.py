@@ -1,0 +1,1 @@
+"""Projects whose examples are texts: a text in, the probability of each class out."""

@@ -1,0 +1,1 @@
+"""A text classifier: docs/project.md says what each module has."""

@@ -1,0 +1,5 @@
+"""The server side; nothing here imports torch."""
+
+from samebench.tasks.text_classification.serving import TextClassificationServing
+
+SERVING = TextClassificationServing()
