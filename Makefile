@@ -44,7 +44,7 @@
 # (RUNTIME, GPU, DATA, DATA_REMOTE, BASE_IMAGE, CA_CERT, WHEELHOUSE, indexes, proxies) and what a cluster tells the
 # processes of a training (src/samebench/training/launch.py) count from the environment, too.
 SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
-ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY NAME NOTE PKG PLATFORM PORT \
+ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY KIND NAME NOTE PKG PLATFORM PORT \
 	PROJECT RESUME RUN RUNS SORT TEXT TO TOKEN WITH
 MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \
 	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE \
@@ -70,7 +70,7 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build push notebook new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
+.PHONY: help build push notebook new-project new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
 
 # Inside the image, or in `make shell`, we are there already.
 NO_PYTHON = $(error no python3 on this machine; install Python 3.9 or newer)
@@ -96,6 +96,9 @@ push: ## carry the workspace image to the team's registry: make push TO=registry
 
 notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh token
 	@$(if $(SET),DATA="$(SET)") $(call SERVICE,8888) python -m samebench.workspace.notebook $(ARGS)
+
+new-project: ## a project of your own: make new-project NAME=prices KIND=table (or images, text)
+	@$(BENCH) python -m samebench.tasks.new_project $(if $(NAME),"$(NAME)") $(if $(KIND),"$(KIND)")
 
 new-notebook: ## a notebook to start from: make new-notebook NAME=words
 	@$(BENCH) python -m samebench.workspace.new_notebook $(if $(NAME),"$(NAME)")

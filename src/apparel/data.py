@@ -14,9 +14,8 @@ from samebench.core.command import UsageError
 from samebench.data import fetch
 from samebench.data.diff import Example
 from samebench.data.source import LISTINGS, Source
-from samebench.tasks.image_classification import image_dataset
+from samebench.tasks.image_classification import image_data, image_dataset
 from samebench.tasks.image_classification.image_data import Data, Split
-from samebench.training.sample_random import uniform
 
 SYNTHETIC = "synthetic"
 HOME = LISTINGS / NAME
@@ -102,16 +101,5 @@ def _read_part(folder: Path, part: str) -> list[Example]:
 
 
 def synthetic(seed: int, *, training: int = 1200, test: int = 200) -> Data:
-    """A learnable set of the same shapes, made and not stored: ten blurred blots under noise."""
-    draws = uniform(np.arange(len(LABELS) * 49), seed=seed, epoch=0, purpose="template")
-    coarse = torch.from_numpy(draws).float().view(-1, 1, 7, 7)
-    templates = coarse.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    splits = [_noisy(templates, count, seed=seed, epoch=epoch) for epoch, count in enumerate([training, test])]
-    return Data(*splits, labels=LABELS, preparation=GARMENTS)
-
-
-def _noisy(templates: Tensor, count: int, *, seed: int, epoch: int) -> Split:
-    labels = torch.arange(count) % len(LABELS)
-    draws = uniform(np.arange(count * SIDE * SIDE), seed=seed, epoch=epoch, purpose="noise")
-    noise = torch.from_numpy(draws).float().view(-1, 1, SIDE, SIDE)
-    return Split((255 * (0.6 * templates[labels] + 0.4 * noise)).to(torch.uint8), labels)
+    """A learnable set of the same shapes, made and not stored."""
+    return image_data.synthetic(LABELS, GARMENTS, seed=seed, training=training, test=test)

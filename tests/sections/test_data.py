@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from samebench.core.command import UsageError
+from samebench.tasks.text_classification.text_data import Text, TextData
+from samebench.tasks.text_classification.tokens import BUCKETS, LENGTH, tokenize
 from sections import data
-from sections.data import FILE, Data, Package, read_index
-from sections.serving import BUCKETS, LENGTH, tokenize
+from sections.data import FILE, read_index
 
 INDEX = """\
 Package: libfoo-perl
@@ -30,8 +31,8 @@ Description: left out
 
 def test_the_fields_of_each_package_are_read() -> None:
     assert read_index(lzma.compress(INDEX.encode()), where="here") == [
-        Package("libfoo", "perl", "Perl bindings of foo"),
-        Package("foo", "utils", "a tool: of many"),
+        Text("Perl bindings of foo", "perl", "libfoo"),
+        Text("a tool: of many", "utils", "foo"),
     ]
 
 
@@ -85,16 +86,16 @@ def test_tokens_know_no_case_and_no_spaces() -> None:
 
 
 def test_binaries_of_one_source_are_in_one_part_and_no_text_is_there_twice() -> None:
-    packages = [Package(f"source-{n // 3}", f"s{n % 2}", f"a{n % 900 // 30} b{n % 30}") for n in range(1000)]
-    made = Data(packages)
+    packages = [Text(f"a{n % 900 // 30} b{n % 30}", f"s{n % 2}", f"source-{n // 3}") for n in range(1000)]
+    made = TextData(packages, where="here")
     parts = (made.training, made.validation, made.test())
     assert sum(map(len, parts)) == 900
     assert all(len(part) > 40 for part in parts)
-    of_source = {package.source: tokenize(package.synopsis) for package in packages[:900]}
+    of_source = {package.group: tokenize(package.text) for package in packages[:900]}
     assert len(of_source) == 300
     rows = [{tuple(row) for row in part["tokens"].tolist()} for part in parts]
     for first in range(0, 900, 3):
-        texts = {tuple(tokenize(each.synopsis)) for each in packages[first : first + 3]}
+        texts = {tuple(tokenize(each.text)) for each in packages[first : first + 3]}
         assert sum(texts <= part for part in rows) == 1
 
 

@@ -16,10 +16,11 @@ from samebench.serving import export
 from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
 from samebench.serving.upload import Content
+from samebench.tasks.text_classification.serving import EMPTY
 from samebench.training import compare, evaluate, reproduce, train
 from samebench.training.model import Model
 from sections import data
-from sections.serving import EMPTY, SERVING
+from sections.serving import SERVING
 from sections.settings import Budgets, Settings
 
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)

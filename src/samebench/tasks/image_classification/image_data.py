@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training.sample_random import order
+from samebench.training.sample_random import order, uniform
 
 VALIDATION_SHARE = 1 / 12  # of the training images, of each label
 
@@ -112,6 +113,24 @@ class Data:
         drawn = order(len(self.training), seed=0, epoch=0, purpose="part")[:images]
         training = self.training if validation else self.training.select(drawn)
         return Data(training, self.validation, validation=validation, labels=self.labels, preparation=self.preparation)
+
+
+def synthetic(
+    labels: Sequence[str], preparation: ImageTransform, *, seed: int = 0, training: int = 1200, test: int = 200
+) -> Data:
+    """A learnable set of grey images, made and not stored: for each label a blurred blot under noise."""
+    side = preparation.side
+    cells = side // 4
+    draws = uniform(np.arange(len(labels) * cells**2), seed=seed, epoch=0, purpose="template")
+    coarse = torch.from_numpy(draws).float().view(-1, 1, cells, cells)
+    templates = coarse.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    splits = []
+    for epoch, count in enumerate([training, test]):
+        numbers = torch.arange(count) % len(labels)
+        draws = uniform(np.arange(count * side**2), seed=seed, epoch=epoch, purpose="noise")
+        noise = torch.from_numpy(draws).float().view(-1, 1, side, side)
+        splits.append(Split((255 * (0.6 * templates[numbers] + 0.4 * noise)).to(torch.uint8), numbers))
+    return Data(*splits, labels=labels, preparation=preparation)
 
 
 def validation_mask(labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training side. The data are a data/NAME/texts.csv with the columns text,label; `synthetic` is made, not stored."""
+"""The training side. The data are a data/NAME/texts.csv with the columns text,label; `synthetic` is made."""
 
 from typing import Any
 

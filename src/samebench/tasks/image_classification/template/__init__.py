@@ -1,0 +1,1 @@
+"""An image classifier: docs/project.md says what each module has."""

@@ -1,0 +1,1 @@
+"""The test and the notebook of a new project."""
