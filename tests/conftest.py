@@ -2,16 +2,19 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from samebench import project
+from samebench.core.paths import ROOT
 from samebench.environment import determinism
 from tests.container import repeated
 
 os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
-os.environ.pop("PROJECT", None)  # a test of a project other than the pilot puts it on the bench itself
+os.environ.pop("PROJECT", None)  # a folder of tests decides: see on_the_bench
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
 ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
@@ -37,6 +40,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what `.ci/run` repeats in the container."""
     if repeated(item.nodeid):
         item.add_marker("container")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_bench(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put the project `src/NAME` on the bench for the tests in `tests/NAME`."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = request.path.parent.name
+        if (ROOT / "src" / name / "settings.py").is_file() and name != "samebench":
+            patch.setattr(project, "name", lambda: name)
+        yield
 
 
 @pytest.fixture

@@ -43,9 +43,9 @@ class Apparel(ImageClassification):
         """Reads the four idx files, too."""
         return data.read_examples if any(each.endswith("-ubyte") for each in files) else super().example_reader(files)
 
-    def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:
+    def make_network(self, settings: Any, *, channels: int, side: int, classes: int) -> nn.Module:
         """One of networks.py."""
-        return NETWORKS[name](channels, side, classes)
+        return NETWORKS[settings.network](channels, side, classes)
 
     def transform(self, spec: Spec) -> ImageTransform:
         """The plain one, or that for garments."""

@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from samebench import project
 from samebench.tasks.image_classification import import_images
 from samebench.workspace import new_notebook, notebook_outputs
 from tests import soak
@@ -84,12 +85,13 @@ def test_notebook_runs_on_the_real_data_in_under_a_minute(
 
 
 def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / new_notebook.TEMPLATE).write_text((HOME / new_notebook.TEMPLATE).read_text())
     monkeypatch.setenv("DATA", "synthetic")
-    known: dict[str, object] = {}
+    monkeypatch.setenv("PROJECT", "")
+    variables: dict[str, object] = {}
     for cell in code(new_notebook.create_notebook("compare-shoes", home=tmp_path)):
-        exec(compile(cell, "cell", "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
-    assert known["known"]
+        exec(compile(cell, "cell", "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
+    assert os.environ["PROJECT"] == project.name()
+    assert variables["result"]
 
 
 @pytest.mark.parametrize("count", [3, 30])
@@ -106,7 +108,7 @@ def test_notebook_runs_on_small_sets_in_colour(
     monkeypatch.setenv("DATA", "shapes")
     known: dict[str, object] = {}
     for cell in code(path):
-        exec(compile(cell, path.name, "exec"), known)  # noqa: S102 - our own; a kernel takes seconds to start
+        exec(compile(cell, path.name, "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / new_notebook.TEMPLATE], ids=lambda path: path.name)

@@ -13,8 +13,7 @@ from .checkout import ROOT, copy_checkout, run
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder with the template and notebook 07."""
-    (tmp_path / new_notebook.TEMPLATE).write_text((new_notebook.HOME / new_notebook.TEMPLATE).read_text())
+    """A folder with notebook 07."""
     (tmp_path / "07-seven.ipynb").touch()
     return tmp_path
 
@@ -38,7 +37,7 @@ def test_new_notebook_passes_every_check_of_a_commit(home: Path) -> None:
 def test_name_that_is_no_file_name_everywhere_is_refused(home: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"^NAME=.*: give lower-case words joined by hyphens"):
         new_notebook.create_notebook(name, home=home)
-    assert len(list(home.iterdir())) == 2
+    assert len(list(home.iterdir())) == 1
 
 
 def test_name_that_is_taken_is_refused_under_any_number(home: Path) -> None:

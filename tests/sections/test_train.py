@@ -40,12 +40,10 @@ VARIABLES = {"PROJECT": "sections"}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Those of an undisturbed training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(project, "name", lambda: "sections")
-        told = train.train(QUICK, runs=tmp_path_factory.mktemp("undisturbed"), threads=2).receipt
-    assert told["metrics"]["validation"].keys() == told["metrics"]["test"].keys() == {"accuracy", "loss"}
-    assert told["metrics"]["test"]["accuracy"] > 0.9
-    return str(told["weights_sha256"])
+    result = train.train(QUICK, runs=tmp_path_factory.mktemp("undisturbed"), threads=2).receipt
+    assert result["metrics"]["validation"].keys() == result["metrics"]["test"].keys() == {"accuracy", "loss"}
+    assert result["metrics"]["test"]["accuracy"] > 0.9
+    return str(result["weights_sha256"])
 
 
 @pytest.mark.parametrize("threads", [1, 4])

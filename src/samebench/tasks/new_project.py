@@ -5,18 +5,20 @@ python -m samebench.tasks.new_project NAME KIND
 
 import importlib.util
 import keyword
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from samebench import project
-from samebench.core import command, files
+from samebench.core import command
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.workspace import new_notebook
 
 HOME = Path(__file__).parent
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 KINDS = {"images": "image_classification", "table": "table", "text": "text_classification"}
 
 
@@ -24,29 +26,25 @@ def create_project(name: str, kind: str, *, root: Path = ROOT) -> list[Path]:
     """Write the files and return their paths. Raises UsageError for a name that can't be a new package's."""
     if kind not in KINDS:
         raise UsageError(f"KIND={kind}: give one of {', '.join(KINDS)}")
-    if not project.NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise UsageError(f"NAME={name}: no name of a package; give lower-case letters, such as NAME=prices")
+    if not NAME.fullmatch(name) or not project.NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise UsageError(f"NAME={name}: no name for a package; give lower-case words, such as NAME=house_prices")
     package, tests = root / "src" / name, root / "tests" / name
-    if taken := next((path for path in (package, tests) if path.exists()), None):
-        raise UsageError(f"NAME={name}: {taken.relative_to(root)} is there; give another name, or work in that one")
+    if existing := next((path for path in (package, tests) if path.exists()), None):
+        raise UsageError(f"NAME={name}: {existing.relative_to(root)} is there; give another name, or work in that one")
     if importlib.util.find_spec(name):
         raise UsageError(f"NAME={name}: a package of that name is installed; give another name")
-    notebook = root / "notebooks" / f"{new_notebook.next_number(root / 'notebooks'):02}-{name.replace('_', '-')}.ipynb"
-    tests.mkdir()
-    for file in ("__init__.py", "test_project.py"):
-        content = (HOME / "template" / file).read_bytes() if file != "__init__.py" else b""
-        files.write(tests / file, content)
-    files.write(notebook, (HOME / "template/project.ipynb").read_text().replace("NAME", name).encode())
-    _copy(HOME / KINDS[kind] / "template", package)  # last: with it the project is there
+    notebook = new_notebook.create_notebook(name.replace("_", "-"), home=root / "notebooks", package=name)
+    _copy(HOME / "template", tests)
+    _copy(HOME / KINDS[kind] / "template", package)
     return [*sorted(package.iterdir()), tests / "test_project.py", notebook]
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy the modules of a folder, whole or not at all."""
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as aside:
-        made = Path(aside, target.name)
-        shutil.copytree(source, made, ignore=shutil.ignore_patterns("__pycache__"))
-        made.rename(target)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
+        copy = Path(scratch, target.name)
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copy.rename(target)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from samebench import project
 from samebench.core import command
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
@@ -22,16 +23,20 @@ def next_number(home: Path) -> int:
     return max((int(number[0]) for number in numbers if number), default=0) + 1
 
 
-def create_notebook(name: str, *, home: Path = HOME) -> Path:
-    """Write the notebook and return its path. Raises UsageError for a name that can't be a file's everywhere."""
+def create_notebook(name: str, *, home: Path = HOME, package: str = "") -> Path:
+    """Write the notebook and return its path. Raises UsageError for a name that can't be a file's everywhere.
+
+    Its project is `package`, by default the one on the bench.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"NAME={name}: give lower-case words joined by hyphens, such as NAME=compare-shoes")
     if existing := next(home.glob(f"[0-9]*-{name}.ipynb"), None):
         raise UsageError(f"NAME={name}: {existing.name} is there; give another name, or work in that one")
     path = home / f"{next_number(home):02}-{name}.ipynb"
-    title = name.replace("-", " ").capitalize()
+    text = (HOME / TEMPLATE).read_text(encoding="utf-8")
+    text = text.replace("TITLE", name.replace("-", " ").capitalize()).replace("PACKAGE", package or project.name())
     with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write((home / TEMPLATE).read_text(encoding="utf-8").replace("TITLE", title))
+        file.write(text)
     return path
 
 

@@ -30,7 +30,7 @@ from samebench.training.task import Batch, Card, CardText, DataModule, Dataset, 
 class ImageClassification(Classification):
     """Its spec: `labels`, `mean` and `deviation` of the training pixels, and the transform's facts.
 
-    The settings of a project have `network` and `label_smoothing`. A network is a sequence that ends in its head, a
+    The settings of a project have `label_smoothing`. A network is a sequence that ends in its head, a
     linear layer with a row for each label.
     """
 
@@ -54,14 +54,14 @@ class ImageClassification(Classification):
         return merge_images.combine
 
     @abstractmethod
-    def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:
-        """The network of this name, for images (N, channels, side, side), with logits (N, classes)."""
+    def make_network(self, settings: Any, *, channels: int, side: int, classes: int) -> nn.Module:
+        """The network for images (N, channels, side, side), with logits (N, classes)."""
 
     def build_network(self, settings: Any, spec: Spec) -> nn.Module:
         """See Task."""
         transform = self.transform(spec)
         network = self.make_network(
-            settings.network, channels=transform.channels, side=transform.side, classes=len(spec["labels"])
+            settings, channels=transform.channels, side=transform.side, classes=len(spec["labels"])
         )
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

@@ -1,1 +1,1 @@
-"""The test and the notebook of a new project."""
+"""The tests of this project."""

@@ -15,7 +15,7 @@ class Images(ImageClassification):
         transform = ImageTransform(self.default_side, 1)
         return synthetic(["a", "b", "c"], transform) if name == "synthetic" else super().load_data(name)
 
-    def make_network(self, name: str, *, channels: int, side: int, classes: int) -> nn.Module:
+    def make_network(self, settings: object, *, channels: int, side: int, classes: int) -> nn.Module:
         """Two convolutions. ReLU keeps the same bits on every machine: see docs/same-bits.md."""
         return nn.Sequential(
             *(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4)),
