@@ -106,7 +106,7 @@ def test_notebook_runs_on_small_sets_in_colour(
     monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
     import_images.main(["--source", str(photos), "--name", "shapes", "--side", "16"])
     monkeypatch.setenv("DATA", "shapes")
-    known: dict[str, object] = {}
+    variables: dict[str, object] = {}
     for cell in code(path):
         exec(compile(cell, path.name, "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
 
