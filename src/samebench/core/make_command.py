@@ -3,9 +3,16 @@
 Three readers come before the program: the user's shell, make, which expands `$`, and the shell of the recipe.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
+
+
+def make(target: str, *words: str) -> str:
+    """`make target` with these words; empty ones are left out. A project that the call has named is named again."""
+    named = os.environ.get("PROJECT", "")
+    return " ".join(filter(None, ["make", target, named and variable("PROJECT", named), *words]))
 
 
 def variable(name: str, value: object) -> str:

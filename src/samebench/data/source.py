@@ -45,20 +45,33 @@ class Source:
 
     @classmethod
     def of(cls, said: str) -> Self:
-        """What the setting `data` means: a name, here or in another commit, or a folder with the default set's files.
+        """What the setting `data` means: a name, here or in another commit, or a folder.
 
+        A folder has the default set's files; where the project generates that, any files, which have no version in git.
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
         listed = is_generated(said) or (is_set_name(said) and (LISTINGS / f"{said}.sha256").is_file())
         is_folder = os.path.isdir(said)  # noqa: PTH112 - False for every text that can be no path
         if "/" not in said and (listed or not is_folder):
             return cls(said, LISTINGS / said)
+        if is_folder and is_generated(default_name()):
+            return cls(str(Path(said)), Path(said))
         name = default_name()
         return cls(name, Path(said) if is_folder else LISTINGS / name)
+
+    def has_versions(self) -> bool:
+        """Whether its files are in data/, where git has their version."""
+        return self.has_listing() and self.folder == LISTINGS / self.name
+
+    def has_listing(self) -> bool:
+        """Whether git has, or could have, a version of it; not of a folder that is taken as it is."""
+        return self.name != str(self.folder)
 
     def is_known(self) -> bool:
         """Whether this checkout has such a set, its bytes here or not."""
         by_project = is_generated(self.name) or self.name == default_name()
+        if not self.has_listing():
+            return self.folder.is_dir()
         return by_project or (is_set_name(self.name) and self.listing.is_file())
 
     @property
@@ -68,7 +81,8 @@ class Source:
 
     def listed(self) -> dict[str, str]:
         """The SHA-256 of each file by its name, relative to the folder."""
-        return read_listing(self.listing) if self.is_known() and self.listing.is_file() else {}
+        is_listed = self.has_listing() and self.is_known() and self.listing.is_file()
+        return read_listing(self.listing) if is_listed else {}
 
     def path(self, name: str) -> Path:
         """Where one of its files is; `<name>.gz`, as upstream ships it, will do where `<name>` is not there."""
@@ -90,32 +104,43 @@ class Source:
             return False
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """The content of one of its files, unpacked. Raises UsageError unless it is what the listing says."""
-        path, expected = self.path(name), self.listed().get(name)
-        if not expected:
-            raise UsageError(f"{self.listing}: it lists no {name}; take the listing of a version that has it")
+        """The content of one of its files, unpacked. Raises UsageError unless it is what the listing says.
+
+        A folder without a listing is read as it is.
+        """
+        path, expected = self.path(name), self._expected(name)
         if not path.is_file():
             raise UsageError(f"{path}: not there; give the directory with all files of {self.name}")
+        promise = f"expected sha256 {expected}" if expected else f"expected {max_bytes:,} bytes at most"
         try:
             with gzip.open(path) if path.name != Path(name).name else path.open("rb") as file:
                 content = file.read(max_bytes + 1)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UsageError(
-                f"{path}: damaged, expected sha256 {expected}, got no whole gzip file; fetch it again"
-            ) from error
+            raise UsageError(f"{path}: damaged, {promise}, got no whole gzip file; fetch it again") from error
         got = hashlib.sha256(content).hexdigest() if len(content) <= max_bytes else f"more than {max_bytes:,} bytes"
-        if got != expected:
-            raise UsageError(f"{path}: expected sha256 {expected}, got {got}; delete it, and fetch it again")
+        if len(content) > max_bytes or got != (expected or got):
+            raise UsageError(f"{path}: {promise}, got {got}; delete it, and fetch it again")
         return content
+
+    def _expected(self, name: str) -> str:
+        """The SHA-256 of a listed file; empty where nothing is listed. Raises UsageError for any other file."""
+        if not self.has_listing():
+            return ""
+        if not self.listing.is_file():
+            remedy = f"make data-add DATASET={self.name}" if self.path(name).is_file() else f"put its {name} there"
+            raise UsageError(f"{self.folder}: no version of {self.name} is recorded; {remedy}")
+        if sha256 := self.listed().get(name):
+            return sha256
+        raise UsageError(f"{self.listing}: it lists no {name}; take the listing of a version that has it")
 
     @classmethod
     def fits(cls, said: str, asked: str) -> bool:
         """Whether a run with this setting `data` is meant where one on `asked` is.
 
-        Empty is any set that is not generated.
+        Empty is any set that is not generated, and the project's default.
         """
         name = cls.of(said).name
-        return name == cls.of(asked).name if asked else not is_generated(name)
+        return name == cls.of(asked).name if asked else name == default_name() or not is_generated(name)
 
     def matches_checkout(self, receipt: Mapping[str, Any]) -> bool:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
@@ -123,13 +148,13 @@ class Source:
         then = listings.get(f"data/{self.name}.sha256") if isinstance(listings, dict) else None
         return then is None or (self.is_known() and self.listing.is_file() and files.digest(self.listing) == then)
 
-    def make_words(self) -> str:
-        """What `make` is told to take it."""
-        if is_generated(self.name):
-            return f" DATA={self.name}"
-        if self.folder != LISTINGS / self.name:
-            return f" {make_command.variable('DATA', self.folder)}"
-        return "" if self.name == default_name() else f" DATASET={self.name}"
+    def make_words(self, *, named: bool = False) -> str:
+        """What `make` is told to take it; nothing for the default, unless that has to be `named`."""
+        if not self.has_versions():
+            return make_command.variable("DATA", self.folder)
+        if self.name == default_name() and not named:
+            return ""
+        return f"DATA={self.name}" if is_generated(self.name) else f"DATASET={self.name}"
 
 
 def pick_default_run(receipts: Sequence[Mapping[str, Any]]) -> int:

@@ -47,8 +47,9 @@ def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
     if code == KILLED and list(command) != ["bash"]:  # a shell ends with the code of its last command
         what = "the command was killed (SIGKILL), as a system does that has no memory left (dmesg says more)"
         remedy = "give the engine more memory, or the command less to do at a time"
+        named = f" PROJECT={call.get('PROJECT')}" if call.get("PROJECT") else ""
         raise RequirementError(
-            f"{what}; {remedy}. A training goes on from its last checkpoint: make train RESUME=latest"
+            f"{what}; {remedy}. A training goes on from its last checkpoint: make train{named} RESUME=latest"
         )
     return code
 

@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from samebench import project
-from samebench.core import command, flags, table
+from samebench.core import command, flags, make_command, table
 from samebench.core.text import printable
 from samebench.runs import metrics, notes, records, selection
 from samebench.runs.records import Record
 
 TEXTS = ("changed", "note")
 INPUTS_CHANGED_ON_RESUME = "more on the way"  # it was resumed with other inputs than it had begun with
-SPARE = ("data_version", "commit", "seconds")  # what a narrow terminal does without, before any metric but the first
+# What a narrow terminal does without, before any metric but the first.
+SPARE = ("data_version", "commit", "seconds", "project")
 BEST = "*"
 
 
@@ -31,7 +32,12 @@ class Args:
 
 
 def settings_beside_defaults(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that are not as they would be unasked, and those that the project no longer has."""
+    """The settings of a run that are not the defaults of its project, and those that the project no longer has.
+
+    `usual` are the defaults of the project on the bench.
+    """
+    if record.project in project.others():
+        usual = flags.defaults(project.settings_class(record.project))
     nothing = object()
     return {name: value for name, value in record.settings.items() if value != usual.get(name, nothing)}
 
@@ -42,8 +48,12 @@ def lines(runs: Sequence[Record], default_settings: Mapping[str, Any], *, first:
     The best validation figure on each data is marked, and the `first` settings stand first.
     """
     top, columns = records.best(runs), metrics.columns(record.receipt for record in runs)
+    rows = [row(record, default_settings, columns, mark=BEST if record in top else " ", first=first) for record in runs]
+    if len({record.project for record in runs if record.receipt} - {""}) > 1:
+        named = [printable(record.project or "-") for record in runs]
+        rows = [{"run": each.pop("run"), "project": name, **each} for name, each in zip(named, rows, strict=True)]
     return table.render(
-        [row(record, default_settings, columns, mark=BEST if record in top else " ", first=first) for record in runs],
+        rows,
         columns=table.terminal_width(),
         numbers={*columns, "seconds"},
         truncatable=TEXTS,
@@ -133,7 +143,7 @@ def main(argv: Sequence[str]) -> None:
     elif selected:
         print(lines(selected, usual))
     else:
-        print(f"none of {len(runs)} runs" if runs else f"{records.RUNS}: no runs yet; make train")
+        print(f"none of {len(runs)} runs" if runs else f"{records.RUNS}: no runs yet; {make_command.make('train')}")
 
 
 if __name__ == "__main__":

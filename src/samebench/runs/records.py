@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench import project
-from samebench.core import file_lock, files, heartbeat, untrusted
+from samebench.core import file_lock, files, heartbeat, make_command, untrusted
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.runs import metrics
@@ -28,7 +28,7 @@ from samebench.runs.receipt import type_problem
 RUNS = Path("runs")
 NAME = re.compile(r"\d{8}-\d{6}-[a-z]{4}")
 COUNTER = ".sequence"  # in runs/: the checkout's number, and the sequence of the run made last
-COLUMNS = ("run", "state", "seconds", "started", "commit", "data_version", "sequence", "reproduces")
+COLUMNS = ("run", "project", "state", "seconds", "started", "commit", "data_version", "sequence", "reproduces")
 TEXTS = ("run", "project", "started", "data_version", "weights_sha256", "job", "checkout", "reproduces")
 TYPES: Mapping[str, type] = {
     "settings": dict,
@@ -252,7 +252,7 @@ def find_or_newest(name: str, home: Path = RUNS) -> Record:
     """
     if not name:
         if not (runs := candidates(home)):
-            raise UsageError(f"{home}: no runs yet; make train, or name a run")
+            raise UsageError(f"{home}: no runs yet; {make_command.make('train')}, or name a run")
         return runs[0]
     if _is_run(path := folder(name, home)):
         return read(path)

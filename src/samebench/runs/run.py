@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from samebench import project
-from samebench.core import file_lock, files, flags, untrusted
+from samebench.core import file_lock, files, flags, make_command, untrusted
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.heartbeat import Heartbeat
 from samebench.core.text import printable
@@ -152,7 +152,8 @@ class Run:
     def done(cls, home: Path, *, data: str) -> list[Self]:
         """The runs in `home` that are done on this data, the one that is taken first, then the newest.
 
-        Empty is any data but the synthetic set. A newer one that is passed over for its data is told.
+        Empty is any data but the generated sets; the project's default always counts. A newer run that is passed over
+        for its data is named.
 
         Raises UsageError where there is none, or no such data.
         """
@@ -165,8 +166,7 @@ class Run:
                 other = f"{found[0].directory}, was trained on another version of its data"
                 print(f"the newest run, {other}: taking {found[place].directory}", file=sys.stderr)
             return [found.pop(place), *found]
-        generated = " or ".join(project.settings_class().generated_data)
-        on = f" on {data}" if data else f" on other data than {generated}" if done else ""
+        on = f" on {data}" if data else f" on other data than {done[0].settings().data}" if done else ""
         raise UsageError(f"{home}: no run in state done{on}; train first, or name a run")
 
     def acquire(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
@@ -226,11 +226,14 @@ class Run:
         own = Source.of(self.settings().data)
         if source and Source.of(source) != own:
             return f"that is another set than the run's, {own.name}: leave it out"
+        if not own.has_listing():
+            return "git has no version of that folder"
         listing, root = self.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
         if not (commit := versions.commit_of(own.name, listing, root=root)):
             return "no commit here has that of then"
         first = "commit that of now, then " if versions.is_changed(own.name, root=root) else ""
-        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && make data{own.make_words()}"
+        fetch = make_command.make("data", own.make_words())
+        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && {fetch}"
 
     def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:
         """Record that it runs again; nothing of how it had ended stays.

@@ -25,7 +25,7 @@ def make_resume_command(directory: Path, receipt: Mapping[str, Any]) -> str:
     places = {"DATA": settings.get("data"), "INIT": None if has_weights else settings.get("init")}
     words = [make_command.variable("RESUME", directory)]
     words += [make_command.variable(name, place) for name, place in places.items() if _is_absolute(place)]
-    return " ".join(["make train", *_gpu(receipt), *words, *_runtime(receipt), *_processes(receipt)])
+    return make_command.make("train", *_gpu(receipt), *words, *_runtime(receipt), *_processes(receipt))
 
 
 def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], *, init: Path) -> str:
@@ -34,17 +34,15 @@ def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], 
     other.pop("init", None)
     words = [*_gpu(receipt), make_command.variable("INIT", init), *_words(receipt, other), *_runtime(receipt)]
     arguments = make_command.arguments(flags.to_flags(project.settings_class(), other))
-    return " ".join(filter(None, ["make train", *words, *_processes(receipt), arguments]))
+    return make_command.make("train", *words, *_processes(receipt), arguments)
 
 
 def make_retrain_command(receipt: Mapping[str, Any]) -> str:
     """The command that trains once more with the settings of this run."""
     other = _changed(receipt.get("settings", {}))
-    data = Source.of(str(other.pop("data", default_name()))).make_words().strip()
+    data = Source.of(str(other.pop("data", default_name()))).make_words()
     words = [data, *_gpu(receipt), *_words(receipt, other)]
-    return " ".join(
-        filter(None, ["make train", *words, make_command.arguments(flags.to_flags(project.settings_class(), other))])
-    )
+    return make_command.make("train", *words, make_command.arguments(flags.to_flags(project.settings_class(), other)))
 
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:

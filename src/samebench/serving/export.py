@@ -211,7 +211,7 @@ def record(run: Run, sha256: str) -> None:
     try:
         now = Run.open(run.directory)
         if now.receipt.get("weights_sha256") != run.receipt.get("weights_sha256"):
-            raise UsageError(f"{run.directory}: its weights have changed while they were exported; make export again")
+            raise UsageError(f"{run.directory}: its weights have changed while they were exported; export it again")
         now.record(artifact_sha256=sha256)
         run.receipt = now.receipt
     finally:

@@ -73,15 +73,13 @@ class FlowRun:
     def make_words(self, *, served: bool = True) -> str:
         """What a command must be told to take this run, and to take it as it is."""
         missed = self.missed_budget() if served else None
-        words = [f" {make_command.variable('RUN', self.directory)}"] if self.named or missed else []
+        words = [make_command.variable("RUN", self.directory)] if self.named or missed else []
         if self.retrained_first:
-            words = [
-                Source.of(str(self.settings.get("data"))).make_words() or f" DATASET={default_name()}" * self.named
-            ]
+            words = [Source.of(str(self.settings.get("data"))).make_words(named=self.named)]
         if missed:
             defaults, figure = project.budgets_class()(), metrics.figures(self.receipt).get(missed.column, 0.0)
-            words.append(f" {budget_override_args(defaults, missed.name, figure, defaults=defaults)}")
-        return "".join(words)
+            words.append(budget_override_args(defaults, missed.name, figure, defaults=defaults))
+        return " ".join(words)
 
 
 def choose_run(question: Args) -> FlowRun | None:
@@ -128,10 +126,10 @@ def steps(question: Args, host: Host) -> list[Step]:
 def data_step(source: Source) -> Step:
     """The data: every file of the listing by its hash."""
     listed = source.listed()
-    command = "make data" + ("" if source.name == default_name() else f" DATASET={source.name}")
+    command = make_command.make("data", "" if source.name == default_name() else f"DATASET={source.name}")
     gone = [name for name in listed if not source.path(name).is_file()]
     other = [name for name, sha256 in listed.items() if name not in gone and not source.matches_sha256(name, sha256)]
-    state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes"
+    state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes" if listed else "without a version"
     if is_generated(source.name):
         why = "made, and not stored"
     elif not source.is_known():
@@ -147,7 +145,7 @@ def training_step(run: FlowRun | None, source: Source) -> Step:
     """The run: sources, locks and data that it was made from are those of this checkout; its settings are its own."""
     after = ("data", "workspace")
     if run is None:
-        return Step("training run", MISSING, "none is done", "make train" + source.make_words(), after)
+        return Step("training run", MISSING, "none is done", make_command.make("train", source.make_words()), after)
     state = run.receipt.get("state")
     if state != "done":
         resume = train_command.make_resume_command(run.directory, run.receipt)
@@ -184,9 +182,8 @@ def evaluation_step(run: FlowRun | None) -> Step:
         state, why = MISSING, "once the run is done"
     elif _evaluated_weights(path) != run.weights:
         state, why = STALE, f"{run_files.EVALUATION} is of other weights"
-    return Step(
-        "evaluation", state, why, "make evaluate" + (run.make_words(served=False) if run else ""), ("training run",)
-    )
+    command = make_command.make("evaluate", run.make_words(served=False) if run else "")
+    return Step("evaluation", state, why, command, ("training run",))
 
 
 def _evaluated_weights(path: Path) -> object:
@@ -210,7 +207,8 @@ def artifact_step(run: FlowRun | None) -> Step:
             why = f"{run.show(missed.column)}, at {'least' if missed.is_least else 'most'} {asked} asked"
     elif problem := run_files.find_artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
-    return Step("artifact", state, why, "make export" + (run.make_words() if run else ""), ("training run",))
+    command = make_command.make("export", run.make_words() if run else "")
+    return Step("artifact", state, why, command, ("training run",))
 
 
 def server_image() -> str:
@@ -220,7 +218,7 @@ def server_image() -> str:
 
 def server_step(run: FlowRun | None, image: str, host: Host) -> Step:
     """The server's image, whose name tells what it is made from; an empty one where there is no artifact."""
-    command = "make serve" + (run.make_words() if run else "")
+    command = make_command.make("serve", run.make_words() if run else "")
     if not host.sees_images:
         state, (why, command) = UNKNOWN, flow_steps.no_engine(host)
     elif not image:
@@ -244,8 +242,8 @@ def bundle_step(run: FlowRun | None, image: str | None) -> Step:
         state, why = STALE, f"dist/{name} is {difference}"
     elif not image:
         state, why = UNKNOWN, f"dist/{name}: no image to compare"
-    words = f"make ship KEY=~/samebench.key{run.make_words() if run else ''}"
-    return Step("bundle", state, why, words, ("server image",))
+    command = make_command.make("ship", "KEY=~/samebench.key", run.make_words() if run else "")
+    return Step("bundle", state, why, command, ("server image",))
 
 
 def _describe_difference(folder: Path, run: FlowRun, image: str | None) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from samebench import project
-from samebench.core import command, files, flags
+from samebench.core import command, files, flags, make_command
 from samebench.core.command import UsageError
 from samebench.data import dataset_files, source
 from samebench.environment import cores, determinism
@@ -231,7 +231,7 @@ def main(argv: Sequence[str]) -> None:
     for each in findings:
         if each.found.startswith(ALIKE):
             print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")
-    train = f"make train DATASET={args.name}"
+    train = make_command.make("train", f"DATASET={args.name}")
     if (images := made.sizes["training"]) < FEW * project.settings_class()().batch_size:
         train += f" {small_batch_args(images)}"
     print(f"keep this version: make data-add DATASET={args.name}; train on it: {train}")

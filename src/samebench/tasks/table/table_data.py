@@ -82,8 +82,8 @@ def load(name: str, *, target: str) -> TableData:
     if name == "synthetic":
         return TableData(list(synthetic(target)), target, where=name)
     source = Source.of(name)
-    if source.is_known() and source.name == name:
-        fetch.fetch_dataset(name)
+    if source.has_versions() and source.is_known():
+        fetch.fetch_dataset(source.name)
     return TableData(read_csv(source.read(FILE, max_bytes=MAX_BYTES), where=source.path(FILE)), target, where=FILE)
 
 

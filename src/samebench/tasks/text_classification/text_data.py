@@ -75,8 +75,8 @@ def load(name: str) -> TextData:
     if name == "synthetic":
         return TextData(list(synthetic()), where=name)
     source = Source.of(name)
-    if source.is_known() and source.name == name:
-        fetch.fetch_dataset(name)
+    if source.has_versions() and source.is_known():
+        fetch.fetch_dataset(source.name)
     return TextData(read_csv(source.read(FILE, max_bytes=MAX_BYTES), where=source.path(FILE)), where=source.path(FILE))
 
 
