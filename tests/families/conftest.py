@@ -3,6 +3,9 @@
 import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ import pytest
 
 from samebench.tasks.new_project import KINDS
 from tests.commands import environment
-from tests.samebench import checkout
+from tests.samebench import checkout, inference_server
+from tests.samebench.inference_server import Server
 
 QUICK = "--epochs 2"
 
@@ -48,10 +52,20 @@ class Bench:
         found: dict[str, Any] = json.loads((self.root / run / "receipt.json").read_text())
         return found
 
+    @contextmanager
+    def server(self, run: str) -> Iterator[Server]:
+        """The server of this run's artifact."""
+        variables = {**self.variables(), "PROJECT": self.name}
+        running = inference_server.start(self.root / "runs" / run / "artifact", **variables)
+        try:
+            yield running
+        finally:
+            inference_server.end(running)
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Python with these words in the checkout."""
         return subprocess.Popen(
-            ["python", *words],
+            [sys.executable, *words],
             cwd=self.root,
             env=environment({**self.variables(), "PROJECT": self.name}),
             stdout=subprocess.PIPE,

@@ -1,9 +1,6 @@
 """The bench's promises for a text classifier: the same weights, whoever computes them and whatever is killed."""
 
 import dataclasses
-import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -11,30 +8,14 @@ import torch
 
 from samebench import project
 from samebench.core.command import UsageError
-from samebench.runs import receipt
-from samebench.runs.run import Run
 from samebench.training import checkpoint, train
 from samebench.training.model import Model
 from samebench.training.task import SampleRandom
 from sections import data
 from sections.settings import Network, Settings
 from sections.task import TASK
-from tests.commands import call, start
 
 QUICK = Settings(data="synthetic", epochs=2, batch_size=64, width=16)
-WORDS = (
-    "-m",
-    "samebench.training.train",
-    "--data",
-    "synthetic",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "64",
-    "--width",
-    "16",
-)
-VARIABLES = {"PROJECT": "sections"}
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +30,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("threads", [1, 4])
 def test_any_number_of_threads_gives_the_same_weights(threads: int, weights: str, tmp_path: Path) -> None:
     assert train.train(QUICK, runs=tmp_path, threads=threads).receipt["weights_sha256"] == weights
-
-
-def test_two_processes_give_the_weights_of_one(weights: str, tmp_path: Path) -> None:
-    done = call(*WORDS, at=tmp_path, changes={**VARIABLES, "PROCS": "2"})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "done, test accuracy" in done.stdout
-    run = Run.newest(tmp_path / "runs")
-    receipt.check(run.receipt, run.directory)
-    assert (run.receipt["weights_sha256"], run.receipt["processes"]["count"]) == (weights, 2)
-
-
-def test_a_killed_training_resumes_to_the_same_weights(weights: str, tmp_path: Path) -> None:
-    process = start(*WORDS, "--checkpoint-seconds", "0", at=tmp_path, changes=VARIABLES)
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.glob("runs/*/checkpoints/step-*5.json")) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    run = Run.newest(tmp_path / "runs")
-    assert run.receipt["state"] == "running"
-    resumed = train.train(QUICK, run=run).receipt
-    assert resumed["weights_sha256"] == weights
-    assert resumed["resumed"][0]["step"] > 0
 
 
 def test_a_checkpoint_without_the_metrics_of_the_task_is_refused(tmp_path: Path) -> None:

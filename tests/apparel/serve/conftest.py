@@ -1,18 +1,10 @@
 """An artifact of a small network, and the server of it as a process of its own."""
 
-import http.client
 import io
-import json
-import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +17,10 @@ from samebench.runs.run import Run
 from samebench.serving import export
 from samebench.serving.artifact import Artifact
 from samebench.training import train
-from tests.commands import environment
-from tests.samebench.server import free_port
+from tests.samebench.inference_server import PNG, Reply, Server, end, logged, reply_on, start
 
+__all__ = ["PNG", "Reply", "Server", "end", "logged", "reply_on", "start"]
 ANY = Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000)
-PNG = {"content-type": "image/png"}
 
 
 @pytest.fixture(scope="session")
@@ -81,80 +72,6 @@ def form(*contents: bytes, field: str = "picture") -> tuple[bytes, dict[str, str
     head = f'--limit\r\nContent-Disposition: form-data; name="{field}"; filename="a.png"\r\n'
     parts = b"".join(head.encode() + b"Content-Type: image/png\r\n\r\n" + each + b"\r\n" for each in contents)
     return parts + b"--limit--\r\n", {"content-type": "multipart/form-data; boundary=limit"}
-
-
-@dataclass
-class Reply:
-    """What a server answered."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def reply_on(client: socket.socket) -> int:
-    """The status of the next answer, which is read to its end."""
-    with http.client.HTTPResponse(client) as reply:
-        reply.begin()
-        reply.read()
-        return reply.status
-
-
-@dataclass
-class Server:
-    """A server on loopback."""
-
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    log: IO[str] | None = None
-
-    def ask(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body or None, dict(headers or {}))
-            reply = connection.getresponse()
-            return Reply(reply.status, reply.headers, reply.read())
-        finally:
-            connection.close()
-
-    def predict(self, body: bytes, headers: Mapping[str, str] = PNG, *, query: str = "") -> Reply:
-        return self.ask("POST", f"/predict{query}", body, headers)
-
-
-def start(folder: Path, **variables: str) -> Server:
-    """The server of the artifact in `folder`, ready."""
-    port = free_port()
-    unset = dict.fromkeys(("API_KEY", "HOST", "SAMEBENCH_IMAGE", "SERVE"))
-    changes = {**unset, "ARTIFACT": str(folder), "PORT": str(port), **variables}
-    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe would be full one day; `end` closes it
-    process = subprocess.Popen(
-        [sys.executable, "-m", "samebench.serving"], env=environment(changes), stdout=log, stderr=subprocess.STDOUT
-    )
-    server = Server(port, process, log)
-    while not (said := logged(server)).endswith("\n") and process.poll() is None:
-        time.sleep(0.01)
-    assert f":{port}/" in said, said
-    return server
-
-
-def logged(server: Server) -> str:
-    """What it has said so far."""
-    assert server.log
-    return os.pread(server.log.fileno(), 1 << 26, 0).decode()
-
-
-def end(server: Server) -> str:
-    """Ends it; what it has said after its link."""
-    assert server.process
-    assert server.log
-    server.process.terminate()
-    server.process.wait(20)
-    said = logged(server)
-    server.log.close()
-    return said.partition("\n")[2]
 
 
 @pytest.fixture(scope="session")

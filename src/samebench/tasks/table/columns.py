@@ -30,7 +30,7 @@ class Columns(NamedTuple):
             raise ValueError(
                 f"no column {unknown[0][:LONGEST]!r}; there are {', '.join([*self.numbers, *self.categories])}"
             )
-        numbers = [_number(name, row.get(name)) for name in self.numbers]
+        numbers = [read_number(name, row.get(name)) for name in self.numbers]
         warnings = [
             f"{name} is missing" for name, value in zip(self.numbers, numbers, strict=True) if math.isnan(value)
         ]
@@ -60,7 +60,8 @@ class Columns(NamedTuple):
         return found
 
 
-def _number(name: str, value: object) -> float:
+def read_number(name: str, value: object) -> float:
+    """The number in a cell; MISSING in an empty one. Raises ValueError for anything else."""
     if value is None or value == "":
         return MISSING
     try:

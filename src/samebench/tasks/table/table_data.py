@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import fetch
 from samebench.data.source import Source
-from samebench.tasks.table.columns import LONGEST, MOST_COLUMNS, MOST_VALUES, Columns
+from samebench.tasks.table.columns import LONGEST, MOST_COLUMNS, MOST_VALUES, Columns, read_number
 from samebench.training.sample_random import uniform
 from samebench.training.tensor_dataset import TensorDataset
 
@@ -33,8 +34,15 @@ class TableData:
     def __init__(self, rows: Sequence[Mapping[str, str]], target: str, *, where: object) -> None:
         """Find the columns, and deal the rows out by a hash of each: equal rows are in one part."""
         self.columns = find_columns(rows, target, where=where)
-        read = [self.columns.read_row({name: each[name] for name in each if name != target}) for each in rows]
-        values = [_target(each, target, place, where=where) for place, each in enumerate(rows, start=2)]
+        read, values = [], []
+        for place, row in enumerate(rows, start=2):
+            try:
+                read.append(self.columns.read_row({name: row[name] for name in row if name != target}))
+                values.append(read_number(target, row[target]))
+            except ValueError as error:
+                raise UsageError(f"{where}, row {place}: {printable(str(error), longest=400)}; mend it") from error
+        if any(map(math.isnan, values)):
+            raise UsageError(f"{where}, row {2 + [*map(math.isnan, values)].index(True)}: {target} is missing; mend it")
         examples = TensorDataset(
             {
                 "numbers": torch.from_numpy(np.stack([numbers for numbers, _, _ in read])),
@@ -138,13 +146,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _target(row: Mapping[str, str], target: str, place: int, *, where: object) -> float:
-    if not _is_number(row[target]) or not np.isfinite(float(row[target])):
-        text = printable(repr(row[target]), longest=LONGEST)
-        raise UsageError(f"{where}, row {place}: {target} is {text}, which is no number; mend it")
-    return float(row[target])
 
 
 def _share(row: Mapping[str, str]) -> float:

@@ -31,7 +31,7 @@ class Text(NamedTuple):
 
 
 class TextData:
-    """Texts in three parts. Texts of one group are in one part, and no text is there twice.
+    """Texts in three parts. Texts of one group are in one part, and of texts with equal tokens one is there.
 
     An example is `tokens` (LENGTH,) int32, a label, and a weight that is higher for rare labels.
     """

@@ -1,0 +1,157 @@
+"""Tables: which columns a CSV has, how rows are dealt out, and rows as a server gets them."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samebench.core.command import UsageError
+from samebench.serving.problem import Problem
+from samebench.tasks.table import table_data
+from samebench.tasks.table.columns import MOST_VALUES, Columns
+from samebench.tasks.table.serving import TableServing
+from samebench.tasks.table.table_data import TableData
+
+SPEC: dict[str, Any] = {"numbers": ["area", "rooms"], "categories": {"town": ["Bern", "Köln"]}, "target": "price"}
+
+
+def rows(count: int = 300) -> list[dict[str, str]]:
+    return [
+        {
+            "area": str(n * 1.5),
+            "town": ["Bern", "Köln", ""][n % 3],
+            "rooms": str(n % 5) if n % 7 else "",
+            "price": f"{n}",
+        }
+        for n in range(count)
+    ]
+
+
+def test_numbers_and_categories_are_found() -> None:
+    data = TableData(rows(), "price", where="t")
+    assert data.columns == Columns(("area", "rooms"), {"town": ("", "Bern", "Köln")})
+    sizes = [len(part) for part in (data.training, data.validation, data.test())]
+    assert sum(sizes) == 300
+    assert sizes[0] > 200
+    assert min(sizes[1:]) > 10
+    training = data.training["numbers"][:, 1].double().numpy()
+    assert data.spec["mean"][1] == pytest.approx(np.nanmean(training))
+    assert data.spec["deviation"][1] == pytest.approx(np.nanstd(training))
+    assert np.isnan(training).any(), "a missing number"
+
+
+def test_equal_rows_are_in_one_part_and_others_move_no_row() -> None:
+    one, more = (TableData(each, "price", where="t") for each in (rows() * 2, rows(400)))
+    for first, second in ((one.training, more.training), (one.validation, more.validation), (one.test(), more.test())):
+        assert {*first["values"].tolist()} <= {*second["values"].tolist()}
+    assert len(one.training) == 2 * len({*one.training["values"].tolist()})
+
+
+def test_version_is_that_of_the_content() -> None:
+    changed = rows()
+    changed[7]["price"] = "8"
+    first, second, other = (TableData(each, "price", where="t").version for each in (rows(), rows(), changed))
+    assert first == second != other
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "0 columns and 0 rows"),
+        (b"a,price\n", "2 columns and 0 rows"),
+        (b"a,a\n1,2\n", "2 columns and 1 rows"),
+        (b"price\n1\n", "1 columns"),
+        (b"a,price\n1,2,3\n", "row 2: not 2 cells"),
+        (b"a,price\n1\n", "row 2: not 2 cells"),
+        (b"a,price\n\xff,2\n", "can't decode"),
+        (b'a,price\n"1,2\n', "unexpected end of data"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_a_line(content: bytes, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem) as refusal:
+        table_data.read_csv(content, where="table.csv")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"price": "dear"}, r"row 2: price is 'dear', which is no number"),
+        ({"price": "inf"}, "give a number up to"),
+        ({"price": ""}, "row 2: price is missing; mend it"),
+        ({"price": "\x1b[2J"}, "which is no number"),
+        ({"town": "x" * 101}, "town has more than"),
+        ({"area": "1e31"}, "area is '1e31'; give a number up to 1e"),
+    ],
+)
+def test_impossible_cell_is_refused_in_a_line(change: dict[str, str], problem: str) -> None:
+    table = rows()
+    table[0] |= change
+    with pytest.raises(UsageError, match=problem) as refusal:
+        TableData(table, "price", where="t")
+    assert str(refusal.value).isprintable()
+
+
+def test_target_that_is_not_there_and_too_few_rows_are_refused() -> None:
+    with pytest.raises(UsageError, match="no column cost; there are area, town, rooms, price"):
+        TableData(rows(), "cost", where="t")
+    with pytest.raises(UsageError, match="2 rows, too few"):
+        TableData(rows(2), "price", where="t")
+    many = [{"name": f"n{n}", "price": "1"} for n in range(MOST_VALUES + 1)]
+    with pytest.raises(UsageError, match="name has more than"):
+        TableData(many, "price", where="t")
+
+
+def test_file_with_a_byte_order_mark_is_read() -> None:
+    lines = ["\ufeffarea,town,rooms,price", *(",".join(each.values()) for each in rows())]
+    assert table_data.read_csv("\n".join(lines).encode(), where="t") == rows()
+
+
+@pytest.mark.parametrize("body", [{"area": 1, "rooms": "2", "town": "Köln"}, {"area": 1.0, "rooms": 2, "town": "Köln"}])
+def test_row_is_numbers_and_categories(body: dict[str, Any]) -> None:
+    example = TableServing().decode(json.dumps(body).encode(), "application/json", SPEC)
+    assert example.inputs["numbers"].tolist() == [1, 2]
+    assert example.inputs["categories"].tolist() == [1]
+    assert example.warnings == []
+
+
+def test_what_is_missing_or_new_is_warned_of() -> None:
+    example = TableServing().decode(b'{"rooms": null, "town": "Ulm"}', "application/json", SPEC)
+    assert all(math.isnan(each) for each in example.inputs["numbers"])
+    assert example.inputs["categories"].tolist() == [2]
+    assert example.warnings == ["area is missing", "rooms is missing", "town has a value that no training row has"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "7", "{", '{"area": "wide"}', '{"area": 1e31}', '{"area": true}', '{"area": [1]}', '{"garden": 1}',
+     '{"area": NaN}', '{"area": {"a": 1}}', '{"\x1b[2J": 1}', '{"area": 1e999}'],
+)  # fmt: skip
+def test_body_that_is_no_row_is_refused(body: str) -> None:
+    with pytest.raises(Problem) as refusal:
+        TableServing().decode(body.encode(), "application/json", SPEC)
+    assert refusal.value.status == 422
+    assert "\x1b" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"numbers": "area"},
+        {"numbers": ["area", "area"]},
+        {"numbers": ["town"]},
+        {"numbers": ["\x1b[2J"]},
+        {"numbers": [], "categories": {}},
+        {"categories": {"town": [1]}},
+        {"categories": ["town"]},
+        {"target": ""},
+        {"target": 7},
+    ],
+    ids=str,
+)
+def test_impossible_spec_is_refused(change: dict[str, Any]) -> None:
+    assert TableServing().check_spec(SPEC)["target"] == "price"
+    with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+        TableServing().check_spec(SPEC | change)
