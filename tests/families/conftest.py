@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from samebench.tasks.new_project import KINDS
 from tests.commands import environment
 from tests.samebench import checkout, inference_server
 from tests.samebench.inference_server import Server
+from tests.samebench.pictures import encoded
 
 QUICK = "--epochs 2"
+# What the page sends, and its media type.
+SAMPLES = {
+    "images": (encoded(Image.new("L", (32, 32), 200)), "image/png"),
+    "table": (b'{"first": 0.5, "second": 0.2, "kind": "b"}', "application/json"),
+    "text": (b"12 s3 40 7", "text/plain"),
+}
 
 
 @dataclass(frozen=True)

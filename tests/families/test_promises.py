@@ -8,18 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from samebench.tasks.new_project import KINDS
-from tests.samebench.pictures import encoded
 
-from .conftest import Bench
-
-SAMPLES = {
-    "images": (encoded(Image.new("L", (32, 32), 200)), "image/png"),
-    "table": (b'{"first": 0.5, "second": 0.2, "kind": "b"}', "application/json"),
-    "text": (b"12 s3 40 7", "text/plain"),
-}
+from .conftest import SAMPLES, Bench
 
 
 def test_a_new_project_is_small_and_refuses_a_second_one(bench: Bench) -> None:

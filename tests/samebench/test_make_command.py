@@ -54,3 +54,10 @@ def test_what_needs_no_quotes_has_none() -> None:
     assert make_command.variable("RUN", "runs/one") == "RUN=runs/one"
     assert make_command.arguments(["--epochs=2", "--fast"]) == 'ARGS="--epochs 2 --fast"'
     assert make_command.arguments([]) == ""
+
+
+def test_a_printed_command_names_the_project_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROJECT", raising=False)
+    assert make_command.make("train", "", "DATA=synthetic") == "make train DATA=synthetic"
+    monkeypatch.setenv("PROJECT", "prices")
+    assert make_command.make("train", "RESUME=runs/1") == "make train PROJECT=prices RESUME=runs/1"

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from samebench import project
+from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.data import fetch
 from samebench.environment import doctor
-from samebench.runs import receipt, records
+from samebench.runs import list_runs, receipt, records, selection
 from samebench.runs.run import Run
 
 from .recorded import name, write_run
@@ -26,6 +27,21 @@ def runs(tmp_path: Path) -> Path:
 def test_a_command_takes_unasked_only_runs_of_the_project(runs: Path) -> None:
     assert [each.name for each in records.candidates(runs)] == [name(2), name(1), name(0)]
     assert Run.newest(runs).directory.name == name(2)
+
+
+def test_a_table_of_several_projects_names_them_and_leaves_out_the_defaults_of_each(runs: Path) -> None:
+    usual = flags.defaults(project.settings_class())
+    settings = flags.defaults(project.settings_class("sections")) | {"seed": 9}
+    record = write_run(runs, 4, project="sections", settings=settings)
+    assert settings["lr"] != usual["lr"]
+    alone = list_runs.lines([record], usual)
+    assert "project" not in alone
+    assert "seed=9" in alone
+    assert "lr=" not in alone
+    table = list_runs.lines(records.find(runs), usual).splitlines()
+    assert {line.split()[1] for line in table if "abcd" in line} == {"-", project.name(), "other", "sections"}
+    (part,) = selection.comparisons("project=sections", selection.names([record], usual))
+    assert selection.matching(records.find(runs), [part]) == [record]
 
 
 def test_each_project_has_its_best_run(runs: Path) -> None:

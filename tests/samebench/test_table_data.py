@@ -2,12 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from samebench.core.command import UsageError
+from samebench.data import source
+from samebench.data.source import Source
 from samebench.serving.problem import Problem
 from samebench.tasks.table import table_data
 from samebench.tasks.table.columns import MOST_VALUES, Columns
@@ -107,6 +110,36 @@ def test_target_that_is_not_there_and_too_few_rows_are_refused() -> None:
 def test_file_with_a_byte_order_mark_is_read() -> None:
     lines = ["\ufeffarea,town,rooms,price", *(",".join(each.values()) for each in rows())]
     assert table_data.read_csv("\n".join(lines).encode(), where="t") == rows()
+
+
+def test_folder_is_read_as_it_is_where_the_project_publishes_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "default_name", lambda: "synthetic")
+    with pytest.raises(UsageError, match=r"table\.csv: not there; give the directory with all files"):
+        table_data.load(str(tmp_path), target="price")
+    lines = ["area,town,rooms,price", *(",".join(each.values()) for each in rows())]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    assert table_data.load(str(tmp_path), target="price").version == TableData(rows(), "price", where="t").version
+    folder = Source.of(str(tmp_path))
+    assert (folder.is_known(), folder.has_listing(), folder.listed()) == (True, False, {})
+    assert folder.make_words() == f"DATA={tmp_path}"
+    assert Source.fits(str(tmp_path), "")
+    assert not Source.fits("synthetic", str(tmp_path))
+    with pytest.raises(UsageError, match="expected 10 bytes at most, got more than 10 bytes"):
+        folder.read("table.csv", max_bytes=10)
+
+
+def test_set_without_a_version_is_refused_with_the_command_that_records_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LISTINGS", tmp_path)
+    (tmp_path / "houses").mkdir()
+    with pytest.raises(UsageError, match=r"houses: no version of houses is recorded; put its table\.csv there"):
+        table_data.load("houses", target="price")
+    (tmp_path / "houses/table.csv").touch()
+    with pytest.raises(UsageError, match="no version of houses is recorded; make data-add DATASET=houses"):
+        table_data.load("houses", target="price")
 
 
 @pytest.mark.parametrize("body", [{"area": 1, "rooms": "2", "town": "Köln"}, {"area": 1.0, "rooms": 2, "town": "Köln"}])
