@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from samebench.core.command import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
+OptimizerName = Literal["sgd", "adamw"]
 S = TypeVar("S", bound="TrainingSettings")
 METRIC_BUDGET = re.compile(r"(min|max)_(validation|test)_")  # how the name of such a field begins
 
@@ -48,6 +49,8 @@ class TrainingSettings:
     shards: int = setting_field(4, "equal parts of a batch, each worked on by one thread; part of the result")
     lr: float = setting_field(0.25, "the highest learning rate of the schedule")
     weight_decay: float = setting_field(0.0005, "pull of the weights towards zero")
+    optimizer: OptimizerName = setting_field("sgd", "sgd: with Nesterov momentum of 0.9; adamw: with betas 0.9, 0.999")
+    clip_norm: float = setting_field(0.0, "the highest norm of all gradients together; 0: any")
     fast: bool = setting_field(False, "the machine's full speed instead of the same bits everywhere")
     device: Device = setting_field("auto", "auto: cuda with GPU=1, cpu without")
 
@@ -60,7 +63,9 @@ class TrainingSettings:
         require(self, self.batch_size >= 2 * self.shards, "shards", "leave two examples a shard or more")
         require(self, 0 < self.lr < math.inf, "lr", "take a number above 0")
         require(self, 0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
+        require(self, 0 <= self.clip_norm < math.inf, "clip_norm", "take 0 or more")
         require_choice(self, "device", Device)
+        require_choice(self, "optimizer", OptimizerName)
         require(self, bool(self.data), "data", "give the name of a data set, or a directory")
 
 

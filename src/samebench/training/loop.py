@@ -80,6 +80,7 @@ class Training:
                 for replica in self.gradients.replicas:
                     cuda_graph.capture(replica, inputs, self.precision())
         self.optimizer = task.build_optimizer(network, settings)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
         self.steps = len(data.training) // settings.batch_size
         self.history: list[dict[str, float]] = []  # the figures of each epoch that is done
         # Of each step that this epoch has done; on the device, so that no step waits for the one before.
@@ -206,8 +207,10 @@ class Training:
     def step(self, batch: Tensor) -> Tensor:
         """Learn from one batch of indices; return its loss, a scalar."""
         value = self.gradients(self.loss, batch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * self.lr_factor()
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.lr_factor()
+        if self.settings.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.network.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         return value
 
@@ -300,7 +303,7 @@ class Training:
         With `fast` each process has a part of the batch, so it also refuses another number of them.
         """
         network = self.model.network
-        parameters = list(network.parameters())
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
         shards = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
         if shards and len(shards) != self.gradients.count:
             remedy = "resume with as many processes as it had"

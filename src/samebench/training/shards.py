@@ -38,6 +38,8 @@ class Gradients(ABC):
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
         """Put the gradient of the mean loss into the network's parameters; return that loss, a scalar on their device.
 
+        Frozen parameters get none. One that the loss does not depend on has the gradient 0.
+
         `loss` takes a network and the indices of a part, which are an equal share of `indices` (N,).
         """
 
@@ -76,11 +78,11 @@ class ShardedGradients(Gradients):
 
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
         """See Gradients."""
-        parameters = list(self.network.parameters())
+        parameters = [each for each in self.network.parameters() if each.requires_grad]
 
         def work(replica: nn.Module, part: Tensor) -> Tensor:
             value, weight = loss(replica.train(), part)
-            gradients = torch.autograd.grad(value, parameters)
+            gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
             figures = (value.detach().reshape(1), weight.detach().reshape(1).to(value.dtype))
             return torch.cat([*(_inner(gradient).flatten() for gradient in gradients), *figures])
 

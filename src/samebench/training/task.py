@@ -205,9 +205,12 @@ class Task(ABC):
         return {name: total / count for name, total in sums.items()}
 
     def build_optimizer(self, network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum by default."""
+        """The one that the settings name. `lr_factor` scales the rate that each group of parameters begins with."""
+        parameters = [each for each in network.parameters() if each.requires_grad]
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
         return torch.optim.SGD(
-            network.parameters(), lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            parameters, lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
         )
 
     def lr_factor(self, progress: float) -> float:
