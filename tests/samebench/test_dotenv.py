@@ -10,7 +10,6 @@ import pytest
 from samebench.host import dotenv
 from samebench.host.errors import UsageError
 from samebench.runs import source_tree
-from samebench.workspace import commit_checks
 
 from .checkout import ROOT, run
 from .fakes import ENGINE, SCRIPT, SERVER, checkout, fake_engines, programs
@@ -135,9 +134,3 @@ def test_it_is_neither_in_git_nor_in_a_receipts_patch_nor_in_a_build(tmp_path: P
     for place in (tmp_path / ".env", tmp_path / "src/.env"):
         place.write_text(f"HF_TOKEN={VALUE}\n")
     assert VALUE not in source_tree.uncommitted(tmp_path).decode()
-
-
-def test_a_commit_of_it_is_stopped(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("COLOUR=blue\n")
-    (line,) = commit_checks.find_problems([tmp_path / ".env"])
-    assert line == f"{tmp_path}/.env: holds your own variables, which stay here: git rm --cached '{tmp_path}/.env'"

@@ -13,7 +13,7 @@ import pytest
 from nbformat import from_dict
 from nbstripout import strip_output  # type: ignore[import-untyped]
 
-from samebench.workspace import commit_checks, notebook_outputs
+from samebench.workspace import notebook_outputs
 
 from .checkout import ROOT, copy_checkout, run
 from .fakes import SCRIPT, write_program
@@ -132,24 +132,24 @@ def test_notebook_with_outputs_that_went_round_the_filter_is_stopped_and_the_rem
         "GIT_CONFIG_KEY_1": "filter.nbstripout.required",
         "GIT_CONFIG_VALUE_1": "false",
     }
-    assert_stopped(clone, f"{NOTEBOOK}: carries outputs or counts; strip them: make hooks", **round_the_filter)
+    assert_stopped(clone, f"would have stripped {NOTEBOOK}", **round_the_filter)
     git("add", "--renormalize", NOTEBOOK, cwd=clone)
     assert "hello" not in git("show", f":{NOTEBOOK}", cwd=clone).stdout
 
 
 def test_large_file_is_stopped(clone: Path) -> None:
     (clone / "weights.bin").write_bytes(bytes(5_000_000))
-    assert_stopped(clone, "weights.bin: 5.0 MB, at most 1 MB go into git; keep it outside, with its hash in data/")
+    assert_stopped(clone, "./weights.bin")
 
 
 def test_private_key_is_stopped(clone: Path) -> None:
     (clone / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
-    assert_stopped(clone, "key.pem:1: looks like a secret (Private Key); take it out, and revoke it")
+    assert_stopped(clone, "Location:    key.pem:1")
 
 
 def test_merge_conflict_is_stopped(clone: Path) -> None:
     (clone / "notes.md").write_text("<" * 7 + " HEAD\none\n" + "=" * 7 + "\ntwo\n" + ">" * 7 + " theirs\n")
-    assert_stopped(clone, "notes.md:1: a merge conflict (<<<<<<< HEAD); choose one side and delete the markers")
+    assert_stopped(clone, "notes.md:1:<<<<<<< HEAD")
 
 
 def test_badly_formatted_file_is_stopped(clone: Path) -> None:
@@ -215,7 +215,7 @@ def test_hook_of_ones_own_is_kept(bare_clone: Path) -> None:
     (bare_clone / HOOK).chmod(0o755)
     assert make_hooks(bare_clone)[2] == f"{HOOK} is your own and calls the checks"
     (bare_clone / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
-    assert_stopped(bare_clone, "looks like a secret")
+    assert_stopped(bare_clone, "Secret Type: Private Key")
 
 
 def test_hooks_folder_of_ones_own_is_left_alone(bare_clone: Path) -> None:
@@ -333,27 +333,6 @@ def test_half_of_a_surrogate_pair_stays_in_its_notebook() -> None:
     assert json.loads(cleaned) == json.loads(content)
 
 
-@pytest.mark.parametrize("line", ["=======\n", "a <<<<<<< b\n", "<<<<<<<\n"])
-def test_what_only_resembles_a_conflict_passes(tmp_path: Path, line: str) -> None:
-    (tmp_path / "notes.md").write_text(line)
-    assert not list(commit_checks.find_problems([tmp_path / "notes.md"]))
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        "AKIA" + "IOSFODNN7EXAMPLQ",
-        "ghp_" + "x7" * 18,
-        "hf_" + "aBcDeFgHiJkLm" + "NoPqRsTuVwXyZ" + "1234567890",
-    ],
-)
-def test_token_of_a_cloud_or_a_model_hub_is_found(tmp_path: Path, secret: str) -> None:
-    (tmp_path / "settings.py").write_text(f'TOKEN = "{secret}"\n')
-    (line,) = commit_checks.find_problems([tmp_path / "settings.py"])
-    assert line.startswith(f"{tmp_path}/settings.py:1: looks like a secret (")
-    assert secret not in line
-
-
 # ---- a branch of a stranger ----
 
 
@@ -430,9 +409,9 @@ def test_a_branch_with_other_checks_is_not_committed_to_unchecked(hostile: Path)
 
 
 def test_a_commit_is_checked_by_what_make_hooks_has_installed(clone: Path) -> None:
-    (clone / "src/samebench/workspace/commit_checks.py").write_text('"""Nothing."""\n')
+    (clone / "src/samebench/workspace/lint.py").write_text('"""Nothing."""\n')
     (clone / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
-    assert_stopped(clone, "looks like a secret")
+    assert_stopped(clone, "Secret Type: Private Key")
 
 
 def test_make_hooks_replaces_what_an_earlier_edition_installed(bare_clone: Path) -> None:
@@ -555,4 +534,4 @@ def test_a_worktree_and_a_submodule_have_filter_and_hook(bare_clone: Path, tmp_p
         run_cells(place / NOTEBOOK)
         assert git("diff", cwd=place).stdout == ""
         (place / "key.pem").write_text("-----BEGIN RSA PRIVATE" + " KEY-----\nMIIEpAIBAAKCAQEA7v3J\n")
-        assert_stopped(place, "looks like a secret")
+        assert_stopped(place, "Secret Type: Private Key")

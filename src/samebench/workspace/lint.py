@@ -2,15 +2,15 @@
 
 python -m samebench.workspace.lint [TREE [NAMES]]    NAMES: a file with the only names to look at, each ended by a NUL
 
-`make lint` checks the working tree; a commit checks a copy of what is staged (hook.sh), so that nobody's unfinished
-work is looked at, put aside or lost. pre-commit wants a repository: it gets an empty one beside the tree.
+`make lint` checks the working tree as git would add it. A commit checks a copy of what is staged (hook.sh). Nobody's
+unfinished work is put aside or lost. pre-commit needs a repository: it gets an empty one beside the tree.
 
 A commit runs the copy of this module that `make hooks` has made. The checks are then those of that copy, and a tree
 that names other programs is refused.
 """
 
 import os
-import shutil
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from samebench.core import command
-from samebench.core.command import RequirementError, UsageError
+from samebench.core.command import UsageError
+from samebench.core.git import GitError, run_git
 from samebench.core.paths import ROOT
-from samebench.workspace import commit_checks
+from samebench.workspace import notebook_outputs
 
 CONFIG = ".pre-commit-config.yaml"
 
@@ -35,41 +36,46 @@ def environment(tree: Path, repository: Path) -> dict[str, str]:
         "GIT_WORK_TREE": str(tree),
         "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache"),
         "PRE_COMMIT_HOME": str(repository / "pre-commit"),
-        "RUFF_CACHE_DIR": str(ROOT / ".ruff_cache"),
+        "RUFF_NO_CACHE": "true",  # it knows a file by its folder, which is new each time
     }
 
 
 def lint(tree: Path, names: Sequence[str] | None = None) -> int:
     """Exit code 0 if every hook passes for the files `names` of `tree`, or for all that .gitignore leaves; else 1.
 
-    Raises RequirementError where there is no git program, UsageError where the tree has other checks than this copy of
-    the bench.
+    Raises GitError where git is not here or can't read the tree, UsageError where the tree has other checks than this
+    copy of the bench.
     """
     check_same_checks(tree)
-    if not shutil.which("git"):
-        raise RequirementError("no git here, so nothing was checked; install git, then run the same command again")
     with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
-        variables = environment(tree, Path(scratch))
-        _git("init", "--quiet", variables=variables, tree=tree)
-        variables[commit_checks.FILTERED] = "1" if names is None and commit_checks.has_filter(tree) else ""
+        repository = Path(scratch, "git")
+        run_git("init", "--quiet", "--bare", str(repository), root=tree)
+        files = ["--files", *names] if names is not None else ["--all-files"]
         if names is None:
-            listed = _git("ls-files", "--others", "--exclude-standard", "-z", variables=variables, tree=tree)
-            names = [name for name in listed.split("\0") if name]
-        if not names:
-            return command.DONE
-        words = [
-            sys.executable,
-            "-m",
-            "pre_commit",
-            "run",
-            "--config",
-            str(ROOT / CONFIG),
-            "--color",
-            _colour(),
-            "--files",
-            *names,
-        ]
-        return command.NO if subprocess.run(words, cwd=tree, env=variables).returncode else command.DONE
+            tree = _copy_as_added(tree, Path(scratch, "tree"), repository)
+        colour = "always" if sys.stdout.isatty() else "never"
+        words = [sys.executable, "-m", "pre_commit", "run", "--config", str(ROOT / CONFIG), "--color", colour, *files]
+        code = subprocess.run(words, cwd=tree, env=environment(tree, repository)).returncode
+        return command.NO if code else command.DONE
+
+
+def _copy_as_added(tree: Path, copy: Path, repository: Path) -> Path:
+    """A copy of all that .gitignore leaves: without the outputs of notebooks where git in `tree` leaves them out."""
+    words = [f"--git-dir={repository}", f"--work-tree={tree}"]
+    names = run_git(*words, "ls-files", "--others", "--exclude-standard", "-z", root=tree)
+    program = shlex.join([sys.executable, "-I", notebook_outputs.__file__]) if _has_filter(tree) else ""
+    setting = f"filter.nbstripout.process={program}"
+    run_git(*words, "-c", setting, "update-index", "--add", "-z", "--stdin", root=tree, stdin=names)
+    run_git(*words, "checkout-index", "--all", f"--prefix={copy}/", root=tree)
+    return copy
+
+
+def _has_filter(tree: Path) -> bool:
+    """Whether git in `tree` has the notebook filter that `make hooks` installs."""
+    try:
+        return bool(run_git("config", "--local", "filter.nbstripout.process", root=tree, codes=(0, 1)))
+    except GitError:
+        return False
 
 
 def check_same_checks(tree: Path) -> None:
@@ -83,14 +89,6 @@ def check_same_checks(tree: Path) -> None:
 
 def _mypy_settings(tree: Path) -> Any:
     return tomllib.loads((tree / "pyproject.toml").read_text()).get("tool", {}).get("mypy")
-
-
-def _git(*words: str, variables: dict[str, str], tree: Path) -> str:
-    return subprocess.run(["git", *words], cwd=tree, env=variables, check=True, capture_output=True, text=True).stdout
-
-
-def _colour() -> str:
-    return "always" if sys.stdout.isatty() else "never"
 
 
 def main(argv: Sequence[str]) -> int:
