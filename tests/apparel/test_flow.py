@@ -44,7 +44,7 @@ def test_it_looks_and_changes_nothing_but_the_picture(bench: Bench) -> None:
     bench.flow()
     assert seen() == before
     written = [path.name for path in (bench.root / ".samebench").iterdir()]
-    assert [name for name in written if not name.startswith("installed-")] == ["flow.svg"]
+    assert [name for name in written if not name.startswith("installed-")] == ["flow.md"]
 
 
 def test_nothing_that_is_installed_is_needed(bench: Bench) -> None:
@@ -77,7 +77,7 @@ def test_it_is_said_in_one_line_a_step(bench: Bench) -> None:
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[:-1]] == list(STEPS)
     assert re.search(r"^training run +stale +changed: src/samebench/training/loop\.py +make train ARGS=", lines[2])
-    assert lines[-1] == "drawn in .samebench/flow.svg"
+    assert lines[-1] == "drawn in .samebench/flow.md"
     assert (done.returncode, done.stderr) == (0, "")
 
 

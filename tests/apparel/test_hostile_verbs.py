@@ -1,6 +1,5 @@
 """Receipts, weights, curves and pictures that a stranger wrote, in the verbs that list, note, prune, sweep and draw."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
-from samebench.runs import chart, flow_steps, list_runs, notes, prune, records, sweep
+from samebench.runs import flow_steps, list_runs, notes, prune, records, sweep
 from samebench.runs.flow_steps import MISSING, STALE, Step
 from samebench.serving import export
 from samebench.training import curves, evaluate
@@ -61,8 +60,7 @@ def draw_steps(words: list[str]) -> None:
     record = records.read(Path(words[1]))
     why = f"{record.damage} {record.settings} {record.receipt}"[:5000]
     steps = [Step("data", MISSING, why, why), Step("training run", STALE, why, f"make train {why}", ("data",))]
-    flow_steps.show(steps, title="Steps", as_json=False, to=Path(words[1]) / "flow.svg")
-    flow_steps.main([f"{words[1]}/flow.svg"])
+    flow_steps.show(steps, as_json=False, to=Path(words[1]) / "flow.md")
 
 
 VERBS: dict[str, Callable[[list[str]], Any]] = {
@@ -231,55 +229,3 @@ def test_curves_of_a_stranger_do_not_keep_a_run_from_going_on(
 def test_a_file_of_curves_that_is_none_is_read_as_nothing(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1.1").write_bytes(content)
     assert list(curves.read(tmp_path)) == []
-
-
-# ---- pictures of steps ----
-
-
-def picture(title: str, metadata: str) -> str:
-    found = io.StringIO()
-    found.write(f'<svg xmlns="http://www.w3.org/2000/svg"><title>{title}</title><metadata>{metadata}</metadata></svg>')
-    return found.getvalue()
-
-
-EVERY = {**VALUES, **MORE}
-WHOLE = {"name": "a", "state": "stale", "why": "w", "command": "", "from": []}
-BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(12))
-PICTURES = {
-    **{
-        f"{key} {name}": json.dumps([WHOLE | {key: value}])
-        for key in WHOLE
-        for name, value in {**VALUES, **MORE}.items()
-    },
-    **{name: json.dumps(value) for name, value in {**VALUES, **MORE}.items()},
-    "itself": json.dumps([WHOLE | {"from": ["a"]}]),
-    "twice": json.dumps([WHOLE, WHOLE]),
-    "no state": json.dumps([{"name": "a"}]),
-    "deeper": "[" * 100_000,
-}
-
-
-def test_a_picture_of_a_stranger_is_drawn_anew_or_refused_in_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "flow.svg"
-    contents = [picture("t", metadata.replace("&", "").replace("<", "")) for metadata in PICTURES.values()]
-    contents += [f"<!DOCTYPE x [{BOMB}]><svg>&e11;</svg>", "<svg/>", "", "\0"]
-    drawn, said = 0, []
-    for content in contents:
-        path.write_text(content)
-        try:
-            flow_steps.main([str(path)])
-            drawn += 1
-        except UsageError as refusal:
-            said.append(printable(refusal))
-        if path.read_text() != content:
-            assert all(each.isprintable() or each == "\n" for each in path.read_text())
-    assert drawn > 10
-    assert len(said) > 40
-    assert all(line.startswith(f"{path}: no picture of ours (") and len(line) < 400 for line in said)
-    assert "".join(capsys.readouterr()) == ""
-    path.unlink()
-    path.symlink_to("/dev/zero")
-    with pytest.raises(UsageError):
-        chart.read_embedded(path)

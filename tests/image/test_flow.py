@@ -16,4 +16,4 @@ def test_the_workspace_of_this_checkout_is_up_to_date_and_the_picture_is_the_use
     steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
     assert (steps["workspace"]["state"], steps["workspace"]["why"]) == ("up to date", f"{image}, docker")
     assert steps["training run"]["command"] == "make train"
-    assert (checkout / ".samebench/flow.svg").stat().st_uid == 1234
+    assert (checkout / ".samebench/flow.md").stat().st_uid == 1234

@@ -3,16 +3,14 @@
 import json
 import re
 import sys
-from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from samebench.core import files
-from samebench.core.command import UsageError
+from samebench.core.text import printable
 from samebench.environment import fingerprint
-from samebench.runs import chart, flow_steps
+from samebench.runs import flow_steps
 from samebench.runs.flow_steps import MISSING, STALE, UNKNOWN, UP, Host, Step
 
 from .checkout import ROOT, run
@@ -20,8 +18,6 @@ from .fakes import SCRIPT, checkout, fake_engines, programs, write_program
 
 __all__ = ["checkout", "programs"]  # fixtures
 
-SVG = "{http://www.w3.org/2000/svg}"
-PICTURE = ROOT / "docs/pictures/flow.svg"
 STEPS = [
     Step("ore", UP, "12 t", "make ore"),
     Step("iron", STALE, "changed: the <furnace> & its door", 'make iron ARGS="--hot 1"', ("ore",)),
@@ -30,14 +26,6 @@ STEPS = [
     Step("paint", MISSING, "none yet", "make paint"),
     Step("key", UNKNOWN, "no engine", "make key", ("paint",)),
 ]
-
-
-def drawn(steps: list[Step]) -> str:
-    return chart.draw([step.to_dict() for step in steps], title="A <house>")
-
-
-def parsed(steps: list[Step]) -> ET.Element:
-    return ET.fromstring(drawn(steps))  # noqa: S314 - our own
 
 
 # ---- steps ----
@@ -169,99 +157,36 @@ def test_in_the_image_its_own_fingerprint_tells_what_has_changed(
 # ---- the picture ----
 
 
-def test_each_box_says_name_state_reason_and_command() -> None:
-    root = parsed(flow_steps.propagate_stale(STEPS))
-    boxes = [[text.text or "" for text in box.iter(f"{SVG}text")] for box in root.iter(f"{SVG}g")]
-    assert boxes == [[step.name, step.state, step.why, step.command] for step in flow_steps.propagate_stale(STEPS)]
+def test_each_box_says_name_state_reason_and_command_and_each_arrow_what_it_is_made_from() -> None:
+    lines = flow_steps.mermaid(STEPS).splitlines()
+    boxes = [line for line in lines if "[" in line]
+    assert boxes[0] == '  s0["ore: up to date<br>12 t<br>make ore"]:::c0'
+    assert len(boxes) == len(STEPS)
+    assert [line.strip() for line in lines if "-->" in line] == [
+        "s0 --> s1", "s1 --> s2", "s2 --> s3", "s0 --> s3", "s4 --> s5",
+    ]  # fmt: skip
 
 
-def test_states_differ_by_mark_and_frame_and_not_by_colour_alone() -> None:
-    root = parsed(STEPS)
-    looks = {
-        box.get("class"): (box.findall(f"{SVG}path")[0].get("d"), box.findall(f"{SVG}rect")[0].get("style"))
-        for box in root.iter(f"{SVG}g")
-    }
-    assert set(looks) == {"up", "stale", "missing", "unknown"}
-    assert len(set(looks.values())) == len({mark for mark, _ in looks.values()}) == 4
-    assert len({frame for _, frame in looks.values()}) == 4
-
-
-def test_a_screen_reader_gets_title_and_all_steps_in_words() -> None:
-    root = parsed(STEPS)
-    assert root.get("role") == "img"
-    named = {each.get("id", ""): each.text or "" for each in root if each.get("id")}
-    assert root.get("aria-labelledby") == " ".join(named)
-    assert named["title"] == "A <house>"
-    assert all(f"{step.name}: {step.state}, {step.why}" in named["desc"] for step in STEPS)
-
-
-def test_it_runs_and_fetches_nothing_and_is_read_on_light_and_dark() -> None:
-    text = drawn(STEPS)
-    assert not re.search(r"<script|<image|<use|@import|url\(|href|http(?!://www\.w3\.org/2000/svg)", text)
-    assert "@media (prefers-color-scheme: dark)" in text
-    for scheme in range(2):
-        ground = chart.COLOURS["ground"][scheme]
-        box = chart.COLOURS["box"][scheme]
-        for name in ("ink", "soft", "up", "stale", "missing", "unknown"):
-            assert min(contrast(chart.COLOURS[name][scheme], each) for each in (ground, box)) >= 4.5, name
-
-
-def contrast(one: str, other: str) -> float:
-    """As WCAG 2.2 defines it; 4.5 is what it asks for text."""
-
-    def light(colour: str) -> float:
-        shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    dark, bright = sorted((light(one), light(other)))
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def test_boxes_stay_in_the_picture_and_apart_and_long_texts_in_their_boxes() -> None:
-    wide = [Step(f"step {place}", UP, "why " * 100, "make it " * 100) for place in range(4)]
-    root = parsed([*STEPS, *wide])
-    places = []
-    for box in root.iter(f"{SVG}g"):
-        left, top = map(float, re.findall(r"[\d.]+", box.get("transform") or ""))
-        width = float(box.findall(f"{SVG}rect")[0].get("width") or 0)
-        assert left >= 0
-        assert left + width <= chart.WIDTH
-        assert all(len(text.text or "") * 6 < width for text in box.iter(f"{SVG}text"))
-        places.append((top, left, left + width))
-    rows = sorted(places)
-    assert all(a[0] < b[0] or a[2] < b[1] for a, b in pairwise(rows))
-
-
-def test_a_picture_carries_its_steps_and_is_drawn_anew_from_them(tmp_path: Path) -> None:
-    path = tmp_path / "flow.svg"
-    path.write_text(drawn(STEPS))
-    title, steps = chart.read_embedded(path)
-    assert title == "A <house>"
-    assert [Step.from_dict(step) for step in steps] == STEPS
-    before = path.read_text()
-    flow_steps.main([str(path)])
-    assert path.read_text() == before
-
-
-@pytest.mark.parametrize(
-    "content", ["", "<svg/>", "<svg xmlns='http://www.w3.org/2000/svg'><metadata>1</metadata></svg>"]
-)
-def test_another_picture_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "other.svg").write_text(content)
-    with pytest.raises(UsageError, match="no picture of ours"):
-        chart.read_embedded(tmp_path / "other.svg")
+def test_states_differ_by_their_frame_and_not_by_colour_alone() -> None:
+    assert len({re.sub("stroke:#[0-9a-f]{6}", "", style) for style in flow_steps.STYLES.values()}) == 4
 
 
 def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
-    title, steps = chart.read_embedded(PICTURE)
-    remedy = "python -m samebench.runs.flow_steps docs/pictures/flow.svg"
-    assert PICTURE.read_text() == chart.draw(steps, title=title), remedy
-    assert {step["state"] for step in steps} == {UP, STALE, MISSING}
+    after = "follows from the training run"
+    steps = [
+        Step("data", UP, "fashion-mnist: 4 files, by their hashes"),
+        Step("workspace", UP, "samebench:cpu-8587f17c4c1c, docker"),
+        Step("training run", STALE, "changed: src/apparel/augmentation.py", "make train", ("data", "workspace")),
+        Step("evaluation", STALE, after, "make evaluate", ("training run",)),
+        Step("artifact", STALE, after, "make export", ("training run",)),
+        Step("server image", STALE, "follows from the artifact", "make serve", ("artifact",)),
+        Step("bundle", MISSING, "no dist/apparel-0.1.0-amd64 yet", "make ship KEY=~/samebench.key", ("server image",)),
+    ]
+    assert flow_steps.mermaid(steps) in (ROOT / "README.md").read_text()
 
 
 def test_for_machines_it_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flow_steps.show(STEPS, title="", as_json=True, to=tmp_path / "new/flow.svg")
+    flow_steps.show(STEPS, as_json=True, to=tmp_path / "new/flow.md")
     document = json.loads(capsys.readouterr().out)
     assert document["steps"][1] == {
         "name": "iron",
@@ -276,10 +201,12 @@ def test_for_machines_it_is_one_document(tmp_path: Path, capsys: pytest.CaptureF
 def test_nothing_that_a_receipt_says_steers_a_terminal_or_breaks_the_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "flow.svg"
-    flow_steps.show(
-        [Step("run", MISSING, "runs/x is \x1b[2Jdone\nnot", "make train")], title="Runs", as_json=False, to=path
-    )
+    path = tmp_path / "flow.md"
+    why = 'runs/x is \x1b[2Jdone\n```\n"]; <b onclick="x()">&#34; click s0 %%{init}%%'
+    flow_steps.show([Step("run", MISSING, why, "make train")], as_json=False, to=path)
     said = capsys.readouterr().out
-    assert said.splitlines()[0] == "run  missing  runs/x is �[2Jdone not  make train"
-    assert chart.read_embedded(path)[1][0]["why"] == "runs/x is �[2Jdone not"
+    assert said.startswith("run  missing  runs/x is �[2Jdone ``` ")
+    (box,) = [line for line in path.read_text().splitlines() if "s0[" in line]
+    text = re.sub(r"#(\d+);", lambda entity: chr(int(entity[1])), box)
+    assert text == f'  s0["run: missing<br>{printable(why)}<br>make train"]:::c2'
+    assert re.fullmatch(r'  s0\["[\w .:=/#;-]+<br>[\w .:=/#;-]+<br>make train"\]:::c2', box)

@@ -1,8 +1,6 @@
 """The steps of a project as a picture: what is up to date, what is stale or missing, and what brings it up.
 
-    python -m samebench.runs.flow_steps PICTURE    draws a picture of ours anew, from the steps that it carries
-
-What the steps are is the project's affair: it looks at its files, and is told on stdin what only the host can see
+What the steps are is the project's affair: it looks at its files, and reads from stdin what only the host can see
 (src/samebench/host/flow.py). Nothing here changes anything but the picture.
 """
 
@@ -15,17 +13,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from samebench.core import command, files
+from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.table import align
 from samebench.core.text import printable
 from samebench.environment import fingerprint
-from samebench.runs import chart
 
 ROOT = fingerprint.ROOT
-PICTURE = Path(".samebench/flow.svg")
+PICTURE = Path(".samebench/flow.md")
 UP, STALE, MISSING, UNKNOWN = "up to date", "stale", "missing", "not known"
 ENGINES = {"docker", "podman"}
+# Mermaid's style of each state: frames differ by more than colour, which is read on light and on dark ground.
+STYLES = {
+    UP: "stroke:#1a7f37",
+    STALE: "stroke:#bf8700,stroke-width:4px",
+    MISSING: "stroke:#0969da,stroke-dasharray:7 4",
+    UNKNOWN: "stroke:#768390,stroke-dasharray:2 3",
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,6 @@ class Step:
         """For machines; `from` is no name that Python would take."""
         facts = asdict(self)
         return {**{name: fact for name, fact in facts.items() if name != "after"}, "from": list(self.after)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The step that `told` tells."""
-        facts = {name: fact for name, fact in values.items() if name != "from"}
-        return cls(**facts, after=tuple(values["from"]))
 
 
 def propagate_stale(steps: Iterable[Step]) -> list[Step]:
@@ -159,7 +157,24 @@ def table(steps: Sequence[Step]) -> str:
     return "\n".join(align([(step.name, step.state, step.why, step.command) for step in steps]))
 
 
-def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE) -> None:
+def mermaid(steps: Sequence[Step]) -> str:
+    """The steps as a Mermaid block of Markdown, which GitHub and JupyterLab draw."""
+    classes = {state: f"c{number}" for number, state in enumerate(STYLES)}
+    nodes = {step.name: f"s{number}" for number, step in enumerate(steps)}
+    lines = ["```mermaid", "flowchart TD", *(f"  classDef {classes[state]} {style}" for state, style in STYLES.items())]
+    for step in steps:
+        label = "<br>".join(map(_escape, filter(None, (f"{step.name}: {step.state}", step.why, step.command))))
+        lines.append(f'  {nodes[step.name]}["{label}"]:::{classes[step.state]}')
+        lines += [f"  {nodes[name]} --> {nodes[step.name]}" for name in step.after]
+    return "\n".join([*lines, "```", ""])
+
+
+def _escape(text: str) -> str:
+    """The text as Mermaid takes it in a label, whatever is in it: most signs as entities."""
+    return "".join(sign if sign.isalnum() or sign in " .,:=/~_-" else f"#{ord(sign)};" for sign in text)
+
+
+def show(steps: Sequence[Step], *, as_json: bool, to: Path = PICTURE) -> None:
     """Print them, and draw them into the file `to`; nothing that a receipt says can steer a terminal."""
     steps = [replace(step, why=printable(step.why), command=printable(step.command)) for step in steps]
     if as_json:
@@ -167,7 +182,7 @@ def show(steps: Sequence[Step], *, title: str, as_json: bool, to: Path = PICTURE
     else:
         print(table(steps), flush=True)
     to.parent.mkdir(exist_ok=True)
-    files.write(to, chart.draw([step.to_dict() for step in steps], title=title).encode())
+    files.write(to, mermaid(steps).encode())
     if not as_json:
         print(f"drawn in {to}")
 
@@ -177,16 +192,3 @@ def host(stdin: TextIO) -> Host:
     if stdin.isatty():
         raise UsageError("nobody tells what the host knows; start it by make flow")
     return Host.read(stdin.read())
-
-
-def main(argv: Sequence[str]) -> None:
-    """Draw a picture anew."""
-    if len(argv) != 1:
-        raise UsageError("usage: python -m samebench.runs.flow_steps PICTURE")
-    path = Path(argv[0])
-    title, steps = chart.read_embedded(path)
-    files.write(path, chart.draw(steps, title=title).encode())
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -263,7 +263,7 @@ def main(argv: Sequence[str]) -> None:
     about = "The steps from data to bundle: what is up to date, stale or missing, and what brings it up."
     question = flags.parse(Args, argv, program="python -m samebench.shipping.flow", about=about)
     found = steps(question, flow_steps.host(sys.stdin))
-    flow_steps.show(found, title="From the data to what a partner gets", as_json=question.json)
+    flow_steps.show(found, as_json=question.json)
 
 
 if __name__ == "__main__":
