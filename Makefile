@@ -26,7 +26,6 @@
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
 #   make notebook DATASET=shoes               the notebooks look at that data set
 #   make notebook ARGS="--ServerApp.base_url=/bench/"   JupyterLab's own options
-#   make new-notebook NAME=compare-shoes      a numbered notebook to start from
 #   make shell AGENT=1                        with the SSH agent, to push from in there (make notebook AGENT=1, too)
 #   make test ARGS="tests/samebench -x"       some tests, in one process (JOBS=4: in four); without ARGS= in one a core
 #   make doctor WITH=theirs.json              only what differs from a teammate's `make fingerprint`; JSON=1 for machines
@@ -70,7 +69,7 @@ $(foreach each,$(SWITCHES),$(if $(call ON,$(each)),,$(call DROP,$(each))))
 unexport MAKEFLAGS MAKEOVERRIDES MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help build push notebook new-project new-notebook tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
+.PHONY: help build push notebook new-project tensorboard train sweep runs note prune reproduce evaluate compare export serve ship test soak bench flow doctor fingerprint data data-import data-add data-merge data-push data-diff shell hooks lint format lock add remove try clean
 
 # Inside the image, or in `make shell`, we are there already.
 NO_PYTHON = $(error no python3 on this machine; install Python 3.9 or newer)
@@ -99,9 +98,6 @@ notebook: hooks ## JupyterLab on this checkout, on loopback, behind a fresh toke
 
 new-project: ## a project of your own: make new-project NAME=prices KIND=table (or images, text)
 	@$(BENCH) python -m samebench.tasks.new_project $(if $(NAME),"$(NAME)") $(if $(KIND),"$(KIND)")
-
-new-notebook: ## a notebook to start from: make new-notebook NAME=words
-	@$(BENCH) python -m samebench.workspace.new_notebook $(if $(NAME),"$(NAME)")
 
 tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVICE,6006) python -m samebench.workspace.tensorboard

@@ -20,7 +20,7 @@ from .conftest import as_user, give, owners
 
 DOTENV_VALUE = "hush and hush"
 EXTENSIONS = ["charliermarsh.ruff", "ms-python.python", "ms-toolsai.jupyter"]  # what the work needs, and no more
-TESTS = [f"tests/samebench/test_{name}.py" for name in ("command", "cores", "files", "receipt", "settings", "starter")]
+TESTS = [f"tests/samebench/test_{name}.py" for name in ("command", "cores", "files", "receipt", "settings")]
 
 
 def configuration(path: str) -> dict[str, Any]:

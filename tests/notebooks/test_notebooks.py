@@ -15,13 +15,15 @@ from nbclient import NotebookClient
 
 from samebench import project
 from samebench.tasks.image_classification import import_images
-from samebench.workspace import new_notebook, notebook_outputs
+from samebench.workspace import notebook_outputs
 from tests import soak
 from tests.samebench.pictures import drawn, folder
 
 HOME = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("[0-9]*.ipynb"))
 FIGURES = {"01-look-at-the-data": 8, "02-train-and-inspect": 4, "03-compare-runs": 4}
+
+TEMPLATE = HOME.parent / "src/samebench/tasks/template/project.ipynb"
 
 named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -84,11 +86,12 @@ def test_notebook_runs_on_the_real_data_in_under_a_minute(
     soak.record(f"notebook_{name}_runs_on_the_real_data", f"in {took:.0f} s, load {os.getloadavg()[0]:.1f}")
 
 
-def test_new_notebook_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_notebook_of_a_new_project_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "synthetic")
     monkeypatch.setenv("PROJECT", "")
     variables: dict[str, object] = {}
-    for cell in code(new_notebook.create_notebook("compare-shoes", home=tmp_path)):
+    for cell in code(TEMPLATE):
+        cell = cell.replace("PACKAGE", project.name())
         exec(compile(cell, "cell", "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
     assert os.environ["PROJECT"] == project.name()
     assert variables["result"]
@@ -111,7 +114,7 @@ def test_notebook_runs_on_small_sets_in_colour(
         exec(compile(cell, path.name, "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, HOME / new_notebook.TEMPLATE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, TEMPLATE], ids=lambda path: path.name)
 def test_notebook_is_as_the_filter_would_leave_it(path: Path) -> None:
     assert notebook_outputs.clean(path.read_bytes()) == path.read_bytes()
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"

@@ -169,7 +169,7 @@ def test_bad_dockerfile_is_stopped(clone: Path) -> None:
 
 
 def test_what_is_checked_is_what_is_staged_and_unstaged_work_stays(clone: Path) -> None:
-    module = clone / "src/samebench/workspace/new_notebook.py"  # nothing that checks imports it
+    module = clone / "src/samebench/workspace/kernel_restarter.py"  # nothing that checks imports it
     clean = module.read_text()
     with module.open("w") as file:
         file.write(clean + "\n\nANSWER: int = 42\n")

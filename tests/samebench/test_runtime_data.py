@@ -92,7 +92,7 @@ def test_a_folder_that_the_container_has_itself_is_refused(checkout: Path, progr
 
 
 CARRIED = ("data", "data-push", "data-diff", "train", "sweep", "evaluate", "reproduce", "export", "compare")
-OTHERS = ("shell", "test", "lint", "format", "runs", "note", "prune", "new-notebook", "fingerprint", "lock", "data-add")
+OTHERS = ("shell", "test", "lint", "format", "runs", "note", "prune", "fingerprint", "lock", "data-add")
 
 
 def test_only_a_target_that_carries_data_reaches_the_agent(checkout: Path, programs: Path, tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from samebench import project
-from samebench.core import command
+from samebench.core import command, files
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
-from samebench.workspace import new_notebook
 
 HOME = Path(__file__).parent
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -33,17 +32,29 @@ def create_project(name: str, kind: str, *, root: Path = ROOT) -> list[Path]:
         raise UsageError(f"NAME={name}: {existing.relative_to(root)} is there; give another name, or work in that one")
     if importlib.util.find_spec(name):
         raise UsageError(f"NAME={name}: a package of that name is installed; give another name")
-    notebook = new_notebook.create_notebook(name.replace("_", "-"), home=root / "notebooks", package=name)
+    notebooks, title = root / "notebooks", name.replace("_", "-")
+    if existing := next(notebooks.glob(f"[0-9]*-{title}.ipynb"), None):
+        raise UsageError(f"NAME={name}: {existing.name} is there; give another name")
+    notebook = notebooks / f"{_next_number(notebooks):02}-{title}.ipynb"
+    text = (HOME / "template/project.ipynb").read_text(encoding="utf-8")
+    text = text.replace("TITLE", title.replace("-", " ").capitalize()).replace("PACKAGE", name)
+    files.write(notebook, text.encode())
     _copy(HOME / "template", tests)
     _copy(HOME / KINDS[kind] / "template", package)
     return [*sorted(package.iterdir()), tests / "test_project.py", notebook]
 
 
+def _next_number(notebooks: Path) -> int:
+    """One above the highest number in use, so that a notebook's place in the row never changes."""
+    numbers = [re.match(r"\d+(?=-)", path.name) for path in notebooks.glob("*.ipynb")]
+    return max((int(number[0]) for number in numbers if number), default=0) + 1
+
+
 def _copy(source: Path, target: Path) -> None:
-    """Copy the modules of a folder, whole or not at all."""
+    """Copy the modules of a folder, all or none."""
     with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
         copy = Path(scratch, target.name)
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
         copy.rename(target)
 
 
