@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
@@ -24,6 +24,7 @@ __all__ = [
     "RequirementError",
     "UsageError",
     "describe_os_error",
+    "for_each",
     "interruptible",
     "is_stdout_closed",
     "run",
@@ -108,6 +109,20 @@ def _exit_code(main: Callable[[Sequence[str]], int | None]) -> int:
             raise
         return _print_message(reason, LACKING)
     return code
+
+
+def for_each(names: Iterable[str], action: Callable[[str], None]) -> None:
+    """Call `action` for each name, whatever becomes of the others; the last refusal is raised, those before printed."""
+    refusals: list[UsageError | RequirementError] = []
+    for name in names:
+        try:
+            action(name)
+        except (UsageError, RequirementError) as refusal:
+            refusals.append(refusal)
+    for each in refusals[:-1]:
+        print(f"error: {printable(each)}", file=sys.stderr)
+    if refusals:
+        raise refusals[-1]
 
 
 def describe_os_error(error: BaseException) -> str:

@@ -5,14 +5,11 @@ python -m samebench.data.fetch NAME|DIRECTORY     verifies what the setting `dat
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from samebench import project
 from samebench.core import command
-from samebench.core.command import RequirementError, UsageError
-from samebench.core.text import printable
 from samebench.data import checkout, dataset_files, source, versions
 
 
@@ -37,18 +34,14 @@ def main(argv: Sequence[str]) -> None:
     if args.data:
         _verify(args.data)
         return
-    failures: list[UsageError | RequirementError] = []
-    for name in [args.dataset] if args.dataset else sorted({*versions.dataset_names()} - project.datasets_of_others()):
-        try:
-            done = "brought" if fetch_dataset(name) else "already there"
-            number = len(versions.load_version(name).listing)
-            print(f"data/{name}: {done}, {number} files, all hashes right", flush=True)
-        except (UsageError, RequirementError) as reason:  # the others come nevertheless
-            failures.append(reason)
-    for each in failures[:-1]:
-        print(f"error: {printable(each)}", file=sys.stderr)
-    if failures:
-        raise failures[-1]
+    names = [args.dataset] if args.dataset else sorted({*versions.dataset_names()} - project.datasets_of_others())
+    command.for_each(names, _fetch)
+
+
+def _fetch(name: str) -> None:
+    outcome = "brought" if fetch_dataset(name) else "already there"
+    number = len(versions.load_version(name).listing)
+    print(f"data/{name}: {outcome}, {number} files, all hashes right", flush=True)
 
 
 def _verify(name: str) -> None:

@@ -11,13 +11,12 @@ import argparse
 import hashlib
 import os
 import shlex
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from samebench.core import command, files, untrusted
-from samebench.core.command import RequirementError, UsageError
+from samebench.core.command import UsageError
 from samebench.core.git import NoRepositoryError, run_git
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
@@ -370,19 +369,7 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(argv)
     if not (names := args.names or local_datasets()):
         raise UsageError(f"data/: no set is there to {args.verb}; first make data, or give DATASET=")
-    failures: list[UsageError | RequirementError] = []
-    for name in names:
-        try:
-            if args.verb == "push":
-                _push(name)
-            else:
-                _add(name)
-        except (UsageError, RequirementError) as reason:  # the others are done nevertheless
-            failures.append(reason)
-    for each in failures[:-1]:
-        print(f"error: {printable(each)}", file=sys.stderr)
-    if failures:
-        raise failures[-1]
+    command.for_each(names, _push if args.verb == "push" else _add)
 
 
 def _push(name: str) -> None:

@@ -308,13 +308,15 @@ def _hash(path: Path) -> bytes:
 # ---- what is only told ----
 
 
+def origin() -> dict[str, str | None]:
+    """The runtime, its image, and what that was made of and by."""
+    return {name: os.environ.get(f"SAMEBENCH_{name.upper()}") for name in ("runtime", "image", "base", "builder")}
+
+
 def machine() -> dict[str, Any]:
     """What may differ between two that give the same bits."""
     return {
-        "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
-        "image": os.environ.get("SAMEBENCH_IMAGE"),
-        "base": os.environ.get("SAMEBENCH_BASE"),
-        "builder": os.environ.get("SAMEBENCH_BUILDER"),
+        **origin(),
         "cpu": _cpuinfo("model name") or platform.machine(),
         "avx2": "avx2" in _cpuinfo("flags").split(),
         "cores": _cores(),

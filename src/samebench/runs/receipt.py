@@ -20,7 +20,7 @@ from samebench.core.git import GitError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
 from samebench.environment import cores, determinism
-from samebench.environment.fingerprint import overlay
+from samebench.environment.fingerprint import origin, overlay
 from samebench.runs import source_tree
 
 SCHEMA = Path(__file__).with_name("receipt.schema.json")
@@ -97,10 +97,7 @@ def environment() -> dict[str, Any]:
     import torch  # noqa: PLC0415 - only once the CPU level stands
 
     return {
-        "runtime": os.environ.get("SAMEBENCH_RUNTIME"),
-        "image": os.environ.get("SAMEBENCH_IMAGE"),
-        "base": os.environ.get("SAMEBENCH_BASE"),
-        "builder": os.environ.get("SAMEBENCH_BUILDER"),
+        **origin(),
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "torch": {"version": torch.__version__, "git": torch.version.git_version, "cuda": torch.version.cuda},
