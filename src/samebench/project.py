@@ -77,42 +77,42 @@ def datasets_of_others() -> set[str]:
 
 def settings_class(package: str = "") -> "type[TrainingSettings]":
     """The dataclass whose fields decide what a training gives; of a different project, if its name is given."""
-    found: type[TrainingSettings] = _module("settings", package).Settings
-    return found
+    settings: type[TrainingSettings] = _module("settings", package).Settings
+    return settings
 
 
 def budgets_class() -> "type[Budgets]":
     """The dataclass of what an artifact must keep."""
-    found: type[Budgets] = _module("settings").Budgets
-    return found
+    limits: type[Budgets] = _module("settings").Budgets
+    return limits
 
 
 def task() -> "Task":
     """The training side of the project."""
-    found: Task = _module("task").TASK
-    return found
+    instance: Task = _module("task").TASK
+    return instance
 
 
 def serving() -> "Serving":
     """The server side of the project."""
-    found: Serving = _module("serving").SERVING
-    return found
+    instance: Serving = _module("serving").SERVING
+    return instance
 
 
 def upstream_fetchers() -> Mapping[str, UpstreamFetcher]:
     """What fetches a published data set, by the set's name; empty in a project without a `sources.py`."""
     if not (ROOT / "src" / name() / "sources.py").is_file():
         return {}
-    found: Mapping[str, UpstreamFetcher] = _module("sources").UPSTREAM
-    return found
+    fetchers: Mapping[str, UpstreamFetcher] = _module("sources").UPSTREAM
+    return fetchers
 
 
 def _module(module: str, package: str = "") -> ModuleType:
     package = package or name()
-    found = f"{package}.{module}"
+    full_name = f"{package}.{module}"
     try:
-        return importlib.import_module(found)
+        return importlib.import_module(full_name)
     except ModuleNotFoundError as error:
-        if error.name != found:
+        if error.name != full_name:
             raise
         raise UsageError(f"src/{package}: has no {module}.py, which this command needs; write one") from error

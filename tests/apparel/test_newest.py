@@ -84,7 +84,7 @@ def stays(keep: str) -> Path:
 RUNS = Path("runs")
 CHOICES: dict[str, Callable[[], Path]] = {
     "make train RESUME=latest": resumed,
-    "make evaluate": lambda: Run.done(RUNS, data="synthetic")[0].directory,
+    "make evaluate": lambda: Run.list_done(RUNS, data="synthetic")[0].directory,
     "make export": lambda: export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory,
     "make flow": shown,
     "make note": lambda: records.find_or_newest("").directory,

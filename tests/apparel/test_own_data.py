@@ -300,12 +300,12 @@ def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Pat
 
 
 def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Own, home: Path) -> None:
-    newest, *_ = Run.done(home / "runs", data="")
+    newest, *_ = Run.list_done(home / "runs", data="")
     assert newest.name == max(own.run.name, grey.run.name)
     for each in (own, grey):
-        assert [run.name for run in Run.done(home / "runs", data=each.name)] == [each.run.name]
+        assert [run.name for run in Run.list_done(home / "runs", data=each.name)] == [each.run.name]
     with pytest.raises(UsageError, match="no run in state done on fashion-mnist; train first"):
-        Run.done(home / "runs", data="fashion-mnist")
+        Run.list_done(home / "runs", data="fashion-mnist")
 
 
 def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from samebench.core import files
 from samebench.core.command import UsageError
-from samebench.runs.run import ROOM, Run
+from samebench.runs.run import MIN_FREE_BYTES, Run
 from tests.apparel.disks import Disk, small_disk
 from tests.commands import call, start
 
@@ -20,7 +20,7 @@ MEBIBYTE = 1 << 20
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """A file system of our own with little more room than a run asks for."""
-    with small_disk(tmp_path, size=ROOM + MEBIBYTE) as disk:
+    with small_disk(tmp_path, size=MIN_FREE_BYTES + MEBIBYTE) as disk:
         yield disk
 
 

@@ -41,7 +41,7 @@ def taken(data: str = "") -> list[str]:
     """What export, evaluate and flow take."""
     shown = flow.choose_run(flow.Args(data=data))
     assert shown
-    runs = [export.newest_within_budget(Path("runs"), Budgets(), data=data), Run.done(Path("runs"), data=data)[0]]
+    runs = [export.newest_within_budget(Path("runs"), Budgets(), data=data), Run.list_done(Path("runs"), data=data)[0]]
     return [str(directory) for directory in (*(run.directory for run in runs), shown.directory)]
 
 
@@ -92,17 +92,17 @@ def test_a_run_on_fashion_mnist_is_found_by_the_sets_name_and_one_on_the_synthet
         (run / "receipt.json").write_text(json.dumps({"state": "done", "settings": {"data": said}}))
 
     def days(asked: str) -> list[str]:
-        return [run.name[7] for run in Run.done(tmp_path / "runs", data=asked)]
+        return [run.name[7] for run in Run.list_done(tmp_path / "runs", data=asked)]
 
     assert days("fashion-mnist") == ["1", "0"]
     assert days("") == ["3", "1", "0"]
     assert days("synthetic") == ["2"]
     for wrong in ("boots", "bots", str(tmp_path / "nowhere")):
         with pytest.raises(UsageError, match=f"data {wrong}: no set of that name, and no directory; there are "):
-            Run.done(tmp_path / "runs", data=wrong)
+            Run.list_done(tmp_path / "runs", data=wrong)
     for name in ("20261100-000000-abcd", "20261101-000000-abcd", "20261103-000000-abcd"):
         shutil.rmtree(tmp_path / "runs" / name)
     with pytest.raises(
         UsageError, match="no run in state done on other data than synthetic; train first, or name a run"
     ):
-        Run.done(tmp_path / "runs", data="")
+        Run.list_done(tmp_path / "runs", data="")

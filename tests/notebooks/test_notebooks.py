@@ -91,8 +91,8 @@ def test_notebook_of_a_new_project_runs_as_it_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PROJECT", "")
     variables: dict[str, object] = {}
     for cell in code(TEMPLATE):
-        cell = cell.replace("PACKAGE", project.name())
-        exec(compile(cell, "cell", "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
+        text = cell.replace("PACKAGE", project.name())
+        exec(compile(text, "cell", "exec"), variables)  # noqa: S102 - our own; a kernel takes seconds to start
     assert os.environ["PROJECT"] == project.name()
     assert variables["result"]
 

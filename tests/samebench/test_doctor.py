@@ -59,7 +59,7 @@ class Bench:
 
     def bad(self, baked: dict[str, Any] | None = None, now: dict[str, Any] | None = None) -> list[Finding]:
         """What is not ok."""
-        found = doctor.findings(now or self.fingerprint(), baked=baked, root=self.root)
+        found = doctor.findings(now or self.fingerprint(), reference=baked, root=self.root)
         return [each for each in found if each.status != "ok"]
 
 

@@ -58,7 +58,7 @@ def test_of_many_the_first_are_shown(tmp_path: Path, capsys: pytest.CaptureFixtu
                 archive.addfile(member)
     image_layers.main([str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
     told = capsys.readouterr().out.splitlines()
-    assert (len(told), told[-1]) == (image_layers.SHOWN + 1, "  and 10 more")
+    assert (len(told), told[-1]) == (image_layers.MAX_FILES + 1, "  and 10 more")
 
 
 def test_no_archive_is_refused(tmp_path: Path) -> None:

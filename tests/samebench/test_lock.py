@@ -12,7 +12,7 @@ from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
 from samebench.environment import lock
 
-LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS]
+LOCKS = [lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.REFERENCE, lock.VERSIONS]
 
 
 @pytest.fixture
@@ -67,19 +67,19 @@ def test_torch_has_the_version_of_pyproject_in_each_lock() -> None:
 
 def test_dvc_keeps_the_versions_of_its_own_lock_and_asks_the_workspace_for_none() -> None:
     own = {pin for pin, _ in lock.parse((ROOT / lock.VERSIONS).read_text())}
-    assert set(lock.locked((lock.VERSIONS,))) == own
+    assert set(lock.current_pins((lock.VERSIONS,))) == own
     assert {pin.split("=")[0] for pin in own} >= set(lock.declared_requirements()[2]["versions"])
-    assert not {pin.split("=")[0] for pin in lock.locked()} & {"dvc", "dvc-ssh"}
+    assert not {pin.split("=")[0] for pin in lock.current_pins()} & {"dvc", "dvc-ssh"}
 
 
 def test_what_is_locked_stays_until_the_cut_off_date_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    pins = [pin for name in (lock.SHARED, lock.BESIDE) for pin, _ in lock.parse((ROOT / name).read_text())]
-    assert set(pins) < set(lock.locked())
+    pins = [pin for name in (lock.SHARED, lock.REFERENCE) for pin, _ in lock.parse((ROOT / name).read_text())]
+    assert set(pins) < set(lock.current_pins())
     python, requirements, groups, _ = lock.declared_requirements()
     monkeypatch.setattr(
         lock, "declared_requirements", lambda *_: (python, requirements, groups, "2027-01-01T00:00:00Z")
     )
-    assert lock.locked() == []
+    assert lock.current_pins() == []
 
 
 def test_cpu_build_of_a_new_torch_comes_from_its_index(

@@ -16,7 +16,7 @@ from . import indexes
 from .checkout import copy_checkout, run
 from .fakes import SCRIPT, fake_engines
 
-LOCKS = (lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.BESIDE, lock.VERSIONS)
+LOCKS = (lock.SHARED, lock.CPU, lock.GPU, lock.SERVE, lock.REFERENCE, lock.VERSIONS)
 UV = next(pin for pin, _ in lock.parse((ROOT / lock.SHARED).read_text()) if pin.startswith("uv==")).split("==")[1]
 PYTHON, NOWHERE = "3.11", "http://127.0.0.1:9"
 PROJECT = f"""[project]

@@ -253,8 +253,8 @@ def test_a_point_that_another_sweep_has_trained_meanwhile_is_not_trained_again(
     (point,) = grid.points(Settings, "epochs=6", ())
     facts: dict[str, Any] = {"code": {"source": receipt.sources()}, "listings": receipt.listings(), "locks": {}}
     write_run(tmp_path / "runs", 1, settings=dict(point.settings), device="cpu", **facts)
-    assert sweep.start(point, "no.such.training", share=1) is None
-    assert sweep.in_progress([point], records.find()) == {}
+    assert sweep.start(point, "no.such.training", core_count=1) is None
+    assert sweep.describe_unfinished([point], records.find()) == {}
 
 
 def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_common_job(kiln: Path) -> None:

@@ -124,8 +124,8 @@ def test_folder_is_read_as_it_is_where_the_project_publishes_no_data(
     folder = Source.of(str(tmp_path))
     assert (folder.is_known(), folder.has_listing(), folder.listed()) == (True, False, {})
     assert folder.make_words() == f"DATA={tmp_path}"
-    assert Source.fits(str(tmp_path), "")
-    assert not Source.fits("synthetic", str(tmp_path))
+    assert Source.matches(str(tmp_path), "")
+    assert not Source.matches("synthetic", str(tmp_path))
     with pytest.raises(UsageError, match="expected 10 bytes at most, got more than 10 bytes"):
         folder.read("table.csv", max_bytes=10)
 

@@ -75,7 +75,7 @@ def prepare(file: PictureFile) -> TransformedImage:
     empty = bool(np.ptp(grey) <= EMPTY)
     if file.size == (SIDE, SIDE):
         return TransformedImage(_turned(grey), (), tuple(file.damage), empty)
-    pixels, warnings = _found(grey, shrunk=max(file.size) / max(grey.shape))
+    pixels, warnings = _find_garment(grey, shrunk=max(file.size) / max(grey.shape))
     return TransformedImage(pixels, warnings, tuple(file.damage), empty)
 
 
@@ -89,7 +89,7 @@ def _turned(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return 255 - grey if min(grey[0, 0], grey[0, -1], grey[-1, 0], grey[-1, -1]) > 127 else grey
 
 
-def _found(grey: NDArray[np.uint8], *, shrunk: float) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def _find_garment(grey: NDArray[np.uint8], *, shrunk: float) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The garment in `grey`, whose sides are `shrunk` times smaller than the picture's, and what is doubtful of it."""
     warnings = []
     rim = _rim(grey)

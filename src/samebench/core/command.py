@@ -184,7 +184,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     signal_times: list[float] = []
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def handle_signal(number: int, _frame: FrameType | None) -> None:
         signal_times.append(time.monotonic())
         if os.environ.keys() >= WORKER:
             return
@@ -195,7 +195,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     try:
         for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, ask)
+            before[each] = signal.signal(each, handle_signal)
     except ValueError:
         before.clear()
     try:

@@ -28,9 +28,9 @@ def write(path: Path, content: bytes) -> None:
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(handle, left) :]
+            remaining = memoryview(content)
+            while remaining:
+                remaining = remaining[os.write(handle, remaining) :]
             _sync(handle, path.parent, "files", refused=NO_FSYNC)
         finally:
             os.close(handle)

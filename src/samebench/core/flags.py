@@ -135,8 +135,8 @@ def _check_default(kind: type[Any], field: Field[Any], hint: Any) -> None:
     try:
         _from_json(hint, _to_json(default))
     except ValueError as error:
-        wrong = f"{kind.__name__}.{field.name}: its default {default!r} is not of its type {_type_name(hint)}"
-        raise UsageError(f"{wrong} ({error}); change one of them") from error
+        message = f"{kind.__name__}.{field.name}: its default {default!r} is not of its type {_type_name(hint)}"
+        raise UsageError(f"{message} ({error}); change one of them") from error
 
 
 def _is_supported(hint: Any) -> bool:
@@ -178,8 +178,8 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _help(field: Field[Any], default: Any) -> str:
-    shown = "" if default is MISSING else f" (default: {_to_word(_to_json(default))})"
-    return f"{field.metadata.get('help', '')}{shown}".replace("%", "%%")  # argparse formats it
+    default_text = "" if default is MISSING else f" (default: {_to_word(_to_json(default))})"
+    return f"{field.metadata.get('help', '')}{default_text}".replace("%", "%%")  # argparse formats it
 
 
 def _options(hint: Any) -> dict[str, Any]:

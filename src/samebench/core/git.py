@@ -33,19 +33,19 @@ def run_git(*words: str, root: Path, codes: Collection[int] = (0,), stdin: bytes
     """
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", *settings, *words], cwd=root, env=_environment(), input=stdin, capture_output=True
         )
     except FileNotFoundError as error:
         raise NoRepositoryError("git: not installed here; install it") from error
     except OSError as error:
         raise GitError(f"git: can't be started ({error.strerror}); mend its installation") from error
-    if done.returncode in codes:
-        return done.stdout
-    stderr = done.stderr.decode(errors="replace")
+    if result.returncode in codes:
+        return result.stdout
+    stderr = result.stderr.decode(errors="replace")
     if "not a git repository (or any " in stderr:  # otherwise the path of one that should be there follows
         raise NoRepositoryError(f"{root}: in no git repository; make one with git init, or clone it")
-    raise GitError(_message(words[0], root, stderr, done.returncode))
+    raise GitError(_message(words[0], root, stderr, result.returncode))
 
 
 def patch(*words: str, root: Path, prefix: str = "", codes: Collection[int] = (0,)) -> bytes:

@@ -29,11 +29,11 @@ def problem(value: object, schema: Mapping[str, Any], place: str, *, root: Mappi
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and not any(_has_type(value, each) for each in types):
-        return f"{place} is {_shown(value)}, not {' or '.join(types)}"
+        return f"{place} is {_format(value)}, not {' or '.join(types)}"
     if "enum" in schema and value not in schema["enum"]:
-        return f"{place} is {_shown(value)}, not one of {', '.join(schema['enum'])}"
+        return f"{place} is {_format(value)}, not one of {', '.join(schema['enum'])}"
     if isinstance(value, int | float) and not _is_within(value, schema):
-        return f"{place} is {_shown(value)}, which is impossible"
+        return f"{place} is {_format(value)}, which is impossible"
     if isinstance(value, dict) and len(value) > schema.get("maxProperties", math.inf):
         return f"{place} has {len(value):,} entries, at most {schema['maxProperties']:,} are read"
     problems = (
@@ -62,5 +62,5 @@ def _is_within(value: float, schema: Mapping[str, Any]) -> bool:
     return not (value < schema.get("minimum", -math.inf) or value > schema.get("maximum", math.inf))
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return printable(json.dumps(value)[:80], longest=40)

@@ -38,54 +38,54 @@ def render(
 ) -> str:
     """The rows, of which all have the same names, under those names; each `_` in a name begins another line.
 
-    In a terminal of so many columns the `texts` are cut, the last one first; where that is not enough, the `spare`
-    ones go, the first one first, and then the lines are cut. None leaves all as it is.
+    In a terminal of so many columns the `truncatable` texts are cut, the last one first. Where that is not enough, the
+    `droppable` columns go, the first one first, and then the lines are cut. None leaves all as it is.
     """
     names = list(rows[0])
     heads = {name: name.split("_") for name in names}
     sizes = {name: max(map(width, [*heads[name], *(row[name] for row in rows)])) for name in names}
     if columns is not None:
-        names, sizes = _fit(names, sizes, columns=columns, texts=truncatable, spare=droppable)
+        names, sizes = _fit_columns(names, sizes, columns=columns, truncatable=truncatable, droppable=droppable)
     depth = max(len(heads[name]) for name in names)
     lines = [{name: ([""] * depth + heads[name])[-depth:][place] for name in names} for place in range(depth)]
     lines += [{name: row[name] for name in names} for row in rows]
-    return "\n".join(_cut(_line(row, sizes, numbers), columns) for row in lines)
+    return "\n".join(_truncate(_line(row, sizes, numbers), columns) for row in lines)
 
 
-def _fit(
-    names: list[str], sizes: dict[str, int], *, columns: int, texts: Sequence[str], spare: Sequence[str]
+def _fit_columns(
+    names: list[str], sizes: dict[str, int], *, columns: int, truncatable: Sequence[str], droppable: Sequence[str]
 ) -> tuple[list[str], dict[str, int]]:
-    sizes, going = dict(sizes), list(spare)
+    sizes, to_drop = dict(sizes), list(droppable)
     whole = dict(sizes)
     while True:
         over = sum(sizes[name] + len(GAP) for name in names) - len(GAP) - columns
-        for name in reversed(texts):
-            cut = max(0, min(over, sizes[name] - LEAST)) if name in names else 0
-            sizes[name] -= cut
-            over -= cut
-        if over <= 0 or not going:
+        for name in reversed(truncatable):
+            excess = max(0, min(over, sizes[name] - LEAST)) if name in names else 0
+            sizes[name] -= excess
+            over -= excess
+        if over <= 0 or not to_drop:
             return names, {name: sizes[name] for name in names}
-        names = [name for name in names if name != going[0]]
+        names = [name for name in names if name != to_drop[0]]
         sizes = dict(whole)  # what has gone leaves room for the texts
-        going = going[1:]
+        to_drop = to_drop[1:]
 
 
 def _line(row: Mapping[K, str], sizes: Mapping[K, int], numbers: Collection[K]) -> str:
     cells = []
     for name, text in row.items():
-        cell = _cut(text, sizes[name])
+        cell = _truncate(text, sizes[name])
         blank = " " * (sizes[name] - width(cell))
         cells.append(blank + cell if name in numbers else cell + blank)
     return GAP.join(cells).rstrip()
 
 
-def _cut(text: str, most: int | None) -> str:
-    if most is None or width(text) <= most:
+def _truncate(text: str, columns: int | None) -> str:
+    if columns is None or width(text) <= columns:
         return text
-    prefix, left = "", most - 1
+    prefix, remaining = "", columns - 1
     for letter in text:
-        left -= _columns(letter)
-        if left < 0:
+        remaining -= _columns(letter)
+        if remaining < 0:
             break
         prefix += letter
     return f"{prefix}…"

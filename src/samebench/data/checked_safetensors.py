@@ -71,9 +71,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def verify(path: Path) -> None:
     """Raise UsageError for a file that begins as a sealed one of ours and is damaged; others are not our affair."""
     with path.open("rb") as file:
-        ours = file.read(PLACE.start)[8:] == PREFIX
+        is_sealed = file.read(PLACE.start)[8:] == PREFIX
         file.seek(0)
-        if ours:
+        if is_sealed:
             _check(file, path)
 
 
@@ -96,6 +96,6 @@ def _check(file: BinaryIO, path: Path) -> None:
     content = hashlib.sha256(start[: PLACE.start] + ZEROS)
     while chunk := file.read(CHUNK):
         content.update(chunk)
-    expected, got = start[PLACE].decode(errors="replace"), content.hexdigest()
-    if expected != got:
-        raise UsageError(f"{path}: damaged, expected sha256 {expected}, got {got}; nothing in it was read")
+    expected, actual = start[PLACE].decode(errors="replace"), content.hexdigest()
+    if expected != actual:
+        raise UsageError(f"{path}: damaged, expected sha256 {expected}, got {actual}; nothing in it was read")

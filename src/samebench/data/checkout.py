@@ -41,7 +41,7 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
         for name, sha256 in versions.mismatched_files(version, folder).items():
             _refuse_unsaved(version, folder, name, sha256, former, store)
         try:
-            for name, path in _fetched(
+            for name, path in _fetch_objects(
                 version, set(versions.mismatched_files(version, folder)), config, store, work
             ).items():
                 _put_aside(folder, name, store)
@@ -83,14 +83,14 @@ def _refuse_unsaved(
     version: Version, folder: Path, name: str, expected: str, former: set[tuple[str, str]], store: Cache
 ) -> None:
     for path in _obstacles(folder, name):
-        shown = printable(path)
+        path_text = printable(path)
         remedy = printable(versions.restore_hint(path, version.name))
         if not path.is_file():
-            raise UsageError(f"{shown}: no ordinary file, where {name} belongs; {remedy}")
-        got = files.digest(path)
-        if got not in {sha256 for _, sha256 in former} and store.get_verified(cache.md5(path)) is None:
+            raise UsageError(f"{path_text}: no ordinary file, where {name} belongs; {remedy}")
+        actual = files.digest(path)
+        if actual not in {sha256 for _, sha256 in former} and store.get_verified(cache.md5(path)) is None:
             remedy += f"; or, to make a version of it, make data-add DATASET={version.name}"
-            raise UsageError(f"{shown}: expected sha256 {expected}, got {got}, which no version has; {remedy}")
+            raise UsageError(f"{path_text}: expected sha256 {expected}, got {actual}, which no version has; {remedy}")
 
 
 def _put_aside(folder: Path, name: str, store: Cache) -> None:
@@ -115,7 +115,7 @@ def _clear(version: Version, folder: Path, former: set[tuple[str, str]], store: 
             path.unlink()
 
 
-def _fetched(version: Version, names: set[str], config: DvcConfig, store: Cache, work: Path) -> dict[str, Path]:
+def _fetch_objects(version: Version, names: set[str], config: DvcConfig, store: Cache, work: Path) -> dict[str, Path]:
     """The objects of these files in the cache, brought there if need be; without those that are nowhere."""
     if not version.pointer:
         return {}

@@ -23,15 +23,15 @@ def write(name: str, contents: Mapping[str, bytes], *, home: Path | None = None)
     home.mkdir(parents=True, exist_ok=True)
     with file_lock.exclusive(home):
         _finish(name, home)
-        aside = untrusted.path_inside(home, f".{name}.part", where=home)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        partial = untrusted.path_inside(home, f".{name}.part", where=home)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
             for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
-                files.write(aside / file, content)
-            aside.rename(_valid(name, home))
+                files.write(partial / file, content)
+            partial.rename(_valid(name, home))
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
         files.sync_directory(home)
         _finish(name, home)
 
@@ -57,9 +57,9 @@ def verified(name: str, file: str, *, home: Path | None = None) -> Iterator[Path
         if not path.is_file():
             raise UsageError(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
         expected = read_listing(home / f"{name}.sha256").get(file)
-        if (got := files.digest(path)) != expected:
+        if (actual := files.digest(path)) != expected:
             remedy = f"make data DATASET={name}, or import it again"
-            raise UsageError(f"{path}: expected sha256 {expected}, got {got}; {remedy}")
+            raise UsageError(f"{path}: expected sha256 {expected}, got {actual}; {remedy}")
         yield path
 
 

@@ -48,13 +48,13 @@ def _own_directories(into: Path, status: Path) -> list[str]:
 
 def _call(words: list[str], *, at: Path, package: str) -> None:
     try:
-        done = subprocess.run(words, cwd=at, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
+        result = subprocess.run(words, cwd=at, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
     except subprocess.TimeoutExpired as slow:
         raise RequirementError(
             f"{package}: {words[0]} had not ended after {MINUTES} minutes; check the network"
         ) from slow
-    if done.returncode != 0 or (words[0] == "apt-get" and words[-1] == package and not list(at.glob("*.deb"))):
-        message = " ".join((done.stderr or done.stdout).split())[-300:]
+    if result.returncode != 0 or (words[0] == "apt-get" and words[-1] == package and not list(at.glob("*.deb"))):
+        message = " ".join((result.stderr or result.stdout).split())[-300:]
         raise RequirementError(
             f"{package}: {words[0]} {words[-2] if words[-1] == package else words[-1]} failed: {message}"
         )

@@ -121,13 +121,13 @@ def _pair(
     waiting: defaultdict[Hashable, list[Example]] = defaultdict(list)
     for example in reversed(before):
         waiting[likeness(example)].append(example)
-    pairs, left = [], []
+    pairs, unmatched = [], []
     for example in after:
-        if alike := waiting.get(likeness(example)):
-            pairs.append((alike.pop(), example))
+        if candidates := waiting.get(likeness(example)):
+            pairs.append((candidates.pop(), example))
         else:
-            left.append(example)
-    return pairs, [example for examples in waiting.values() for example in reversed(examples)], left
+            unmatched.append(example)
+    return pairs, [example for examples in waiting.values() for example in reversed(examples)], unmatched
 
 
 def _note(changes: defaultdict[str, Change], old: Example, new: Example) -> None:
@@ -156,9 +156,9 @@ class Side:
             return cls(name, revision, ())
         if revision:
             return cls(name, revision, versions.load_version(name, revision=revision, root=ROOT).listing)
-        if not (found := versions.local_files(versions.folder_of(name, root=ROOT))):
+        if not (files := versions.local_files(versions.folder_of(name, root=ROOT))):
             raise UsageError(f"data/{name}: no files there; make data DATASET={name} first")
-        return cls(name, revision, found)
+        return cls(name, revision, files)
 
     @property
     def folder(self) -> Path:

@@ -71,8 +71,8 @@ def _fetch(path: Path, *, sha256: str, sources: Iterable[str], pauses: tuple[flo
 
 def check(path: Path, *, sha256: str) -> None:
     """Raise UsageError, naming the file, what was expected and what is there, unless its SHA-256 is this one."""
-    if (got := files.digest(path)) != sha256:
-        raise UsageError(f"{path}: expected sha256 {sha256}, got {got}; delete it, and fetch it again")
+    if (actual := files.digest(path)) != sha256:
+        raise UsageError(f"{path}: expected sha256 {sha256}, got {actual}; delete it, and fetch it again")
 
 
 def _fetch_one(path: Path, source: str, *, sha256: str, pauses: tuple[float, ...], max_bytes: int) -> None:
@@ -172,10 +172,10 @@ def _open_part(path: Path, mode: int) -> io.FileIO:
 
 def _write(file: io.FileIO, chunk: bytes, path: Path) -> None:
     """All of `chunk`. Raises OSError naming `path`."""
-    left = memoryview(chunk)
+    remaining = memoryview(chunk)
     try:
-        while left:
-            left = left[file.write(left) :]
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
     except OSError as error:
         error.filename = str(path)
         raise
@@ -185,13 +185,13 @@ def _verify(part: Path, path: Path, source: str, *, sha256: str, max_bytes: int)
     packed = source.endswith(".gz") and path.suffix != ".gz"
     try:
         whole = unpack(part, max_bytes=max_bytes) if packed else part
-        got = files.digest(whole) if whole else "no whole gzip file"
+        actual = files.digest(whole) if whole else "no whole gzip file"
     except _TooLargeError:
-        whole, got = None, f"a gzip file of more than {max_bytes:,} bytes"
-    if got != sha256 or whole is None:
+        whole, actual = None, f"a gzip file of more than {max_bytes:,} bytes"
+    if actual != sha256 or whole is None:
         for leftover in {part, whole} - {None}:
             leftover.unlink()  # type: ignore[union-attr]
-        raise UsageError(f"{path}: expected sha256 {sha256}, got {got} from {source}; nothing was kept")
+        raise UsageError(f"{path}: expected sha256 {sha256}, got {actual} from {source}; nothing was kept")
     files.sync(whole)
     whole.replace(path)
     part.unlink(missing_ok=True)

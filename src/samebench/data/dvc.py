@@ -87,16 +87,16 @@ def _call(*words: str, at: Path, where: str) -> str:
         name: str(at / ".dvc/own") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
-    done = subprocess.run(
+    result = subprocess.run(
         [python(), "-I", "-c", STRICT, *words],
         cwd=at, env=inherited | variables | {"DVC_NO_ANALYTICS": "true"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True,
     )  # fmt: skip
-    if done.returncode:
+    if result.returncode:
         raise RequirementError(
-            f"{where}: {_reason(done.stderr)}; see that it is there, has room and lets you in, then once more"
+            f"{where}: {_reason(result.stderr)}; see that it is there, has room and lets you in, then once more"
         )
-    return (done.stdout.splitlines() or [""])[-1]
+    return (result.stdout.splitlines() or [""])[-1]
 
 
 def _reason(stderr: str) -> str:
@@ -154,15 +154,15 @@ def _key() -> str:
 
 def _install(place: Path) -> None:
     print("samebench: setting up DVC from its lock: half a minute the first time", file=sys.stderr, flush=True)
-    fresh = place.with_name(f"{place.name}.new-{file_lock.machine_tag()}-{secrets.token_hex(4)}")
+    partial = place.with_name(f"{place.name}.new-{file_lock.machine_tag()}-{secrets.token_hex(4)}")
     try:
-        _uv("venv", "--no-project", "--python", sys.executable, str(fresh))
-        words = ["--python", str(fresh), "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        _uv("venv", "--no-project", "--python", sys.executable, str(partial))
+        words = ["--python", str(partial), "--no-deps", "--only-binary", ":all:", "--require-hashes"]
         _uv("pip", "install", *words, "--requirement", str(LOCK), *_wheelhouse(words))
         if not place.is_dir():
-            fresh.rename(place)
+            partial.rename(place)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _wheelhouse(words: list[str]) -> list[str]:
@@ -187,8 +187,8 @@ def _uv(*words: str) -> None:
     if not os.access(Path.home(), os.W_OK):
         variables["UV_CACHE_DIR"] = str(HOME / "uv")
     command = ["uv", "--no-config", "--quiet", *words]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
-    if done.returncode:
-        message = " ".join(done.stderr.split())
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    if result.returncode:
+        message = " ".join(result.stderr.split())
         remedy = "behind a mirror set PIP_INDEX_URL, without a network WHEELHOUSE"
         raise RequirementError(f"DVC could not be installed from {LOCK.relative_to(ROOT)} ({message}); {remedy}")

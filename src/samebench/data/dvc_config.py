@@ -96,8 +96,8 @@ def _remote(team: Sections, machine: Sections, home: Path, root: Path) -> dict[s
     _check_options(machine.get(section, {}), TEAM_OPTIONS | MACHINE_OPTIONS, f".dvc/{LOCAL}")
     remote = _merge_options(team, machine, section)
     if not remote.get("url"):
-        shown = printable(name)
-        raise UsageError(f"{home}/config: no url for the remote {shown}; give it one, or leave core.remote out")
+        name_text = printable(name)
+        raise UsageError(f"{home}/config: no url for the remote {name_text}; give it one, or leave core.remote out")
     return {**remote, "url": _address(remote["url"], home, ".dvc/config")}
 
 
@@ -129,9 +129,9 @@ def _resolve_folder(path: str, home: Path) -> Path:
 def check_value(value: str, *, where: object) -> str:
     """`value`, if a line of DVC's configuration can hold it, and no second line. Raises UsageError."""
     if not value.isprintable() or ('"' in value and "'" in value):
-        shown = printable(repr(value), longest=80)
+        value_text = printable(repr(value), longest=80)
         raise UsageError(
-            f"{where}: the value {shown} is refused: control characters, or both kinds of quotes; rename it"
+            f"{where}: the value {value_text} is refused: control characters, or both kinds of quotes; rename it"
         )
     return value
 

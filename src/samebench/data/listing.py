@@ -26,9 +26,9 @@ def check_set_name(name: str) -> str:
     if not name or name.startswith(".") or "/" in name:
         raise UsageError(f"DATASET={printable(name)}: a path; give the name of a folder of data/ alone")
     if not is_set_name(name):
-        shown = printable(repr(name), longest=80)
+        name_text = printable(repr(name), longest=80)
         raise UsageError(
-            f"DATASET={shown}: refused; rename the set: letters, digits and _ . + - after the first, "
+            f"DATASET={name_text}: refused; rename the set: letters, digits and _ . + - after the first, "
             f"at most {SET_NAME_BYTES} bytes"
         )
     return name
@@ -44,8 +44,8 @@ def check_file_names(names: Iterable[object], *, where: object) -> None:
     """Raise UsageError unless `names`, which stand in `where`, can all be files of one set on every file system."""
     by_form: dict[str, str] = {}
     folders: dict[str, str] = {}
-    for given in names:
-        name = check_file_name(given, where=where)
+    for entry in names:
+        name = check_file_name(entry, where=where)
         folded = unicodedata.normalize("NFC", name).casefold()
         if other := by_form.get(folded):
             what = (

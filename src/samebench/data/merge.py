@@ -32,7 +32,7 @@ IN_PROGRESS = {
     "REVERT_HEAD": "git revert --continue",
     "REBASE_HEAD": "git rebase --continue",
 }
-SHOWN = 5  # names in a message
+MAX_NAMES = 5  # names in a message
 
 Key = TypeVar("Key", bound=str)
 Value = TypeVar("Value")
@@ -128,10 +128,10 @@ def _path(folders: Folders, ours: Version, name: str, sha256: str) -> Path:
 
 
 def _conflict_error(name: str, names: Collection[str]) -> UsageError:
-    shown = ", ".join(printable(repr(each)) for each in sorted(names)[:SHOWN])
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    listed = ", ".join(printable(repr(each)) for each in sorted(names)[:MAX_NAMES])
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
     remedy = f"take one side: git checkout --ours -- 'data/{name}.*' (or --theirs), and make data DATASET={name}"
-    return UsageError(f"data/{name}: both branches have changed {shown}{more} to different bytes; {remedy}")
+    return UsageError(f"data/{name}: both branches have changed {listed}{more} to different bytes; {remedy}")
 
 
 def find_merge(root: Path) -> MergeInputs:

@@ -57,9 +57,9 @@ class Pointer:
 
 
 def _pointer_error(line: str, name: str, where: object) -> UsageError:
-    shown = printable(repr(line.strip()), longest=80)
+    text = printable(repr(line.strip()), longest=80)
     allowed = f"only outs: with md5, size, nfiles, hash: md5 and path: {name} is read"
-    return UsageError(f"{where}: {shown} is refused: {allowed}; where the data is right: make data-add DATASET={name}")
+    return UsageError(f"{where}: {text} is refused: {allowed}; where the data is right: make data-add DATASET={name}")
 
 
 def _unquote(value: str) -> str:

@@ -44,20 +44,20 @@ class Source:
     folder: Path
 
     @classmethod
-    def of(cls, said: str) -> Self:
+    def of(cls, value: str) -> Self:
         """What the setting `data` means: a name, here or in another commit, or a folder.
 
         A folder has the default set's files; where the project generates that, any files, which have no version in git.
         A folder that can't be seen from here may lie elsewhere: only its content matters.
         """
-        listed = is_generated(said) or (is_set_name(said) and (LISTINGS / f"{said}.sha256").is_file())
-        is_folder = os.path.isdir(said)  # noqa: PTH112 - False for every text that can be no path
-        if "/" not in said and (listed or not is_folder):
-            return cls(said, LISTINGS / said)
+        listed = is_generated(value) or (is_set_name(value) and (LISTINGS / f"{value}.sha256").is_file())
+        is_folder = os.path.isdir(value)  # noqa: PTH112 - False for every text that can be no path
+        if "/" not in value and (listed or not is_folder):
+            return cls(value, LISTINGS / value)
         if is_folder and is_generated(default_name()):
-            return cls(str(Path(said)), Path(said))
+            return cls(str(Path(value)), Path(value))
         name = default_name()
-        return cls(name, Path(said) if is_folder else LISTINGS / name)
+        return cls(name, Path(value) if is_folder else LISTINGS / name)
 
     def has_versions(self) -> bool:
         """Whether its files are in data/, where git has their version."""
@@ -117,9 +117,9 @@ class Source:
                 content = file.read(max_bytes + 1)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UsageError(f"{path}: damaged, {promise}, got no whole gzip file; fetch it again") from error
-        got = hashlib.sha256(content).hexdigest() if len(content) <= max_bytes else f"more than {max_bytes:,} bytes"
-        if len(content) > max_bytes or got != (expected or got):
-            raise UsageError(f"{path}: {promise}, got {got}; delete it, and fetch it again")
+        actual = hashlib.sha256(content).hexdigest() if len(content) <= max_bytes else f"more than {max_bytes:,} bytes"
+        if len(content) > max_bytes or actual != (expected or actual):
+            raise UsageError(f"{path}: {promise}, got {actual}; delete it, and fetch it again")
         return content
 
     def _expected(self, name: str) -> str:
@@ -134,13 +134,13 @@ class Source:
         raise UsageError(f"{self.listing}: it lists no {name}; take the listing of a version that has it")
 
     @classmethod
-    def fits(cls, said: str, asked: str) -> bool:
-        """Whether a run with this setting `data` is meant where one on `asked` is.
+    def matches(cls, value: str, requested: str) -> bool:
+        """Whether a run with the setting `data` = `value` has the `requested` data.
 
-        Empty is any set that is not generated, and the project's default.
+        An empty request is any set that is not generated, and the project's default.
         """
-        name = cls.of(said).name
-        return name == cls.of(asked).name if asked else name == default_name() or not is_generated(name)
+        name = cls.of(value).name
+        return name == cls.of(requested).name if requested else name == default_name() or not is_generated(name)
 
     def matches_checkout(self, receipt: Mapping[str, Any]) -> bool:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""

@@ -196,8 +196,8 @@ def refuse_unmerged(name: str, *, root: Path = ROOT) -> None:
 def restore_hint(path: Path, name: str) -> str:
     """The command that brings a file of the set `name` anew, and keeps what is at `path` beside it, hidden."""
     both = (path, path.with_name(f".{path.name}.other"))
-    shown = (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for path in both)
-    return f"mv {' '.join(shlex.quote(str(path)) for path in shown)} && make data DATASET={name}"
+    relative = (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for path in both)
+    return f"mv {' '.join(shlex.quote(str(path)) for path in relative)} && make data DATASET={name}"
 
 
 def mismatched_files(version: Version, folder: Path) -> dict[str, str]:
@@ -217,8 +217,8 @@ def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
     Raises UsageError where the listing and the pointer are not of one version.
     """
     tree = store.tree(version.pointer)
-    if tree and (lost := names - tree.keys()):
-        raise contradiction_error(version, min(lost))
+    if tree and (unlisted := names - tree.keys()):
+        raise contradiction_error(version, min(unlisted))
     paths = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
     for name, path in paths.items():
         if files.digest(path) != version.listing[name]:

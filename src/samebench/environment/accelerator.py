@@ -28,7 +28,7 @@ NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 LOSSES = ("CUDA error", "CUDA driver error", "CUDA out of memory", "cuDNN error", "NCCL error")
 FULL = ("out of memory", "ALLOC_FAILED")  # in one that others cause, with whom the GPU is shared
 # A wrong index or argument, say: the GPU is well, and the program is to be mended.
-OURS = re.compile("device-side assert|illegal memory|misaligned|(?i:invalid)|BAD_PARAM|NOT_SUPPORTED|not permitted")
+MISUSE = re.compile("device-side assert|illegal memory|misaligned|(?i:invalid)|BAD_PARAM|NOT_SUPPORTED|not permitted")
 SIZE = r"([\d.]+ [KMGT]?i?B|\d+ bytes)"
 OUT_OF_MEMORY = re.compile(rf"(?s)Tried to allocate {SIZE}.* capacity of {SIZE}.* this process has {SIZE} memory")
 OTHERS = 1 << 30  # bytes; less than this is no training of somebody else's
@@ -42,8 +42,8 @@ def gpu_requested() -> bool:
 def require(option: str = "") -> None:
     """Let CUDA see the GPUs that `GPU=` asks for.
 
-    Raises RequirementError with the cause and the remedy where it can't have one. `asked` is how it was asked for where
-    it was not by `GPU=`. Needs no torch in this process.
+    Raises RequirementError with the cause and the remedy where it can't have one. `option` is the option that asks for
+    one where `GPU=` does not. Needs no torch in this process.
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in {"", "-1"}
     if gpu_requested():
@@ -102,8 +102,8 @@ def facts(device: "torch.device") -> dict[str, Any]:
 
 def describe_gpu_error(error: BaseException) -> str:
     """What has become of the GPU, in one line, where `error` is how torch tells of it; otherwise nothing."""
-    first = _first(error)
-    if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or OURS.search(first):
+    first = _first_line(error)
+    if not isinstance(error, RuntimeError) or not first.startswith(LOSSES) or MISUSE.search(first):
         return ""
     full = any(each in first for each in FULL)
     memory_full = "its memory is full, nvidia-smi tells who has it; where nobody else does, it is too little for this"
@@ -195,7 +195,7 @@ def _start(number: int) -> None:
         raise RequirementError(f"{name}: compute capability {has[0]}.{has[1]}, torch needs {least}; take a newer GPU")
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0].partition(". GPU ")[0]
 
 

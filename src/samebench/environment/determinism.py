@@ -99,9 +99,9 @@ def _check_loaded(target: dict[str, str | None]) -> None:
     if "torch" not in sys.modules:
         return
     for name, value in target.items():
-        if (got := _at_load(name)) != value:
+        if (actual := _at_load(name)) != value:
             raise UsageError(
-                f"torch is already loaded, in a process started with {name}={got or '(unset)'}; "
+                f"torch is already loaded, in a process started with {name}={actual or '(unset)'}; "
                 f"start it anew with {name}={value}, or call determinism.pin() before importing torch"
             )
     if target and level() != "AVX2":

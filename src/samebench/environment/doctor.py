@@ -49,22 +49,22 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def findings(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: Path = ROOT) -> Iterator[Finding]:
-    """Hold the fingerprint `now` against the checkout's locks and against the image's own, `baked`, or RECORDs."""
-    same, flavour = now["same"], _flavour(baked)
+def findings(now: Mapping[str, Any], *, reference: Mapping[str, Any] | None, root: Path = ROOT) -> Iterator[Finding]:
+    """Hold the fingerprint `now` against the checkout's locks and against the image's own, `reference`, or RECORDs."""
+    same, flavour = now["same"], _flavour(reference)
     runtime, image = os.environ.get("SAMEBENCH_RUNTIME"), now["machine"]["image"]
     yield Finding("ok", "environment", f"{runtime or 'where we are'}, {image or Path(sys.prefix).name}")
     yield from _against_locks(same, flavour, root)
-    yield from _against_expected(same, baked)
+    yield from _against_expected(same, reference)
     yield _torch_build(same["torch"], flavour)
     yield _cpu(now["machine"], same["variables"])
     yield from data(root)
 
 
-def drift(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: Path = ROOT) -> list[str]:
+def drift(now: Mapping[str, Any], *, reference: Mapping[str, Any] | None, root: Path = ROOT) -> list[str]:
     """A line for each thing installed or set that is not as the locks and the image, or RECORDs, say."""
     same = now["same"]
-    every = [*_against_locks(same, _flavour(baked), root), *_against_expected(same, baked)]
+    every = [*_against_locks(same, _flavour(reference), root), *_against_expected(same, reference)]
     return [
         f"{each.name}: {each.found}{f', expected {each.expected}' if each.expected else ''}"
         for each in every
@@ -72,9 +72,9 @@ def drift(now: Mapping[str, Any], *, baked: Mapping[str, Any] | None, root: Path
     ]
 
 
-def _flavour(baked: Mapping[str, Any] | None) -> str:
+def _flavour(reference: Mapping[str, Any] | None) -> str:
     """The workspace that this is meant to be, whatever is installed: cpu or gpu."""
-    of_image = "docker/gpu.lock" in baked["same"]["input"] if baked else False
+    of_image = "docker/gpu.lock" in reference["same"]["input"] if reference else False
     return "gpu" if of_image or sys.prefix.endswith("-gpu") else "cpu"
 
 
@@ -99,35 +99,35 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 def _against_locks(same: Mapping[str, Any], flavour: str, root: Path) -> Iterator[Finding]:
-    wanted: dict[str, tuple[str, str]] = {}
+    locked: dict[str, tuple[str, str]] = {}
     for name in ("requirements.lock", f"docker/{flavour}.lock"):
-        wanted |= {package: (version, name) for package, version in read_lock(root / name).items()}
+        locked |= {package: (version, name) for package, version in read_lock(root / name).items()}
     bad = []
-    for name in sorted({*wanted, *same["wheels"]}):
-        version, lock = wanted.get(name, ("", "none"))
+    for name in sorted({*locked, *same["wheels"]}):
+        version, lock = locked.get(name, ("", "none"))
         installed = same["wheels"].get(name, {}).get("version", "nothing")
         if installed != version:
             expected = f"{version} by {lock}" if version else "in no lock"
             bad.append(Finding("failure", f"wheel {name}", installed, expected, _remedy()))
     yield from (
-        _few(bad) if bad else [Finding("ok", "wheels against the locks", f"{len(wanted)}, all in their versions")]
+        _limit(bad) if bad else [Finding("ok", "wheels against the locks", f"{len(locked)}, all in their versions")]
     )
 
 
 # ---- the image's own fingerprint, or what RECORDs say ----
 
 
-def _against_expected(same: Mapping[str, Any], baked: Mapping[str, Any] | None) -> Iterator[Finding]:
-    then = baked["same"] if baked else _by_records(same)
-    source = "in the image at its build" if baked else "when it was set up"
-    if baked is None and sys.prefix == fingerprint.IMAGE:
+def _against_expected(same: Mapping[str, Any], reference: Mapping[str, Any] | None) -> Iterator[Finding]:
+    then = reference["same"] if reference else _by_records(same)
+    source = "in the image at its build" if reference else "when it was set up"
+    if reference is None and sys.prefix == fingerprint.IMAGE:
         yield Finding("warning", "fingerprint", "none in this image", "one from its build", _remedy())
     for kind, label in ((kind, label) for kind, label in KINDS.items() if kind in then):
         lines = fingerprint.differences({"same": {kind: then[kind]}}, {"same": {kind: same[kind]}}, called=CALLED)
         if kind == "wheels":  # what is only in another version was held against the locks
             lines = [line for line in lines if not line.endswith(CALLED[1])]
         bad = [_failure(line, _remedy_for(kind, line, then)) for line in lines]
-        yield from _few(bad) if bad else [Finding("ok", label, f"{_count(same[kind])} as {source}")]
+        yield from _limit(bad) if bad else [Finding("ok", label, f"{_count(same[kind])} as {source}")]
 
 
 def _failure(line: str, mend: str = "") -> Finding:
@@ -164,7 +164,7 @@ def _count(facts: Mapping[str, Any]) -> str:
     return facts["version"] if "version" in facts else str(len(facts))
 
 
-def _few(bad: Sequence[Finding]) -> Iterator[Finding]:
+def _limit(bad: Sequence[Finding]) -> Iterator[Finding]:
     yield from bad[:MANY]
     if more := len(bad) - MANY:
         yield from [Finding("failure", "more", f"{more} more of these", mend=bad[-1].mend)] if more > 0 else []
@@ -193,8 +193,8 @@ def _cpu(machine: Mapping[str, Any], variables: Mapping[str, str]) -> Finding:
 
 def data(root: Path = ROOT) -> Iterator[Finding]:
     """Hold every file of data/*.sha256, which lists those of a folder of its name or of DATA, against its hash."""
-    given = os.environ.get("DATA", "")
-    strange = bool(given) and Path(given).is_dir()
+    data_folder = os.environ.get("DATA", "")
+    is_unused = bool(data_folder) and Path(data_folder).is_dir()
     for listing in sorted((root / "data").glob("*.sha256")):
         folder = listing.with_suffix("")
         try:
@@ -205,19 +205,19 @@ def data(root: Path = ROOT) -> Iterator[Finding]:
             actual, _, remedy = str(reason).partition("; ")
             yield Finding("failure", f"data {listing.stem}", actual, "", remedy)
             continue
-        if given and any(Path(given, name).exists() for name in listed):
-            folder, strange = Path(given), False
-        mend = f"make data DATASET={listing.stem}"
+        if data_folder and any(Path(data_folder, name).exists() for name in listed):
+            folder, is_unused = Path(data_folder), False
+        fetch = f"make data DATASET={listing.stem}"
         if not any((folder / name).exists() for name in listed):
             if listing.stem in project.datasets_of_others():
                 continue
-            yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", mend)
+            yield Finding("warning", f"data {listing.stem}", "not there yet", f"{len(listed)} files", fetch)
             continue
         bad = [each for name, sha256 in listed.items() for each in _file(listing.stem, folder / name, sha256)]
         yield from bad or [Finding("ok", f"data {listing.stem}", f"{len(listed)} files, all by their hashes")]
-    if strange:
+    if is_unused:
         yield Finding(
-            "warning", f"DATA={given}", "no file there", "those of a set of data/", "give the folder of its files"
+            "warning", f"DATA={data_folder}", "no file there", "those of a set of data/", "give the folder of its files"
         )
 
 
@@ -225,20 +225,20 @@ def _file(stem: str, path: Path, sha256: str) -> Iterator[Finding]:
     name = f"data {stem}/{path.name}"
     if not path.exists():
         yield Finding("failure", name, "missing", f"sha256 {sha256[:12]}", f"make data DATASET={stem}")
-    elif (got := files.digest(path)) != sha256:
-        yield Finding("failure", name, f"sha256 {got[:12]}", f"sha256 {sha256[:12]}", f"make data DATASET={stem}")
+    elif (actual := files.digest(path)) != sha256:
+        yield Finding("failure", name, f"sha256 {actual[:12]}", f"sha256 {sha256[:12]}", f"make data DATASET={stem}")
 
 
 # ---- a teammate's ----
 
 
-def compare(theirs: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
+def compare(other: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
     """Say what differs between a teammate's fingerprint and this environment's; of the machines it is a remark."""
     for among, status in (("same", "failure"), ("machine", "remark")):
-        if among in theirs:
-            for line in fingerprint.differences(theirs, now, among=among, called=("there", "here")):
+        if among in other:
+            for line in fingerprint.differences(other, now, among=among, called=("there", "here")):
                 yield _failure(line)._replace(status=status)
-    if theirs["sha256"] == now["sha256"]:
+    if other["sha256"] == now["sha256"]:
         yield Finding("ok", "fingerprint", f"{now['sha256'][:12]} here and there")
 
 
@@ -252,17 +252,16 @@ def read(path: Path) -> dict[str, Any]:
                 f"{path}: format {document['format']}, expected {fingerprint.FORMAT}; {remedy} in this version"
             )
         _check_shape(document)
-        got = fingerprint.digest(document["same"])
+        actual = fingerprint.digest(document["same"])
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; {remedy}") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{path}: not a fingerprint; {remedy}") from error
-    if got != document["sha256"]:
-        raise UsageError(
-            f"{path}: edited, its sha256 is {str(document['sha256'])[:12]} and that of its content {got[:12]}; {remedy}"
-        )
+    if actual != document["sha256"]:
+        hashes = f"its sha256 is {str(document['sha256'])[:12]} and that of its content {actual[:12]}"
+        raise UsageError(f"{path}: edited, {hashes}; {remedy}")
     return dict(document)
 
 
@@ -291,9 +290,9 @@ def main(argv: Sequence[str]) -> None:
     """The command line."""
     if argv and (len(argv) != 2 or argv[0] != "--with"):
         raise UsageError("usage: python -m samebench.environment.doctor [--with FILE]")
-    theirs = read(Path(argv[1])) if argv else None
+    other = read(Path(argv[1])) if argv else None
     now = fingerprint.fingerprint()
-    for finding in findings(now, baked=fingerprint.image_fingerprint()) if theirs is None else compare(theirs, now):
+    for finding in findings(now, reference=fingerprint.image_fingerprint()) if other is None else compare(other, now):
         print(json.dumps([printable(" ".join(text.split())) for text in finding]), flush=True)
 
 

@@ -40,10 +40,11 @@ def examine(
     """
     try:
         installed = installed_with_cache(prefix, site, root / ".samebench")
-        now, baked = fingerprint.fingerprint(site=site, root=root, installed=installed), fingerprint.image_fingerprint()
-        for document in (now, *([baked] if baked else [])):
+        now = fingerprint.fingerprint(site=site, root=root, installed=installed)
+        reference = fingerprint.image_fingerprint()
+        for document in (now, *([reference] if reference else [])):
             document["same"]["variables"] = _relevant(document["same"]["variables"])
-        lines = doctor.drift(now, baked=baked, root=root)
+        lines = doctor.drift(now, reference=reference, root=root)
     except (OSError, ValueError, LookupError):
         return None
     left_out = tuple(f"variable {name}:" for name in determinism.CPU_LEVEL)
@@ -66,19 +67,19 @@ def _relevant(variables: dict[str, str]) -> dict[str, str]:
 
 
 def installed_with_cache(prefix: Path, site: Path, home: Path) -> Installed:
-    """What `environment.read_installed` gives for `site`, from a file in `home` if `prefix` has not changed."""
+    """What `fingerprint.read_installed` gives for `site`, from a file in `home` if `prefix` has not changed."""
     path = home / f"installed-{hashlib.sha256(str(prefix).encode()).hexdigest()[:12]}.json"
     state, newest = _state(prefix)
     with suppress(UsageError, OSError, LookupError):
         before = untrusted.read_json(path)
         if before["state"] == state:
             return before["wheels"], before["loose"]
-    wheels, loose = fingerprint.read_installed(site)
+    wheels, unowned = fingerprint.read_installed(site)
     if newest < time.time() - MIN_AGE_SECONDS:
         with suppress(OSError):
             home.mkdir(exist_ok=True)
-            files.write(path, json.dumps({"state": state, "wheels": wheels, "loose": loose}).encode())
-    return wheels, loose
+            files.write(path, json.dumps({"state": state, "wheels": wheels, "loose": unowned}).encode())
+    return wheels, unowned
 
 
 def _state(prefix: Path) -> tuple[str, float]:

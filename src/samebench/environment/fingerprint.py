@@ -32,7 +32,7 @@ FORMAT = 1
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE = "/opt/venv"  # where the images have their environment
 OVERLAY = "SAMEBENCH_OVERLAY"  # the folder in which `make try` installs
-BAKED = Path(sys.prefix) / "fingerprint.json"
+IMAGE_FINGERPRINT = Path(sys.prefix) / "fingerprint.json"
 
 # What changes results without a line of code being changed.
 CPU_LEVEL = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")  # why: src/samebench/environment/determinism.py
@@ -77,7 +77,7 @@ def digest(same: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(same, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def image_fingerprint(path: Path = BAKED) -> dict[str, Any] | None:
+def image_fingerprint(path: Path = IMAGE_FINGERPRINT) -> dict[str, Any] | None:
     """The fingerprint that the image was built with; None outside of one."""
     return json.loads(path.read_bytes()) if path.is_file() else None
 
@@ -136,7 +136,7 @@ def format_value(value: Any) -> str:
 
 
 def _same(site: Path, root: Path, installed: Installed | None) -> dict[str, Any]:
-    wheels, loose = installed or read_installed(site)
+    wheels, extra = installed or read_installed(site)
     torch = _torch(site)
     flavour = "serve" if not torch else "gpu" if torch["cuda"] else "cpu"
     names = ("requirements.lock", f"docker/{flavour}.lock", f"docker/{flavour}.Dockerfile")
@@ -144,7 +144,7 @@ def _same(site: Path, root: Path, installed: Installed | None) -> dict[str, Any]
         "interpreter": interpreter(),
         "os_packages": os_packages() if sys.prefix == IMAGE else {},
         "wheels": wheels,
-        "loose": loose,
+        "loose": extra,
         "variables": variables(),
         "torch": torch,
         "input": {name: _hash(root / name).hex() for name in names if (root / name).is_file()},
@@ -214,8 +214,8 @@ def read_installed(site: Path) -> Installed:
     """Of every wheel its version and one hash over its files; of every file that is of no wheel its hash."""
     records = {path.parent.name: _record(path) for path in sorted(site.glob("*.dist-info/RECORD"))}
     listed = {name: size for record in records.values() for name, (_, size) in record.items()}
-    loose = set(_walk(site, "")) - set(listed)
-    content = _contents(site, listed | dict.fromkeys(loose, 0))
+    extra = set(_walk(site, "")) - set(listed)
+    content = _contents(site, listed | dict.fromkeys(extra, 0))
     wheels: dict[str, Any] = {}
     for folder, record in records.items():
         name, _, version = folder.removesuffix(".dist-info").partition("-")
@@ -224,7 +224,7 @@ def read_installed(site: Path) -> Installed:
         wheels[name if name not in wheels else f"{name} {version}"] = (
             wheel  # installed over another, which is still there
         )
-    return wheels, {name: content[name].hex() for name in sorted(loose) if name in content and not _is_ours(site, name)}
+    return wheels, {name: content[name].hex() for name in sorted(extra) if name in content and not _is_ours(site, name)}
 
 
 def _wheel(site: Path, record: Mapping[str, tuple[str, int]], content: Mapping[str, bytes]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from samebench.core.text import without_credentials
 from samebench.environment import torch_builds
 
 SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
-SERVE, BESIDE, VERSIONS = "docker/serve.lock", "tests/beside.lock", "src/samebench/data/versions.lock"
-WORKSPACE = (SHARED, GPU, BESIDE)  # what these pin stays, for all of them together
+SERVE, REFERENCE, VERSIONS = "docker/serve.lock", "tests/beside.lock", "src/samebench/data/versions.lock"
+WORKSPACE = (SHARED, GPU, REFERENCE)  # what these pin stays, for all of them together
 
 # uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
 PLATFORMS = {
@@ -54,12 +54,12 @@ class Resolution(NamedTuple):
         """The names that the project needs in any case, if those `removed` and all that only they need are gone."""
         without_dependents = set(removed)
         reached: set[str] = set()
-        while fresh := {
+        while added := {
             name
             for name, dependents in self.dependents.items()
             if name not in reached | without_dependents and dependents & {"", *reached}
         }:
-            reached |= fresh
+            reached |= added
         return reached
 
 
@@ -100,7 +100,7 @@ def parse_dependents(lock: str) -> dict[str, set[str]]:
 def resolve(
     platform: str, *, python: str, requirements: list[str], bound: Pins, packages: tuple[str, ...] = WORKSPACE
 ) -> Resolution:
-    """Every package that `requirements` need on `platform`: as in `bound`, else as `known` locks it, else the newest.
+    """Every package that `requirements` need on `platform`: as in `bound`, else as the locks pin it, else the newest.
 
     Raises:
         UsageError: there is no solution, or the package index does not answer; with uv's own words.
@@ -110,16 +110,16 @@ def resolve(
             Path(directory, name) for name in ("asked.in", "bounds.in", "found.lock")
         )
         requirements_file.write_text("\n".join(requirements))
-        lock_file.write_text("\n".join(locked(packages)))  # uv prefers what stands in its output already
+        lock_file.write_text("\n".join(current_pins(packages)))  # uv prefers what stands in its output already
         bounds.write_text("\n".join(pin for pin, _ in bound.values()))
         words = ["uv", "pip", "compile", "--quiet", "--no-header", "--annotation-style", "line", "--generate-hashes"]
         words += ["--only-binary", ":all:", "--python-version", python, "--python-platform", platform]
-        done = subprocess.run(
+        result = subprocess.run(
             [*words, "--constraint", bounds, "--output-file", lock_file, requirements_file],
             cwd=ROOT, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
-        if done.returncode:
-            raise UsageError(f"no lock for {platform}, nothing was changed: {uv_message(done.stderr)}")
+        if result.returncode:
+            raise UsageError(f"no lock for {platform}, nothing was changed: {uv_message(result.stderr)}")
         text = lock_file.read_text()
         return Resolution({pin.split("=")[0]: (pin, hashes) for pin, hashes in parse(text)}, parse_dependents(text))
 
@@ -132,7 +132,7 @@ def uv_message(stderr: str) -> str:
     return line
 
 
-def locked(names: tuple[str, ...] = WORKSPACE) -> list[str]:
+def current_pins(names: tuple[str, ...] = WORKSPACE) -> list[str]:
     """The pins of these locks, as long as they were written for today's cut-off date: moving it takes newer versions.
 
     So a package that is added changes no other, and a mirror that lags behind changes none.
@@ -151,17 +151,17 @@ def resolve_for_platforms(
     requirements: list[str], *, python: str, packages: tuple[str, ...] = WORKSPACE
 ) -> tuple[dict[str, Resolution], Pins]:
     """Every package that `requirements` need, by platform and all together: of each the same version everywhere."""
-    on: dict[str, Resolution] = {}
+    resolutions: dict[str, Resolution] = {}
     bound: Pins = {}
     for platform in PLATFORMS:
-        on[platform] = resolve(platform, python=python, requirements=requirements, bound=bound, packages=packages)
-        bound = on[platform].pins | bound
-    return on, bound
+        resolution = resolve(platform, python=python, requirements=requirements, bound=bound, packages=packages)
+        resolutions[platform], bound = resolution, resolution.pins | bound
+    return resolutions, bound
 
 
-def where(name: str, on: Mapping[str, Resolution]) -> str:
+def platform_marker(name: str, resolutions: Mapping[str, Resolution]) -> str:
     """The marker of the platforms that have this package; none where all have it."""
-    platforms = [marker for platform, marker in PLATFORMS.items() if name in on[platform].pins]
+    platforms = [marker for platform, marker in PLATFORMS.items() if name in resolutions[platform].pins]
     return "" if len(platforms) == len(PLATFORMS) else " or ".join(platforms)
 
 
@@ -205,25 +205,25 @@ def locks(root: Path = ROOT) -> dict[str, str]:
     Raises UsageError or RequirementError; see `resolve` and `cpu_build`.
     """
     python, requirements, groups, _ = declared_requirements(root)
-    on, bound = resolve_for_platforms(requirements, python=python)
-    linux, mac = on[LINUX], on[MAC].pins
+    resolutions, bound = resolve_for_platforms(requirements, python=python)
+    linux, mac = resolutions[LINUX], resolutions[MAC].pins
     dependents = linux.dependents.get("torch", set())
     compiled = {"torch", *torch_builds.find_compiled(linux.pins, dependents, python=python)}
     # torch asks for CUDA on Linux only: what neither macOS nor the rest of Linux needs is the accelerator's.
-    shared = (linux.without(compiled) | on[ARM].without(compiled) | mac.keys()) - compiled
+    shared = (linux.without(compiled) | resolutions[ARM].without(compiled) | mac.keys()) - compiled
     cpu = []
     for name in sorted(compiled):
         needed_by = linux.dependents.get(name, set()) - {""}
         cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
         cpu += [(exact_pin(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
-    serve, beside = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
-    apart_on, apart = resolve_for_platforms(groups["versions"], python=python, packages=(VERSIONS,))
+    serve, reference = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
+    other_resolutions, versions = resolve_for_platforms(groups["versions"], python=python, packages=(VERSIONS,))
     gpu = {name: exact_pin(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
     pins: dict[str, list[tuple[Pin, str]]] = {
-        SHARED: [(bound[name], where(name, on)) for name in shared],
+        SHARED: [(bound[name], platform_marker(name, resolutions)) for name in shared],
         SERVE: [(bound[name], "") for name in serve],
-        BESIDE: [(pin, "") for name, pin in beside.items() if name not in bound],
-        VERSIONS: [(pin, where(name, apart_on)) for name, pin in apart.items()],
+        REFERENCE: [(pin, "") for name, pin in reference.items() if name not in bound],
+        VERSIONS: [(pin, platform_marker(name, other_resolutions)) for name, pin in versions.items()],
         GPU: [(pin, "") for pin in gpu.values()],
         CPU: cpu,
     }
@@ -241,16 +241,16 @@ def lock_text(pins: Iterable[tuple[Pin, str]], root: Path = ROOT) -> str:
 
 def write(texts: Mapping[str, str]) -> None:
     """Replace these files of the checkout, each in one step, once all of them are on the disk."""
-    fresh = {}
+    new_files = {}
     try:
         for name, text in texts.items():
             path = ROOT / name
-            fresh[path] = path.with_name(f"{path.name}.new")
-            fresh[path].write_text(text, newline="\n")
-        for path, new in fresh.items():
+            new_files[path] = path.with_name(f"{path.name}.new")
+            new_files[path].write_text(text, newline="\n")
+        for path, new in new_files.items():
             new.replace(path)
     finally:
-        for new in fresh.values():
+        for new in new_files.values():
             new.unlink(missing_ok=True)
 
 

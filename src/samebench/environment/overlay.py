@@ -30,10 +30,10 @@ def plan(words: Sequence[str], constraints: Path) -> list[str]:
     """The pins that these requirements need beside what is installed. Raises UsageError with uv's own words."""
     installed = {(each.name, each.version) for each in importlib.metadata.distributions()}
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed)))
-    done = uv("--dry-run", "--constraint", str(constraints), *words)
-    if done.returncode:
-        raise UsageError(f"{' '.join(words)}: nothing was installed: {lock.uv_message(done.stderr)}")
-    return re.findall(r"^ \+ (\S+==\S+)", done.stderr, re.MULTILINE)
+    result = uv("--dry-run", "--constraint", str(constraints), *words)
+    if result.returncode:
+        raise UsageError(f"{' '.join(words)}: nothing was installed: {lock.uv_message(result.stderr)}")
+    return re.findall(r"^ \+ (\S+==\S+)", result.stderr, re.MULTILINE)
 
 
 def install(pins: Sequence[str], folder: Path) -> None:
@@ -52,11 +52,11 @@ def install(pins: Sequence[str], folder: Path) -> None:
         _install([pin for pin in pins if normalize(pin.split("==")[0]) not in compiled], folder)
         for each in (pin for pin in pins if normalize(pin.split("==")[0]) in compiled):
             pin = each + torch_builds.CPU_SUFFIX
-            done = uv("--no-deps", "--target", str(folder), pin, index=torch_builds.torch_index())
-            if done.returncode:
+            result = uv("--no-deps", "--target", str(folder), pin, index=torch_builds.torch_index())
+            if result.returncode:
                 raise RequirementError(
                     f"{each} is compiled against torch, and its CPU build {pin} can't be "
-                    f"installed: {lock.uv_message(done.stderr)}; "
+                    f"installed: {lock.uv_message(result.stderr)}; "
                     "set TORCH_INDEX to a mirror, or WHEELHOUSE to its folder"
                 )
 
@@ -70,9 +70,9 @@ def is_compiled(package: importlib.metadata.Distribution) -> bool:
 
 def _install(pins: Sequence[str], folder: Path) -> None:
     if pins:
-        done = uv("--no-deps", "--target", str(folder), *pins)
-        if done.returncode:
-            raise UsageError(f"{' '.join(pins)}: {lock.uv_message(done.stderr)}")
+        result = uv("--no-deps", "--target", str(folder), *pins)
+        if result.returncode:
+            raise UsageError(f"{' '.join(pins)}: {lock.uv_message(result.stderr)}")
 
 
 def uv(*words: str, index: str = "") -> subprocess.CompletedProcess[str]:

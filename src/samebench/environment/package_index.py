@@ -38,7 +38,7 @@ class File:
         is_wheel = self.name.endswith(".whl") and len(parts) >= 5
         return (normalize(parts[0]), parts[1]) if is_wheel else ("", "")
 
-    def fits(self, python: str, architecture: str) -> bool:
+    def matches(self, python: str, architecture: str) -> bool:
         """Whether this is a wheel for Linux with glibc on this architecture and this version of Python."""
         if not self.release()[0]:
             return False
@@ -67,8 +67,8 @@ def address() -> str:
 def default_index() -> str:
     """The index that uv asks where nobody names another. Raises RequirementError where uv does not say."""
     words = ["uv", "--no-config", "pip", "compile", "--quiet", "--no-header", "--emit-index-url", "-"]
-    done = subprocess.run(words, input="", capture_output=True, text=True)
-    match = re.search(r"^--index-url (\S+)$", done.stdout, re.MULTILINE)
+    result = subprocess.run(words, input="", capture_output=True, text=True)
+    match = re.search(r"^--index-url (\S+)$", result.stdout, re.MULTILINE)
     if not match:
         raise RequirementError("uv names no package index; set UV_DEFAULT_INDEX")
     return match[1]
@@ -119,7 +119,7 @@ def size(file: File) -> int | None:
 
 def wheel(files: Iterable[File], hashes: Collection[str], *, python: str, architecture: str = "x86_64") -> File | None:
     """The file with one of these hashes that an installer takes on Linux; None if there is none."""
-    fitting = [each for each in files if f"sha256:{each.sha256}" in hashes and each.fits(python, architecture)]
+    fitting = [each for each in files if f"sha256:{each.sha256}" in hashes and each.matches(python, architecture)]
     return min(fitting, key=File.is_pure, default=None)
 
 

@@ -43,8 +43,8 @@ class Change(NamedTuple):
 
 def requirements(text: str) -> list[str]:
     """The requirements in the value of PKG. Raises UsageError for what is none, or can't be locked by hash."""
-    joined = re.sub(r"\s*(===|==|~=|!=|<=|>=|<|>|,|@)\s*", r"\1", printable(text))
-    words = joined.split()
+    normalized = re.sub(r"\s*(===|==|~=|!=|<=|>=|<|>|,|@)\s*", r"\1", printable(text))
+    words = normalized.split()
     if not words:
         raise UsageError('PKG is empty; give a package, such as make add PKG="pandas>=2"')
     for word in words:
@@ -66,12 +66,12 @@ def edit_requirements(verb: str, words: Sequence[str], folder: Path) -> str:
     Raises UsageError with uv's own words.
     """
     shutil.copy(ROOT / PROJECT, folder)
-    done = subprocess.run(
+    result = subprocess.run(
         ["uv", verb, "--frozen", "--quiet", "--project", folder, "--python", sys.executable, "--", *words],
         cwd=folder, env=without_indexes(), capture_output=True, text=True,
     )  # fmt: skip
-    if done.returncode:
-        raise UsageError(f"{' '.join(words)}: {lock.uv_message(done.stderr)}")
+    if result.returncode:
+        raise UsageError(f"{' '.join(words)}: {lock.uv_message(result.stderr)}")
     return (folder / PROJECT).read_text()
 
 
@@ -107,7 +107,7 @@ def download_size(change: Change, python: str) -> int | None:
     """The bytes of the wheel for Linux on x86_64; 0 if it has none, None if no index gives it."""
     name, version = re.split("={2,3}", change.pin[0])
     index = torch_builds.torch_index() if change.pin[0].endswith(torch_builds.CPU_SUFFIX) else package_index.address()
-    local = {each.release(): each for each in package_index.wheelhouse() if each.fits(python, "x86_64")}
+    local = {each.release(): each for each in package_index.wheelhouse() if each.matches(python, "x86_64")}
     if size := local.get((name, version)):
         return size.size
     try:

@@ -80,5 +80,5 @@ def _hashes(offered: Iterable[File], name: str, version: str, python: str) -> di
         architecture: each.sha256 or files.digest(Path(each.url))
         for architecture in ARCHITECTURES
         for each in wheels
-        if each.fits(python, architecture) and not each.is_pure() and (each.sha256 or Path(each.url).is_file())
+        if each.matches(python, architecture) and not each.is_pure() and (each.sha256 or Path(each.url).is_file())
     }

@@ -77,13 +77,13 @@ def check_build(image: Image, call: Call, engine: Engine) -> None:
     """Make the image twice, both times from nothing. Where files differ, name them and end with 1."""
     build(image, call, engine, ["--no-cache"])
     first = engine.digest(image.name)
-    again = image._replace(name=f"{image.name}-again", latest=f"{image.name}-again")
-    build(again, call, engine, ["--no-cache"])
-    second = engine.digest(again.name)
+    second_image = image._replace(name=f"{image.name}-again", latest=f"{image.name}-again")
+    build(second_image, call, engine, ["--no-cache"])
+    second = engine.digest(second_image.name)
     if first != second:
         print_message(f"not the same: {first}, then {second}; the first files that differ:")
-        _show_differences(image, again, engine)
-    output_of([engine.name, "rmi", again.name])
+        _show_differences(image, second_image, engine)
+    output_of([engine.name, "rmi", second_image.name])
     if first != second:
         raise SystemExit(1)
     stands_on = base(call, image.flavour, engine)

@@ -32,11 +32,11 @@ LIMITS = (
 
 def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
     """The exit code of a command in a container that is gone afterwards."""
-    workspace, call, words = _prepared(call, engine, command)
+    workspace, call, words = _prepare(call, engine, command)
     terminal = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     label = f"samebench.call={os.urandom(8).hex()}"
     whole = [engine.name, "run", "--rm", "--interactive", *terminal, "--label", label, *words, workspace.name]
-    code = process.run_forwarding_signals([*whole, *_started(call, command)], call.variables)
+    code = process.run_forwarding_signals([*whole, *_with_gpu_check(call, command)], call.variables)
     if code == PIPE_CLOSED:
         running = process.output_of([engine.name, "ps", "--quiet", "--filter", f"label={label}"]).split()
         process.capture([engine.name, "stop", "--time", str(server.STOP_SECONDS), *running])
@@ -56,21 +56,21 @@ def run(call: Call, engine: Engine, command: Sequence[str]) -> int:
 
 def serve(call: Call, engine: Engine, command: Sequence[str], *, service: int, port: int) -> int:
     """The exit code of a server in a container; it listens on the port `service` in there, and on loopback out here."""
-    workspace, call, words = _prepared(call, engine, command, server=True)
+    workspace, call, words = _prepare(call, engine, command, server=True)
     # Podman asks systemd for its checks, and refuses to start where there is none.
     if engine.name == "docker" or Path("/run/systemd/system").is_dir():
         without_options = " ".join(command).partition(" --")[0]
         words += ["--health-cmd", f"{without_options} --health", "--health-interval", "8s"]
         words += ["--health-timeout", "5s", "--health-retries", "2"]
-    whole = [*words, workspace.name, *_started(call, command)]
+    whole = [*words, workspace.name, *_with_gpu_check(call, command)]
     return server.serve(call, engine, whole, service=service, port=port)
 
 
-def _started(call: Call, command: Sequence[str]) -> list[str]:
+def _with_gpu_check(call: Call, command: Sequence[str]) -> list[str]:
     return [*(["python", "-m", "samebench.environment.accelerator"] if call.gpus else []), *command]
 
 
-def _prepared(
+def _prepare(
     call: Call, engine: Engine, command: Sequence[str], *, server: bool = False
 ) -> tuple[Image, Call, list[str]]:
     """The image, the call with the variables of .env, and the engine's options."""

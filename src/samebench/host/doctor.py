@@ -50,11 +50,11 @@ def examine(variables: Mapping[str, str]) -> int:
         call = Call.of({**variables, "GPU": ""})
         return show(chain([_refused("failure", "GPU", error)], _all(call)), as_json=bool(call.get("JSON")))
     if file := call.get("WITH"):
-        done = _inside(call, "--with", file)
-        sys.stderr.write(done.stderr)
-        if done.returncode:
-            return done.returncode
-        return show(_parsed(done.stdout), as_json=bool(call.get("JSON")))
+        result = _inside(call, "--with", file)
+        sys.stderr.write(result.stderr)
+        if result.returncode:
+            return result.returncode
+        return show(_parsed(result.stdout), as_json=bool(call.get("JSON")))
     return show(_all(call), as_json=bool(call.get("JSON")))
 
 
@@ -64,8 +64,8 @@ def _all(call: Call) -> Iterator[Finding]:
         yield from gpus(call)
         yield python_for_local()
         yield from ports()
-    yield from room("disk", ".", DISK_GB, "free some room")
-    yield from room("shared memory", SHARED, SHARED_GB, "give the container more (--shm-size 1g), or mount it larger")
+    yield from disk_space("disk", ".", DISK_GB, "free some room")
+    yield from disk_space("shared memory", SHARED, SHARED_GB, "give the container --shm-size 1g, or mount it larger")
     yield from memory()
     yield Finding("ok", "user", f"UID {os.getuid()}")
     yield from proxies(call)
@@ -90,12 +90,12 @@ def engines(call: Call) -> Iterator[Finding]:
             yield Finding("ok", name, _first_line([name, "--version"]))
     if capture(["docker", "info"]).returncode:
         return
-    done = capture(["docker", "buildx", "version"])
-    if done.returncode:
+    result = capture(["docker", "buildx", "version"])
+    if result.returncode:
         mend = "install docker-buildx (or docker-buildx-plugin), or RUNTIME=local"
         yield Finding("failure", "docker buildx", "not here", "", mend)
     else:
-        yield Finding("ok", "docker buildx", f"{done.stdout} ?".split()[1])
+        yield Finding("ok", "docker buildx", f"{result.stdout} ?".split()[1])
 
 
 def _refused(grade: str, name: str, error: CommandError) -> Finding:
@@ -134,7 +134,7 @@ def python_for_local() -> Finding:
     return Finding("warning", "python", f"no Python {version}", "one for RUNTIME=local", mend)
 
 
-def room(name: str, folder: str, needed: int, mend: str) -> Iterator[Finding]:
+def disk_space(name: str, folder: str, needed: int, mend: str) -> Iterator[Finding]:
     """Whether so many GB are free where a folder lies."""
     try:
         free = shutil.disk_usage(folder).free
@@ -238,13 +238,13 @@ def _inside(call: Call, *words: str) -> subprocess.CompletedProcess[str]:
 
 def environment(call: Call) -> Iterator[Finding]:
     """What is installed and set, as the runtime's own doctor finds it."""
-    done = _inside(call)
-    yield from _parsed(done.stdout)
-    if not done.returncode:
+    result = _inside(call)
+    yield from _parsed(result.stdout)
+    if not result.returncode:
         return
-    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
     reason = reason.partition("samebench: ")[2] if reason.startswith("samebench: ") else reason
-    if done.returncode != MISSING and NO_ENVIRONMENT.match(reason):
+    if result.returncode != MISSING and NO_ENVIRONMENT.match(reason):
         actual, _, mend = reason.partition("; ")
         yield Finding("warning", "environment", actual, "", mend)
     else:

@@ -55,14 +55,14 @@ class Engine(NamedTuple):
         return False
 
 
-def choose(asked: str) -> Engine:
+def choose(runtime: str) -> Engine:
     """The runtime that `RUNTIME=` asks for: auto, docker, podman or local. Raises UsageError, or RequirementError."""
-    if asked == LOCAL:
+    if runtime == LOCAL:
         return Engine(LOCAL, reason="asked for")
-    if asked in VERSIONS:
-        return _asked_for(asked)
-    if asked not in {"", "auto"}:
-        raise UsageError(f"RUNTIME={asked}: give auto, docker, podman or local")
+    if runtime in VERSIONS:
+        return _find_engine(runtime)
+    if runtime not in {"", "auto"}:
+        raise UsageError(f"RUNTIME={runtime}: give auto, docker, podman or local")
     reasons = []
     for name in VERSIONS:
         if not shutil.which(name):
@@ -75,7 +75,7 @@ def choose(asked: str) -> Engine:
     return Engine(LOCAL, reason=", ".join(reasons))
 
 
-def _asked_for(name: str) -> Engine:
+def _find_engine(name: str) -> Engine:
     if not shutil.which(name):
         raise RequirementError(f"RUNTIME={name}: no {name} on this machine; install it, or use RUNTIME=local")
     version, error = _version(name)
@@ -87,11 +87,11 @@ def _asked_for(name: str) -> Engine:
 
 def _version(name: str) -> tuple[str | None, str]:
     """The version of an engine, or None and the last line of what it says."""
-    done = capture([name, "info", "--format", VERSIONS[name]])
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        return None, lines[-1] if lines else f"exit code {done.returncode}"
-    return done.stdout.strip(), ""
+    result = capture([name, "info", "--format", VERSIONS[name]])
+    if result.returncode:
+        lines = (result.stdout + result.stderr).strip().splitlines()
+        return None, lines[-1] if lines else f"exit code {result.returncode}"
+    return result.stdout.strip(), ""
 
 
 class User(NamedTuple):

@@ -71,12 +71,12 @@ def _check_driver(option: str, gpus: str) -> None:
             remedy = f"install version {DRIVER} or newer, or leave GPU out"
             raise RequirementError(f"{option}: no NVIDIA driver on this machine; {remedy}")
         return
-    done = capture(["nvidia-smi", "--query-gpu=index,driver_version", "--format=csv,noheader"])
-    lines = (done.stdout + done.stderr).strip().splitlines() or [""]
-    if "No devices" in lines[0] or (not done.returncode and not lines[0]):
+    result = capture(["nvidia-smi", "--query-gpu=index,driver_version", "--format=csv,noheader"])
+    lines = (result.stdout + result.stderr).strip().splitlines() or [""]
+    if "No devices" in lines[0] or (not result.returncode and not lines[0]):
         remedy = "leave GPU out, or take a machine that has one"
         raise RequirementError(f"{option}: no GPU is visible to nvidia-smi on this machine; {remedy}")
-    if done.returncode:
+    if result.returncode:
         remedy = f"install version {DRIVER} or newer, or reboot after an update"
         raise RequirementError(f"{option}: the NVIDIA driver does not answer ({lines[0]}); {remedy}")
     version = lines[0].rpartition(",")[2].strip()

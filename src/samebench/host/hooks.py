@@ -46,11 +46,11 @@ def _print_line(line: str) -> None:
 
 def _git(*words: str) -> str:
     """What git answers. Raises CommandError where it fails."""
-    done = capture(["git", *words])
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    result = capture(["git", *words])
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
         raise CommandError(f"git {' '.join(words[:2])}: {lines[-1]}; mend that, then the same command again")
-    return done.stdout.rstrip("\n")
+    return result.stdout.rstrip("\n")
 
 
 def _config(option: str) -> str:
@@ -63,8 +63,8 @@ def _config(option: str) -> str:
 
 def install(call: Call) -> int:
     """Set git up, once, however often it is asked for; then see that there is an environment to check with."""
-    done = capture(["git", "rev-parse", "--show-cdup"])
-    if done.returncode or done.stdout.strip():
+    result = capture(["git", "rev-parse", "--show-cdup"])
+    if result.returncode or result.stdout.strip():
         _print_line(_explain_no_clone())
         return 0
     _install_copy()
@@ -76,11 +76,11 @@ def install(call: Call) -> int:
 
 
 def _explain_no_clone() -> str:
-    done = capture(["git", "rev-parse", "--git-dir"], environment={**os.environ, "LC_ALL": "C"})
-    if "dubious ownership" in done.stderr:
+    result = capture(["git", "rev-parse", "--git-dir"], environment={**os.environ, "LC_ALL": "C"})
+    if "dubious ownership" in result.stderr:
         trust = f"git config --global --add safe.directory '{HOME}'"
         return f"git does not trust {HOME}, which belongs to another user; if you do: {trust} && make hooks"
-    if "not a git repository: " in done.stderr:
+    if "not a git repository: " in result.stderr:
         what = f"the repository that {HOME}/.git names is not here, as this is a worktree or a submodule"
         return f"{what}; commit on the host, or open the devcontainer of .devcontainer/worktree"
     return "no git clone here, so there is nothing to set up"
@@ -245,5 +245,5 @@ def _lint_in_image(engine: Engine, image: str, staged: Path) -> tuple[int, list[
 
 
 def _lines_of(words: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.returncode, done.stdout.decode(errors="replace").splitlines()
+    result = subprocess.run(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return result.returncode, result.stdout.decode(errors="replace").splitlines()

@@ -65,7 +65,7 @@ def ensure(call: Call, flavour: str) -> Path:
     folder = Path(f".venv-{key}{link.name[len('.venv') :]}")
     if is_stamped(folder, flavour) and _leads_to(link, folder):
         return folder
-    with _alone(Path(f"{link}.lock")) as lock:  # two commands at once: the second waits, then finds everything done
+    with _exclusive_lock(Path(f"{link}.lock")) as lock:  # two commands at once: the second waits, then finds all done
         if not is_stamped(folder, flavour):
             make_writable(str(folder))
             _make(call, flavour, link, folder, lock)
@@ -79,7 +79,7 @@ def _leads_to(link: Path, folder: Path) -> bool:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[int]:
+def _exclusive_lock(path: Path) -> Iterator[int]:
     """The lock of set-ups. What sets up inherits it, and so holds it where we are killed."""
     make_writable(".")
     with path.open("w") as lock:
@@ -143,9 +143,9 @@ def find_python() -> str:
     version = match[1] if match else ""
     program = 'import sys; print("%d.%d" % sys.version_info[:2], sys._base_executable)'
     for candidate in (f"python{version}", "python3"):
-        done = capture([candidate, "-c", program])
-        have, _, path = done.stdout.strip().partition(" ")
-        if not done.returncode and have == version:
+        result = capture([candidate, "-c", program])
+        have, _, path = result.stdout.strip().partition(" ")
+        if not result.returncode and have == version:
             return path
     return version
 

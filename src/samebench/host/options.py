@@ -44,7 +44,7 @@ def read() -> Options:
         for name, value in toml.read(file, table).items():
             where = f"{file}, [{table}]: {name}"
             if name in LISTS and isinstance(value, list):
-                lists[name] += [_checked(name, each, where) for each in value]
+                lists[name] += [_check_value(name, each, where) for each in value]
             elif name == "shm_size" and isinstance(value, str) and SIZE.fullmatch(value):
                 shm_size = value
             elif name in LISTS:
@@ -56,7 +56,7 @@ def read() -> Options:
     return Options(tuple(lists["env"]), tuple(lists["mounts"]), shm_size, tuple(lists["extra_args"]))
 
 
-def _checked(name: str, value: str, where: str) -> str:
+def _check_value(name: str, value: str, where: str) -> str:
     if name == "env":
         if not dotenv.NAME.fullmatch(value):
             raise UsageError(f"{where}: {value} is no variable's name; give capital letters, digits and _")

@@ -31,18 +31,18 @@ def capture(
 ) -> subprocess.CompletedProcess[str]:
     """What a program answers. One that is not there has the exit code 127."""
     try:
-        done = subprocess.run(words, env=environment, input=stdin, capture_output=True)
+        result = subprocess.run(words, env=environment, input=stdin, capture_output=True)
     except OSError as error:
         code = MISSING if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
         return subprocess.CompletedProcess(words, code, "", f"{words[0]}: {error.strerror}")
-    out, err = os.fsdecode(done.stdout), os.fsdecode(done.stderr)  # a path that git names may have any bytes
-    return subprocess.CompletedProcess(words, done.returncode, out, err)
+    out, err = os.fsdecode(result.stdout), os.fsdecode(result.stderr)  # a path that git names may have any bytes
+    return subprocess.CompletedProcess(words, result.returncode, out, err)
 
 
 def output_of(words: Sequence[str]) -> str:
     """What a program says on stdout, without the last newline; "" where it fails."""
-    done = capture(words)
-    return "" if done.returncode else done.stdout.rstrip("\n")
+    result = capture(words)
+    return "" if result.returncode else result.stdout.rstrip("\n")
 
 
 def succeeds(words: Sequence[str]) -> bool:

@@ -38,14 +38,14 @@ def address(to: str = "") -> str:
 
 def digest_in_git(image: Image) -> str:
     """The digest that docker/images.sha256 notes for this image; "" where it notes none."""
-    return _noted().get(_tag(image), "")
+    return _read_digests().get(_tag(image), "")
 
 
 def _tag(image: Image) -> str:
     return image.name.partition(":")[2]
 
 
-def _noted() -> dict[str, str]:
+def _read_digests() -> dict[str, str]:
     try:
         lines = [line.split() for line in DIGESTS.read_text().splitlines()]
     except FileNotFoundError:
@@ -84,14 +84,14 @@ def push(image: Image, place: str, engine: Engine) -> int:
     """`make push`: carry the image to the registry, and note its digest. Raises RequirementError."""
     target = f"{place}:{_tag(image)}"
     output_of([engine.name, "tag", image.name, target])
-    digest = _pushed(target, engine)
-    lines = {**_noted(), _tag(image): digest}
+    digest = _push_image(target, engine)
+    lines = {**_read_digests(), _tag(image): digest}
     DIGESTS.write_text("".join(f"{value.partition(':')[2]}  {tag}\n" for tag, value in sorted(lines.items())))
     print(f"{place}@{digest}: pushed; git add {DIGESTS}, and teammates who build pull it")
     return 0
 
 
-def _pushed(target: str, engine: Engine) -> str:
+def _push_image(target: str, engine: Engine) -> str:
     """The digest under which the registry has what was pushed."""
     with tempfile.TemporaryDirectory(prefix="samebench-") as work:
         note = Path(work, "digest")

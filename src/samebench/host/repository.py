@@ -16,8 +16,8 @@ IDENTITY = ("user.name", "user.email", "gpg.format", "user.signingKey")
 def git(*words: str) -> str:
     """What git answers about this checkout, whatever a git that has called us has set; "" where it fails."""
     variables = {name: value for name, value in os.environ.items() if name not in LOCATIONS}
-    done = capture(["git", *words], environment=variables)
-    return "" if done.returncode else done.stdout.rstrip("\n")
+    result = capture(["git", *words], environment=variables)
+    return "" if result.returncode else result.stdout.rstrip("\n")
 
 
 LOCATIONS = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE"}

@@ -29,16 +29,16 @@ class Stop:
     """What signals ask for: first only noted, and once the server is there passed on to it."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self.container = ""
         self.engine = ""
         # A closed terminal sends SIGHUP, and again. What nohup and a script's background keep from us stays so.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._ask)
+                signal.signal(number, self._on_signal)
 
-    def _ask(self, _number: int, _frame: object) -> None:
-        first, self.asked = not self.asked, True
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        first, self.requested = not self.requested, True
         if first and self.container:
             self.stop()
 
@@ -59,11 +59,11 @@ def serve(call: Call, engine: Engine, words: Sequence[str], *, service: int, por
     with tempfile.TemporaryDirectory(prefix="samebench-") as work:
         container = ""
         try:
-            container = _started(call, engine, [*tokens, *words], stop, Path(work), service=service, first=port)
+            container = _start_container(call, engine, [*tokens, *words], stop, Path(work), service=service, first=port)
             if not container:
                 return INTERRUPTED
             stop.container = container
-            if stop.asked:
+            if stop.requested:
                 stop.stop()
             _show(call, engine, container)
             code = output_of([engine.name, "inspect", "--format", "{{.State.ExitCode}}", container])
@@ -73,7 +73,7 @@ def serve(call: Call, engine: Engine, words: Sequence[str], *, service: int, por
                 output_of([engine.name, "rm", "--force", container])
 
 
-def _started(
+def _start_container(
     call: Call, engine: Engine, words: Sequence[str], stop: Stop, work: Path, *, service: int, first: int
 ) -> str:
     """The container's name; "" where we were asked to stop before it was there."""
@@ -81,22 +81,22 @@ def _started(
         identity = work / f"id-{port}"
         options = ["--cidfile", str(identity), "--publish", f"127.0.0.1:{port}:{service}"]
         published = ["--env", f"SAMEBENCH_PUBLISHED={port}"]
-        done = capture([engine.name, "run", "--detach", *options, *published, *words], environment=call.variables)
-        container = done.stdout.strip()
-        if stop.asked or done.returncode:
+        result = capture([engine.name, "run", "--detach", *options, *published, *words], environment=call.variables)
+        container = result.stdout.strip()
+        if stop.requested or result.returncode:
             identifier = identity.read_text().strip() if identity.exists() else container
             if identifier:
                 output_of([engine.name, "rm", "--force", identifier])
-        if stop.asked:
+        if stop.requested:
             return ""
-        if not done.returncode:
+        if not result.returncode:
             return container
-        if any(word in done.stderr for word in PORT_IN_USE):
+        if any(word in result.stderr for word in PORT_IN_USE):
             print_message(f"port {port} is taken, trying {port + 1}")
-        elif any(word in done.stderr for word in RESERVED):
+        elif any(word in result.stderr for word in RESERVED):
             print_message(f"port {port} is reserved on this machine, trying {port + 1}")
         else:
-            raise RequirementError(f"{engine.name} did not start the server: {done.stderr.strip()}")
+            raise RequirementError(f"{engine.name} did not start the server: {result.stderr.strip()}")
     raise RequirementError(f"PORT={first}: taken, and so are the {TRIES - 1} after it; give another with PORT=")
 
 

@@ -49,19 +49,19 @@ def ship(call: Call, engine: Engine, command: Sequence[str]) -> int:
     key = check_key(call)
     folder = artifact.make(call, engine, command)
     refuse_key_in(key, call.get("KEY"), folder)
-    made = builds.ensure(Image.of_server(call, folder), call, engine)
+    server_image = builds.ensure(Image.of_server(call, folder), call, engine)
     Path("dist").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making.", dir="dist") as making:
         work = os.path.relpath(making)  # absolute from Python 3.12 on; a container sees the checkout elsewhere
-        verified = image.run_in(made, engine, ["verify"])
+        verified = image.run_in(server_image, engine, ["verify"])
         sys.stderr.write(verified.stdout + verified.stderr)
         if verified.returncode:
             raise RequirementError(
-                f"{made.name}: does not answer right about itself (see above); there is no bundle of it"
+                f"{server_image.name}: does not answer right about itself (see above); there is no bundle of it"
             )
-        target = _fill(Path(work), folder, made, engine, call)
+        target = _fill(Path(work), folder, server_image, engine, call)
         _sign(key, Path(work))
-        _publish(key, Path(work), target, made)
+        _publish(key, Path(work), target, server_image)
     return 0
 
 
@@ -102,10 +102,10 @@ def check_key(call: Call) -> Path:
     return key
 
 
-def refuse_key_in(key: Path, shown: str, folder: str) -> None:
+def refuse_key_in(key: Path, key_text: str, folder: str) -> None:
     """Raise UsageError for a key that lies in a folder that others get to see."""
     if folder and Path(folder).is_dir() and Path(folder).resolve() in key.parents:
-        what = f"KEY={shown}: in {Path(folder).resolve()}, which goes into containers, an image or git"
+        what = f"KEY={key_text}: in {Path(folder).resolve()}, which goes into containers, an image or git"
         raise UsageError(f"{what}; keep it elsewhere")
 
 
@@ -114,10 +114,10 @@ def _make_key(key: Path) -> None:
     before = os.umask(0o077)
     try:
         words = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", str(key)]
-        done = capture(words)
+        result = capture(words)
     finally:
         os.umask(before)
-    if done.returncode:
+    if result.returncode:
         raise RequirementError(f"KEY={key}: could not be made there; give a folder that is yours")
     print_message(f"a new signing key, {key}: keep it to yourself, and keep a copy")
 
@@ -128,10 +128,10 @@ def public_of(key: Path) -> Path:
 
 
 def _check_public(key: Path) -> None:
-    done = capture(["openssl", "pkey", "-in", str(key), "-pubout"])
-    if done.returncode or not done.stdout:
+    result = capture(["openssl", "pkey", "-in", str(key), "-pubout"])
+    if result.returncode or not result.stdout:
         raise UsageError(f"KEY={key}: openssl does not say its public half; give another, or the right passphrase")
-    expected = done.stdout
+    expected = result.stdout
     public = public_of(key)
     if not public.exists():
         public.write_text(expected)
@@ -178,10 +178,10 @@ def _fill(work: Path, folder: str, server_image: Image, engine: Engine, call: Ca
     variables = {"SAMEBENCH_QUIET": "1", "RUNTIME": engine.name, "PLATFORM": ""}
     names = server_image.project, server_image.name.partition(":")[0]
     words = image.host_words("python", "-m", "samebench.shipping.bundle", str(work), *names)
-    done = subprocess.run(words, env={**call.variables, **variables}, stdout=subprocess.PIPE)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    return done.stdout.decode().strip()
+    result = subprocess.run(words, env={**call.variables, **variables}, stdout=subprocess.PIPE)
+    if result.returncode:
+        raise SystemExit(result.returncode)
+    return result.stdout.decode().strip()
 
 
 def _publish(key: Path, work: Path, target: str, server_image: Image) -> None:

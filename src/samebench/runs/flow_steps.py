@@ -53,9 +53,9 @@ def propagate_stale(steps: Iterable[Step]) -> list[Step]:
     by_name: dict[str, Step] = {}
     for step in steps:
         assert all(name in by_name for name in step.after), "a step comes after those that it is made from"
-        late = [name for name in step.after if by_name[name].state == STALE]
-        if step.state == UP and late:
-            step = replace(step, state=STALE, why=f"follows from the {late[0]}")  # noqa: PLW2901 - the same, later
+        stale = [name for name in step.after if by_name[name].state == STALE]
+        if step.state == UP and stale:
+            step = replace(step, state=STALE, why=f"follows from the {stale[0]}")  # noqa: PLW2901 - the same, later
         by_name[step.name] = step
     # What is up to date needs no command, whatever it would be.
     return [replace(step, command="") if step.state == UP else step for step in by_name.values()]
@@ -121,8 +121,8 @@ def _image(host: Host) -> tuple[str, str]:
 
 def _changed_since_build() -> list[str]:
     """Which inputs of the image that we are in have changed in the checkout since; not all of them are told."""
-    baked = fingerprint.image_fingerprint()
-    then = baked["same"]["input"] if baked else {}
+    reference = fingerprint.image_fingerprint()
+    then = reference["same"]["input"] if reference else {}
     return [name for name, sha256 in then.items() if not _has(ROOT / name, sha256)]
 
 

@@ -105,11 +105,11 @@ def match_runs(planned: Sequence[Point], runs: Sequence[Record]) -> list[Point]:
 
 
 def _run(point: Point, runs: Sequence[Record], inputs: Mapping[str, Any]) -> Record | None:
-    same = [record for record in runs if record.settings == point.settings and _is_of(record, point, inputs)]
+    same = [record for record in runs if record.settings == point.settings and _has_same_inputs(record, point, inputs)]
     return next((record for state in STATES for record in same if record.state == state), None)
 
 
-def _is_of(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
+def _has_same_inputs(record: Record, point: Point, inputs: Mapping[str, Any]) -> bool:
     """Whether a training of this point would have the inputs of this run now, as it had from beginning to end."""
     locks, resumed = record.receipt.get("locks"), record.receipt.get("resumed", [])
     on_gpu = accelerator.gpu_requested() or point.settings.get("device") == "cuda"

@@ -18,7 +18,7 @@ from samebench.runs.records import Record
 TEXTS = ("changed", "note")
 INPUTS_CHANGED_ON_RESUME = "more on the way"  # it was resumed with other inputs than it had begun with
 # What a narrow terminal does without, before any metric but the first.
-SPARE = ("data_version", "commit", "seconds", "project")
+DROPPABLE = ("data_version", "commit", "seconds", "project")
 BEST = "*"
 
 
@@ -57,7 +57,7 @@ def lines(runs: Sequence[Record], default_settings: Mapping[str, Any], *, first:
         columns=table.terminal_width(),
         numbers={*columns, "seconds"},
         truncatable=TEXTS,
-        droppable=(*SPARE, *(column for column in columns[1:] if not column.startswith("test_"))),
+        droppable=(*DROPPABLE, *(column for column in columns[1:] if not column.startswith("test_"))),
     )
 
 

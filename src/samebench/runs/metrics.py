@@ -45,32 +45,32 @@ def figures(receipt: Mapping[str, Any]) -> dict[str, float]:
     """
     if "metrics" not in receipt:
         return _first_edition_figures(receipt)
-    found = {}
+    result = {}
     for split in SPLITS:
         of_split = receipt["metrics"].get(split, {})
         if not isinstance(of_split, dict):
             raise ValueError(f"metrics.{split} is no object")  # noqa: TRY004 - as below
         for metric in of_receipt(receipt):
             if metric.name in of_split:
-                found[f"{split}_{metric.name}"] = _number(of_split[metric.name], f"{split}_{metric.name}")
-    return found
+                result[f"{split}_{metric.name}"] = _number(of_split[metric.name], f"{split}_{metric.name}")
+    return result
 
 
 def columns(receipts: Iterable[Mapping[str, Any]]) -> list[str]:
     """The columns that these runs have: of each metric the validation figure, and of the first the test figure."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for receipt in receipts:
         metrics = of_receipt(receipt)
-        found |= dict.fromkeys(f"validation_{metric.name}" for metric in metrics)
-        found[f"test_{metrics[0].name}"] = None
-    return sorted(found, key=lambda column: column.startswith("test_"))
+        names |= dict.fromkeys(f"validation_{metric.name}" for metric in metrics)
+        names[f"test_{metrics[0].name}"] = None
+    return sorted(names, key=lambda column: column.startswith("test_"))
 
 
 def rank(receipt: Mapping[str, Any]) -> tuple[float, ...]:
     """A key that is higher for a better run: its validation figures, the first metric first; empty if it has none."""
-    found, key = figures(receipt), []
+    values, key = figures(receipt), []
     for metric in of_receipt(receipt):
-        value = found.get(f"validation_{metric.name}", math.nan)
+        value = values.get(f"validation_{metric.name}", math.nan)
         value = value if metric.higher_is_better else -value
         key.append(-math.inf if math.isnan(value) else value)
     return tuple(key) if any(value > -math.inf for value in key) else ()
@@ -117,11 +117,11 @@ def _first_edition_figures(receipt: Mapping[str, Any]) -> dict[str, float]:
         best: dict[str, Any] = min(epochs, key=lambda epoch: float(epoch["validation_loss"]), default={})
         if _is_share(best.get("validation_accuracy")):
             values["validation_accuracy"] = best["validation_accuracy"]
-    found = {name: _number(value, name) for name, value in values.items()}
-    for name, value in found.items():
+    numbers = {name: _number(value, name) for name, value in values.items()}
+    for name, value in numbers.items():
         if value < 0 or (value > 1 and name.endswith("accuracy")) or (math.isnan(value) and name.endswith("accuracy")):
             raise ValueError(f"{name} is not a number that it can be")
-    return found
+    return numbers
 
 
 def _is_finite(value: object) -> bool:

@@ -20,7 +20,7 @@ from samebench.runs import records
 VARIABLE = "NOTE"
 FILE = "notes.md"
 MOST = 1 << 20  # bytes that are read
-BEGIN = re.compile(r"- (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)  (.*)", re.DOTALL)
+FIRST_LINE = re.compile(r"- (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)  (.*)", re.DOTALL)
 INDENT = "  "
 
 
@@ -43,8 +43,8 @@ def read(directory: Path) -> list[Note]:
     """The notes of the run in `directory`, the newest last; lines that somebody else has put there are skipped."""
     entries: list[tuple[str, list[str]]] = []
     for line in _content(directory).decode(errors="replace").split("\n"):
-        if begin := BEGIN.fullmatch(line):
-            entries.append((begin[1], [begin[2]]))
+        if match := FIRST_LINE.fullmatch(line):
+            entries.append((match[1], [match[2]]))
         elif entries and line.startswith(INDENT):
             entries[-1][1].append(line.removeprefix(INDENT))
     return [Note(at, "\n".join(lines)) for at, lines in entries]

@@ -41,7 +41,7 @@ class Args:
 
 
 def select_to_keep(runs: Sequence[Record], keep: str) -> set[str]:
-    """The names of the runs, of those `found`, that stay: those asked for, and those they were started from.
+    """The names of the runs to keep: those that `keep` names, and those they were started from.
 
     What is damaged stays too: nobody knows what is in it. A training that died before its first receipt has left
     nothing, and goes. Raises UsageError for a word that names nothing.
@@ -82,17 +82,17 @@ def delete(record: Record) -> None:
         changed = json.dumps(records.read(directory).receipt) != json.dumps(record.receipt)
         if changed or (record.died_early and not records.has_no_work(directory)):
             raise BusyError(f"{directory}: not as it was listed, a process has been at work on it; look again")
-        grave = Path(tempfile.mkdtemp(prefix=TRASH_PREFIX, dir=directory.parent))
-        directory.rename(grave / directory.name)
+        trash = Path(tempfile.mkdtemp(prefix=TRASH_PREFIX, dir=directory.parent))
+        directory.rename(trash / directory.name)
     finally:
         os.close(handle)
-    shutil.rmtree(grave)  # the lock is closed: NFS keeps a file that is open, and so its folder
+    shutil.rmtree(trash)  # the lock is closed: NFS keeps a file that is open, and so its folder
 
 
 def clear(home: Path) -> None:
     """Delete what a killed deletion has left."""
-    for grave in home.glob(f"{TRASH_PREFIX}*"):
-        shutil.rmtree(grave, ignore_errors=True)  # no links; what could not be deleted need not be possible now
+    for trash in home.glob(f"{TRASH_PREFIX}*"):
+        shutil.rmtree(trash, ignore_errors=True)  # no links; what could not be deleted need not be possible now
 
 
 def _match_word(word: str, runs: Sequence[Record], keep: str) -> Iterable[str]:
@@ -111,7 +111,7 @@ def _match_word(word: str, runs: Sequence[Record], keep: str) -> Iterable[str]:
 
 
 def select_named(runs: Sequence[Record], delete_words: str) -> list[Record]:
-    """The runs, of those `found`, whose names are asked for. Raises UsageError for a word that names none."""
+    """The runs that `delete_words` names. Raises UsageError for a word that names none."""
     by_name = {record.name: record for record in runs}
     words = [word.strip().removeprefix("runs/") for word in delete_words.split(",")]
     for word in words:
@@ -187,7 +187,7 @@ def main(argv: Sequence[str]) -> int:
 def delete_runs(to_delete: Sequence[Record]) -> int:
     """Delete these runs, of one folder, and say what had to stay."""
     home = to_delete[0].directory.parent
-    left: list[str] = []
+    not_deleted: list[str] = []
     deleted = 0
     with file_lock.exclusive(home):
         clear(home)
@@ -197,19 +197,19 @@ def delete_runs(to_delete: Sequence[Record]) -> int:
                     delete(record)
                     deleted += 1
             except BusyError as busy:
-                left.append(str(busy))
+                not_deleted.append(str(busy))
             except PermissionError:
-                left.append(f"{record.directory}: another user's; ask them to delete it")
+                not_deleted.append(f"{record.directory}: another user's; ask them to delete it")
             except OSError as error:
                 if not (reason := command.describe_os_error(error)) and error.errno not in IN_USE:
                     raise
-                left.append(
+                not_deleted.append(
                     f"{record.directory}: {reason or f'{error.strerror}; a file in it is in use, stop its user'}"
                 )
-    for line in left:
+    for line in not_deleted:
         print(printable(f"left: {line}"), file=sys.stderr)
     print(f"{deleted} deleted")
-    return command.NO if left else command.DONE
+    return command.NO if not_deleted else command.DONE
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ def diff(
     exclude: Collection[str] = (),
     labels: tuple[str, str] = ("then", "now"),
 ) -> list[str]:
-    """A line, with both values and what they are `called`, for each fact `among` these that differs between two."""
-    differences = find_differences([then, now], fields=fields, but=exclude)
+    """A line for each of these `fields` that differs, with both values and their `labels`."""
+    differences = find_differences([then, now], fields=fields, exclude=exclude)
     names = {name: printable(name, longest=LONGEST) for name in differences}
     return [
         f"{names[name]}: {format_value(old)} {labels[0]}, {format_value(new)} {labels[1]}"
@@ -143,15 +143,15 @@ def diff(
 
 
 def find_differences(
-    receipts: Sequence[Mapping[str, Any]], *, fields: Collection[str] = COMPARED, but: Collection[str] = ()
+    receipts: Sequence[Mapping[str, Any]], *, fields: Collection[str] = COMPARED, exclude: Collection[str] = ()
 ) -> dict[str, list[object]]:
-    """Each fact `among` these that is not the same in all receipts, by name, with the value in each; None for none."""
+    """Each of these `fields` that is not the same in all receipts, by name, with the value in each; None for none."""
     flat = [dict(_flat(each)) for each in receipts]
     absent = {name for name in ADDED if not all(each.get(name) for each in receipts)}
     rows = {
         name: [each.get(name) for each in flat]
         for name in sorted(set().union(*flat))
-        if _within(name, fields) and not _within(name, {*but, *absent})
+        if _is_under(name, fields) and not _is_under(name, {*exclude, *absent})
     }
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
@@ -206,5 +206,5 @@ def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
         yield name, facts
 
 
-def _within(name: str, places: Collection[str]) -> bool:
+def _is_under(name: str, places: Collection[str]) -> bool:
     return any(name == place or name.startswith(f"{place}.") for place in places)

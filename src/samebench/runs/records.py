@@ -120,8 +120,8 @@ def read(directory: Path, *, checkout: str | None = None) -> Record:
         return Record(directory, "damaged", damage=str(error), order=nowhere)
     if checkout is None:
         checkout, _ = _counter(directory.parent)
-    left = receipt["state"] == "running" and file_lock.is_locked(directory) is False
-    state = "interrupted" if left else receipt["state"]
+    is_orphan = receipt["state"] == "running" and file_lock.is_locked(directory) is False
+    state = "interrupted" if is_orphan else receipt["state"]
     return Record(directory, state, receipt, order=_order(directory, receipt, checkout))
 
 
@@ -129,11 +129,11 @@ def has_no_work(directory: Path) -> bool:
     """Whether a training has locked `directory`, and has written nothing of its work there: no receipt, no weights."""
     if directory.is_symlink() or not directory.is_dir():
         return False
-    with os.scandir(directory) as found:
-        entries = list(found)
-    ours = {file_lock.LOCK, heartbeat.FILE, UNCOMMITTED}
+    with os.scandir(directory) as iterator:
+        entries = list(iterator)
+    own_files = {file_lock.LOCK, heartbeat.FILE, UNCOMMITTED}
     return file_lock.LOCK in {entry.name for entry in entries} and all(
-        entry.is_file(follow_symlinks=False) and (entry.name in ours or files.TEMPORARY.fullmatch(entry.name))
+        entry.is_file(follow_symlinks=False) and (entry.name in own_files or files.TEMPORARY.fullmatch(entry.name))
         for entry in entries
     )
 
@@ -256,14 +256,15 @@ def find_or_newest(name: str, home: Path = RUNS) -> Record:
         return runs[0]
     if _is_run(path := folder(name, home)):
         return read(path)
-    near = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
-    raise UsageError(f"RUN={name}: no run; {f'did you mean {near[0]}?' if near else 'make runs lists those there are'}")
+    close = difflib.get_close_matches(name, [each.name for each in find(home)], n=1)
+    hint = f"did you mean {close[0]}?" if close else "make runs lists those there are"
+    raise UsageError(f"RUN={name}: no run; {hint}")
 
 
 def nearest(word: str, names: Collection[str]) -> str:
     """What to say to who got a name wrong."""
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
 
 
 def check_is_no_link(directory: Path) -> None:
@@ -279,7 +280,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _receipt(directory: Path) -> dict[str, Any]:
-    """What the receipt of a run says. Raises Damaged."""
+    """What the receipt of a run says. Raises DamagedRunError."""
     if directory.is_symlink():
         raise DamagedRunError(LINK)
     path = directory / "receipt.json"

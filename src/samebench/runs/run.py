@@ -25,7 +25,7 @@ from samebench.runs import metrics, receipt, records, train_command
 from samebench.settings import TrainingSettings
 
 RUNS = Path("runs")
-ROOM = 64 << 20  # bytes for weights, checkpoints, curves and pictures
+MIN_FREE_BYTES = 64 << 20  # bytes for weights, checkpoints, curves and pictures
 OUTCOME = {
     "ended",
     "weights_sha256",
@@ -86,8 +86,8 @@ class Run:
             raise UsageError(f"{home}: not a directory, and runs go there; move it away")
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
-        if (free := shutil.disk_usage(home).free) < ROOM:
-            raise RequirementError(f"{home}: {free:,} bytes free, a run needs {ROOM:,}; free some room")
+        if (free := shutil.disk_usage(home).free) < MIN_FREE_BYTES:
+            raise RequirementError(f"{home}: {free:,} bytes free, a run needs {MIN_FREE_BYTES:,}; free some room")
         letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
         directory = home / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
         directory.mkdir()
@@ -149,7 +149,7 @@ class Run:
         raise UsageError(f"{home}: no run{f' in state {state}' if state else ''}; train first, or name a run")
 
     @classmethod
-    def done(cls, home: Path, *, data: str) -> list[Self]:
+    def list_done(cls, home: Path, *, data: str) -> list[Self]:
         """The runs in `home` that are done on this data, the one that is taken first, then the newest.
 
         Empty is any data but the generated sets; the project's default always counts. A newer run that is passed over
@@ -160,14 +160,14 @@ class Run:
         if not (Source.of(data).is_known() and ("/" not in data or Path(data).is_dir())) and data:
             sets = ", ".join(dataset_names())
             raise UsageError(f"data {data}: no set of that name, and no directory; there are {sets}")
-        done = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
-        if found := [run for run in done if Source.fits(str(run.receipt.get("settings", {}).get("data")), data)]:
-            if place := pick_default_run([run.receipt for run in found]):
-                other = f"{found[0].directory}, was trained on another version of its data"
-                print(f"the newest run, {other}: taking {found[place].directory}", file=sys.stderr)
-            return [found.pop(place), *found]
-        on = f" on {data}" if data else f" on other data than {done[0].settings().data}" if done else ""
-        raise UsageError(f"{home}: no run in state done{on}; train first, or name a run")
+        runs = [cls(each.directory, dict(each.receipt)) for each in records.candidates(home) if each.state == "done"]
+        if matching := [run for run in runs if Source.matches(str(run.receipt.get("settings", {}).get("data")), data)]:
+            if place := pick_default_run([run.receipt for run in matching]):
+                other = f"{matching[0].directory}, was trained on another version of its data"
+                print(f"the newest run, {other}: taking {matching[place].directory}", file=sys.stderr)
+            return [matching.pop(place), *matching]
+        suffix = f" on {data}" if data else f" on other data than {runs[0].settings().data}" if runs else ""
+        raise UsageError(f"{home}: no run in state done{suffix}; train first, or name a run")
 
     def acquire(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
         """Keep other processes out until `release`; False on a file system without locks.
@@ -176,17 +176,17 @@ class Run:
         it is a link.
         """
         records.check_is_no_link(self.directory)
-        self._lock, alone = file_lock.acquire(self.directory, patience=patience)
+        self._lock, is_exclusive = file_lock.acquire(self.directory, patience=patience)
         if beat:
             try:
                 self._heartbeat = Heartbeat(self.directory)
             except BaseException:
                 self.release()
                 raise
-        return alone
+        return is_exclusive
 
     def check_is_ours(self) -> None:
-        """Raise UsageError where another process has taken the run over, or deleted it, since `hold`.
+        """Raise UsageError where another process has taken the run over, or deleted it, since `acquire`.
 
         That can be after this process, or its machine, had stood still for minutes.
         """
@@ -223,17 +223,20 @@ class Run:
 
     def restore_data_hint(self, source: str = "") -> str:
         """What brings back the data that it was trained on, for a command that was told to take `source`."""
-        own = Source.of(self.settings().data)
-        if source and Source.of(source) != own:
-            return f"that is another set than the run's, {own.name}: leave it out"
-        if not own.has_listing():
+        dataset = Source.of(self.settings().data)
+        if source and Source.of(source) != dataset:
+            return f"that is another set than the run's, {dataset.name}: leave it out"
+        if not dataset.has_listing():
             return "git has no version of that folder"
-        listing, root = self.receipt.get("listings", {}).get(f"data/{own.name}.sha256", ""), own.listing.parents[1]
-        if not (commit := versions.commit_of(own.name, listing, root=root)):
+        listing, root = (
+            self.receipt.get("listings", {}).get(f"data/{dataset.name}.sha256", ""),
+            dataset.listing.parents[1],
+        )
+        if not (commit := versions.commit_of(dataset.name, listing, root=root)):
             return "no commit here has that of then"
-        first = "commit that of now, then " if versions.is_changed(own.name, root=root) else ""
-        fetch = make_command.make("data", own.make_words())
-        return f"{first}git restore --source={commit[:12]} 'data/{own.name}.*' && {fetch}"
+        first = "commit that of now, then " if versions.is_changed(dataset.name, root=root) else ""
+        fetch = make_command.make("data", dataset.make_words())
+        return f"{first}git restore --source={commit[:12]} 'data/{dataset.name}.*' && {fetch}"
 
     def resume(self, entry: Mapping[str, Any], *, uncommitted: bytes = b"", **facts: Any) -> None:
         """Record that it runs again; nothing of how it had ended stays.
@@ -290,10 +293,10 @@ def sweep(home: Path) -> None:
         if lock.parent.name.startswith("."):
             continue
         try:
-            alone = run.acquire(patience=0, beat=False)
+            is_exclusive = run.acquire(patience=0, beat=False)
         except (UsageError, OSError):
             continue  # at work, or not ours to touch
-        if alone:
+        if is_exclusive:
             with suppress(UsageError, OSError):
                 _clear(run)
         run.release()

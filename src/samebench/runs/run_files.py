@@ -63,11 +63,11 @@ def _tensors_digest(file: BinaryIO, size: int, path: Path) -> str:
     if sum(end - begin for begin, end in spans.values()) != size - start or min(map(min, spans.values())) < 0:
         raise ValueError("the tensors are not all that the file has")
     content = hashlib.sha256()
-    for name, (begin, end) in sorted(spans.items()):
+    for name, (first, end) in sorted(spans.items()):
         shape = tuple(int(each) for each in header[name]["shape"])
         content.update(f"{name} torch.{TYPES[header[name]['dtype']]} {shape}\n".encode())
-        file.seek(start + begin)
-        for place in range(begin, end, CHUNK):
+        file.seek(start + first)
+        for place in range(first, end, CHUNK):
             content.update(file.read(min(CHUNK, end - place)))
     return content.hexdigest()
 
@@ -157,5 +157,5 @@ def _card_problem(path: Path, receipt: Mapping[str, Any]) -> str:
 
 def _fact(name: str, model: bytes) -> object:
     """A text among the facts inside a model.onnx; None where there is none of that name."""
-    found = re.search((FACT % name).encode(), model)
-    return json.loads(found[1]) if found else None
+    match = re.search((FACT % name).encode(), model)
+    return json.loads(match[1]) if match else None

@@ -34,17 +34,17 @@ class Comparison:
 
     def matches(self, record: Record) -> bool:
         """Whether the run has such a value. Raises UsageError where it is a number there and none here."""
-        theirs = record.value(self.name)
-        if theirs is None:
+        actual = record.value(self.name)
+        if actual is None:
             return False
         compare = COMPARISONS[self.sign]
-        if isinstance(theirs, bool):
-            return compare(str(theirs).lower(), self.value.lower())
-        if isinstance(theirs, int | float):
-            return compare(theirs, self._number())
+        if isinstance(actual, bool):
+            return compare(str(actual).lower(), self.value.lower())
+        if isinstance(actual, int | float):
+            return compare(actual, self._number())
         if self.name in HASHES:
-            return compare(str(theirs)[: len(self.value)], self.value)
-        return compare(str(theirs), self.value)
+            return compare(str(actual)[: len(self.value)], self.value)
+        return compare(str(actual), self.value)
 
     def _number(self) -> float:
         digits = self.value.removesuffix("%")
@@ -56,10 +56,10 @@ class Comparison:
         return number if digits == self.value else number / 100
 
 
-def comparisons(expression: str, names_known: Collection[str]) -> list[Comparison]:
+def comparisons(expression: str, columns: Collection[str]) -> list[Comparison]:
     """What FILTER asks for, all of which must hold.
 
-    Raises UsageError where it is anything but comparisons of `known`.
+    Raises UsageError where it is anything but comparisons of these columns.
     """
     if not expression.strip():
         return []
@@ -68,7 +68,7 @@ def comparisons(expression: str, names_known: Collection[str]) -> list[Compariso
         raise UsageError(f"FILTER={expression}: {EXAMPLE}")
     parts = [Comparison(*each.groups()) for each in matches if each]
     for part in parts:
-        check(part.name, names_known, option=f"FILTER={expression}")
+        check(part.name, columns, option=f"FILTER={expression}")
     return parts
 
 
@@ -78,7 +78,7 @@ def matching(records: Iterable[Record], parts: Sequence[Comparison]) -> list[Rec
 
 
 def ordered(records: Sequence[Record], column: str, columns: Collection[str]) -> list[Record]:
-    """The runs with the highest value in `asked` first, or the lowest where a `-` stands before it.
+    """The runs with the highest value in `column` first, or the lowest where a `-` stands before it.
 
     Those without a value come last, and among equals the order stays. Raises UsageError for an unknown name.
     """
@@ -93,9 +93,9 @@ def ordered(records: Sequence[Record], column: str, columns: Collection[str]) ->
 
 def names(records: Iterable[Record], settings: Iterable[str]) -> list[str]:
     """What can be asked for: the columns, the project's settings, and those that only a receipt still has."""
-    known = list(records)
-    columns = metrics.columns(record.receipt for record in known)
-    others = (name for record in known for name in record.settings)
+    all_records = list(records)
+    columns = metrics.columns(record.receipt for record in all_records)
+    others = (name for record in all_records for name in record.settings)
     return list(dict.fromkeys([*COLUMNS, *columns, *settings, *others]))
 
 

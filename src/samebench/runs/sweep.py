@@ -45,7 +45,7 @@ class Args:
 class Job:
     """A training in a process of its own, whose lines are passed on under its point's name."""
 
-    def __init__(self, point: Point, training: str, *, share: int, lock: int) -> None:
+    def __init__(self, point: Point, training: str, *, core_count: int, lock: int) -> None:
         """Start it on so many cores. It has the `lock` of its point too, in case that we are killed before it ends."""
         self.point, self._lock = point, lock
         self.last = ""
@@ -54,7 +54,7 @@ class Job:
         # In a group of its own, as a Ctrl-C of the terminal's beside ours would be its second, and end it at once.
         self._process = subprocess.Popen(
             [sys.executable, "-m", training, *point.cli_args, *resume],
-            env=variables | {cores.SHARE: str(share)},
+            env=variables | {cores.SHARE: str(core_count)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,10 +87,10 @@ class Job:
         with self._process.stdout as lines:
             for line in map(printable, lines):
                 self.last = line.strip() or self.last
-                say(f"{self.point.name} | {line.rstrip()}")
+                print_line(f"{self.point.name} | {line.rstrip()}")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """One line, in one piece; where nobody reads any more, the trainings go on."""
     with suppress(BrokenPipeError):
         sys.stdout.write(f"{line}\n")
@@ -116,7 +116,7 @@ def release(point: Point, handle: int) -> None:
     os.close(handle)
 
 
-def start(point: Point, training: str, *, share: int) -> Job | None:
+def start(point: Point, training: str, *, core_count: int) -> Job | None:
     """Train a point that no other sweep trains, or has trained since it was planned."""
     if (handle := claim(point)) is None:
         return None
@@ -124,22 +124,22 @@ def start(point: Point, training: str, *, share: int) -> Job | None:
     if now.state in {"done", "running"}:
         release(point, handle)
         return None
-    return Job(now, training, share=share, lock=handle)
+    return Job(now, training, core_count=core_count, lock=handle)
 
 
 def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[str, str], bool]:
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
-    share = max(1, cores.available_cpus() // max(1, min(jobs, len(waiting))))
-    with command.interruptible() as stopped, _stopping(active):
-        while (waiting or active) and not stopped():
+    core_count = max(1, cores.available_cpus() // max(1, min(jobs, len(waiting))))
+    with command.interruptible() as is_stop_requested, _stopping(active):
+        while (waiting or active) and not is_stop_requested():
             for job in [job for job in active if job.code() is not None]:
                 active.remove(job)
                 if job.code():
                     failed[job.point.name] = f"exit code {job.code()}: {job.last}"
             while waiting and len(active) < jobs:
-                begun = start(waiting.pop(0), training, share=share)
-                active.extend([begun] if begun else [])
+                started = start(waiting.pop(0), training, core_count=core_count)
+                active.extend([started] if started else [])
             time.sleep(0.05)
     return failed, bool(waiting or active)
 
@@ -171,14 +171,14 @@ def plan(args: Args, words: Sequence[str], runs: Sequence[Record]) -> list[Point
     count = {state: states.count(state) for state in ("done", "running", "interrupted", "")}
     busy = f"{count['running']} in progress elsewhere, " if count["running"] else ""
     todo = f"{count['done']} done, {busy}{count['interrupted']} to resume, {count['']} to train"
-    say(f"points: {len(planned)}; {todo}")
+    print_line(f"points: {len(planned)}; {todo}")
     return planned
 
 
-def in_progress(points: Sequence[Point], runs: Sequence[Record]) -> dict[str, str]:
+def describe_unfinished(points: Sequence[Point], runs: Sequence[Record]) -> dict[str, str]:
     """Why each of the points that is not done at the end is left: another process is at work on it."""
-    left = [point for point in grid.match_runs(points, runs) if point.state != "done" and is_elsewhere(point)]
-    return {point.name: f"{_where(point)} is in progress in another process" for point in left}
+    unfinished = [point for point in grid.match_runs(points, runs) if point.state != "done" and is_elsewhere(point)]
+    return {point.name: f"{_where(point)} is in progress in another process" for point in unfinished}
 
 
 def is_elsewhere(point: Point) -> bool:
@@ -198,23 +198,23 @@ def _where(point: Point) -> str:
 def main(argv: Sequence[str]) -> int:
     """Plan, train, tell; 1 if a point failed."""
     border = argv.index("--") if "--" in argv else len(argv)
-    mine, words = argv[:border], argv[border + 1 :]
-    args = flags.parse(Args, mine, program="python -m samebench.runs.sweep", about="Train over a grid of settings.")
+    options, words = argv[:border], argv[border + 1 :]
+    args = flags.parse(Args, options, program="python -m samebench.runs.sweep", about="Train over a grid of settings.")
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal was closed: as Ctrl-C
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     before = records.find()
     planned = plan(args, words, before)
     todo = [point for point in planned if point.state in {"", "interrupted"}]
-    failed, stopped = train(todo, args.training, jobs=args.jobs)
+    failed, was_stopped = train(todo, args.training, jobs=args.jobs)
     after = records.find()
-    if not stopped:
-        failed |= in_progress([point for point in planned if point.name not in failed], after)
+    if not was_stopped:
+        failed |= describe_unfinished([point for point in planned if point.name not in failed], after)
     if runs := runs_of_points(planned, before, after):
         swept = [part.partition("=")[0] for part in args.grid.split()]
-        say(list_runs.lines(runs, flags.defaults(project.settings_class()), first=swept))
+        print_line(list_runs.lines(runs, flags.defaults(project.settings_class()), first=swept))
     for name, reason in failed.items():
         print(f"{name}: {reason}", file=sys.stderr)
-    if stopped:
+    if was_stopped:
         raise Interrupted("interrupted; the same command goes on with it")
     return command.NO if failed else command.DONE
 

@@ -30,7 +30,7 @@ def make_resume_command(directory: Path, receipt: Mapping[str, Any]) -> str:
 
 def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], *, init: Path) -> str:
     """The command that starts a new run from the weights at `init`, with these settings, where this run was trained."""
-    other = _changed(settings)
+    other = _non_defaults(settings)
     other.pop("init", None)
     words = [*_gpu(receipt), make_command.variable("INIT", init), *_words(receipt, other), *_runtime(receipt)]
     arguments = make_command.arguments(flags.to_flags(project.settings_class(), other))
@@ -39,16 +39,16 @@ def make_start_command(receipt: Mapping[str, Any], settings: Mapping[str, Any], 
 
 def make_retrain_command(receipt: Mapping[str, Any]) -> str:
     """The command that trains once more with the settings of this run."""
-    other = _changed(receipt.get("settings", {}))
+    other = _non_defaults(receipt.get("settings", {}))
     data = Source.of(str(other.pop("data", default_name()))).make_words()
     words = [data, *_gpu(receipt), *_words(receipt, other)]
     return make_command.make("train", *words, make_command.arguments(flags.to_flags(project.settings_class(), other)))
 
 
-def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _non_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that are not as they would be unasked, without those of other code."""
-    usual = flags.defaults(project.settings_class())
-    return {name: value for name, value in settings.items() if name in usual and value != usual[name]}
+    defaults = flags.defaults(project.settings_class())
+    return {name: value for name, value in settings.items() if name in defaults and value != defaults[name]}
 
 
 def _words(receipt: Mapping[str, Any], settings: dict[str, Any]) -> list[str]:
@@ -65,8 +65,8 @@ def _gpu(receipt: Mapping[str, Any]) -> list[str]:
     """That it needs a GPU, where it does: those that this process was told to take, or any."""
     if receipt.get("device") != "cuda":
         return []
-    asked = os.environ.get("GPU", "")
-    return [make_command.variable("GPU", asked if asked not in {"", "0"} else 1)]
+    gpus = os.environ.get("GPU", "")
+    return [make_command.variable("GPU", gpus if gpus not in {"", "0"} else 1)]
 
 
 def _runtime(receipt: Mapping[str, Any]) -> list[str]:
@@ -78,8 +78,8 @@ def _processes(receipt: Mapping[str, Any]) -> list[str]:
     """How its processes were asked for: as this process was, or else as many as the receipt tells of."""
     processes = receipt.get("processes", {})
     count, machines = processes.get("count", 1), processes.get("machines", 1)
-    asked = os.environ.get(command.LAUNCH, "") or (f"PROCS={count // machines}" if count > 1 else "")
-    return [asked] if asked else []
+    launch = os.environ.get(command.LAUNCH, "") or (f"PROCS={count // machines}" if count > 1 else "")
+    return [launch] if launch else []
 
 
 def _is_absolute(place: object) -> bool:

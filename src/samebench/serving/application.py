@@ -122,15 +122,15 @@ class Application:
 
     def admit(self, request: Request) -> None:
         """Raise Problem for a request without the key, where there is one."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if self.key and (scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), self.key)):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if self.key and (scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self.key)):
             raise EarlyRejection(401, "wrong or no key; send Authorization: Bearer KEY", www_authenticate="Bearer")
 
     async def work(self, contents: list[Content], *, seen: bool) -> list[dict[str, Any]]:
         """The answers; light ones at once, others in a thread, of which only so many may wait."""
         amount = 0
         for place, content in enumerate(contents, start=1):
-            with named(place, of=len(contents)):
+            with name_file_in_problem(place, of=len(contents)):
                 amount += self.serving.work(content.body, content.media_type)
         if amount <= self.serving.light_work:  # handing it to a thread would cost more
             return self.answers(contents, seen=seen)
@@ -150,7 +150,7 @@ class Application:
         while contents:
             if time.monotonic() > latest or self.closed:
                 raise Problem(413, f"more than {WORK_SECONDS:g} s of work; send fewer or smaller ones")
-            with named(len(examples) + 1, of=count):  # one after the other: each may take much memory
+            with name_file_in_problem(len(examples) + 1, of=count):  # one after the other: each may take much memory
                 body, media_type = contents.pop(0)
                 examples.append(self.serving.decode(body, media_type, self.spec))
         outputs = self.artifact.predict_examples([example.inputs for example in examples])
@@ -160,13 +160,13 @@ class Application:
         """The project's answer with warnings, and what the network saw if asked for."""
         answer = {"warnings": list(example.warnings), **self.serving.encode(outputs, example, self.spec)}
         answer["warnings"] = answer.pop("warnings")  # the last
-        self.metrics.answered(answer.get("category"))
+        self.metrics.count_answer(answer.get("category"))
         address = self.serving.seen(example, self.spec) if seen else None
         return answer | {"seen": address} if address else answer
 
 
 @contextmanager
-def named(place: int, *, of: int) -> Iterator[None]:
+def name_file_in_problem(place: int, *, of: int) -> Iterator[None]:
     """Say in a Problem of which file it is, by its place from 1, where there are several."""
     try:
         yield

@@ -50,7 +50,7 @@ class Artifact:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The artifact in `folder`. Raises UsageError for a missing, damaged or foreign one, the first two unparsed."""
-        return cls.of(_checked(folder), _samples(folder), folder / MODEL)
+        return cls.of(_read_model(folder), _samples(folder), folder / MODEL)
 
     @classmethod
     def of(cls, content: bytes, samples: bytes, path: Path) -> Self:
@@ -72,9 +72,9 @@ class Artifact:
             spec = serving.check_spec(metadata.get("spec", metadata))  # the first edition's has no name
             types = _tensors(session.get_inputs()), _tensors(session.get_outputs())
             _check_types(types, serving.graph_types(spec))
-            found = tuple(_parse_samples(samples, serving, spec, types, path.with_name(SAMPLES)))
+            all_samples = tuple(_parse_samples(samples, serving, spec, types, path.with_name(SAMPLES)))
             sha256 = hashlib.sha256(content).hexdigest()
-            return cls(session, tuple(types[1]), serving, spec, facts, sha256, found)
+            return cls(session, tuple(types[1]), serving, spec, facts, sha256, all_samples)
         except UsageError:
             raise
         except Exception as error:  # onnxruntime's errors have no common ancestor
@@ -116,14 +116,14 @@ class Artifact:
                 )
 
 
-def _checked(folder: Path) -> bytes:
+def _read_model(folder: Path) -> bytes:
     model, seal = folder / MODEL, folder / SEAL
     if not (model.is_file() and seal.is_file()):
         raise UsageError(f"{folder}: no artifact there; make one: make export")
     content, expected = model.read_bytes(), seal.read_text(errors="replace")[:LONGEST_LINE].split(" ")[0]
-    if (got := hashlib.sha256(content).hexdigest()) != expected:
+    if (actual := hashlib.sha256(content).hexdigest()) != expected:
         raise UsageError(
-            f"{model}: damaged, expected sha256 {expected}, got {got}; nothing in it was read; export anew"
+            f"{model}: damaged, expected sha256 {expected}, got {actual}; nothing in it was read; export anew"
         )
     return content
 
@@ -143,30 +143,30 @@ def _check_hash(samples: bytes, expected: object, path: Path) -> None:
 
 
 def _check_facts(facts: dict[str, Any], path: Path) -> dict[str, Any]:
-    theirs = facts.get("project", project.name())  # the first edition's does not say it
+    package = facts.get("project", project.name())  # the first edition's does not say it
     texts = [facts["run"], facts["weights_sha256"], facts["data_version"], *facts["locks"], *facts["locks"].values()]
-    if not all(isinstance(text, str) for text in (theirs, *texts)):
+    if not all(isinstance(text, str) for text in (package, *texts)):
         raise TypeError("a fact is no text")
-    if theirs != project.name():
-        raise UsageError(f"{path}: of the project {theirs[:80]!a}, not of {project.name()}; give PROJECT=, or another")
+    if package != project.name():
+        raise UsageError(f"{path}: of the project {package[:80]!a}, not of {project.name()}; give PROJECT=, or another")
     return facts
 
 
 def _tensors(parts: Iterable[Any]) -> dict[str, TensorType]:
     """What a graph takes or gives. Raises ValueError for anything but tensors of any number of examples."""
-    found = {}
+    tensors = {}
     for part in parts:
         name = part.type.removeprefix("tensor(").removesuffix(")")
         if not part.shape or isinstance(part.shape[0], int):
             raise ValueError(f"{part.name} is for a fixed number of examples")
         shape = tuple(size if isinstance(size, int) else None for size in part.shape[1:])
-        found[part.name] = TensorType(ONNX_DTYPES.get(name, name), shape)
-    return found
+        tensors[part.name] = TensorType(ONNX_DTYPES.get(name, name), shape)
+    return tensors
 
 
-def _check_types(found: tuple[TensorTypes, TensorTypes], expected: tuple[TensorTypes, TensorTypes] | None) -> None:
-    if expected and found != expected:
-        raise ValueError(f"its graph takes and gives {found}, not {expected}")
+def _check_types(actual: tuple[TensorTypes, TensorTypes], expected: tuple[TensorTypes, TensorTypes] | None) -> None:
+    if expected and actual != expected:
+        raise ValueError(f"its graph takes and gives {actual}, not {expected}")
 
 
 def _parse_samples(
@@ -190,10 +190,10 @@ def _check_arrays(arrays: Arrays, types: TensorTypes) -> None:
         raise ValueError(f"arrays {list(arrays)}, not {list(types)}")
     for name, array in arrays.items():
         dtype, shape = types[name]
-        fits = array.ndim == len(shape) and all(
-            size in {None, got} for size, got in zip(shape, array.shape, strict=True)
+        has_shape = array.ndim == len(shape) and all(
+            size in {None, length} for size, length in zip(shape, array.shape, strict=True)
         )
-        if array.dtype.name != dtype or not fits:
+        if array.dtype.name != dtype or not has_shape:
             raise ValueError(f"{name} of {array.dtype.name} {array.shape}, not of {dtype} {shape}")
 
 

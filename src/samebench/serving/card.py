@@ -96,5 +96,5 @@ def origin(receipt: dict[str, Any]) -> str:
 
 def commit(receipt: dict[str, Any]) -> str:
     """What a card calls the code that trained."""
-    told = receipt.get("code", {})
-    return f"{code(told.get('commit'))[:12]}{' and changes to it' if told.get('dirty') else ''}"
+    facts = receipt.get("code", {})
+    return f"{code(facts.get('commit'))[:12]}{' and changes to it' if facts.get('dirty') else ''}"

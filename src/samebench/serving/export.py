@@ -98,10 +98,10 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     Raises BudgetExceededError naming the budget, the figure and the remedy, and UsageError if the data is of another
     version than the run's, or the artifact would not answer as torch does.
     """
-    model, own = Model.of_run(run), Source.of(run.settings().data)
-    if not source and not own.is_known():
+    model, dataset = Model.of_run(run), Source.of(run.settings().data)
+    if not source and not dataset.is_known():
         raise UsageError(
-            f"{run.directory}: its data, {own.name}, is not in this checkout; {run.restore_data_hint(source)}"
+            f"{run.directory}: its data, {dataset.name}, is not in this checkout; {run.restore_data_hint(source)}"
         )
     task, data = model.task, load_matching_data(model, source or run.settings().data)
     trained_on = str(run.receipt.get("data_version", data.version))
@@ -157,7 +157,7 @@ def finish_export(content: bytes, samples: bytes, run: Run, budgets: Budgets, mo
     write(folder, content, samples, text)
     record(run, artifact.sha256)
     first = model.task.metrics[0]
-    shown = [
+    first_figures = [
         f"{split} {first.name} {format(figures[f'{split}_{first.name}'], first.format)}" for split in metrics.SPLITS
     ]
     others = [
@@ -166,7 +166,7 @@ def finish_export(content: bytes, samples: bytes, run: Run, budgets: Budgets, mo
         if not name.startswith(metrics.SPLITS)
     ]
     figures_of_machine = [f"{megabytes:.2f} MB", f"p99 {latency:.2f} ms an example"]
-    return f"{folder}: exported, {', '.join([*figures_of_machine, *shown, *others])}"
+    return f"{folder}: exported, {', '.join([*figures_of_machine, *first_figures, *others])}"
 
 
 class BudgetExceededError(Exception):
@@ -177,19 +177,19 @@ def check_budget(budgets: Budgets, figure: float, name: str) -> None:
     """Raise BudgetExceededError, with the remedy, if the figure is over the budget `name`."""
     budget = getattr(budgets, name)
     if figure > budget:
-        raise _exceeded(budgets, figure, name, f"over the budget {name}={budget:g}")
+        raise _budget_error(budgets, figure, name, f"over the budget {name}={budget:g}")
 
 
 def check_metric(budgets: Budgets, budget: MetricBudget, figure: float) -> None:
     """Raise BudgetExceededError, with the remedy, if a metric does not keep its budget."""
     if not budget.allows(figure):
         side = "under" if budget.is_least else "over"
-        raise _exceeded(budgets, figure, budget.name, f"{side} the budget {budget.name}={budget.value:g}")
+        raise _budget_error(budgets, figure, budget.name, f"{side} the budget {budget.name}={budget.value:g}")
 
 
-def _exceeded(budgets: Budgets, figure: float, name: str, said: str) -> BudgetExceededError:
+def _budget_error(budgets: Budgets, figure: float, name: str, reason: str) -> BudgetExceededError:
     remedy = budget_override_args(budgets, name, figure, defaults=project.budgets_class()())
-    return BudgetExceededError(f"{figure:.4g} is {said}; train another network, or {remedy}")
+    return BudgetExceededError(f"{figure:.4g} is {reason}; train another network, or {remedy}")
 
 
 def write(folder: Path, content: bytes, chosen: bytes, card: str) -> None:
@@ -227,11 +227,12 @@ def check(artifact: Artifact, model: Model, test: Dataset, expected: Predictions
     for indices in torch.split(torch.arange(len(test)), BATCH):
         batch = test.get_batch(indices)
         outputs = artifact.predict(arrays(model, batch))
-        got = {name: torch.from_numpy(array) for name, array in outputs.items()}
-        wanted = {name: tensor[indices] for name, tensor in expected.items()}
-        largest = max(largest, *(_difference(got[name], tensor) for name, tensor in wanted.items()))
-        theirs, ours = (model.task.example_values(each, batch) for each in (got, wanted))
-        other += sum(int((theirs[name] != ours[name]).sum()) for name in ours if ours[name].dtype == torch.bool)
+        actual = {name: torch.from_numpy(array) for name, array in outputs.items()}
+        reference = {name: tensor[indices] for name, tensor in expected.items()}
+        largest = max(largest, *(_difference(actual[name], tensor) for name, tensor in reference.items()))
+        values = model.task.example_values(actual, batch)
+        for name, right in model.task.example_values(reference, batch).items():
+            other += int((values[name] != right).sum()) if right.dtype == torch.bool else 0
     if other or largest > AGREEMENT:
         raise UsageError(
             f"{other} of {len(test)} test examples are not as right or wrong as with torch, outputs differ by up to "
@@ -245,8 +246,8 @@ def arrays(model: Model, batch: Mapping[str, Tensor]) -> dict[str, np.ndarray[An
     return {name: tensor.numpy() for name, tensor in model.task.graph_inputs(batch).items()}
 
 
-def _difference(got: Tensor, wanted: Tensor) -> float:
-    return float(((got - wanted).abs() / wanted.abs().clamp_min(1)).max())
+def _difference(actual: Tensor, reference: Tensor) -> float:
+    return float(((actual - reference).abs() / reference.abs().clamp_min(1)).max())
 
 
 def p99(artifact: Artifact, model: Model, test: Dataset) -> float:
@@ -255,9 +256,9 @@ def p99(artifact: Artifact, model: Model, test: Dataset) -> float:
     examples = [arrays(model, test.get_batch(torch.tensor([place]))) for place in range(few)]
     took = []
     for index in range(LATENCIES + 20):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         artifact.predict(examples[index % few])
-        took.append(time.perf_counter() - begun)
+        took.append(time.perf_counter() - start)
     return 1000 * statistics.quantiles(took[20:], n=100)[-1]
 
 
@@ -275,30 +276,30 @@ def newest_within_budget(home: Path, budgets: Budgets, *, data: str = "") -> Run
 
     Raises UsageError if there is none.
     """
-    done = Run.done(home, data=data)
-    missed = [_missed(run, budgets) for run in done]
-    good = [run for run, budget in zip(done, missed, strict=True) if not budget]
+    done_runs = Run.list_done(home, data=data)
+    missed = [_missed(run, budgets) for run in done_runs]
+    good = [run for run, budget in zip(done_runs, missed, strict=True) if not budget]
     newest = ""
     if budget := missed[0]:
-        shown = metrics.show(budget.column, done[0].receipt)
-        asked = metrics.show_value(budget.column, budget.value, done[0].receipt)
-        newest = f"{done[0].directory}, has {budget.column.replace('_', ' ')} {shown}, {asked} asked"
+        figure_text = metrics.show(budget.column, done_runs[0].receipt)
+        budget_text = metrics.show_value(budget.column, budget.value, done_runs[0].receipt)
+        newest = f"{done_runs[0].directory}, has {budget.column.replace('_', ' ')} {figure_text}, {budget_text} asked"
     if not good:
         assert budget
-        figure = metrics.figures(done[0].receipt).get(budget.column, 0.0)
+        figure = metrics.figures(done_runs[0].receipt).get(budget.column, 0.0)
         remedy = budget_override_args(budgets, budget.name, figure, defaults=project.budgets_class()())
         raise UsageError(f"{home}: no run is good enough, the newest, {newest}; train another network, or {remedy}")
-    found = good[pick_default_run([run.receipt for run in good])]
+    chosen = good[pick_default_run([run.receipt for run in good])]
     if newest:
-        print(f"the newest run, {newest}: taking {found.directory}", file=sys.stderr)
-    return found
+        print(f"the newest run, {newest}: taking {chosen.directory}", file=sys.stderr)
+    return chosen
 
 
 def _missed(run: Run, budgets: Budgets) -> MetricBudget | None:
     """The first budget for the validation data that a run does not keep."""
     figures = metrics.figures(run.receipt)
-    asked = (budget for budget in metric_budgets(budgets) if budget.split == "validation")
-    return next((budget for budget in asked if not budget.allows(figures.get(budget.column, math.nan))), None)
+    limits = (budget for budget in metric_budgets(budgets) if budget.split == "validation")
+    return next((limit for limit in limits if not limit.allows(figures.get(limit.column, math.nan))), None)
 
 
 def has_artifact(run: Run) -> bool:
@@ -346,8 +347,8 @@ def main(argv: Sequence[str]) -> int:
         accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way
         print(export(run, question, source=question.data))
     except BudgetExceededError as exceeded:
-        done = "its artifact is not taken" if question.if_needed and has_artifact(run) else "not exported"
-        print(f"error: {run.directory}: {done}, {exceeded}", file=sys.stderr)
+        outcome = "its artifact is not taken" if question.if_needed and has_artifact(run) else "not exported"
+        print(f"error: {run.directory}: {outcome}, {exceeded}", file=sys.stderr)
         return command.NO
     return command.DONE
 

@@ -19,17 +19,17 @@ class HealthCheck:
         self.artifact, self.turn = artifact, 0
         self.thread = ThreadPoolExecutor(1, "health")
         self.running: asyncio.Future[str] | None = None
-        if problem := self.ask():
+        if problem := self._check_samples():
             raise UsageError(problem)
 
     async def problem(self) -> str:
         """What is wrong with the artifact's answers; empty if nothing is."""
         if self.running is None:
-            self.running = asyncio.get_running_loop().run_in_executor(self.thread, self.ask)
+            self.running = asyncio.get_running_loop().run_in_executor(self.thread, self._check_samples)
             self.running.add_done_callback(self._end)
         return await asyncio.shield(self.running)  # one that waits may leave without ending it for the others
 
-    def ask(self) -> str:
+    def _check_samples(self) -> str:
         """Ask about the next samples; after a wrong answer about the same ones again."""
         places = spread(len(self.artifact.samples), self.turn, SAMPLES)
         try:

@@ -31,11 +31,11 @@ class Metrics:
         self._requests.labels(address, status).inc()
         self._seconds.labels(address).observe(seconds)
 
-    def refused(self, status: int) -> None:
+    def count_refusal(self, status: int) -> None:
         """Count an answer to what was no whole request."""
         self._requests.labels("none", status).inc()
 
-    def answered(self, category: str | None) -> None:
+    def count_answer(self, category: str | None) -> None:
         """Count an answer of this category, if it is one that there is."""
         if category in self._answers:
             self._answers[category].inc()

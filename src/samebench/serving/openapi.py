@@ -15,7 +15,7 @@ PROBLEMS = {
     "431": "The head is too long.",
     "503": "Too much to do at the moment; Retry-After says when to ask again.",
 }
-SEEN = {
+WITH_SEEN = {
     "name": "seen",
     "in": "query",
     "required": False,
@@ -27,11 +27,13 @@ SEEN = {
 def document(serving: Serving, spec: Spec, *, with_key: bool) -> dict[str, Any]:
     """The document of a server."""
     about, answer = serving.about(spec), _answer(serving.answer_schema(spec))
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": about.name, "version": "1", "description": about.summary},
         "paths": {
-            "/predict": {"post": _predict(serving, spec, about, parameters=[SEEN] * ("seen" in answer["properties"]))},
+            "/predict": {
+                "post": _predict(serving, spec, about, parameters=[WITH_SEEN] * ("seen" in answer["properties"]))
+            },
             "/health": {"get": _get("Whether it is ready, and which model it is.", "application/json", _object())},
             "/metrics": {"get": _get("Counters and times for Prometheus.", "text/plain", {"type": "string"})},
             "/openapi.json": {"get": _get("This document.", "application/json", _object())},
@@ -40,9 +42,9 @@ def document(serving: Serving, spec: Spec, *, with_key: bool) -> dict[str, Any]:
         "components": {"schemas": {"Answer": answer, "Problem": _problem()}},
     }
     if with_key:
-        found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        found["paths"]["/predict"]["post"]["security"] = [{"key": []}]
-    return found
+        result["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        result["paths"]["/predict"]["post"]["security"] = [{"key": []}]
+    return result
 
 
 def _predict(serving: Serving, spec: Spec, about: About, *, parameters: list[dict[str, Any]]) -> dict[str, Any]:

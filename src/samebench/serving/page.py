@@ -23,7 +23,7 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
     form = about.form if isinstance(about.form, str) else "own"
     source = (SOURCE if isinstance(about.form, str) else about.form).read_text()
     policy = (
-        f"default-src 'none'; script-src {_allowed(source, 'script')}; style-src {_allowed(source, 'style')}; "
+        f"default-src 'none'; script-src {_csp_hash(source, 'script')}; style-src {_csp_hash(source, 'style')}; "
         "img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     facts = {
@@ -41,14 +41,14 @@ def page(artifact: Artifact) -> tuple[bytes, str]:
 
 def _samples(artifact: Artifact) -> list[dict[str, str]]:
     """Titles, and bodies as data: addresses."""
-    serving, found = artifact.serving, []
+    serving, samples = artifact.serving, []
     for place in spread(len(artifact.samples), 0, SAMPLES):
         sample = artifact.samples[place]
         if body := serving.sample_body(sample, artifact.spec):
-            found.append({"title": sample.title, "body": data_address(body, serving.media_types[0])})
-    return found
+            samples.append({"title": sample.title, "body": data_address(body, serving.media_types[0])})
+    return samples
 
 
-def _allowed(source: str, element: str) -> str:
+def _csp_hash(source: str, element: str) -> str:
     (content,) = re.findall(rf"<{element}>(.*?)</{element}>", source, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

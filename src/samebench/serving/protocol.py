@@ -150,20 +150,20 @@ class Protocol(HttpToolsProtocol):
         if not self._unread and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
-    def closable(self, late: float) -> bool:
+    def closable(self, deadline: float) -> bool:
         """Whether it is idle between two requests, or waits for a whole head since before the loop's time `late`."""
-        waits = self.part == "idle" or (self.part == "head" and self.since < late)
+        waits = self.part == "idle" or (self.part == "head" and self.since < deadline)
         return waits and not self.transport.is_closing()
 
     def _make_room(self) -> bool:
         """Close the connection that is idle for longest, else one that is late with its head; whether there was one."""
-        late = self.loop.time() - SILENT_SECONDS
-        closable = (each for each in self.connections if isinstance(each, Protocol) and each.closable(late))
+        deadline = self.loop.time() - SILENT_SECONDS
+        closable = (each for each in self.connections if isinstance(each, Protocol) and each.closable(deadline))
         oldest = min(closable, key=lambda each: (each.part != "idle", each.since), default=None)
         if oldest is None:
             return False
-        watch: Any = self.config.app
-        watch.at_limit(f"{self._most_connections} connections, the limit: those that are idle for longest are closed")
+        app: Any = self.config.app
+        app.at_limit(f"{self._most_connections} connections, the limit: those that are idle for longest are closed")
         oldest.transport.close()
         return True
 
@@ -175,9 +175,9 @@ class Protocol(HttpToolsProtocol):
         if self._deadline:
             self._deadline.cancel()
         self.part, self.since = part, self.loop.time()
-        self._deadline = self.loop.call_later(seconds, self._late) if seconds else None
+        self._deadline = self.loop.call_later(seconds, self._on_timeout) if seconds else None
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if self.part == "answer" and self.cycle.response_complete and not self.transport.get_write_buffer_size():
             self._wait("idle", self.timeout_keep_alive)  # the client has taken the answer meanwhile
         elif self.part == "idle":
@@ -194,8 +194,8 @@ class Protocol(HttpToolsProtocol):
         if self._answering:
             self._stop_listening()
             return
-        watch: Any = self.config.app
-        watch.refused(status, detail)
+        app: Any = self.config.app
+        app.refused(status, detail)
         self._deaf = True
         self._wait("nothing", None)
         self.transport.write(raw(status, detail, retry_after=retry_after))

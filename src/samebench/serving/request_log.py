@@ -19,7 +19,7 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
 ]
 LIMIT_SECONDS = 1.0  # between two lines about a limit
-GONE = 499  # in log and counts: the client left before its answer
+CLIENT_CLOSED_REQUEST = 499  # in log and counts: the client left before its answer
 
 
 class RequestLoggingMiddleware:
@@ -35,7 +35,7 @@ class RequestLoggingMiddleware:
         started = time.perf_counter()
         identity = request_id(scope)
         scope["state"] = {"request": identity, "examples": 0}
-        status = GONE
+        status = CLIENT_CLOSED_REQUEST
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -57,9 +57,9 @@ class RequestLoggingMiddleware:
                 examples = scope["state"]["examples"]
                 log(**request_fields, request=identity, status=status, ms=round(1000 * seconds, 2), examples=examples)
 
-    def refused(self, status: int, detail: str) -> None:
+    def log_refusal(self, status: int, detail: str) -> None:
         """Note an answer to what never became a request, or not in time."""
-        self.metrics.refused(status)
+        self.metrics.count_refusal(status)
         if status == 503:
             self.at_limit(detail)
         else:

@@ -43,8 +43,8 @@ def spread(count: int, turn: int, most: int) -> list[int]:
 def dump_samples(samples: Sequence[Sample]) -> bytes:
     """The content of samples.json. Of samples that are too large together it has some, evenly apart."""
     most = max(1, MAX_BYTES // max([1, *(sample.nbytes for sample in samples)]))
-    kept = [_to_dict(samples[place]) for place in spread(len(samples), 0, most)]
-    return f"{json.dumps({'samples': kept}, indent=1)}\n".encode()
+    entries = [_to_dict(samples[place]) for place in spread(len(samples), 0, most)]
+    return f"{json.dumps({'samples': entries}, indent=1)}\n".encode()
 
 
 def read_sample(entry: Mapping[str, Any]) -> Sample:

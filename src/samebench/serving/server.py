@@ -34,12 +34,12 @@ class Server(uvicorn.Server):
         """Take what uvicorn does, and the line that is said once it listens."""
         super().__init__(config)
         self.link = link
-        self.told: list[int] = []  # the signals that came before uvicorn listened to them
+        self.signals: list[int] = []  # the signals that came before uvicorn listened to them
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; SIGINT, SIGTERM and a closed terminal are told to stop, and nothing else comes of them."""
         return_large_blocks()
-        with service.stop_signals() as self.told:  # uvicorn raises what it was told with once more, when it has done it
+        with service.stop_signals() as self.signals:  # uvicorn raises its signal once more at its end
             if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             super().run(sockets)
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for each in sockets or []:
             each.listen(QUEUE)  # asyncio gives the system's queue the length `ACCEPTS`
-        self.should_exit |= bool(self.told)
+        self.should_exit |= bool(self.signals)
         if not self.should_exit:
             service.print_link(self.link)
 
@@ -58,8 +58,8 @@ class Server(uvicorn.Server):
         """Log what went wrong in the loop; of connections that can't be accepted one line a second."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES:
-            watch: Any = self.config.app
-            watch.at_limit(f"no connection can be accepted: {error.strerror}")
+            app: Any = self.config.app
+            app.at_limit(f"no connection can be accepted: {error.strerror}")
         else:
             loop.default_exception_handler(context)
 

@@ -27,7 +27,7 @@ class Content(NamedTuple):
     media_type: str
 
 
-def accepted(kind: str, media_types: Sequence[str]) -> str:
+def match_media_type(kind: str, media_types: Sequence[str]) -> str:
     """The media type in a header, without its parameters, if it is one of these; else empty."""
     kind = kind.split(";", maxsplit=1)[0].strip().lower()
     return kind if any(fnmatchcase(kind, each) for each in media_types) else ""
@@ -36,15 +36,15 @@ def accepted(kind: str, media_types: Sequence[str]) -> str:
 class Body:
     """A request's body while it is worked on. Enter it to read, leave it to make room for others."""
 
-    held = 0  # bytes, of all bodies together
+    total_bytes = 0  # bytes, of all bodies together
 
     def __init__(self, request: Request, media_types: Sequence[str]) -> None:
         """Raise Problem for a type that is neither one of `media_types` nor a form."""
         self.request, self.media_types = request, media_types
         self.content, self.size = io.BytesIO(), 0
         kind = request.headers.get("content-type", media_types[0])
-        self.is_form = bool(accepted(kind, [FORM]))
-        self.media_type = accepted(kind, media_types)
+        self.is_form = bool(match_media_type(kind, [FORM]))
+        self.media_type = match_media_type(kind, media_types)
         if not self.is_form and not self.media_type:
             types = ", ".join(media_types)
             raise EarlyRejection(415, f"content type {kind[:80]}; send one of {types}, or files in {FORM}")
@@ -77,15 +77,15 @@ class Body:
             if self.size + len(chunk) > BODY_BYTES:
                 raise EarlyRejection(413, f"more than {BODY_BYTES} bytes; send less")
             small = self.size + len(chunk) <= ALWAYS_BYTES
-            if Body.held + len(chunk) > HELD_BYTES and not small:
+            if Body.total_bytes + len(chunk) > HELD_BYTES and not small:
                 raise EarlyRejection(503, "too much is being sent at once; try again in a second", retry_after="1")
-            Body.held += len(chunk)
+            Body.total_bytes += len(chunk)
             self.size += self.content.write(chunk)
         if not self.size:
             raise Problem(400, f"the body is empty; send {self.media_types[0]}")
 
     def _free(self) -> None:
-        Body.held -= self.size
+        Body.total_bytes -= self.size
         self.content, self.size = io.BytesIO(), 0
 
 
@@ -101,7 +101,7 @@ class _Parser(MultiPartParser):
         part = self._current_part
         _, options = parse_options_header(part.content_disposition)
         kind = dict(part.item_headers).get(b"content-type", b"").decode("latin-1")
-        if part.content_disposition and b"filename" not in options and accepted(kind, self.media_types):
+        if part.content_disposition and b"filename" not in options and match_media_type(kind, self.media_types):
             part.content_disposition += b'; filename="file"'
         super().on_headers_finished()
 
@@ -140,7 +140,7 @@ async def files(request: Request, body: bytes, media_types: Sequence[str]) -> li
         form = await parser.parse()
         uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         contents = [
-            Content(await upload.read(), accepted(upload.content_type or "", media_types) or media_types[0])
+            Content(await upload.read(), match_media_type(upload.content_type or "", media_types) or media_types[0])
             for upload in uploads
         ]
     except (MultiPartException, MultipartParseError, LookupError, ValueError) as error:

@@ -61,9 +61,9 @@ class FlowRun:
 
     def missed_budget(self) -> MetricBudget | None:
         """The first budget for the validation data that its figures do not keep; None while it is not done."""
-        found = metrics.figures(self.receipt)
+        figures = metrics.figures(self.receipt)
         budgets = [each for each in metric_budgets(project.budgets_class()()) if each.split == "validation"]
-        missed = (each for each in budgets if not each.allows(found.get(each.column, math.nan)))
+        missed = (each for each in budgets if not each.allows(figures.get(each.column, math.nan)))
         return next(missed, None) if self.is_done() else None
 
     def show(self, column: str) -> str:
@@ -91,15 +91,15 @@ def choose_run(question: Args) -> FlowRun | None:
         directory = records.folder(question.run)
         if not (directory / "receipt.json").is_file():
             raise UsageError(f"{question.run}: no run with a receipt there; take one of runs/, or train first")
-        if damage := (known := records.read(directory)).damage:
+        if damage := (chosen := records.read(directory)).damage:
             raise UsageError(f"{directory / 'receipt.json'}: {damage}; take another")
-        if question.data and not Source.fits(own := str(known.settings.get("data")), question.data):
-            raise UsageError(f"{directory}: was trained on {own}, not on {question.data}; leave out one of the two")
-        return FlowRun(directory, {**known.receipt, "state": known.state}, named=True)
-    done = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
+        if question.data and not Source.matches(dataset := str(chosen.settings.get("data")), question.data):
+            raise UsageError(f"{directory}: was trained on {dataset}, not on {question.data}; leave out one of the two")
+        return FlowRun(directory, {**chosen.receipt, "state": chosen.state}, named=True)
+    done_runs = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
         found[pick_default_run([each.receipt for each in found])]
-        if (found := [each for each in done if Source.fits(str(each.settings.get("data")), data)])
+        if (found := [each for each in done_runs if Source.matches(str(each.settings.get("data")), data)])
         else None
         for data in (question.data, "")
     )
@@ -113,29 +113,29 @@ def steps(question: Args, host: Host) -> list[Step]:
     """All of them."""
     run = choose_run(question)
     source = Source.of(question.data or str(run.settings.get("data") if run else default_name()))
-    made = [data_step(source), flow_steps.workspace(host), training_step(run, source)]
-    if run and any(step.state == STALE for step in made):
+    result = [data_step(source), flow_steps.workspace(host), training_step(run, source)]
+    if run and any(step.state == STALE for step in result):
         run = replace(run, retrained_first=True)
     artifact = artifact_step(run)
-    known = run and artifact.state != MISSING and host.sees_images
-    image = flow_steps.server_image_name(run.directory / "artifact", host) if run and known else ""
-    made += [evaluation_step(run), artifact, server_step(run, image, host), bundle_step(run, host.images.get(image))]
-    return flow_steps.propagate_stale(made)
+    has_image_name = run and artifact.state != MISSING and host.sees_images
+    image = flow_steps.server_image_name(run.directory / "artifact", host) if run and has_image_name else ""
+    result += [evaluation_step(run), artifact, server_step(run, image, host), bundle_step(run, host.images.get(image))]
+    return flow_steps.propagate_stale(result)
 
 
 def data_step(source: Source) -> Step:
     """The data: every file of the listing by its hash."""
     listed = source.listed()
     command = make_command.make("data", "" if source.name == default_name() else f"DATASET={source.name}")
-    gone = [name for name in listed if not source.path(name).is_file()]
-    other = [name for name, sha256 in listed.items() if name not in gone and not source.matches_sha256(name, sha256)]
+    missing = [name for name in listed if not source.path(name).is_file()]
+    other = [name for name, sha256 in listed.items() if name not in missing and not source.matches_sha256(name, sha256)]
     state, why = UP, f"{len(listed)} file{'s' * (len(listed) > 1)}, by their hashes" if listed else "without a version"
     if is_generated(source.name):
         why = "made, and not stored"
     elif not source.is_known():
         state, why = MISSING, "not in this checkout"
-    elif gone:
-        state, why = MISSING, "not there yet" if len(gone) == len(listed) else f"without {abbreviate(gone)}"
+    elif missing:
+        state, why = MISSING, "not there yet" if len(missing) == len(listed) else f"without {abbreviate(missing)}"
     elif other:
         state, why = STALE, f"changed: {abbreviate(other)}"
     return Step("data", state, f"{source.name}: {why}", command)
@@ -163,10 +163,10 @@ def training_step(run: FlowRun | None, source: Source) -> Step:
 
 def changes(run: FlowRun, source: Source) -> list[str]:
     """The inputs of a run that have changed since."""
-    ours = {
+    lock_digests = {
         name: files.digest(path) for name in run.receipt.get("locks", {}) if (path := flow_steps.ROOT / name).is_file()
     }
-    now = {"code": {"source": receipt.sources()}, "locks": ours, "listings": receipt.listings()}
+    now = {"code": {"source": receipt.sources()}, "locks": lock_digests, "listings": receipt.listings()}
     data = f"listings.data/{source.name}.sha256"
     lines = receipt.diff(run.receipt, now, fields=["code.source", "locks", data])
     return [re.sub(r"^(code\.source|locks)\.|: .*$", "", line).replace(data, "the data") for line in lines]
@@ -203,8 +203,8 @@ def artifact_step(run: FlowRun | None) -> Step:
     elif not run or not (model.is_file() and seal.is_file()):
         state, why = MISSING, "not exported yet"
         if run and (missed := run.missed_budget()):
-            asked = metrics.show_value(missed.column, missed.value, run.receipt)
-            why = f"{run.show(missed.column)}, at {'least' if missed.is_least else 'most'} {asked} asked"
+            budget_text = metrics.show_value(missed.column, missed.value, run.receipt)
+            why = f"{run.show(missed.column)}, at {'least' if missed.is_least else 'most'} {budget_text} asked"
     elif problem := run_files.find_artifact_problem(run.directory, run.receipt):
         state, why = STALE, problem
     command = make_command.make("export", run.make_words() if run else "")
@@ -249,21 +249,21 @@ def bundle_step(run: FlowRun | None, image: str | None) -> Step:
 def _describe_difference(folder: Path, run: FlowRun, image: str | None) -> str:
     """What in a bundle is not of this run, or not this image where one is given; empty where nothing is."""
     try:
-        theirs = receipt.read(folder / "receipt.json")
-        made = sbom.image(untrusted.read_json(folder / "sbom.cdx.json"))
+        shipped = receipt.read(folder / "receipt.json")
+        image_ids = sbom.image(untrusted.read_json(folder / "sbom.cdx.json"))
     except (UsageError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return "not whole"
-    if (theirs.get("run"), theirs.get("weights_sha256")) != (run.receipt.get("run"), run.weights):
-        return f"of run {theirs.get('run')}"
-    return "of another image" if image and f"sha256:{image.removeprefix('sha256:')}" not in made else ""
+    if (shipped.get("run"), shipped.get("weights_sha256")) != (run.receipt.get("run"), run.weights):
+        return f"of run {shipped.get('run')}"
+    return "of another image" if image and f"sha256:{image.removeprefix('sha256:')}" not in image_ids else ""
 
 
 def main(argv: Sequence[str]) -> None:
     """Look, print and draw."""
     about = "The steps from data to bundle: what is up to date, stale or missing, and what brings it up."
     question = flags.parse(Args, argv, program="python -m samebench.shipping.flow", about=about)
-    found = steps(question, flow_steps.host(sys.stdin))
-    flow_steps.show(found, as_json=question.json)
+    result = steps(question, flow_steps.host(sys.stdin))
+    flow_steps.show(result, as_json=question.json)
 
 
 if __name__ == "__main__":

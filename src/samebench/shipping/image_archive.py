@@ -65,11 +65,11 @@ class SavedArchive:
     def blob(self, digest: str) -> tuple[int, BinaryIO]:
         """Size and content of what is named `digest`. Raises UsageError where it has another."""
         member, content = self.file(f"blobs/sha256/{digest}")
-        found = hashlib.sha256()
+        hasher = hashlib.sha256()
         while chunk := content.read(CHUNK):
-            found.update(chunk)
-        if found.hexdigest() != digest:
-            raise UsageError(f"{self.path}: blob {digest} has sha256 {found.hexdigest()}; save the image again")
+            hasher.update(chunk)
+        if hasher.hexdigest() != digest:
+            raise UsageError(f"{self.path}: blob {digest} has sha256 {hasher.hexdigest()}; save the image again")
         content.seek(0)
         return member.size, content
 
@@ -96,8 +96,8 @@ def repack(saved: Path, to: Path, tag: str) -> PackedImage:
     """Write the one image in `saved` to `to`, named `tag`: only its own blobs, in order, and no clock, user or mode."""
     with SavedArchive.open(saved) as source:
         entry = source.manifest()
-        told = source.read_json(_hex(entry))
-        config, layers = _hex(told["config"]), [_hex(each) for each in told["layers"]]
+        manifest = source.read_json(_hex(entry))
+        config, layers = _hex(manifest["config"]), [_hex(each) for each in manifest["layers"]]
         with tarfile.open(to, "w", format=tarfile.USTAR_FORMAT) as archive:
             for name, content in _heads(entry, config, layers, tag).items():
                 _add(archive, name, len(content), io.BytesIO(content))

@@ -13,7 +13,7 @@ from pathlib import Path
 from samebench.core import command
 from samebench.core.command import UsageError
 
-SHOWN = 20  # files; what made the first differ mostly made the others
+MAX_FILES = 20  # files; what made the first differ mostly made the others
 OF_A_CONTAINER = {".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf", "run/.containerenv"}
 AROUND_THEM = {"dev", "etc", "proc", "run", "sys"}  # and the time of these folders
 
@@ -50,10 +50,10 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("usage: python -m samebench.shipping.image_layers first.tar second.tar")
     first, second = (members(Path(name)) for name in argv)
     lines = list(differences(first, second))
-    for line in islice(lines, SHOWN):
+    for line in islice(lines, MAX_FILES):
         print(f"  {line}")
-    if len(lines) > SHOWN:
-        print(f"  and {len(lines) - SHOWN} more")
+    if len(lines) > MAX_FILES:
+        print(f"  and {len(lines) - MAX_FILES} more")
     return command.NO if lines else command.DONE
 
 

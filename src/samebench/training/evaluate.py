@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate the run asked for, or the newest that is done."""
     about = "The metrics of a run on the test data."
     question = flags.parse(Args, argv, program="python -m samebench.training.evaluate", about=about)
-    run = Run.open(records.folder(question.run)) if question.run else Run.done(RUNS, data=question.data)[0]
+    run = Run.open(records.folder(question.run)) if question.run else Run.list_done(RUNS, data=question.data)[0]
     run.refuse_undone()
     fast = run.settings().fast
     determinism.reexecute(fast=fast)

@@ -61,7 +61,7 @@ def resolve_init_model(
     """The model to start from, and what a receipt tells of it; None and None where the settings name none.
 
     Where `begun`, the receipt of a run to resume, names the same, that tells of it, and it need not be there any more.
-    Raises UsageError as `Initial` does.
+    Raises UsageError as `InitialModel` does.
     """
     if begun and begun.get("settings", {}).get("init", "") == settings.init:
         return None, begun.get("init")
@@ -73,7 +73,7 @@ def resolve_init_model(
 
 
 def reload_init_model(source: str, told: Mapping[str, Any]) -> InitialModel:
-    """The model that a receipt has `told` of, once more. Raises UsageError where it is gone, or is another by now."""
+    """The model of a receipt's `init`, loaded again. Raises UsageError where it is gone, or is another by now."""
     wanted = f"wanted is the model of weights {told['weights_sha256'][:12]}, from anywhere: INIT=<path>"
     try:
         initial = InitialModel.load(source)

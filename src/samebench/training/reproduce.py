@@ -101,7 +101,7 @@ def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
     """
     if not name:
         own = source and Source.of(source).name != default_name()  # the default's name is there unasked
-        name = str((Run.done(RUNS, data=source)[0] if own else Run.newest(RUNS, state="done")).directory)
+        name = str((Run.list_done(RUNS, data=source)[0] if own else Run.newest(RUNS, state="done")).directory)
     path = records.folder(name)
     path = path / "receipt.json" if path.is_dir() else path
     if not path.is_file():

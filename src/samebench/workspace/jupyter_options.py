@@ -39,7 +39,7 @@ REFUSED = {
     ),
     **dict.fromkeys(("generate_config", "show_config", "show_config_json"), ENDS),
 }  # fmt: skip
-STRANGER = "http://elsewhere.example"  # a page of which the user knows nothing
+FOREIGN_ORIGIN = "http://elsewhere.example"  # a page of which the user knows nothing
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def check_origin(name: str, value: Any) -> None:
     """Raise UsageError where the pages of every other server could use this one."""
     if name == "allow_origin" and "*" in value:
         raise UsageError(f"--ServerApp.allow_origin={value}: every page could use the server; name one, https://host")
-    if name == "allow_origin_pat" and re.match(value, STRANGER):
+    if name == "allow_origin_pat" and re.match(value, FOREIGN_ORIGIN):
         raise UsageError(f"--ServerApp.allow_origin_pat={value}: every page could use the server; name the hosts in it")
 
 
@@ -124,16 +124,16 @@ def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, Any, Any]]:
     for owner, section in config.items():
         for name, value in section.items():
             if name not in traits.get(owner, {}):
-                near = get_close_matches(name, traits.get(owner, {}), 1)
-                raise UsageError(f"--{owner}.{name}: JupyterLab has no such option; {_suggest(owner, near)}")
+                similar = get_close_matches(name, traits.get(owner, {}), 1)
+                raise UsageError(f"--{owner}.{name}: JupyterLab has no such option; {_suggest(owner, similar)}")
             yield owner, name, value, traits[owner][name]
 
 
 HELP = "make notebook ARGS=--help-all lists them"
 
 
-def _suggest(owner: str, near: Sequence[str]) -> str:
-    return f"did you mean --{owner}.{near[0]}?" if near else HELP
+def _suggest(owner: str, similar: Sequence[str]) -> str:
+    return f"did you mean --{owner}.{similar[0]}?" if similar else HELP
 
 
 def _traits() -> dict[str, dict[str, Any]]:

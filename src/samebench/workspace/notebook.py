@@ -30,7 +30,7 @@ HELP = {"-h", "--help", "--help-all", "--version"}  # JupyterLab's own
 
 
 def options(address: str, port: int, user_options: JupyterOptions | None = None) -> list[str]:
-    """Jupyter's command line with the options `given`; nothing in it is secret: every user of a machine can read it."""
+    """Jupyter's command line with the user's options; nothing in it is secret: every user of a machine can read it."""
     user_options = user_options or JupyterOptions()
     quiet = ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
     words = [

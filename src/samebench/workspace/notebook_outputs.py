@@ -58,9 +58,9 @@ def _cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _strip_cell(cell: dict[str, Any]) -> None:
-    keeps = _keeps_outputs(cell.get("metadata", {}))
+    keeps_outputs = _keeps_outputs(cell.get("metadata", {}))
     if "outputs" in cell:
-        if not keeps:
+        if not keeps_outputs:
             cell["outputs"] = [output for output in cell["outputs"] if _size(output) == 0]
         for output in cell["outputs"]:
             if "execution_count" in output:

@@ -34,21 +34,21 @@ def application(prefix: str) -> Application:
 
     applications: list[Application] = []
 
-    def keep(made: Application, _flags: object) -> SimpleNamespace:
+    def capture(made: Application, _flags: object) -> SimpleNamespace:
         applications.append(made)
         return SimpleNamespace(serve_forever=lambda: None, get_url=str)  # Jupyter serves
 
-    board = program.TensorBoard(plugins=default.get_plugins(), server_class=keep)
+    board = program.TensorBoard(plugins=default.get_plugins(), server_class=capture)
     board.configure([PLACE, "--logdir", str(service.checkout() / "runs"), "--path_prefix", prefix, *FLAGS])
     board.launch()
     return applications[0]
 
 
-def ask(prefix: str, request: HTTPServerRequest) -> Reply:
+def respond(prefix: str, request: HTTPServerRequest) -> Reply:
     """What TensorBoard answers: status, headers and content."""
     parts: list[Any] = []
-    ask = application(prefix)
-    content = ask(WSGIContainer(ask).environ(request), lambda *words: parts.extend(words))
+    wsgi = application(prefix)
+    content = wsgi(WSGIContainer(wsgi).environ(request), lambda *words: parts.extend(words))
     body = b"".join(content)
     if close := getattr(content, "close", None):
         close()
@@ -74,7 +74,8 @@ class Board(JupyterHandler):
     async def answer(self) -> None:
         """Hand on what TensorBoard says; no other site's pages may show it inside."""
         prefix = url_path_join(self.base_url, PLACE)
-        status, headers, body = await asyncio.get_running_loop().run_in_executor(self.worker, ask, prefix, self.request)
+        loop = asyncio.get_running_loop()
+        status, headers, body = await loop.run_in_executor(self.worker, respond, prefix, self.request)
         self.set_status(status)
         for name, value in headers:
             if name == "Content-Security-Policy":

@@ -200,14 +200,14 @@ def test_the_memory_of_bodies_is_bounded_and_given_back(
         for _ in range(20):
             assert server.predict(encoded(images[0])).status == 200
         assert server.predict(b"x" * 100, {"content-type": "multipart/form-data; boundary=a"}).status == 400
-    assert Body.held == 0
+    assert Body.total_bytes == 0
 
 
 def test_a_client_that_leaves_takes_its_share_with_it(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(HEAD + b"x" * 500)
-        assert become(lambda: Body.held == 500)
-    assert become(lambda: Body.held == 0)
+        assert become(lambda: Body.total_bytes == 500)
+    assert become(lambda: Body.total_bytes == 0)
 
 
 def test_a_mistake_of_ours_is_a_problem_and_its_traceback_one_line_of_the_log(
@@ -384,5 +384,5 @@ def test_what_slow_uploads_hold_keeps_no_small_picture_out(
     monkeypatch.setattr(upload, "HELD_BYTES", 1000)
     with running(artifact) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(HEAD + b"x" * 900)
-        assert become(lambda: Body.held == 900)
+        assert become(lambda: Body.total_bytes == 900)
         assert server.predict(encoded(images[0])).status == 200

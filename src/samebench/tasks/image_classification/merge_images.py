@@ -74,9 +74,10 @@ def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageD
 
 def _contradiction(pairs: Sequence[tuple[LabelledImage | None, LabelledImage | None]]) -> UsageError:
     shown = "; ".join(
-        f"{_shown(one or other)} is {_label(one)} here and {_label(other)} there" for one, other in pairs[: merge.SHOWN]
+        f"{_shown(one or other)} is {_label(one)} here and {_label(other)} there"
+        for one, other in pairs[: merge.MAX_NAMES]
     )
-    more = f"; and {len(pairs) - merge.SHOWN:,} more" if len(pairs) > merge.SHOWN else ""
+    more = f"; and {len(pairs) - merge.MAX_NAMES:,} more" if len(pairs) > merge.MAX_NAMES else ""
     remedy = "git merge --abort, give each one label on one branch (import, make data-add, commit), and merge again"
     return UsageError(f"{FILE}: the branches disagree on {len(pairs):,} images: {shown}{more}; {remedy}")
 
