@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from samebench.environment import determinism
 from samebench.runs import metrics, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import checkpoint, cuda_graph
+from samebench.training import checkpoint, cuda_graph, layers, operators
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
 from samebench.training.model import BATCH, Model, build_network
@@ -74,7 +75,8 @@ class Training:
             # Of a GPU each part needs all: there are as many shards as devices.
             count = settings.shards if device.type == "cpu" else group.size
             self.gradients = ShardedGradients(network, count=count, pool=pool, group=group)
-            if settings.fast and device.type == "cuda":
+            drops = any(isinstance(layer, layers.Dropout) for layer in network.modules())
+            if settings.fast and device.type == "cuda" and not drops:  # a graph would repeat the same random numbers
                 batch = self.training.get_batch(torch.arange(settings.batch_size))
                 inputs = task.preprocess(batch, spec)
                 for replica in self.gradients.replicas:
@@ -120,6 +122,8 @@ class Training:
 
     def fit(self, stopped: Callable[[], bool]) -> None:
         """Train to the last epoch, keep the best weights, and ask the test examples once."""
+        if self.group.is_rank_zero:
+            self.record_promise()
         with Curves(self.run.directory) if self.group.is_rank_zero else nullcontext() as curves:
             if curves:
                 curves.repeat(self.history, pictured=self.has_figures)
@@ -214,11 +218,35 @@ class Training:
         self.optimizer.step()
         return value
 
+    def record_promise(self) -> None:
+        """Put into the receipt on which machines this gives the same bits, and print why, unless it is on any.
+
+        A copy of the network takes the next step, on the examples of one shard.
+        """
+        best = operators.strongest(self.device, fast=self.settings.fast)
+        promise = best
+        if not self.settings.fast:
+            network = copy.deepcopy(self.model.network).train()
+            optimizer = self.task.build_optimizer(network, self.settings)
+            part = self.batches()[0].chunk(self.settings.shards)[0]
+
+            def step() -> None:
+                value, weight = self.loss(network, part)
+                (value / weight).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+            findings = operators.examine(step, network)
+            promise = findings.weaken(best)
+            if promise != best:
+                print(f"warning: same bits: {promise}; {findings}", file=sys.stderr, flush=True)
+        self.run.record(same_bits=operators.weaker(promise, self.run.receipt.get("same_bits", promise)))
+
     def loss(self, network: nn.Module, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The sums of loss and weight of `network` on the augmented training examples at `indices` (N,)."""
         batch = self.training.get_batch(indices.to(self.device, non_blocking=True))
-        batch = self.task.augment(batch, SampleRandom(self.settings.seed, self.epoch, indices), self.model.spec)
-        with self.precision():
+        random = SampleRandom(self.settings.seed, self.epoch, indices)
+        batch = self.task.augment(batch, random, self.model.spec)
+        with self.precision(), layers.draw_from(random):
             outputs = network(*self.task.preprocess(batch, self.model.spec))
         return self.task.loss(outputs, batch, self.settings, self.model.spec)
 

@@ -22,10 +22,14 @@ from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records, run_files, train_command
 from samebench.runs.run import RUNS, Run
 from samebench.settings import TrainingSettings, setting_field, with_options, without_options
-from samebench.training import initial, trial
+from samebench.training import initial, operators, trial
 from samebench.training.train import PLACES, train
 
 GOLDEN = "golden.sha256"  # of a project: the hash for each architecture, and each model of GPU
+PROMISES = {
+    operators.THIS_MACHINE: "; its receipt promises the same bits on one model of machine",
+    operators.NONE: "; its receipt promises no same bits",
+}
 GOLDEN_EPOCHS, GOLDEN_PART = 2, 5  # it is trained on one example in five
 
 
@@ -51,7 +55,7 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     said = f"not identical: weights {before} then, {after} now"
     if changed:
         return command.NO, "\n  ".join([f"{said}; changed since:", *changed])
-    promise = "; --fast promises no more" if now["settings"]["fast"] else ""
+    promise = "; --fast promises no more" if now["settings"]["fast"] else PROMISES.get(then.get("same_bits", ""), "")
     machines = receipt.diff(then, now, fields=receipt.MACHINE) or ["nothing that the receipt tells"]
     return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
 
