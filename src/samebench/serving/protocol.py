@@ -195,7 +195,7 @@ class Protocol(HttpToolsProtocol):
             self._stop_listening()
             return
         app: Any = self.config.app
-        app.refused(status, detail)
+        app.log_refusal(status, detail)
         self._deaf = True
         self._wait("nothing", None)
         self.transport.write(raw(status, detail, retry_after=retry_after))

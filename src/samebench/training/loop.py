@@ -213,10 +213,14 @@ class Training:
         value = self.gradients(self.loss, batch)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.lr_factor()
-        if self.settings.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.network.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
+        self.update(self.model.network, self.optimizer)
         return value
+
+    def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Move the weights by their gradients, of which the norm is bounded if the settings say so."""
+        if self.settings.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_norm, foreach=False)
+        optimizer.step()
 
     def record_promise(self) -> None:
         """Put into the receipt on which machines this gives the same bits, and print why, unless it is on any.
@@ -233,7 +237,7 @@ class Training:
             def step() -> None:
                 value, weight = self.loss(network, part)
                 (value / weight).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                self.update(network, optimizer)
 
             findings = operators.examine(step, network)
             promise = findings.weaken(best)

@@ -36,7 +36,8 @@ PROVED = {
         profiler._record_function_enter_new profiler._record_function_exit
     """,
     BY_IEEE_754: """
-        add add_ div div_ hardtanh hardtanh_backward leaky_relu leaky_relu_backward mul mul_ reciprocal rsub sub sub_
+        _foreach_add_ add add_ div div_ hardtanh hardtanh_backward leaky_relu leaky_relu_backward mul mul_ reciprocal
+        rsub sub sub_
     """,
     BY_PROBE: """
         _adaptive_avg_pool2d _adaptive_avg_pool2d_backward _fused_adamw_ _fused_sgd_ _log_softmax

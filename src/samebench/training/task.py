@@ -208,7 +208,7 @@ class Task(ABC):
         """The one that the settings name. `lr_factor` scales the rate that each group of parameters begins with."""
         parameters = [each for each in network.parameters() if each.requires_grad]
         if settings.optimizer == "adamw":
-            return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+            return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
         return torch.optim.SGD(
             parameters, lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
         )

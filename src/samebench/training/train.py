@@ -246,7 +246,10 @@ def load_for_resume(run: Run, facts: Mapping[str, Any], group: ProcessGroup) -> 
 
 
 def acquire_run(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
-    """Keep others out of `run`, and give its newest whole checkpoint. Raises UsageError as `take_up` does."""
+    """Keep others out of `run`, and give its newest whole checkpoint.
+
+    Raises UsageError as `check_resume_compatible` does.
+    """
     alone = run.acquire()
     try:
         if alone:
