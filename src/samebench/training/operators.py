@@ -1,8 +1,8 @@
 """What a training promises, by the operators of its first step: each is on a list of those that were proved, or not.
 
-Proved is an operator whose results, forward and backward, had the same bits on every machine of
-tests/apparel/test_same_bits.py: three CPU models and three versions of the C library, at the pinned CPU level, in
-float32, for sizes that fill vectors and sizes that do not. tests/samebench/operator_probe.py is what was computed.
+Proved is an operator whose results, forward and backward, had the same bits on every machine that docs/same-bits.md
+names, at the pinned CPU level, in float32, for sizes that fill vectors and sizes that do not. Machines are compared by
+what `python -m tests.samebench.operator_probe` prints.
 """
 
 from collections.abc import Callable
