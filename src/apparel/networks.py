@@ -1,10 +1,8 @@
 """Networks: image tensor (N, C, H, W) float in, logits (N, categories) out. They know no labels and no files.
 
 Each is a sequence that ends in its head: a linear layer with a row for each category.
-None may draw random numbers in its forward pass (no dropout): shards run in threads, in any order.
-None may use GELU, SiLU, tanh or sigmoid: they end in the C library's erf and exp, which round differently
-from one glibc to the next. Measured: GELU gave other weights under glibc 2.36 than under 2.41 from step 8 on;
-ReLU and Hardswish are plain arithmetic.
+ReLU and Hardswish are plain arithmetic. Other activations and dropout come from samebench.training.layers:
+torch's own GELU gave other weights under glibc 2.36 than under 2.41 from step 8 on.
 """
 
 from collections.abc import Callable
