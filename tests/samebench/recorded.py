@@ -22,6 +22,8 @@ DEFAULTS = {
     "lr": 0.25,
     "weight_decay": 0.0005,
     "label_smoothing": 0.1,
+    "optimizer": "sgd",
+    "clip_norm": 0.0,
     "fast": False,
     "device": "auto",
 }

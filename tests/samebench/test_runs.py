@@ -140,7 +140,7 @@ def test_a_filter_leaves_the_runs_for_which_all_comparisons_hold(home: Path, ask
     ("words", "said"),
     [
         (["--filter", "epohcs>=5"], "FILTER=epohcs>=5: no column or setting is called epohcs; did you mean epochs?"),
-        (["--filter", "zzz=1"], "there are run, state, seconds, started, commit, "),
+        (["--filter", "zzz=1"], "there are run, project, state, seconds, started, commit, "),
         (["--filter", "epochs>=five"], "FILTER=epochs>=five: it is a number; give one, such as 5, 0.1 or 92%"),
         (["--filter", "epochs"], 'FILTER=epochs: give comparisons such as "epochs>=5, network=conv"'),
         (["--filter", "epochs>=5,"], "give comparisons"),
