@@ -176,7 +176,7 @@ def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
     steps = [
         Step("data", UP, "fashion-mnist: 4 files, by their hashes"),
         Step("workspace", UP, "samebench:cpu-8587f17c4c1c, docker"),
-        Step("training run", STALE, "changed: src/apparel/augmentation.py", "make train", ("data", "workspace")),
+        Step("training run", STALE, "changed: src/apparel/networks.py", "make train", ("data", "workspace")),
         Step("evaluation", STALE, after, "make evaluate", ("training run",)),
         Step("artifact", STALE, after, "make export", ("training run",)),
         Step("server image", STALE, "follows from the artifact", "make serve", ("artifact",)),

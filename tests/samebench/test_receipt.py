@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from samebench import project
+from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from tests.samebench.checkout import copy_checkout
@@ -96,6 +98,15 @@ def test_an_added_and_a_removed_fact_are_named_with_both_values() -> None:
 def test_what_is_not_compared_is_not_named() -> None:
     assert receipt.diff({"threads": 1, "settingsx": 1}, {"threads": 2, "settingsx": 2}) == []
     assert receipt.diff({"settings": {"a": 1}}, {"settings": {"a": 2}}, exclude=["settings.a"]) == []
+
+
+def test_a_setting_that_an_older_receipt_lacks_had_its_default() -> None:
+    now = {"settings": flags.defaults(project.settings_class())}
+    then = {"settings": {name: value for name, value in now["settings"].items() if name != "optimizer"}}
+    assert receipt.diff(then, now) == []
+    now["settings"]["optimizer"] = "adamw"
+    assert receipt.diff(then, now) == ["settings.optimizer: sgd then, adamw now"]
+    assert receipt.diff({**then, "project": "other"}, now) == ["settings.optimizer: nothing then, adamw now"]
 
 
 def test_no_machine_is_named(tree: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench import project
-from samebench.core import files, json_schema, untrusted
+from samebench.core import files, flags, json_schema, untrusted
 from samebench.core.command import UsageError
 from samebench.core.git import GitError
 from samebench.core.paths import ROOT
@@ -146,7 +146,7 @@ def find_differences(
     receipts: Sequence[Mapping[str, Any]], *, fields: Collection[str] = COMPARED, exclude: Collection[str] = ()
 ) -> dict[str, list[object]]:
     """Each of these `fields` that is not the same in all receipts, by name, with the value in each; None for none."""
-    flat = [dict(_flat(each)) for each in receipts]
+    flat = [dict(_flat(_with_all_settings(each))) for each in receipts]
     absent = {name for name in ADDED if not all(each.get(name) for each in receipts)}
     rows = {
         name: [each.get(name) for each in flat]
@@ -194,6 +194,14 @@ def _digests(*patterns: str) -> dict[str, str]:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.strip().splitlines()]
+
+
+def _with_all_settings(receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same, with the default of each setting that the project did not have then."""
+    settings = receipt.get("settings")
+    if not isinstance(settings, Mapping) or receipt.get("project", project.name()) != project.name():
+        return receipt
+    return {**receipt, "settings": {**flags.defaults(project.settings_class()), **settings}}
 
 
 def _flat(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
