@@ -1,22 +1,20 @@
 """A run to start others from, and trainings that start from it, on other pictures."""
 
 import dataclasses
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from apparel import data
 from apparel.settings import Settings
-from samebench.core.command import Interrupted
 from samebench.runs import receipt
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.training import train
 from samebench.training.loop import Training
 from samebench.training.model import Model
+from tests.samebench import interrupted
 
 from .models import change_labels
 
@@ -73,18 +71,7 @@ def begun(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch) -> Tr
 
 def interrupt(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch, *, at: int) -> Run:
     """A run, alone in a folder of `home`, that SIGTERM has stopped after step `at`."""
-    home, learn = home / "interrupted", Training.step
-
-    def step(training: Training, batch: torch.Tensor) -> torch.Tensor:
-        if training.steps_done == at - 1:
-            signal.raise_signal(signal.SIGTERM)
-        return learn(training, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "step", step)
-        with pytest.raises(Interrupted):
-            train.train(settings, runs=home)
-    return Run.newest(home)
+    return interrupted.interrupt(home / "interrupted", monkeypatch, at=at, settings=settings)
 
 
 def relabelled(first: Run, folder: Path, labels: tuple[str, ...]) -> Path:

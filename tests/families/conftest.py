@@ -51,14 +51,14 @@ class Bench:
 
     def train(self, *words: str) -> dict[str, Any]:
         """The receipt of a new run on the synthetic data, with these words for make."""
-        said = self.make("train", *words, f"ARGS={QUICK}")
-        found = re.findall(r"^runs/\S+", said, flags=re.MULTILINE)
-        return self.receipt(found[-1].strip(":,"))
+        output = self.make("train", *words, f"ARGS={QUICK}")
+        runs = re.findall(r"^runs/\S+", output, flags=re.MULTILINE)
+        return self.receipt(runs[-1].strip(":,"))
 
     def receipt(self, run: str) -> dict[str, Any]:
         """The receipt of a run of this name, such as runs/20261127-101010-abcd."""
-        found: dict[str, Any] = json.loads((self.root / run / "receipt.json").read_text())
-        return found
+        receipt: dict[str, Any] = json.loads((self.root / run / "receipt.json").read_text())
+        return receipt
 
     @contextmanager
     def server(self, run: str) -> Iterator[Server]:

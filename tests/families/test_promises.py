@@ -25,8 +25,8 @@ def test_a_new_project_is_small_and_refuses_a_second_one(bench: Bench) -> None:
     assert sum(len(path.read_text().splitlines()) for path in files) <= 150
     before = {path: path.read_bytes() for path in files}
     for kind in KINDS:
-        said = bench.make("new-project", f"NAME={bench.name}", f"KIND={kind}", code=2)
-        assert f"error: NAME={bench.name}: src/{bench.name} is there" in said
+        output = bench.make("new-project", f"NAME={bench.name}", f"KIND={kind}", code=2)
+        assert f"error: NAME={bench.name}: src/{bench.name} is there" in output
     assert {path: path.read_bytes() for path in files} == before
 
 

@@ -19,8 +19,8 @@ from .test_ship import HARDENED
 # Asks the server in its own container, which has no network but loopback.
 ASK = """
 import sys, urllib.request
-asked = urllib.request.Request("http://127.0.0.1:8000/predict", sys.stdin.buffer.read(), {"content-type": sys.argv[1]})
-print(urllib.request.urlopen(asked, timeout=30).read().decode())
+post = urllib.request.Request("http://127.0.0.1:8000/predict", sys.stdin.buffer.read(), {"content-type": sys.argv[1]})
+print(urllib.request.urlopen(post, timeout=30).read().decode())
 """
 
 
@@ -44,8 +44,8 @@ def test_a_new_project_is_shipped_and_answers_at_a_partner(kind: str, image: str
 
     make("new-project", f"NAME={name}", f"KIND={kind}")
     make("train", f"PROJECT={name}", "ARGS=--epochs 1")
-    said = make("ship", f"PROJECT={name}", f"KEY={keys}/samebench.key", "ARGS=--max-latency-ms-p99 10000")
-    bundle = made / said.splitlines()[-1].split(":")[0]
+    output = make("ship", f"PROJECT={name}", f"KEY={keys}/samebench.key", "ARGS=--max-latency-ms-p99 10000")
+    bundle = made / output.splitlines()[-1].split(":")[0]
     assert bundle.name.startswith(f"{name}-")
     tag = f"{name}-serve:{bundle.name.split('-')[1]}"
     done = bundles.verify(keys / "samebench.pub", bundle, variables={"RUNTIME": "docker"})
@@ -55,10 +55,10 @@ def test_a_new_project_is_shipped_and_answers_at_a_partner(kind: str, image: str
         body, media_type = SAMPLES[kind]
         words = ["docker", "exec", "--interactive", container, "python", "-c", ASK, media_type]
         deadline = time.monotonic() + 100
-        while (asked := subprocess.run(words, input=body, capture_output=True)).returncode:
-            assert time.monotonic() < deadline, asked.stderr
+        while (reply := subprocess.run(words, input=body, capture_output=True)).returncode:
+            assert time.monotonic() < deadline, reply.stderr
             time.sleep(0.2)
-        answer = json.loads(asked.stdout)
+        answer = json.loads(reply.stdout)
         assert isinstance(answer["warnings"], list)
         assert "value" in answer if kind == "table" else len(answer["probabilities"]) > 1
     finally:

@@ -47,12 +47,12 @@ def of_elements(function: Callable[[Tensor], Tensor]) -> Case:
     """A case of a function of one matrix."""
 
     def case(inputs: Inputs) -> list[Tensor]:
-        found = []
+        results = []
         for rows, columns in SIZES:
             x = inputs(rows, columns)
             for each in (x, inputs(rows * columns + 3)[3:].view(rows, columns), inputs(columns, rows).t()):
-                found += computed(function, each)
-        return found
+                results += computed(function, each)
+        return results
 
     return case
 
@@ -61,10 +61,10 @@ def of_products(function: Callable[..., Tensor], *shapes: str) -> Case:
     """A case of a function of tensors with these shapes, in letters: rows n, inputs i, outputs o; or a digit."""
 
     def case(inputs: Inputs) -> list[Tensor]:
-        found = []
+        results = []
         for sizes in PRODUCTS:
-            found += computed(function, *(inputs(*sized(shape, sizes)) for shape in shapes))
-        return found
+            results += computed(function, *(inputs(*sized(shape, sizes)) for shape in shapes))
+        return results
 
     return case
 
@@ -73,12 +73,12 @@ def of_images(function: Callable[..., Tensor], *weights: str) -> Case:
     """A case of a function of images, in both memory formats, and of weights with these shapes."""
 
     def case(inputs: Inputs) -> list[Tensor]:
-        found = []
+        results = []
         for sizes in [(1, 1, 1), (3, 5, 7), (16, 32, 32)]:
             for memory_format in (torch.contiguous_format, torch.channels_last):
                 images = inputs(*sized("ni99", sizes)).contiguous(memory_format=memory_format)
-                found += computed(function, images, *(inputs(*sized(shape, sizes)) for shape in weights))
-        return found
+                results += computed(function, images, *(inputs(*sized(shape, sizes)) for shape in weights))
+        return results
 
     return case
 

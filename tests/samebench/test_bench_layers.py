@@ -43,9 +43,9 @@ def test_a_function_is_that_of_torch(layer: nn.Module, function: Callable[[Tenso
 @pytest.mark.parametrize(("layer", "function"), FUNCTIONS)
 def test_each_element_has_the_same_bits_wherever_it_is(layer: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
     x, by = Inputs()(7, 13), Inputs()(13, 7).t()
-    alone = torch.stack([layer(each) for each in x.flatten()]).view(x.shape)
-    assert torch.equal(layer(x), alone)
-    assert torch.equal(layer(x.t()), alone.t())
+    single = torch.stack([layer(each) for each in x.flatten()]).view(x.shape)
+    assert torch.equal(layer(x), single)
+    assert torch.equal(layer(x.t()), single.t())
     one_by_one = [gradient(layer, each, times) for each, times in zip(x.flatten(), by.flatten(), strict=True)]
     assert torch.equal(gradient(layer, x, by), torch.stack(one_by_one).view(x.shape))
 
@@ -53,16 +53,16 @@ def test_each_element_has_the_same_bits_wherever_it_is(layer: nn.Module, functio
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_is_that_of_torch_in_both_directions(shape: tuple[int, ...], bias: bool) -> None:
-    ours, theirs = Linear(33, 7, bias=bias), nn.Linear(33, 7, bias=bias)
-    theirs.load_state_dict(ours.state_dict())
+    layer_of_bench, layer_of_torch = Linear(33, 7, bias=bias), nn.Linear(33, 7, bias=bias)
+    layer_of_torch.load_state_dict(layer_of_bench.state_dict())
     x = Inputs()(*shape)
     gradients = []
-    for layer in (ours, theirs):
+    for layer in (layer_of_bench, layer_of_torch):
         leaf = x.clone().requires_grad_()
         result = layer(leaf)
         gradients.append([result, *torch.autograd.grad(result.square().sum(), [leaf, *layer.parameters()])])
-    for got, wanted in zip(*gradients, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-4)
+    for got, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_linear_leaves_frozen_weights_without_a_gradient() -> None:

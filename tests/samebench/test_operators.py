@@ -19,23 +19,23 @@ def findings(*layers: nn.Module) -> Findings:
 
 
 def test_plain_layers_are_proved() -> None:
-    found = findings(nn.ReLU(), nn.LayerNorm(5), nn.Softmax(1), Linear(5, 3), GELU())
-    assert found == Findings()
-    assert found.weaken(ANY_MACHINE) == ANY_MACHINE
-    assert found.weaken(THIS_MACHINE) == THIS_MACHINE
+    result = findings(nn.ReLU(), nn.LayerNorm(5), nn.Softmax(1), Linear(5, 3), GELU())
+    assert result == Findings()
+    assert result.weaken(ANY_MACHINE) == ANY_MACHINE
+    assert result.weaken(THIS_MACHINE) == THIS_MACHINE
 
 
 def test_dropout_of_torch_is_named_with_its_layer_and_leaves_no_promise() -> None:
-    found = findings(nn.Sequential(nn.ReLU(), nn.Dropout(0.1)), nn.GELU())
-    assert found.random == {"aten.bernoulli_": "layer 1.1 (Dropout)"}
-    assert found.weaken(ANY_MACHINE) == NONE
-    assert "draw from a global generator: aten.bernoulli_ in layer 1.1 (Dropout); take" in str(found)
+    result = findings(nn.Sequential(nn.ReLU(), nn.Dropout(0.1)), nn.GELU())
+    assert result.random == {"aten.bernoulli_": "layer 1.1 (Dropout)"}
+    assert result.weaken(ANY_MACHINE) == NONE
+    assert "draw from a global generator: aten.bernoulli_ in layer 1.1 (Dropout); take" in str(result)
 
 
 def test_gelu_of_torch_is_named_in_both_directions_and_leaves_this_machine() -> None:
-    found = findings(nn.GELU())
-    assert found.unproved == dict.fromkeys(["aten.gelu", "aten.gelu_backward"], "layer 1 (GELU)")
-    assert found.weaken(ANY_MACHINE) == THIS_MACHINE
+    result = findings(nn.GELU())
+    assert result.unproved == dict.fromkeys(["aten.gelu", "aten.gelu_backward"], "layer 1 (GELU)")
+    assert result.weaken(ANY_MACHINE) == THIS_MACHINE
 
 
 def test_an_operator_outside_of_layers_is_named_too() -> None:
@@ -44,8 +44,8 @@ def test_an_operator_outside_of_layers_is_named_too() -> None:
             return super().forward(input).sqrt()
 
     network = Root(3, 5)
-    found = operators.examine(lambda: network(torch.ones(2, 3)).sum().tanh(), network)
-    assert found.unproved == {"aten.sqrt": "the network (Root)", "aten.tanh": "the loss or the optimizer"}
+    result = operators.examine(lambda: network(torch.ones(2, 3)).sum().tanh(), network)
+    assert result.unproved == {"aten.sqrt": "the network (Root)", "aten.tanh": "the loss or the optimizer"}
 
 
 def test_the_global_generator_is_left_as_it_was() -> None:

@@ -34,10 +34,10 @@ def test_a_table_of_several_projects_names_them_and_leaves_out_the_defaults_of_e
     settings = flags.defaults(project.settings_class("sections")) | {"seed": 9}
     record = write_run(runs, 4, project="sections", settings=settings)
     assert settings["lr"] != usual["lr"]
-    alone = list_runs.lines([record], usual)
-    assert "project" not in alone
-    assert "seed=9" in alone
-    assert "lr=" not in alone
+    one_project = list_runs.lines([record], usual)
+    assert "project" not in one_project
+    assert "seed=9" in one_project
+    assert "lr=" not in one_project
     table = list_runs.lines(records.find(runs), usual).splitlines()
     assert {line.split()[1] for line in table if "abcd" in line} == {"-", project.name(), "other", "sections"}
     (part,) = selection.comparisons("project=sections", selection.names([record], usual))

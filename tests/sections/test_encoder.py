@@ -40,9 +40,9 @@ def started(*words: str, at: Path) -> str:
     variables = {**environment(VARIABLES), "PYTHONWARNINGS": "default", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     done = subprocess.run([*words, str(at)], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
-    promise, _, found = done.stdout.splitlines()[-1].rpartition(" ")
+    promise, _, digest = done.stdout.splitlines()[-1].rpartition(" ")
     assert promise == "any x86-64"
-    return found
+    return digest
 
 
 @pytest.mark.parametrize("threads", [2, 4])

@@ -53,7 +53,7 @@ def test_the_weights_are_the_same_with_any_threads_and_after_an_interruption(
 
 def test_frozen_parameters_stay_and_unused_ones_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = Sections.build_network
-    monkeypatch.setattr(Sections, "build_network", lambda *given: Partly(build(*given)))
+    monkeypatch.setattr(Sections, "build_network", lambda *arguments: Partly(build(*arguments)))
     run = train.train(QUICK, runs=tmp_path / "one", threads=1)
     assert digest(QUICK, tmp_path / "four", threads=4) == run.receipt["weights_sha256"]
     before, after = build_network(TASK, QUICK, Model.of_run(run).spec), Model.of_run(run).network

@@ -61,8 +61,8 @@ class Findings:
 
     def weaken(self, promise: str) -> str:
         """What is left of a promise."""
-        found = NONE if self.random else THIS_MACHINE if self.unproved else ANY_MACHINE
-        return weaker(promise, found)
+        limit = NONE if self.random else THIS_MACHINE if self.unproved else ANY_MACHINE
+        return weaker(promise, limit)
 
     def __str__(self) -> str:
         """One line: the promise is for whom, because of which operators in which layers."""

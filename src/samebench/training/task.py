@@ -27,7 +27,7 @@ Predictions = Mapping[str, Tensor]  # the same
 Spec = Mapping[str, Any]  # JSON: what data, checkpoint, model and artifact must agree on, such as class names
 WARMUP_SHARE = 0.2  # of the steps
 SAMPLES = 10  # of an artifact, by default
-TARGETS = {"labels", "values", "weights"}  # in a batch, what is not asked about but learned from
+TARGETS = {"labels", "values", "weights"}  # in a batch: what a network learns from, and does not get
 
 
 class Dataset(Protocol):

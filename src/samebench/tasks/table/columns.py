@@ -53,11 +53,11 @@ class Columns(NamedTuple):
     def from_dict(cls, spec: Mapping[str, Any]) -> "Columns":
         """Those of a stranger's spec. Raises LookupError, TypeError or ValueError for impossible ones."""
         categories = {name: _texts(values, most=MOST_VALUES) for name, values in dict(spec["categories"]).items()}
-        found = cls(_texts(spec["numbers"], most=MOST_COLUMNS), categories)
-        names = [*found.numbers, *_texts(list(categories), most=MOST_COLUMNS)]
+        columns = cls(_texts(spec["numbers"], most=MOST_COLUMNS), categories)
+        names = [*columns.numbers, *_texts(list(categories), most=MOST_COLUMNS)]
         if not names or len(set(names)) < len(names):
             raise ValueError("its columns are no different names")
-        return found
+        return columns
 
 
 def read_number(name: str, value: object) -> float:

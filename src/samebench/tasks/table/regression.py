@@ -34,14 +34,14 @@ class TableRegression(Task):
         mean, deviation = (each.to(batch["numbers"].device) for each in statistics(spec))
         parts = [torch.nan_to_num((batch["numbers"] - mean) / deviation)]
         for place, values in enumerate(Columns.from_dict(spec).categories.values()):
-            known = torch.arange(len(values), device=batch["numbers"].device)
-            parts.append((batch["categories"][:, place : place + 1] == known).float())
+            codes = torch.arange(len(values), device=batch["numbers"].device)
+            parts.append((batch["categories"][:, place : place + 1] == codes).float())
         return (torch.cat(parts, dim=1),)
 
     def loss(self, outputs: Tensor, batch: Batch, settings: Any, spec: Spec) -> tuple[Tensor, Tensor]:
         """Half the squared error, in deviations of the target."""
-        wanted = (batch["values"] - spec["target_mean"]) / spec["target_deviation"]
-        errors = functional.mse_loss(outputs.float().squeeze(1), wanted, reduction="sum")
+        targets = (batch["values"] - spec["target_mean"]) / spec["target_deviation"]
+        errors = functional.mse_loss(outputs.float().squeeze(1), targets, reduction="sum")
         return errors / 2, torch.tensor(float(len(outputs)), device=errors.device)
 
     def postprocess(self, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
