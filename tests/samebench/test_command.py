@@ -11,7 +11,7 @@ import pytest
 
 from samebench.core import command
 from samebench.core.command import Interrupted, RequirementError, UsageError
-from tests.commands import SOURCE, call, start
+from tests.commands import SOURCE, start
 
 
 @pytest.mark.parametrize(
@@ -91,38 +91,6 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
     assert ended.value.code == code
 
 
-TWICE = """
-import os
-from samebench.core import command
-
-command.ECHO_SECONDS = {echo}
-with command.interruptible() as stopped:
-    os.kill(os.getpid(), {number})
-    print(stopped(), flush=True)
-    os.kill(os.getpid(), {number})
-    print("still here")
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_only_asks_and_the_second_leaves_at_once(number: signal.Signals, tmp_path: Path) -> None:
-    done = call("-c", TWICE.format(number=int(number), echo=0), at=tmp_path)
-    assert done.stdout == "True\n"
-    assert done.returncode == -number
-
-
-def test_a_sigterm_that_comes_by_two_ways_is_one(tmp_path: Path) -> None:
-    done = call("-c", TWICE.format(number=int(signal.SIGTERM), echo=60), at=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "True\nstill here\n")
-
-
-def test_one_of_several_processes_is_asked_by_the_cluster_and_again_by_the_launcher(tmp_path: Path) -> None:
-    line = TWICE.format(number=int(signal.SIGTERM), echo=0)
-    done = call("-c", line, at=tmp_path, changes=dict.fromkeys(command.WORKER, "0"))
-    assert done.stdout == "True\nstill here\n"
-    assert done.returncode == 0
-
-
 @pytest.mark.parametrize("module", ["samebench.training.train", "samebench.training.evaluate"])
 def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100)\n")
@@ -145,11 +113,3 @@ def test_ctrl_c_in_a_command_is_said_in_one_line(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60) == ("", "interrupted\n")
     assert process.returncode == command.INTERRUPTED
-
-
-def test_the_handlers_that_were_there_come_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with command.interruptible() as stopped:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stopped()
-    assert signal.getsignal(signal.SIGINT) is before

@@ -10,9 +10,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from samebench.core import files
@@ -25,7 +24,6 @@ __all__ = [
     "UsageError",
     "describe_os_error",
     "for_each",
-    "interruptible",
     "is_stdout_closed",
     "run",
 ]
@@ -38,7 +36,6 @@ LAUNCH = "SAMEBENCH_LAUNCH"
 # torchrun gives them to what it starts. The first four alone are left in many a shell by clusters and other launchers.
 WORKER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"}
 
-ECHO_SECONDS = 1.0  # in which a SIGTERM may come by two ways
 SPEAKER_SECONDS = 10.0  # for another process to print its message and end
 
 ROOM = "free some room, or work in another directory"
@@ -170,36 +167,3 @@ def _wait_for_the_speaker() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     time.sleep(SPEAKER_SECONDS)
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C or SIGTERM has come, so that work stops between two steps.
-
-    The second Ctrl-C or SIGTERM leaves at once. Two SIGTERM in a moment are one: a cluster, systemd and `timeout` send
-    it to all processes, and the host's side, or the engine's client, passes on its own. One of several processes stays
-    in any case, as their launcher kills who takes too long. Outside the main thread, where Python handles no signals,
-    the answer is always no.
-    """
-    signal_times: list[float] = []
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def handle_signal(number: int, _frame: FrameType | None) -> None:
-        signal_times.append(time.monotonic())
-        if os.environ.keys() >= WORKER:
-            return
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if len(signal_times) > 1 and signal_times[-1] - signal_times[0] > ECHO_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    try:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, handle_signal)
-    except ValueError:
-        before.clear()
-    try:
-        yield lambda: bool(signal_times)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

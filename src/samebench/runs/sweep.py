@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from samebench import project
-from samebench.core import command, file_lock, flags
+from samebench.core import command, file_lock, flags, signals
 from samebench.core.command import Interrupted, UsageError
 from samebench.core.file_lock import BusyError
 from samebench.core.text import printable
@@ -131,7 +131,7 @@ def train(points: Iterable[Point], training: str, *, jobs: int) -> tuple[dict[st
     """Train them in their order; what those that failed said last, and whether Ctrl-C or SIGTERM came."""
     waiting, active, failed = list(points), list[Job](), dict[str, str]()
     core_count = max(1, cores.available_cpus() // max(1, min(jobs, len(waiting))))
-    with command.interruptible() as is_stop_requested, _stopping(active):
+    with signals.interruptible() as is_stop_requested, _stopping(active):
         while (waiting or active) and not is_stop_requested():
             for job in [job for job in active if job.code() is not None]:
                 active.remove(job)

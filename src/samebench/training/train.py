@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from samebench import project
-from samebench.core import command, files, flags
+from samebench.core import command, files, flags, signals
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, cores, determinism, drift
@@ -91,7 +91,7 @@ def train(
         facts["fingerprint"] = examine_environment()
     resumed = run is not None
     run, kept = load_for_resume(run, facts, group) if run else (create_run(runs, facts | mark, group), None)
-    with release_at_end(run), command.interruptible() as stopped, workers(count, cores=each) as pool:
+    with release_at_end(run), signals.interruptible() as stopped, workers(count, cores=each) as pool:
         with record_outcome(run, group):  # on a GPU it needs room
             training = Training(
                 settings,

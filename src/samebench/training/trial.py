@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samebench import project
-from samebench.core import command, flags
+from samebench.core import flags, signals
 from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
@@ -41,7 +41,7 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
     count, each = worker_layout(settings.shards, fast=settings.fast, cores=cores.available_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
-        command.interruptible() as stopped,
+        signals.interruptible() as stopped,
         workers(count, cores=each) as pool,
     ):
         start, told = initial.resolve_init_model(settings, {}, data)
