@@ -36,6 +36,14 @@ def test_near_duplicates_are_what_comparing_all_with_all_finds(split: Split, wit
     assert [7, 300] in pairs.tolist()
 
 
+def test_near_duplicates_of_a_side_that_blocks_do_not_fill_are_found() -> None:
+    images = torch.zeros(2, 1, 11, 11, dtype=torch.uint8)
+    images[1, :, :8, :8] = 100
+    apart = 100 * (64 / 121) ** 0.5
+    assert len(inspection.near_duplicates(images, within=apart + 0.01)[0]) == 1
+    assert len(inspection.near_duplicates(images, within=apart - 0.01)[0]) == 0
+
+
 def test_images_that_all_differ_have_no_near_duplicates(split: Split) -> None:
     pairs, distances = inspection.near_duplicates(split.images[:50], within=1)
     assert (tuple(pairs.shape), tuple(distances.shape)) == ((0, 2), (0,))

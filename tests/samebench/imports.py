@@ -1,6 +1,7 @@
 """Sixty pictures, imported, and what was found of each file."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def copy(pictures: Path, tmp_path: Path) -> Path:
 
 
 def imported(source: Path, side: int = 28) -> tuple[ImageDataset, list[Finding]]:
-    return import_images.import_images(ImportArgs(source=str(source), name="shapes", side=side))
+    """The set and the findings, as `make data-import` has them before the set comes into data/."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return import_images.import_images(ImportArgs(source=str(source), name="shapes", side=side), Path(scratch))
 
 
 def told(findings: list[Finding]) -> dict[str, str]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.data import cache
+from samebench.data import cache, digests
 from samebench.data.cache import Cache
 from tests.apparel.disks import small_disk
 
@@ -11,7 +11,7 @@ def test_what_is_kept_is_found_by_its_content_and_cannot_be_written_by_accident(
     (tmp_path / "file").write_bytes(b"bytes")
     store = Cache(tmp_path / "cache")
     store.put(tmp_path / "file")
-    path = store.get_verified(cache.md5(tmp_path / "file"))
+    path = store.get_verified(digests.md5(tmp_path / "file"))
     assert path is not None
     assert path.read_bytes() == b"bytes"
     assert path.stat().st_mode & 0o777 == 0o444
@@ -22,7 +22,7 @@ def test_a_damaged_object_is_as_good_as_none_and_is_kept_anew(tmp_path: Path) ->
     (tmp_path / "file").write_bytes(b"bytes")
     store = Cache(tmp_path / "cache")
     store.put(tmp_path / "file")
-    name = cache.md5(tmp_path / "file")
+    name = digests.md5(tmp_path / "file")
     store.path(name).chmod(0o644)
     store.path(name).write_bytes(b"bites")
     assert store.get_verified(name) is None
@@ -35,7 +35,7 @@ def test_a_shared_cache_can_be_written_by_the_group(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"bytes")
     store = Cache(tmp_path / "cache", shared=True)
     store.put(tmp_path / "file")
-    folder = store.path(cache.md5(tmp_path / "file")).parent
+    folder = store.path(digests.md5(tmp_path / "file")).parent
     assert all(path.stat().st_mode & 0o2070 == 0o2070 for path in (folder, folder.parent, folder.parent.parent))
 
 

@@ -14,7 +14,7 @@ import torch
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors, dataset_files, fetch
 from samebench.tasks.image_classification import image_dataset
-from samebench.tasks.image_classification.image_dataset import ImageDataset
+from samebench.tasks.image_classification.image_dataset import ImageDataset, ImageEntry
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 
@@ -55,6 +55,40 @@ def test_a_set_comes_back_as_it_was_written(home: Path, channels: int) -> None:
     for part, split in enumerate([known.training, known.validation, known.test()]):
         assert torch.equal(split.images, made.images[made.parts == part])
         assert torch.equal(split.labels, made.labels[made.parts == part])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_set_is_written_piece_by_piece_as_it_is_at_once(tmp_path: Path, channels: int) -> None:
+    known = small(0, channels=channels)
+    entries = [
+        ImageEntry(known.categories[label], part, f'{name} "é" \\ \u2028')
+        for label, part, name in zip(known.labels.tolist(), known.parts.tolist(), known.names, strict=True)
+    ]
+    made = ImageDataset.create(tmp_path / "file", entries, lambda place: known.images[place].numpy(), side=8)
+    assert (tmp_path / "file").read_bytes() == made.dumps()
+    assert ImageDataset.load(tmp_path / "file").dumps() == made.dumps()
+    assert made.preprocessing == Preprocessing.of(known.images[known.parts == 0])
+    data, start = made.to_data(), made.images.data_ptr()
+    for split in (data.test(), data.validation, data.training):
+        assert split.images.data_ptr() == start, "no copy: the parts lie side by side"
+        start += split.images.nbytes
+    assert torch.equal(data.training.images, known.to_data().training.images)
+
+
+def test_a_change_of_an_image_in_memory_does_not_reach_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(small(0).dumps())
+    dataset = ImageDataset.load(path)
+    dataset.images[0] = 0
+    assert ImageDataset.load(path).dumps() == small(0).dumps()
+
+
+def test_names_that_no_file_can_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked_safetensors, "MAX_HEADER", 1000)
+    known = small(0)
+    entries = [ImageEntry("a" if place % 2 else "b", place % 3, f"{place}" * 9) for place in range(30)]
+    with pytest.raises(UsageError, match=r"names and facts of 1,\d+ bytes, at most 1,000; take shorter file names"):
+        ImageDataset.create(tmp_path / "file", entries, lambda place: known.images[place].numpy(), side=8)
 
 
 def test_the_file_has_what_others_rely_on(home: Path) -> None:
@@ -238,3 +272,23 @@ def test_a_file_that_is_whole_and_impossible_is_refused(tmp_path: Path, changes:
     path.write_bytes(checked_safetensors.dumps("dataset", tensors, facts))
     with pytest.raises(UsageError, match=r"dataset\.safetensors: not a data set of this code"):
         ImageDataset.load(path)
+
+
+def test_what_a_killed_import_has_left_goes_with_the_next_one(home: Path) -> None:
+    for name in ("noise", "other"):
+        (home / f".{name}.import").mkdir(parents=True)
+        (home / f".{name}.import/pixels").write_bytes(b"pixels")
+    with dataset_files.scratch("noise") as scratch:
+        assert [path.name for path in home.iterdir()] == [".noise.import"]
+        assert [path.name for path in scratch.iterdir()] == [".lock"]
+    assert not list(home.iterdir())
+
+
+def test_a_second_import_of_a_name_is_refused_and_takes_nothing_from_the_first(home: Path) -> None:
+    with dataset_files.scratch("noise") as scratch:
+        (scratch / "pixels").write_bytes(b"pixels")
+        with pytest.raises(UsageError, match=r"\.noise\.import: in progress in another process; wait for it"):
+            dataset_files.scratch("noise").__enter__()
+        with dataset_files.scratch("other"):
+            pass
+        assert (scratch / "pixels").read_bytes() == b"pixels"

@@ -15,8 +15,10 @@ SIDE = 8
 # A process that starts others inherits its peak to them, so a small one stands between pytest and the import.
 MEASURE = "import resource, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True); "
 MEASURE += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
-IMPORT = "import sys; from samebench.tasks.image_classification.import_images import ImportArgs, import_images; "
-IMPORT += f"import_images(ImportArgs(source=sys.argv[1], name='many', side={SIDE}))"
+IMPORT = (
+    "import sys, pathlib; from samebench.tasks.image_classification.import_images import ImportArgs, import_images; "
+)
+IMPORT += f"import_images(ImportArgs(source=sys.argv[1], name='many', side={SIDE}), pathlib.Path(sys.argv[2]))"
 
 
 def noise(folder: Path, count: int) -> list[str]:
@@ -28,13 +30,48 @@ def noise(folder: Path, count: int) -> list[str]:
     return [f"{folder.name}/{number}.png" for number in range(count)]
 
 
+# The most anonymous memory, in bytes: pages of files that are mapped don't count, as the system takes them back.
+ANONYMOUS = """
+import threading, time
+most = 0
+def watch():
+    global most
+    while True:
+        with open("/proc/self/status") as status:
+            most = max(most, *(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon")))
+        time.sleep(0.002)
+threading.Thread(target=watch, daemon=True).start()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
+def test_memory_does_not_grow_with_the_pixels(tmp_path: Path) -> None:
+    def measure(count: int) -> int:
+        folder, side = tmp_path / f"{count}", 256
+        base = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        for number in range(count):
+            path = folder / f"class {number % 2}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            base[:1, :2] = np.frombuffer(number.to_bytes(2, "little"), np.uint8)[:, None]
+            Image.fromarray(base).save(path, compress_level=0)
+        scratch = tmp_path / f"{count} scratch"
+        scratch.mkdir()
+        program = f"{IMPORT.replace(f'side={SIDE}', f'side={side}')}\nprint(most)"
+        words = [sys.executable, "-c", ANONYMOUS + program, str(folder), str(scratch)]
+        return int(subprocess.run(words, env=environment(), capture_output=True, text=True, check=True).stdout)
+
+    assert measure(500) < measure(50) + (40 << 20), "450 more images have 88 MB of pixels"
+
+
 def peak(paths: list[str], classes: int, at: Path) -> int:
     """The most bytes that an import of these pictures takes, labelled in turn with so many classes."""
     table = at / f"{classes}.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = [(path, f"class {number % classes}") for number, path in enumerate(paths)]
         csv.writer(file).writerows([("path", "label"), *rows])
-    words = [sys.executable, "-c", MEASURE, "-c", IMPORT, str(table)]
+    scratch = at / f"{classes} scratch"
+    scratch.mkdir()
+    words = [sys.executable, "-c", MEASURE, "-c", IMPORT, str(table), str(scratch)]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
     return int(done.stdout)
 

@@ -31,7 +31,10 @@ active = False
 
 def hook(event, arguments):
     if active and event in EVENTS and isinstance(arguments[0], (str, bytes, os.PathLike)):
-        path = os.path.realpath(os.fsdecode(arguments[0]))
+        path = os.fsdecode(arguments[0])
+        if event in {"os.remove", "os.rmdir"} and arguments[1] >= 0:  # below an open folder
+            path = os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), path)
+        path = os.path.realpath(path)
         if not any(path == each or path.startswith(each.rstrip("/") + "/") for each in OURS):
             os.write(2, f"outside: {event} {path!r}\\n".encode())
 

@@ -8,10 +8,10 @@ import pytest
 
 from samebench.core.command import UsageError
 from samebench.data import dataset_files, merge, versions
-from samebench.tasks.image_classification import image_dataset, import_images, import_report, merge_images
+from samebench.tasks.image_classification import image_dataset, import_report, merge_images
 from samebench.tasks.image_classification.image_dataset import ImageDataset
-from samebench.tasks.image_classification.import_images import ImportArgs
 
+from .imports import imported as import_photos
 from .pictures import folder
 from .team import NAME, Member, with_dvc
 from .test_data_merge import meet, member
@@ -21,7 +21,7 @@ __all__ = ["member", "with_dvc"]  # fixtures
 
 def imported(member: Member, photos: Path, side: int = 28) -> None:
     """What make data-import does."""
-    made, findings = import_images.import_images(ImportArgs(source=str(photos), name=NAME, side=side))
+    made, findings = import_photos(photos, side)
     contents = {image_dataset.FILE: made.dumps(), image_dataset.REPORT: import_report.dumps(findings)}
     dataset_files.write(NAME, contents, home=member.root / "data")
 
@@ -83,7 +83,7 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
     with pytest.raises(UsageError, match=f"make data-merge DATASET={NAME}$"):
         versions.load_version(NAME, root=apart.root)
     done = merged(apart)
-    union, findings = import_images.import_images(ImportArgs(source=str(photos["all"]), name=NAME, side=28))
+    union, findings = import_photos(photos["all"])
     assert (apart.folder / image_dataset.FILE).read_bytes() == union.dumps()
     assert (apart.folder / image_dataset.REPORT).read_bytes() == import_report.dumps(findings)
     apart.git("add", "--all")
@@ -94,9 +94,7 @@ def test_the_union_of_two_branches_is_what_an_import_of_all_pictures_gives(
     for revision, expected in (("a", "a"), ("main", "base")):
         apart.git("checkout", "--quiet", revision)
         assert apart.bring()
-        assert len(loaded(apart).images) == len(
-            import_images.import_images(ImportArgs(source=str(photos[expected]), name=NAME, side=28))[0].images
-        )
+        assert len(loaded(apart).images) == len(import_photos(photos[expected])[0].images)
 
 
 def test_markers_that_somebody_has_added_to_git_are_refused_too(apart: Member) -> None:

@@ -4,11 +4,13 @@ Read and filled here without DVC, which is then only needed where something has 
 its content is what its name says; a damaged one is removed, so that it can be brought again.
 """
 
+import fcntl
 import hashlib
 import json
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,18 +19,14 @@ from pathlib import Path
 from samebench.core import files, untrusted
 from samebench.core.command import UsageError
 from samebench.core.text import printable
+from samebench.data import digests
 from samebench.data.listing import check_file_names
 from samebench.data.pointer import Pointer
 
+FICLONE = 0x40049409  # Linux's request to share the blocks of a file, ioctl_ficlone(2)
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
 FILE = re.compile(r"[0-9a-f]{32}")
 MAX_BYTES = 512 << 20  # of a list of files: some four million
-
-
-def md5(path: Path) -> str:
-    """The name that DVC gives to a file's content; no more than a name, sha256 is what is relied on."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Cache:
         path = self.path(name)
         if not path.is_file():
             return None
-        if md5(path) == name.removesuffix(".dir"):
+        if digests.md5(path) == name.removesuffix(".dir"):
             return path
         path.unlink(missing_ok=True)
         return None
@@ -72,7 +70,7 @@ class Cache:
 
         Raises UsageError where the file changes meanwhile.
         """
-        name = md5(path)
+        name = digests.md5(path)
         if self.get_verified(name) is None:
             copy(path, self._prepare(name), mode=0o444)
             if self.get_verified(name) is None:
@@ -119,10 +117,14 @@ def parse_tree(path: Path) -> dict[str, str]:
 
 
 def copy(source: Path, path: Path, *, mode: int | None = None) -> None:
-    """Put a copy of `source` at `path` in one step, as `files.write` does, whatever its size."""
+    """Put a copy of `source` at `path` in one step, as `files.write` does, whatever its size.
+
+    Both share their blocks on the disk where the file system can do that, until one of them is written to.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        shutil.copyfile(source, temporary)
+        if not _clone(source, temporary):
+            shutil.copyfile(source, temporary)
         if mode is not None:
             temporary.chmod(mode)
         files.sync(temporary)
@@ -134,3 +136,13 @@ def copy(source: Path, path: Path, *, mode: int | None = None) -> None:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             files.name_error(error, path, size=source.stat().st_size)
         raise
+
+
+def _clone(source: Path, path: Path) -> bool:
+    """Whether the file system has made `path` a file that shares the blocks of `source`."""
+    if sys.platform != "linux":
+        return False
+    with source.open("rb") as old, path.open("wb") as new, suppress(OSError):
+        fcntl.ioctl(new, FICLONE, old.fileno())
+        return True
+    return False

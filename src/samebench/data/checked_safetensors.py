@@ -7,11 +7,14 @@ SHA-256 of the whole file, taken with zeros in its own place.
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -22,6 +25,10 @@ ZEROS = b"0" * 64
 PREFIX = b'{"__metadata__":{"samebench":"'
 PLACE = slice(8 + len(PREFIX), 8 + len(PREFIX) + len(ZEROS))
 CHUNK = 1 << 20
+MAX_HEADER = 100_000_000  # bytes; safetensors reads no larger one
+DTYPES = {torch.int64: "I64", torch.float32: "F32", torch.uint8: "U8"}
+FOREIGN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+NOT_THERE = "{}: not there; take another, or train first"
 
 
 def dumps(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
@@ -37,6 +44,88 @@ def dumps(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     return bytes(content)
 
 
+def stream(
+    path: Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    *,
+    pieces: Mapping[str, Iterable[bytes]] = MappingProxyType({}),
+) -> None:
+    """Write the file that `dumps` gives to `path`, piece by piece; the bytes of some tensors come in `pieces`.
+
+    Raises UsageError for facts that no safetensors file can have, and ValueError for pieces of another length.
+    """
+    header = _header(json.dumps({"kind": kind, **facts}), tensors)
+    if len(header) > MAX_HEADER:
+        what = f"names and facts of {len(header):,} bytes, at most {MAX_HEADER:,}"
+        raise UsageError(f"{path.name}: {what}; take shorter file names")
+    content = hashlib.sha256()
+    with path.open("xb") as file:
+
+        def write(piece: bytes) -> int:
+            content.update(piece)
+            return file.write(piece)
+
+        write(header)
+        for name in _order(tensors):
+            size = sum(write(each) for each in pieces.get(name) or _pieces(tensors[name]))
+            if size != tensors[name].nbytes:
+                raise ValueError(f"{name}: {size} bytes, expected {tensors[name].nbytes}")
+        file.seek(PLACE.start)
+        file.write(content.hexdigest().encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """As safetensors has them: those with the largest elements first, so that each is aligned."""
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+
+
+def _header(metadata: str, tensors: Mapping[str, Tensor]) -> bytes:
+    """The header as safetensors writes it, with zeros in place of the seal."""
+    entries: dict[str, Any] = {"__metadata__": {"samebench": f"{ZEROS.decode()} {metadata}"}}
+    place = 0
+    for name in _order(tensors):
+        tensor = tensors[name]
+        offsets = [place, place := place + tensor.nbytes]
+        entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _pieces(tensor: Tensor) -> Iterator[bytes]:
+    """The bytes of a tensor, of a few examples at a time."""
+    for part in torch.split(tensor, max(1, CHUNK * len(tensor) // max(1, tensor.nbytes))):
+        yield part.contiguous().numpy().tobytes()
+
+
+def open_mapped(path: Path, kind: str, *, is_verified: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load`, but the tensors are maps of the file: the system reads of them what is used, and no more is in memory.
+
+    The seal is checked unless `is_verified`. Writing to such a tensor changes the file's copy in memory alone.
+    """
+    if not path.is_file():
+        raise UsageError(NOT_THERE.format(path))
+    if not is_verified:
+        with path.open("rb") as file:
+            _check(file, path)
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > MAX_HEADER:
+                raise ValueError("a header of impossible size")
+            facts, kind_in_file = _parse_header(file.read(size))
+        with safetensors.safe_open(path, framework="pt") as mapped:
+            tensors = {name: mapped.get_tensor(name) for name in mapped.keys()}  # noqa: SIM118 - it is no mapping
+    except FOREIGN as error:
+        raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
+    _refuse_kind(path, kind_in_file, kind)
+    return tensors, facts
+
+
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the facts of a sealed file of this kind.
 
@@ -45,15 +134,23 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     content = _read_checked(path)
     try:
-        header = _parse(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts = _parse(header["__metadata__"]["samebench"][len(ZEROS) :])
-        kind_in_file = facts.pop("kind")
+        facts, kind_in_file = _parse_header(content[8 : 8 + int.from_bytes(content[:8], "little")])
         tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+    except FOREIGN as error:
         raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
-    if kind_in_file != kind:
-        raise UsageError(f"{path}: a {printable(kind_in_file, longest=40)}, expected a {kind}; take another")
+    _refuse_kind(path, kind_in_file, kind)
     return tensors, facts
+
+
+def _parse_header(header: bytes) -> tuple[dict[str, Any], str]:
+    """The facts and the kind in a header."""
+    facts = _parse(_parse(header)["__metadata__"]["samebench"][len(ZEROS) :])
+    return facts, facts.pop("kind")
+
+
+def _refuse_kind(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise UsageError(f"{path}: a {printable(found, longest=40)}, expected a {expected}; take another")
 
 
 def _parse(text: bytes | str) -> Any:
@@ -79,7 +176,7 @@ def verify(path: Path) -> None:
 
 def _read_checked(path: Path) -> bytes:
     if not path.is_file():
-        raise UsageError(f"{path}: not there; take another, or train first")
+        raise UsageError(NOT_THERE.format(path))
     with path.open("rb") as file:
         _check(file, path)  # piece by piece, so that a huge file that is not ours takes no memory
         size = file.tell()

@@ -10,7 +10,7 @@ from samebench.core import files, untrusted
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data import cache, dvc, listing, published, versions
+from samebench.data import cache, digests, dvc, listing, published, versions
 from samebench.data.cache import Cache
 from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
@@ -87,8 +87,8 @@ def _refuse_unsaved(
         remedy = printable(versions.restore_hint(path, version.name))
         if not path.is_file():
             raise UsageError(f"{path_text}: no ordinary file, where {name} belongs; {remedy}")
-        actual = files.digest(path)
-        if actual not in {sha256 for _, sha256 in former} and store.get_verified(cache.md5(path)) is None:
+        actual = digests.sha256(path)
+        if actual not in {sha256 for _, sha256 in former} and store.get_verified(digests.md5(path)) is None:
             remedy += f"; or, to make a version of it, make data-add DATASET={version.name}"
             raise UsageError(f"{path_text}: expected sha256 {expected}, got {actual}, which no version has; {remedy}")
 
@@ -110,7 +110,7 @@ def _clear(version: Version, folder: Path, former: set[tuple[str, str]], store: 
     stays = {name.casefold() for name in version.listing}  # one file, where the file system knows no case
     for name, sha256 in former:
         path = untrusted.path_inside(folder, name, where=f"data/{version.name}.sha256")
-        if name.casefold() not in stays and path.is_file() and files.digest(path) == sha256:
+        if name.casefold() not in stays and path.is_file() and digests.sha256(path) == sha256:
             store.put(path)
             path.unlink()
 

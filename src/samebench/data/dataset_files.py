@@ -1,6 +1,7 @@
 """The files of a data set in data/: replaced in one step, and read as git names them."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,18 +9,21 @@ from pathlib import Path
 
 from samebench.core import file_lock, files, untrusted
 from samebench.core.command import UsageError
-from samebench.data import source
+from samebench.data import digests, source
 from samebench.data.listing import is_set_name
 from samebench.data.listing import read as read_listing
 
+SCRATCH = ".import"
 
-def write(name: str, contents: Mapping[str, bytes], *, home: Path | None = None) -> None:
+
+def write(name: str, contents: Mapping[str, bytes | Path], *, home: Path | None = None) -> None:
     """Put files and their listing into data/, in place of those of that name; a kill leaves the old ones or the new.
 
-    All files are put aside first. A rename makes them valid, and the next command moves what is left to its place.
+    A content that is a path, on the same file system, is moved. All files are put aside first. A rename makes them
+    valid, and the next command moves what is left to its place.
     """
     home = home or source.LISTINGS
-    listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {file}\n" for file, content in contents.items())
+    listing = "".join(f"{_sha256(content)}  {file}\n" for file, content in contents.items())
     home.mkdir(parents=True, exist_ok=True)
     with file_lock.exclusive(home):
         _finish(name, home)
@@ -28,7 +32,10 @@ def write(name: str, contents: Mapping[str, bytes], *, home: Path | None = None)
         partial.mkdir()
         try:
             for file, content in {**contents, f"{name}.sha256": listing.encode()}.items():
-                files.write(partial / file, content)
+                if isinstance(content, Path):
+                    content.replace(partial / file)
+                else:
+                    files.write(partial / file, content)
             partial.rename(_valid(name, home))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -57,10 +64,36 @@ def verified(name: str, file: str, *, home: Path | None = None) -> Iterator[Path
         if not path.is_file():
             raise UsageError(f"{path}: not there; fetch it: make data DATASET={name}, or import it again")
         expected = read_listing(home / f"{name}.sha256").get(file)
-        if (actual := files.digest(path)) != expected:
+        if (actual := digests.sha256(path)) != expected:
             remedy = f"make data DATASET={name}, or import it again"
             raise UsageError(f"{path}: expected sha256 {expected}, got {actual}; {remedy}")
         yield path
+
+
+@contextmanager
+def scratch(name: str, *, home: Path | None = None) -> Iterator[Path]:
+    """An empty folder on the file system of data/ for one process that makes the set `name`, and gone afterwards.
+
+    What killed processes have left goes, too. Raises BusyError where another process makes a set of this name.
+    """
+    home = home or source.LISTINGS
+    home.mkdir(parents=True, exist_ok=True)
+    with file_lock.exclusive(home):
+        for abandoned in home.glob(f".*{SCRATCH}"):
+            if file_lock.is_locked(abandoned) is False:
+                shutil.rmtree(abandoned, ignore_errors=True)
+        place = untrusted.path_inside(home, f".{name}{SCRATCH}", where=home)
+        place.mkdir(exist_ok=True)
+        handle, _ = file_lock.acquire(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(handle)
+
+
+def _sha256(content: bytes | Path) -> str:
+    return files.digest(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
 
 def _finish(name: str, home: Path) -> None:

@@ -19,12 +19,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from samebench import project
-from samebench.core import command, files
+from samebench.core import command
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.table import align
 from samebench.core.text import printable
-from samebench.data import checkout, versions
+from samebench.data import checkout, digests, versions
 
 COLUMNS = ("added", "removed", "changed", "relabelled to", "relabelled from", "moved")
 
@@ -168,7 +168,7 @@ class Side:
     def hashes(self) -> list[Example]:
         """Each file, with the hash that git has of it, or that of what is in data/."""
         listing = self.files if isinstance(self.files, Mapping) else {}
-        hashes = {each: listing.get(each) or files.digest(self.folder / each) for each in self.files}
+        hashes = {each: listing.get(each) or digests.sha256(self.folder / each) for each in self.files}
         return [Example(sha256, PurePosixPath(each).parent.as_posix(), "", each) for each, sha256 in hashes.items()]
 
     def examples(self, read: Callable[[Path], list[Example]]) -> list[Example]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from samebench import project
-from samebench.core import files, flags, make_command
+from samebench.core import flags, make_command
 from samebench.core.command import UsageError
 from samebench.core.paths import ROOT
+from samebench.data import digests
 from samebench.data.listing import is_set_name
 from samebench.data.listing import read as read_listing
 
@@ -93,7 +94,7 @@ class Source:
         """Whether one of its files is what the listing says; a packed one by what is in it."""
         path = self.path(name)
         if path.suffix != ".gz" or name.endswith(".gz"):
-            return files.digest(path) == sha256
+            return digests.sha256(path) == sha256
         content = hashlib.sha256()
         try:
             with gzip.open(path) as file:
@@ -146,7 +147,7 @@ class Source:
         """Whether a run with this receipt was trained on the version in this checkout, as far as it tells."""
         listings = receipt.get("listings")
         then = listings.get(f"data/{self.name}.sha256") if isinstance(listings, dict) else None
-        return then is None or (self.is_known() and self.listing.is_file() and files.digest(self.listing) == then)
+        return then is None or (self.is_known() and self.listing.is_file() and digests.sha256(self.listing) == then)
 
     def make_words(self, *, named: bool = False) -> str:
         """What `make` is told to take it; nothing for the default, unless that has to be `named`."""

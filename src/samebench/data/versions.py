@@ -20,7 +20,7 @@ from samebench.core.command import UsageError
 from samebench.core.git import NoRepositoryError, run_git
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data import dvc, listing
+from samebench.data import digests, dvc, listing
 from samebench.data.cache import Cache
 from samebench.data.pointer import Pointer
 
@@ -206,7 +206,7 @@ def mismatched_files(version: Version, folder: Path) -> dict[str, str]:
     missing = {}
     for name, sha256 in version.listing.items():
         path = untrusted.path_inside(folder, name, where=where)
-        if not path.is_file() or files.digest(path) != sha256:
+        if not path.is_file() or digests.sha256(path) != sha256:
             missing[name] = sha256
     return missing
 
@@ -221,7 +221,7 @@ def objects(version: Version, names: set[str], store: Cache) -> dict[str, Path]:
         raise contradiction_error(version, min(unlisted))
     paths = {name: path for name in names if name in tree and (path := store.get_verified(tree[name]))}
     for name, path in paths.items():
-        if files.digest(path) != version.listing[name]:
+        if digests.sha256(path) != version.listing[name]:
             raise contradiction_error(version, name)
     return paths
 
@@ -265,7 +265,7 @@ def record(name: str, paths: Mapping[str, Path], store: Cache, *, root: Path) ->
     pointer = put_in_cache(paths, store)
     # Of what is in the cache now, whatever has happened in the folder meanwhile.
     tree = store.tree(pointer)
-    text = "".join(f"{files.digest(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
+    text = "".join(f"{digests.sha256(store.path(tree[each]))}  {each}\n" for each in sorted(tree))
     changed = False
     for kind, content in (("dvc", pointer.text(name).encode()), ("sha256", text.encode())):
         before = _content(path_of(name, kind), "", root)

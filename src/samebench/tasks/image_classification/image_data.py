@@ -44,13 +44,13 @@ class Split:
 
     def levels(self) -> list[list[int]]:
         """The lowest and the highest level in each channel, 0 to 255."""
-        channels = self.images.transpose(0, 1).flatten(1)
-        return [[int(channel.min()), int(channel.max())] for channel in channels]
+        lowest, highest = torch.aminmax(self.images.flatten(2), dim=2)
+        return torch.stack([lowest.amin(0), highest.amax(0)], dim=1).tolist()
 
     def digest(self) -> str:
         """SHA-256 over shape, images and labels."""
         content = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        content.update(self.images.contiguous().numpy().tobytes())
+        content.update(self.images.contiguous().numpy().data)
         few = not len(self.labels) or int(self.labels.max()) < 256  # then a byte each, as ever
         content.update(self.labels.to(torch.uint8 if few else torch.int64).numpy().tobytes())
         return content.hexdigest()
@@ -68,21 +68,24 @@ class Data:
         labels: Sequence[str],
         preparation: ImageTransform,
         preprocessing: Preprocessing | None = None,
+        version: str = "",
     ) -> None:
         """Take the validation images, unless given, out of `training`: every twelfth of each category in a fixed order.
 
-        `labels` are the names in the order of the numbers; `preprocessing` is that of the training images.
+        `labels` are the names in the order of the numbers; `preprocessing` is that of the training images; `version`
+        is computed unless it is given.
         """
         self._test, self._preprocessing = test, preprocessing
         self.labels, self.preparation = tuple(labels), preparation
-        parts = training.digest() + test.digest()
+        splits = [training, test] if validation is None else [training, test, validation]
+        if not version:
+            parts = "".join(split.digest() for split in splits)
+            parts += "" if validation is None else json.dumps([self.labels, preparation.to_dict()])
+            version = hashlib.sha256(parts.encode()).hexdigest()
         if validation is None:
             chosen = validation_mask(training.labels)
             training, validation = (training.select(each.nonzero().squeeze(1)) for each in (~chosen, chosen))
-        else:
-            parts += validation.digest() + json.dumps([self.labels, preparation.to_dict()])
-        self.training, self.validation = training, validation
-        self.version = hashlib.sha256(parts.encode()).hexdigest()
+        self.training, self.validation, self.version = training, validation, version
 
     @cached_property
     def preprocessing(self) -> Preprocessing:

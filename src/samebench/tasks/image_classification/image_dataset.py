@@ -6,10 +6,10 @@ data/shoes.sha256                 what git keeps: both, as sha256sum lists them
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from samebench import project
 from samebench.core.command import UsageError
-from samebench.data import checked_safetensors, dataset_files, fetch, source
+from samebench.data import checked_safetensors, dataset_files, digests, fetch, source
 from samebench.data.diff import Example
 from samebench.data.listing import is_set_name
 from samebench.tasks.image_classification.image_data import Data, Split
@@ -27,16 +27,19 @@ from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 FILE, REPORT = "dataset.safetensors", "report.csv"
+KIND = "dataset"
 PARTS = ("training", "validation", "test")  # by their numbers
 
 
-class LabelledImage(NamedTuple):
-    """An image of a data set: pixels (1, H, W) if it is grey and (3, H, W) if not, and where it was found."""
+class ImageEntry(NamedTuple):
+    """What a data set says of an image: its class, its part, and where it was found."""
 
-    pixels: NDArray[np.uint8]
     label: str
     part: int
     name: str
+
+
+ReadPixels = Callable[[int], NDArray[np.uint8]]  # of an image by its place: (1, H, W) if it is grey, (3, H, W) if not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,28 +55,35 @@ class ImageDataset:
     preprocessing: Preprocessing  # the statistics of the training part
 
     @classmethod
-    def of(cls, images: Sequence[LabelledImage], *, side: int) -> Self:
-        """The set of these images in their order: grey if all of them are, else in colour.
+    def create(cls, path: Path, entries: Sequence[ImageEntry], read: ReadPixels, *, side: int) -> Self:
+        """Write the set of these images to `path`: grey if all of them are, else in colour.
 
-        Raises ValueError for too few of them.
+        Test images come first, then those for validation; within a part they stay in their order. `read` is called
+        twice for each image, and no more than one is in memory at a time. Raises ValueError for too few images.
         """
-        numbers = {label: number for number, label in enumerate(sorted({each.label for each in images}))}
-        channels = max((len(each.pixels) for each in images), default=1)
-        pixels = torch.empty(len(images), channels, side, side, dtype=torch.uint8)
-        for place, each in enumerate(images):
-            pixels[place] = torch.from_numpy(each.pixels)
-        parts = torch.tensor([each.part for each in images], dtype=torch.uint8)
+        counts, channels = np.zeros((3, 256), np.int64), 1
+        for place, entry in enumerate(entries):
+            pixels = read(place)
+            channels = max(channels, len(pixels))
+            if entry.part == 0:
+                counts += [np.bincount(levels.ravel(), minlength=256) for levels in pixels]
+        places = sorted(range(len(entries)), key=lambda place: -entries[place].part)
+        ordered = [entries[place] for place in places]
+        numbers = {label: number for number, label in enumerate(sorted({each.label for each in entries}))}
         dataset = cls(
-            images=pixels,
-            labels=torch.tensor([numbers[each.label] for each in images], dtype=torch.int64),
-            parts=parts,
+            images=torch.zeros(1, dtype=torch.uint8).expand(len(entries), channels, side, side),
+            labels=torch.tensor([numbers[each.label] for each in ordered], dtype=torch.int64),
+            parts=torch.tensor([each.part for each in ordered], dtype=torch.uint8),
             categories=tuple(numbers),
-            names=tuple(each.name for each in images),
+            names=tuple(each.name for each in ordered),
             preparation=ImageTransform(side, channels),
-            preprocessing=Preprocessing.of(pixels[parts == 0]),
+            preprocessing=Preprocessing.of_counts(torch.from_numpy(counts[:channels])),
         )
         dataset.check()
-        return dataset
+        pieces = (np.broadcast_to(read(place), (channels, side, side)).tobytes() for place in places)
+        checked_safetensors.stream(path, KIND, dataset._tensors(), dataset._facts(), pieces={"images": pieces})
+        tensors, _ = checked_safetensors.open_mapped(path, KIND, is_verified=True)
+        return replace(dataset, images=tensors["images"])
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -88,20 +98,28 @@ class ImageDataset:
 
     def dumps(self) -> bytes:
         """The sealed file's content: the same for the same images."""
-        tensors = {name: getattr(self, name) for name in ("images", "labels", "parts")}
-        facts = {
+        return checked_safetensors.dumps(KIND, self._tensors(), self._facts())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("images", "labels", "parts")}
+
+    def _facts(self) -> dict[str, Any]:
+        return {
             "labels": list(self.categories),
             "names": list(self.names),
             **{name: np.atleast_1d(value).tolist() for name, value in self.preprocessing.to_dict().items()},
             "balance": self.balance,
             "preparation": self.preparation.name,
         }
-        return checked_safetensors.dumps("dataset", tensors, facts)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The one at `path`. Raises UsageError for a missing, damaged or impossible one; the first two unparsed."""
-        tensors, facts = checked_safetensors.load(path, "dataset")
+    def load(cls, path: Path, *, is_verified: bool = False) -> Self:
+        """The one at `path`, its images a map of the file.
+
+        Raises UsageError for a missing, damaged or impossible one; the first two unparsed. The seal is checked unless
+        `is_verified`.
+        """
+        tensors, facts = checked_safetensors.open_mapped(path, KIND, is_verified=is_verified)
         try:
             _, channels, side, _ = tensors["images"].shape
             dataset = cls(
@@ -120,11 +138,9 @@ class ImageDataset:
             raise UsageError(f"{path}: not a data set of this code ({error}); import it again") from error
         return dataset
 
-    def to_data(self) -> Data:
-        """The images of each part, for a training."""
-        training, validation, test = (
-            Split(self.images[self.parts == part], self.labels[self.parts == part]) for part in range(len(PARTS))
-        )
+    def to_data(self, version: str = "") -> Data:
+        """The images of each part, for a training. `version` is computed unless it is given."""
+        training, validation, test = map(self._split, range(len(PARTS)))
         return Data(
             training,
             test,
@@ -132,7 +148,16 @@ class ImageDataset:
             labels=self.categories,
             preparation=self.preparation,
             preprocessing=self.preprocessing,
+            version=version,
         )
+
+    def _split(self, part: int) -> Split:
+        """The images of a part: no copy of them where they lie side by side, as in every set that `create` wrote."""
+        places = (self.parts == part).nonzero().squeeze(1)
+        first, last = int(places[0]), int(places[-1])
+        side_by_side = last - first + 1 == len(places)
+        chosen = slice(first, last + 1) if side_by_side else places
+        return Split(self.images[chosen], self.labels[chosen])
 
     def check(self) -> None:
         """Raise ValueError where its parts don't fit together."""
@@ -183,13 +208,16 @@ def load(name: str) -> Data:
         sets = ", ".join(source.dataset_names())
         raise UsageError(f"data {name}: no set of that name; there are {sets}; or import it: make data-import")
     fetch.fetch_dataset(name)
-    return read(name).to_data()
+    with dataset_files.verified(name, FILE) as path:
+        dataset = ImageDataset.load(path, is_verified=True)
+        version = digests.remember(path, "data version", lambda: dataset.to_data().version)
+    return dataset.to_data(version)
 
 
 def read(name: str) -> ImageDataset:
     """The data set of this name. Raises UsageError where it is not there, or not the one whose hash is in git."""
     with dataset_files.verified(name, FILE) as path:
-        return ImageDataset.load(path)
+        return ImageDataset.load(path, is_verified=True)
 
 
 def read_examples(folder: Path) -> list[Example]:

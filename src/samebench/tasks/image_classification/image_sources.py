@@ -44,7 +44,7 @@ class UnusableFileError(Exception):
     """A file that is no picture; the message says why, as a finding does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A file that should be a picture: its path below `root`, POSIX, its class, and its line in a CSV, if any.
 

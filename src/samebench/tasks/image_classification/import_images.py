@@ -8,11 +8,14 @@ The source is a folder with photos/<class>/<picture>, or a CSV with the columns 
 import hashlib
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from array import array
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,7 @@ from samebench.environment import cores, determinism
 from samebench.settings import setting_field, small_batch_args
 from samebench.tasks.image_classification import decode_image, image_dataset, image_transform, import_report
 from samebench.tasks.image_classification.decode_image import TooLarge
-from samebench.tasks.image_classification.image_dataset import ImageDataset, LabelledImage
+from samebench.tasks.image_classification.image_dataset import ImageDataset, ImageEntry
 from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.image_sources import (
     ALIKE,
@@ -45,6 +48,7 @@ from samebench.tasks.image_classification.task import ImageClassification
 TEST, VALIDATION = 1 / 6, 1 / 12
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 FEW = 10  # steps an epoch at the defaults; with fewer, smaller ones learn more
+AHEAD = 64  # pictures that are read before their turn
 THREADS = 4  # that work on pictures; together these take decode_image.MAX_MEMORY at most
 NO_PNG = {CUT, CHECKSUM}  # of a PNG, which has checksums, the import takes nothing that does not match them
 
@@ -73,18 +77,46 @@ class ImportArgs:
             raise UsageError(f"setting side={self.side} is impossible; take {sides}")
 
 
-@dataclass(frozen=True)
-class DecodedImage:
+class DecodedImage(NamedTuple):
     """A picture that was read: its pixels (1, H, W) if it is grey and (3, H, W) if not, uint8."""
 
     source: Source
     pixels: NDArray[np.uint8]
-    notes: tuple[str, ...] = ()  # what is to be said of its file, though it is taken
+    notes: tuple[str, ...]  # what is to be said of its file, though it is taken
 
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the pixels: what two pictures have in common that are one, in a grey set or one of colours."""
-        return hashlib.sha256(self.pixels.tobytes()).digest()
+
+class SpooledImage(NamedTuple):
+    """A picture whose pixels are in a `PixelSpool`, at `place`."""
+
+    source: Source
+    place: int
+    notes: tuple[str, ...]
+
+
+class PixelSpool:
+    """The pixels of pictures in a file, until their order is found: memory stays free, whatever their number."""
+
+    def __init__(self, path: Path, side: int) -> None:
+        """Begin a file at `path` for pictures of `side` pixels a side."""
+        self.side = side
+        self._file = path.open("w+b")
+        self._offsets = array("Q", [0])
+
+    def append(self, pixels: NDArray[np.uint8]) -> int:
+        """Add pixels (C, H, W); their place."""
+        self._file.write(pixels.tobytes())
+        self._offsets.append(self._offsets[-1] + pixels.nbytes)
+        return len(self._offsets) - 2
+
+    def __getitem__(self, place: int) -> NDArray[np.uint8]:
+        """The pixels (C, H, W) at a place."""
+        start, end = self._offsets[place : place + 2]
+        self._file.seek(start)
+        return np.frombuffer(self._file.read(end - start), np.uint8).reshape(-1, self.side, self.side)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class ImportFailedError(UsageError):
@@ -102,26 +134,31 @@ def part(digest: bytes) -> int:
     return 2 if share < TEST else 1 if share < TEST + VALIDATION else 0
 
 
-def import_images(args: ImportArgs) -> tuple[ImageDataset, list[Finding]]:
-    """The data set, and what was found on the way, in the order of the paths.
+def import_images(args: ImportArgs, scratch: Path) -> tuple[ImageDataset, list[Finding]]:
+    """The data set, written into the folder `scratch`, and what was found on the way, in the order of the paths.
 
     Raises UsageError where the source is none, and ImportFailedError where it has too few pictures that can be used.
     """
     sources, findings = found_in(Path(args.source))
     if refused := [each for each in findings if each.done == REFUSED]:
         raise ImportFailedError(import_report.describe_refused(refused, args.source), findings)
-    taken: dict[bytes, list[DecodedImage]] = defaultdict(list)
-    for each in read_all(sources, ImageTransform(args.side, 3)):
-        if isinstance(each, Finding):
-            findings.append(each)
-        else:
-            taken[each.digest].append(each)
-    findings += [finding for same in taken.values() for finding in alike(same)]
-    kept = {digest: same[0] for digest, same in sorted(taken.items()) if len(labels_of(same)) == 1}
-    try:
-        made = assemble(kept, args)
-    except UsageError as refusal:
-        raise ImportFailedError(f"{refusal}{import_report.describe_left_out(findings)}", findings) from refusal
+    groups: dict[bytes, list[SpooledImage]] = {}  # by the hash of the pixels, the same in a grey set or one of colours
+    with closing(PixelSpool(scratch / "pixels", args.side)) as spool:
+        for each in read_all(sources, ImageTransform(args.side, 3)):
+            if isinstance(each, Finding):
+                findings.append(each)
+                continue
+            digest = hashlib.sha256(each.pixels.tobytes()).digest()
+            same = groups.setdefault(digest, [])
+            place = same[0].place if same else spool.append(each.pixels)
+            same.append(SpooledImage(each.source, place, each.notes))
+        findings += [finding for same in groups.values() for finding in alike(same)]
+        unique = {digest: same[0] for digest, same in sorted(groups.items()) if len(labels_of(same)) == 1}
+        del groups
+        try:
+            made = assemble(unique, args, spool, scratch / image_dataset.FILE)
+        except UsageError as refusal:
+            raise ImportFailedError(f"{refusal}{import_report.describe_left_out(findings)}", findings) from refusal
     if made.preprocessing.warning:
         findings.append(Finding("", "", made.preprocessing.warning, KEPT))
     return made, sorted([*findings, *import_report.missing(made, sources), *import_report.suspicious(made)])
@@ -130,11 +167,21 @@ def import_images(args: ImportArgs) -> tuple[ImageDataset, list[Finding]]:
 def read_all(sources: Sequence[Source], preparation: ImageTransform) -> Iterator[DecodedImage | Finding]:
     """Each picture prepared, or why it is none, in their order; no more than THREADS are unpacked at a time."""
     pool = ThreadPoolExecutor(min(THREADS, cores.available_cpus()), "picture")
-    work = pool.map(lambda each: read(each, preparation), sources)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            tqdm(desc="reading", unit="picture", total=len(sources), disable=None, leave=False) as bar,
+        ):
             warnings.simplefilter("ignore")  # Pillow's, of strange pictures: what matters of them is found here
-            yield from tqdm(work, desc="reading", unit="picture", total=len(sources), disable=None, leave=False)
+            waiting: deque[Future[DecodedImage | Finding]] = deque()
+            for each in sources:
+                waiting.append(pool.submit(read, each, preparation))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+                    bar.update()
+            for future in waiting:
+                yield future.result()
+                bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -160,12 +207,12 @@ def read(source: Source, preparation: ImageTransform) -> DecodedImage | Finding:
     return DecodedImage(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage))
 
 
-def labels_of(same: Sequence[DecodedImage]) -> list[str]:
+def labels_of(same: Sequence[SpooledImage]) -> list[str]:
     """The labels of pictures that are one."""
     return sorted({each.source.label for each in same})
 
 
-def alike(same: Sequence[DecodedImage]) -> Iterator[Finding]:
+def alike(same: Sequence[SpooledImage]) -> Iterator[Finding]:
     """What there is to say of pictures with the same pixels, of which the first is kept if they agree on a label."""
     first, *others = same
     labels = labels_of(same)
@@ -181,20 +228,23 @@ def alike(same: Sequence[DecodedImage]) -> Iterator[Finding]:
         yield each.source.finding(what)
 
 
-def assemble(kept: dict[bytes, DecodedImage], args: ImportArgs) -> ImageDataset:
-    """The pictures in the order of their hashes. Raises UsageError where they are too few for every part."""
-    classes = len({each.source.label for each in kept.values()})
+def assemble(images: Mapping[bytes, SpooledImage], args: ImportArgs, spool: PixelSpool, path: Path) -> ImageDataset:
+    """The set of the pictures in the order of their hashes, at `path`.
+
+    Raises UsageError where they are too few for every part.
+    """
+    classes = len({each.source.label for each in images.values()})
     if classes < 2:
         raise UsageError(f"FROM={args.source}: {classes} classes with a picture that can be used; give two or more")
-    parts = {part(digest) for digest in kept}
+    parts = {part(digest) for digest in images}
     if lacking := [name for number, name in enumerate(image_dataset.PARTS) if number not in parts]:
-        few = f"{len(kept)} pictures that can be used, and none of them for {' and '.join(lacking)}"
+        few = f"{len(images)} pictures that can be used, and none of them for {' and '.join(lacking)}"
         raise UsageError(f"FROM={args.source}: {few}; give more")
-    images = [
-        LabelledImage(each.pixels, each.source.label, part(digest), legible(each.source.path))
-        for digest, each in kept.items()
+    entries = [
+        ImageEntry(each.source.label, part(digest), legible(each.source.path)) for digest, each in images.items()
     ]
-    return ImageDataset.of(images, side=args.side)
+    places = array("Q", (each.place for each in images.values()))
+    return ImageDataset.create(path, entries, lambda number: spool[places[number]], side=args.side)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -214,16 +264,15 @@ def main(argv: Sequence[str]) -> None:
     determinism.reexecute(fast=False)
     determinism.pin()
     refused = source.LISTINGS / f"{args.name}.refused.csv"
-    try:
-        made, findings = import_images(args)
-    except UsageError as refusal:
-        findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
-        refused.parent.mkdir(parents=True, exist_ok=True)
-        files.write(refused, import_report.dumps(sorted(findings)))
-        raise UsageError(f"{refusal}; see data/{refused.name}") from refusal
-    dataset_files.write(
-        args.name, {image_dataset.FILE: made.dumps(), image_dataset.REPORT: import_report.dumps(findings)}
-    )
+    with dataset_files.scratch(args.name) as scratch:
+        try:
+            made, findings = import_images(args, scratch)
+        except UsageError as refusal:
+            findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
+            files.write(refused, import_report.dumps(sorted(findings)))
+            raise UsageError(f"{refusal}; see data/{refused.name}") from refusal
+        report = import_report.dumps(findings)
+        dataset_files.write(args.name, {image_dataset.FILE: scratch / image_dataset.FILE, image_dataset.REPORT: report})
     refused.unlink(missing_ok=True)
     print(f"data/{args.name}: {import_report.summary(made, findings)}; see data/{args.name}/{image_dataset.REPORT}")
     if made.preprocessing.warning:

@@ -10,27 +10,39 @@ from torch.nn.functional import avg_pool2d
 from samebench.tasks.image_classification.image_data import Split
 from samebench.training.sample_random import order
 
-BLOCK = 500
+BLOCK = 500  # images that are compared with others at a time
+BLOCK_PIXELS = 2_000_000  # that are made coarser at a time
 
 
 def near_duplicates(images: Tensor, *, within: float) -> tuple[Tensor, Tensor]:
     """Every pair (M, 2) of images (N, C, H, W) whose pixels differ by `within` or less, nearest first.
 
     The difference (M,) is the root mean square over the pixels, 0 to 255; 0 is a duplicate. Nothing is missed:
-    the mean of 4x4 pixels can't differ by more than the pixels do, and neither can one direction of those
+    the mean of a square of pixels can't differ by more than the pixels do, and neither can one direction of those
     means, along which the images are sorted so that only neighbours are compared.
     """
-    coarse = avg_pool2d(images.float(), 4).flatten(1)
-    coarse = coarse - coarse.mean(0)
+    cells = max(4, images.shape[-1] // 8)
+    coarse = torch.cat([*_coarse_blocks(images, cells)])
+    coarse -= coarse.mean(0)
     values, vectors = torch.linalg.eigh(coarse.T @ coarse)
     ranked = (coarse @ vectors[:, values.argmax()]).sort()
-    radius = within * coarse.shape[1] ** 0.5 + 0.01  # the rounding of a float32 sum stays below it
+    radius = within * (images[0].numel() / cells**2) ** 0.5 + 0.01  # the rounding of a float32 sum stays below it
     pairs = torch.cat(list(_close(coarse[ranked.indices], ranked.values, radius)))
     pairs = ranked.indices[pairs].sort(1).values
     distances = torch.cat([_difference(images, part) for part in torch.split(pairs, 10_000)])
     nearest = distances.argsort(stable=True)
     nearest = nearest[distances[nearest] <= within]
     return pairs[nearest], distances[nearest]
+
+
+def _coarse_blocks(images: Tensor, cells: int, places: Tensor | None = None) -> Iterator[Tensor]:
+    """The means of `cells` x `cells` pixels (M, …) float32 of images (N, C, H, W), a block of M after the other.
+
+    Of those at `places` only, if they are given.
+    """
+    size = min(BLOCK, max(1, BLOCK_PIXELS // images[0].numel()))
+    blocks = torch.split(images, size) if places is None else (images[each] for each in torch.split(places, size))
+    return (avg_pool2d(block.float(), cells).flatten(1) for block in blocks)
 
 
 def _close(points: Tensor, keys: Tensor, radius: float) -> Iterator[Tensor]:
@@ -55,13 +67,14 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
     """The labels (N, neighbours) of each image's nearest neighbours, nearest first; an image is no neighbour of itself.
 
     Neighbours are sought among `references` images, at half the resolution (at most some 14 pixels a side) and along
-    its 32 main directions.
+    the 32 main directions of these.
     """
     coarser = max(2, split.images.shape[-1] // 14)
-    points = torch.cat([avg_pool2d(part.float(), coarser).flatten(1) for part in torch.split(split.images, BLOCK)])
-    points = points - points.mean(0)
-    points = points @ torch.linalg.eigh(points.T @ points).eigenvectors[:, -32:]
     chosen = order(len(split), seed=0, epoch=0, purpose="references")[:references]
+    sample = torch.cat([*_coarse_blocks(split.images, coarser, chosen)])
+    centre = sample.mean(0)
+    directions = torch.linalg.eigh((sample - centre).T @ (sample - centre)).eigenvectors[:, -32:]
+    points = torch.cat([(block - centre) @ directions for block in _coarse_blocks(split.images, coarser)])
     squares, labels = points[chosen].square().sum(1), split.labels[chosen]
     found = []
     for places in torch.split(torch.arange(len(split)), BLOCK):

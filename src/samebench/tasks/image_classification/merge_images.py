@@ -5,20 +5,34 @@ The images are merged by their pixels: what one side has added is in, what one s
 
 import csv
 import io
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import merge
 from samebench.data.merge import Folders
 from samebench.tasks.image_classification import import_report
-from samebench.tasks.image_classification.image_dataset import FILE, PARTS, REPORT, ImageDataset, LabelledImage
+from samebench.tasks.image_classification.image_dataset import FILE, PARTS, REPORT, ImageDataset, ImageEntry
 from samebench.tasks.image_classification.image_sources import KEPT, Finding
 
 # Findings about the set as a whole, which the merged set has its own of.
 OF_THE_WHOLE = ("looks like another class", "no training images", "no validation images", "no test images")
+
+
+class LabelledImage(NamedTuple):
+    """An image of a version: pixels (1, H, W) if it is grey and (3, H, W) if not, and what is said of it."""
+
+    pixels: NDArray[np.uint8]
+    label: str
+    part: int
+    name: str
 
 
 def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
@@ -38,7 +52,8 @@ def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
     if disagreed:
         raise _contradiction([(one.get(key), other.get(key)) for key in disagreed])
     images = [(one.get(key) or other[key])._replace(label=label, part=part) for key, (label, part) in merged.items()]
-    dataset = assemble(images, ours, theirs)
+    with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
+        dataset = assemble(images, ours, theirs, path=Path(scratch, FILE))
     twice = [
         Finding(other[key].name, label, f"the same pixels as: {one[key].name}")
         for key, (label, _) in merged.items()
@@ -60,14 +75,15 @@ def _by_pixels(dataset: ImageDataset) -> dict[str, LabelledImage]:
     return found
 
 
-def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageDataset) -> ImageDataset:
-    """The set of these images in the order of their hashes, as an import of all of them would make it."""
+def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageDataset, *, path: Path) -> ImageDataset:
+    """The set of these images in the order of their hashes, written to `path`, as an import of all would make it."""
     side, other = ours.preparation.side, theirs.preparation.side
     if side != other:
         what = f"images of {side} and {other} pixels a side"
         raise UsageError(f"{FILE}: the branches have {what}; import one of them again with the other's --side")
     try:
-        return ImageDataset.of(images, side=side)
+        entries = [ImageEntry(each.label, each.part, each.name) for each in images]
+        return ImageDataset.create(path, entries, lambda place: images[place].pixels, side=side)
     except ValueError as error:
         raise UsageError(f"{FILE}: what both branches leave is no data set ({error}); take one side") from error
 

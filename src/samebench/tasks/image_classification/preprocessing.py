@@ -28,7 +28,13 @@ class Preprocessing:
 
         A deviation is at least MIN_DEVIATION.
         """
-        means, deviations = zip(*(_statistics(images[:, each]) for each in range(images.shape[1])), strict=True)
+        counts = [torch.bincount(images[:, each].flatten(), minlength=256) for each in range(images.shape[1])]
+        return cls.of_counts(torch.stack(counts))
+
+    @classmethod
+    def of_counts(cls, counts: Tensor) -> Self:
+        """The statistics of pixels of which each channel has each level so many times (C, 256)."""
+        means, deviations = zip(*map(_statistics, counts.double()), strict=True)
         return cls(_levels(means), _levels(deviations)).with_min_deviation()
 
     @classmethod
@@ -76,8 +82,7 @@ class Preprocessing:
         return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def _statistics(pixels: Tensor) -> tuple[float, float]:
-    counts = torch.bincount(pixels.flatten(), minlength=256).double()
+def _statistics(counts: Tensor) -> tuple[float, float]:
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = float((counts * values).sum() / counts.sum())
     square = float((counts * values.square()).sum() / counts.sum())
