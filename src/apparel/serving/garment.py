@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from samebench.tasks.image_classification.decode_image import decode
-from samebench.tasks.image_classification.image_file import PictureFile
 from samebench.tasks.image_classification.image_transform import (
     EMPTY,
     EVERY,
@@ -22,6 +21,7 @@ from samebench.tasks.image_classification.image_transform import (
     ImageTransform,
     TransformedImage,
 )
+from samebench.tasks.image_classification.picture_file import PictureFile
 
 SIDE = 28
 WORKING_SIDE = 8 * SIDE  # what a picture is reduced to before the garment is looked for

@@ -11,8 +11,8 @@ from apparel.serving.garment import FAINT, RESTLESS, SIDE
 from samebench.core.paths import ROOT
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.decode_image import TURNS
-from samebench.tasks.image_classification.image_file import Foreign, Unreadable
 from samebench.tasks.image_classification.image_transform import TOO_SMALL, ImageTransform, TransformedImage
+from samebench.tasks.image_classification.picture_file import Foreign, Unreadable
 
 from .conftest import encoded
 

@@ -18,7 +18,8 @@ from samebench.serving.upload import Content
 from samebench.tasks.image_classification import decode_image
 from samebench.tasks.image_classification.decode_image import TooLarge
 from samebench.tasks.image_classification.image_data import Split
-from samebench.tasks.image_classification.image_file import (
+from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, ImageTransform, TransformedImage
+from samebench.tasks.image_classification.picture_file import (
     CHECKSUM,
     CUT,
     METADATA,
@@ -28,7 +29,6 @@ from samebench.tasks.image_classification.image_file import (
     Unreadable,
     orientation,
 )
-from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, ImageTransform, TransformedImage
 from samebench.tasks.image_classification.serving import is_outside
 
 from .conftest import Server, change_spec, encoded

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageCms
 
-from samebench.tasks.image_classification.image_file import PROFILE, PictureFile
+from samebench.tasks.image_classification.picture_file import PROFILE, PictureFile
 
 SAME = 2  # levels of 255: a profile that moves no colour further is taken for sRGB
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # the mode of Pillow for the colour space of a profile

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from samebench.tasks.image_classification import colour_profile, image_file
-from samebench.tasks.image_classification.image_file import CUT, JPEG, PNG, WEBP, PictureFile, Unreadable, damaged
+from samebench.tasks.image_classification import colour_profile, image_file, jpeg_file
+from samebench.tasks.image_classification.picture_file import CUT, JPEG, PNG, WEBP, PictureFile, Unreadable, damaged
 
 FORMATS = (JPEG, PNG, WEBP)
 MAX_PIXELS = 300_000_000  # of a picture; phones make 200 million
@@ -145,7 +145,7 @@ def _refuse_missing_pixels(file: PictureFile, opened: Image.Image, mode: str, ed
 
     Where they are all there, the decoder does not look at what comes behind them.
     """
-    other = file.content[: -len(image_file.END)] + FILLER + image_file.END
+    other = file.content[: -len(jpeg_file.END)] + FILLER + jpeg_file.END
     if _open(file, other, mode, edge).tobytes() != opened.tobytes():
         raise damaged("it is cut")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samebench.tasks.image_classification.decode_image import decode
-from samebench.tasks.image_classification.image_file import DAMAGE, PictureFile
+from samebench.tasks.image_classification.picture_file import DAMAGE, PictureFile
 
 LEAST_SIDE, MOST_SIDE = 8, 256  # of what a network sees: three times halved something is left; a set fits in memory
 EMPTY = 3  # grey levels of 255: an image whose levels differ by no more has nothing to see

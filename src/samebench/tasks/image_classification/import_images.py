@@ -30,7 +30,6 @@ from samebench.settings import setting_field, small_batch_args
 from samebench.tasks.image_classification import decode_image, image_dataset, image_transform, import_report
 from samebench.tasks.image_classification.decode_image import TooLarge
 from samebench.tasks.image_classification.image_dataset import ImageDataset, ImageEntry
-from samebench.tasks.image_classification.image_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.image_sources import (
     ALIKE,
     KEPT,
@@ -42,6 +41,7 @@ from samebench.tasks.image_classification.image_sources import (
     legible,
 )
 from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.picture_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.task import ImageClassification
 
 # As in MNIST: to 60,000 images to learn from 5,000 of them to choose by, and 10,000 to be asked in the end.

@@ -10,8 +10,8 @@ import torch
 from samebench.tasks.image_classification import image_dataset, inspection
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.image_dataset import ImageDataset
-from samebench.tasks.image_classification.image_file import PICTURES
 from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, SYSTEM, Finding, Source, legible
+from samebench.tasks.image_classification.picture_file import PICTURES
 
 NAMED = {PICTURES, SYSTEM}  # kinds of findings of which the summary counts each format or name
 FORMULA = ("=", "+", "-", "@")  # what a cell begins with that a spreadsheet calculates

@@ -16,7 +16,8 @@ from samebench.serving.problem import Problem
 from samebench.serving.samples import Arrays, Sample
 from samebench.serving.serving import About, Example, Serving, Spec, TensorType, TensorTypes, data_address
 from samebench.tasks.image_classification.decode_image import MAX_PIXELS, TooLarge, open_image
-from samebench.tasks.image_classification.image_file import (
+from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, STRANGE, TOO_SMALL, ImageTransform
+from samebench.tasks.image_classification.picture_file import (
     CHECKSUM,
     CUT,
     METADATA,
@@ -25,7 +26,6 @@ from samebench.tasks.image_classification.image_file import (
     Foreign,
     Unreadable,
 )
-from samebench.tasks.image_classification.image_transform import NOTHING, OUTSIDE, STRANGE, TOO_SMALL, ImageTransform
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 ADVICE = {
