@@ -145,6 +145,8 @@ def check_batch_divisible(settings: TrainingSettings, device: torch.device, grou
 
 def check_ranks_agree(facts: Mapping[str, Any], group: ProcessGroup) -> None:
     """Raise UsageError where the leader would train something else than this process, naming each fact that differs."""
+    if group.size == 1:
+        return
     theirs = group.broadcast_json(facts)
     differing = receipt.diff(theirs, facts, exclude=PLACES, labels=("for process 0", f"for process {group.rank}"))
     (somewhere,) = group.any_rank(bool(differing))
