@@ -3,13 +3,12 @@
 import math
 import re
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from samebench.core.command import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 OptimizerName = Literal["sgd", "adamw"]
-S = TypeVar("S", bound="TrainingSettings")
 METRIC_BUDGET = re.compile(r"(min|max)_(validation|test)_")  # how the name of such a field begins
 
 
@@ -79,17 +78,6 @@ class TrainOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for the first field that can't be."""
         require(self, self.checkpoint_seconds >= 0, "checkpoint_seconds", "take 0 or more")
-        super().__post_init__()  # type: ignore[misc] # of the settings, which come next
-
-
-def with_options(options: type[Any], settings: type[Any]) -> type[Any]:
-    """A dataclass that has the fields of both, for the flags of a command."""
-    return dataclass(frozen=True, kw_only=True)(type(options.__name__, (options, settings), {}))
-
-
-def without_options(args: TrainingSettings, settings: type[S]) -> S:
-    """The settings in the flags of a command."""
-    return settings(**{each.name: getattr(args, each.name) for each in fields(settings)})
 
 
 def small_batch_args(examples: int) -> str:

@@ -181,9 +181,9 @@ def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: py
     done = f"runs/{bench.run.name}"
     assert bench.flow("--run", bench.run.name) == bench.flow("--run", done)
     monkeypatch.chdir(bench.root)
-    asked, resumed = train.parse_args(["--resume", bench.run.name])
+    settings, _, resumed = train.parse_args(["--resume", bench.run.name])
     assert resumed
-    assert (str(resumed.directory), asked.seed) == (done, 3)
+    assert (str(resumed.directory), settings.seed) == (done, 3)
     assert reproduce.find_receipt(bench.run.name)["run"] == bench.run.name
     assert InitialModel.load(bench.run.name).run == bench.run.name
     for words in (["samebench.training.evaluate"], ["samebench.serving.export", "--if-needed"]):

@@ -63,7 +63,7 @@ def seed(path: Path) -> int:
 
 
 def resumed() -> Path:
-    _, run = train.parse_args(["--resume", "latest", "--epochs", "2"])
+    *_, run = train.parse_args(["--resume", "latest", "--epochs", "2"])
     assert run
     return run.directory
 

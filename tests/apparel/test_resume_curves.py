@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from apparel.settings import Settings
-from samebench.settings import without_options
 from samebench.tasks.image_classification import training_figures
 from samebench.training import curves, train
 
@@ -45,9 +43,9 @@ def test_the_learning_rate_is_a_curve_and_a_jump_by_other_epochs_is_told_with_a_
     assert after > rates[2]
 
     words = dict(word.split("=", 1) for word in shlex.split(line.partition(": make train ")[2]))
-    asked, _ = train.parse_args(["--init", words["INIT"], *shlex.split(words["ARGS"])])
+    settings, *_ = train.parse_args(["--init", words["INIT"], *shlex.split(words["ARGS"])])
     other = replace(QUICK, epochs=4, lr=QUICK.lr / 10, init=words["INIT"])
-    assert without_options(asked, Settings) == other
+    assert settings == other
     assert max(each["learning_rate"] for each in train.train(other, runs=tmp_path).receipt["history"]) <= other.lr
 
 

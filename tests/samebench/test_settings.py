@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from samebench.core.command import UsageError
-from samebench.core.flags import from_dict, parse, to_dict, to_flags
+from samebench.core.flags import from_dict, parse, parse_all, to_dict, to_flags
 from samebench.runs import grid
 
 
@@ -33,6 +33,18 @@ def test_flags_become_fields_of_their_types() -> None:
     words = ("--degrees", "200", "--fan-speed=0.25", "--heat", "bottom", "--fast", "--dish", "cake")
     assert oven(*words) == Oven(200, 0.25, "bottom", True, "cake")
     assert oven("--no-fast") == Oven()
+
+
+@dataclass(frozen=True)
+class Order:
+    table: int = 1
+
+
+def test_the_flags_of_two_dataclasses_make_two_objects() -> None:
+    oven, order = parse_all((Oven, Order), ["--table=2", "--dish=cake"], program="kitchen", about="Cooks.")
+    assert (oven, order) == (Oven(dish="cake"), Order(table=2))
+    with pytest.raises(UsageError, match=r"^Oven.degrees: argument --degrees: conflicting .*; give the field a diff"):
+        parse_all((Oven, Oven), [], program="kitchen", about="Cooks.")
 
 
 @pytest.mark.parametrize(

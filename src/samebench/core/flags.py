@@ -52,22 +52,45 @@ def parse(
     `metadata={"help": ...}` is the help text; `defaults` go before those of the fields. Raises UsageError for an
     unknown flag (naming the nearest), a wrong value, an unsupported annotation or what `kind` itself refuses.
     """
+    result: T = parse_all([kind], argv, program=program, about=about, defaults=defaults)[0]
+    return result
+
+
+def parse_all(
+    kinds: Sequence[type[Any]],
+    argv: Sequence[str],
+    *,
+    program: str,
+    about: str,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Any]:
+    """Make an object of each dataclass of `kinds` from the flags of all of them, as `parse` does."""
     parser = _Parser(prog=program, description=about, allow_abbrev=False)
+    for kind in kinds:
+        _add_flags(parser, kind, defaults)
+    parsed, unknown = parser.parse_known_args(argv)
+    names = {kind: [field.name for field in _fields(kind)] for kind in kinds}
+    if unknown:
+        raise UsageError(_unknown(unknown[0], [_flag(name) for kind in kinds for name in names[kind]]))
+    values = {**defaults, **vars(parsed)}
+    return [kind(**{name: values[name] for name in names[kind] if name in values}) for kind in kinds]
+
+
+def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], defaults: Mapping[str, Any]) -> None:
     hints = _hints(kind)
     for field in _fields(kind):
         default = defaults.get(field.name, _default(field))
-        parser.add_argument(
-            _flag(field.name),
-            dest=field.name,
-            default=argparse.SUPPRESS,  # the dataclass has it
-            required=default is MISSING,
-            help=_help(field, default),
-            **_options(hints[field.name]),
-        )
-    values, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise UsageError(_unknown(unknown[0], [_flag(name) for name in hints]))
-    return kind(**{**defaults, **vars(values)})
+        try:
+            parser.add_argument(
+                _flag(field.name),
+                dest=field.name,
+                default=argparse.SUPPRESS,  # the dataclass has it
+                required=default is MISSING,
+                help=_help(field, default),
+                **_options(hints[field.name]),
+            )
+        except argparse.ArgumentError as error:
+            raise UsageError(f"{kind.__name__}.{field.name}: {error}; give the field a different name") from error
 
 
 def to_dict(settings: object) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from samebench.runs.run import RUNS, Run
 from samebench.serving.artifact import CARD, FACTS, MODEL, SAMPLES, SAMPLES_SHA256, SEAL, Artifact
 from samebench.serving.card import AGREEMENT, LATENCIES, card
 from samebench.serving.samples import Sample, dump_samples
-from samebench.settings import Budgets, MetricBudget, budget_override_args, metric_budgets, setting_field, with_options
+from samebench.settings import Budgets, MetricBudget, budget_override_args, metric_budgets, setting_field
 from samebench.training.evaluate import compute_metrics, load_matching_data
 from samebench.training.model import BATCH, Model
 from samebench.training.task import Card, Dataset, Predictions, Spec
@@ -40,7 +40,7 @@ EXAMPLES = 2  # by which the exporter sees the graph: with one it would take the
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportArgs:
     """Which run to export, within which budgets."""
 
     run: str = setting_field("", "a run's directory; empty: the newest that is done and keeps the validation budgets")
@@ -325,29 +325,25 @@ def refuse_foreign_weights(run: Run) -> None:
 def main(argv: Sequence[str]) -> int:
     """Export the run asked for, or the newest good one; exit code 1 if a budget is exceeded."""
     about = "Turn a run's model into an artifact: model.onnx, its hash and a model card."
-    args_class = with_options(ExportOptions, project.budgets_class())
-    question = flags.parse(args_class, argv, program="python -m samebench.serving.export", about=about)
-    run = (
-        Run.open(records.folder(question.run))
-        if question.run
-        else newest_within_budget(RUNS, question, data=question.data)
-    )
+    kinds = (project.budgets_class(), ExportArgs)
+    budgets, args = flags.parse_all(kinds, argv, program="python -m samebench.serving.export", about=about)
+    run = Run.open(records.folder(args.run)) if args.run else newest_within_budget(RUNS, budgets, data=args.data)
     run.refuse_undone()
     try:
         refuse_foreign_weights(run)
-        if question.if_needed and (problem := run_files.find_artifact_problem(run.directory, run.receipt)):
+        if args.if_needed and (problem := run_files.find_artifact_problem(run.directory, run.receipt)):
             print(f"{run.artifact}: {problem}; it is exported anew", file=sys.stderr, flush=True)
-        if question.if_needed and has_artifact(run):
-            check_existing_artifact(run, question)
+        if args.if_needed and has_artifact(run):
+            check_existing_artifact(run, budgets)
             print(f"{run.artifact}: there already")
             return command.DONE
         fast = run.settings().fast
         determinism.reexecute(fast=fast)
         determinism.pin(fast=fast)
         accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way
-        print(export(run, question, source=question.data))
+        print(export(run, budgets, source=args.data))
     except BudgetExceededError as exceeded:
-        outcome = "its artifact is not taken" if question.if_needed and has_artifact(run) else "not exported"
+        outcome = "its artifact is not taken" if args.if_needed and has_artifact(run) else "not exported"
         print(f"error: {run.directory}: {outcome}, {exceeded}", file=sys.stderr)
         return command.NO
     return command.DONE

@@ -21,7 +21,7 @@ from samebench.data.source import Source, default_name
 from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records, run_files, train_command
 from samebench.runs.run import RUNS, Run
-from samebench.settings import TrainingSettings, setting_field, with_options, without_options
+from samebench.settings import TrainingSettings, setting_field
 from samebench.training import initial, operators, trial
 from samebench.training.train import PLACES, train
 
@@ -34,8 +34,8 @@ GOLDEN_EPOCHS, GOLDEN_PART = 2, 5  # it is trained on one example in five
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReproduceOptions:
-    """Which run to repeat; a setting that is given is a changed input like any other."""
+class ReproduceArgs:
+    """Which run to repeat. A setting that is given is a changed input like any other."""
 
     run: str = setting_field("", "a run's directory or a receipt; empty: the newest that is done")
     quick: bool = setting_field(False, "the golden run instead: two epochs on a fifth of the data, its hash in git")
@@ -60,25 +60,14 @@ def verdict(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[int, str]:
     return command.NO, "\n  ".join([f"{said}; no input has changed{promise}; the machines differ in:", *machines])
 
 
-def reproduce_golden(args: TrainingSettings) -> tuple[int, str]:
-    """The same for the golden run, whose hash is in git for each architecture, and each model of GPU.
-
-    Only its data may lie elsewhere. Raises UsageError naming each other setting that was given.
-    """
-    usual = args_class()(quick=True, data=args.data)
-    others = [f"{name}={value}" for name, value in asdict(args).items() if value != getattr(usual, name)]
-    source = Source.of(args.data)
-    if source.is_known() and source.name != default_name():
-        others.append(f"data={args.data}")
-    if others:
-        remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
-        raise UsageError(f"--quick with {', '.join(others)}: {remedy}")
+def reproduce_golden(data_name: str) -> tuple[int, str]:
+    """The same for the golden run, whose hash is in git for each architecture, and each model of GPU."""
     task, settings = project.task(), project.settings_class()(epochs=GOLDEN_EPOCHS)
     gpu = accelerator.facts(accelerator.choose(settings.device)).get("gpu")
     architecture = "+".join([platform.machine(), *([gpu["model"].replace(" ", "-")] if gpu else [])])
     path = golden_path()
     expected = listing.read(path).get(architecture) if path.is_file() else None
-    data = task.load_data(args.data)
+    data = task.load_data(data_name)
     part = task.subset(data, len(data.training) // GOLDEN_PART)
     got = trial.train(settings, part).model.digest()
     if not expected:
@@ -88,14 +77,22 @@ def reproduce_golden(args: TrainingSettings) -> tuple[int, str]:
     return command.NO, f"not identical: golden weights {expected} for {architecture} in {path.name}, {got} here"
 
 
+def check_golden_args(settings: TrainingSettings, args: ReproduceArgs) -> None:
+    """Raise UsageError naming each flag that changes the golden run: only its data may be in a different place."""
+    values = {**asdict(args), **asdict(settings)}
+    defaults = {**asdict(ReproduceArgs(quick=True)), **asdict(project.settings_class()(data=settings.data))}
+    others = [f"{name}={value}" for name, value in values.items() if value != defaults[name]]
+    source = Source.of(settings.data)
+    if source.is_known() and source.name != default_name():
+        others.append(f"data={settings.data}")
+    if others:
+        remedy = f"the golden run's own settings stand; leave {'them' if others[1:] else 'it'} out"
+        raise UsageError(f"--quick with {', '.join(others)}: {remedy}")
+
+
 def golden_path() -> Path:
     """The file in git with the hash of the project's golden run on each architecture."""
     return ROOT / "src" / project.name() / GOLDEN
-
-
-def args_class() -> type[Any]:
-    """The flags: the project's settings, and the options of a repetition."""
-    return with_options(ReproduceOptions, project.settings_class())
 
 
 def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
@@ -129,27 +126,27 @@ def find_receipt(name: str, *, source: str = "") -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     """Repeat the run asked for, or the golden one; 0 if the weights are identical, 1 if not."""
+    kinds = (project.settings_class(), ReproduceArgs)
     parse = partial(
-        flags.parse, args_class(), argv, program="python -m samebench.training.reproduce", about="Train a run again."
+        flags.parse_all, kinds, argv, program="python -m samebench.training.reproduce", about="Train a run again."
     )
-    question = parse()
-    if question.quick:
+    settings, args = parse()
+    if args.quick:
         determinism.reexecute(fast=False)
         determinism.pin()
-        code, said = reproduce_golden(question)
+        check_golden_args(settings, args)
+        code, said = reproduce_golden(settings.data)
     else:
-        then = find_receipt(question.run, source=question.data)
-        question = parse(defaults=asdict(Run(Path(question.run), then).settings()))
-        determinism.reexecute(fast=question.fast)
-        if (told := then.get("init")) and question.init == then["settings"]["init"]:
-            initial.reload_init_model(question.init, told)
-        data_listing = f"listings.data/{Source.of(question.data).name}.sha256"
+        then = find_receipt(args.run, source=settings.data)
+        settings, _ = parse(defaults=asdict(Run(Path(args.run), then).settings()))
+        determinism.reexecute(fast=settings.fast)
+        if (told := then.get("init")) and settings.init == then["settings"]["init"]:
+            initial.reload_init_model(settings.init, told)
+        data_listing = f"listings.data/{Source.of(settings.data).name}.sha256"
         now = {"listings": receipt.listings() if "listings" in then else None}
         for line in receipt.diff(then, now, fields=[data_listing]):
             print(f"{line}: the weights will be others; it trains nevertheless", flush=True)
-        code, said = verdict(
-            then, train(without_options(question, project.settings_class()), reproduces=then["run"]).receipt
-        )
+        code, said = verdict(then, train(settings, reproduces=then["run"]).receipt)
     print(said)
     return code
 

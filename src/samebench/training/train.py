@@ -24,7 +24,7 @@ from samebench.core.text import printable
 from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
-from samebench.settings import TrainingSettings, TrainOptions, small_batch_args, with_options, without_options
+from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
 from samebench.training import checkpoint, initial, launch
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.initial import InitialModel
@@ -319,44 +319,39 @@ def check_resume_compatible(run: Run, kept: Checkpoint | None, facts: Mapping[st
         )
 
 
-def parse_args(argv: Sequence[str]) -> tuple[Any, Run | None]:
-    """What the flags ask for, and the run to resume, whose settings then are the flags' defaults.
+def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run | None]:
+    """The settings and options in the flags, and the run to resume, whose settings then are the flags' defaults.
 
     Where they name a model to start from, its network is the default.
     """
+    kinds = (project.settings_class(), TrainOptions)
     parse = partial(
-        flags.parse,
-        with_options(TrainOptions, project.settings_class()),
-        argv,
-        program="python -m samebench.training.train",
-        about="Train on a data set.",
+        flags.parse_all, kinds, argv, program="python -m samebench.training.train", about="Train on a data set."
     )
-    asked = parse()
-    if not asked.resume:
-        return parse(defaults=architecture(InitialModel.load(asked.init).model.settings)) if asked.init else asked, None
-    run = Run.newest(RUNS) if asked.resume == "latest" else Run.open(records.folder(asked.resume))
-    return parse(defaults=asdict(run.settings())), run
+    settings, options = parse()
+    run = None
+    if options.resume:
+        run = Run.newest(RUNS) if options.resume == "latest" else Run.open(records.folder(options.resume))
+        settings, options = parse(defaults=asdict(run.settings()))
+    elif settings.init:
+        settings, options = parse(defaults=architecture(InitialModel.load(settings.init).model.settings))
+    return settings, options, run
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Parse, pin, train, tell where the run is; in as many processes as are asked for."""
-    asked, run = parse_args(argv)
-    determinism.reexecute(fast=asked.fast)
+    settings, options, run = parse_args(argv)
+    determinism.reexecute(fast=settings.fast)
     if accelerator.gpu_requested():
         accelerator.require()
     if (code := launch.torchrun("samebench.training.train", argv)) is not None:
         return code
-    cuda = accelerator.gpu_requested() or asked.device == "cuda"
+    cuda = accelerator.gpu_requested() or settings.device == "cuda"
     with join_process_group(cuda=cuda, job=launch.job(os.environ)) as group:
-        before, done = find_run_of_job(group, asked)
+        before, done = find_run_of_job(group, settings)
         run = before or run
         if not run or not done:
-            run = train(
-                without_options(asked, project.settings_class()),
-                run=run,
-                checkpoint_seconds=asked.checkpoint_seconds,
-                group=group,
-            )
+            run = train(settings, run=run, checkpoint_seconds=options.checkpoint_seconds, group=group)
         if group.is_rank_zero:
             name = metrics.of_receipt(run.receipt)[0].name
             print(f"{run.directory}: done, test {name} {metrics.show(f'test_{name}', run.receipt)}", flush=True)
