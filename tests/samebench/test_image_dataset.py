@@ -87,7 +87,7 @@ def test_names_that_no_file_can_hold_are_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(checked_safetensors, "MAX_HEADER", 1000)
     known = small(0)
     entries = [ImageEntry("a" if place % 2 else "b", place % 3, f"{place}" * 9) for place in range(30)]
-    with pytest.raises(UsageError, match=r"names and facts of 1,\d+ bytes, at most 1,000; take shorter file names"):
+    with pytest.raises(UsageError, match=r"metadata of 1,\d+ bytes, at most 1,000; take shorter file names"):
         ImageDataset.create(tmp_path / "file", entries, lambda place: known.images[place].numpy(), side=8)
 
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 
@@ -31,14 +32,20 @@ FOREIGN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, 
 NOT_THERE = "{}: not there; take another, or train first"
 
 
-def dumps(kind: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
-    """The content of a sealed file: what kind it is, its tensors, and facts that JSON can tell.
+def write(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], **more: Any) -> None:
+    """Write a checked file to `path`, and next to it a JSON file with the metadata and `more`."""
+    files.write(path, dumps(kind, tensors, metadata))
+    files.write(path.with_suffix(".json"), (json.dumps({**metadata, **more}, indent=2) + "\n").encode())
 
-    The same tensors and facts give the same bytes.
+
+def dumps(kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """The content of a checked file: its kind, its tensors, and metadata that JSON can hold.
+
+    The same tensors and metadata give the same bytes.
     """
-    metadata = json.dumps({"kind": kind, **facts})
+    text = json.dumps({"kind": kind, **metadata})
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = bytearray(safetensors.torch.save(whole, {"samebench": f"{ZEROS.decode()} {metadata}"}))
+    content = bytearray(safetensors.torch.save(whole, {"samebench": f"{ZEROS.decode()} {text}"}))
     assert content[8 : PLACE.start] == PREFIX
     content[PLACE] = hashlib.sha256(content).hexdigest().encode()
     return bytes(content)
@@ -48,17 +55,17 @@ def stream(
     path: Path,
     kind: str,
     tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     pieces: Mapping[str, Iterable[bytes]] = MappingProxyType({}),
 ) -> None:
     """Write the file that `dumps` gives to `path`, piece by piece; the bytes of some tensors come in `pieces`.
 
-    Raises UsageError for facts that no safetensors file can have, and ValueError for pieces of another length.
+    Raises UsageError for metadata that no safetensors file can have, and ValueError for pieces of another length.
     """
-    header = _header(json.dumps({"kind": kind, **facts}), tensors)
+    header = _header(json.dumps({"kind": kind, **metadata}), tensors)
     if len(header) > MAX_HEADER:
-        what = f"names and facts of {len(header):,} bytes, at most {MAX_HEADER:,}"
+        what = f"metadata of {len(header):,} bytes, at most {MAX_HEADER:,}"
         raise UsageError(f"{path.name}: {what}; take shorter file names")
     content = hashlib.sha256()
     with path.open("xb") as file:
@@ -83,17 +90,17 @@ def _order(tensors: Mapping[str, Tensor]) -> list[str]:
     return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
-def _header(metadata: str, tensors: Mapping[str, Tensor]) -> bytes:
+def _header(text: str, tensors: Mapping[str, Tensor]) -> bytes:
     """The header as safetensors writes it, with zeros in place of the seal."""
-    entries: dict[str, Any] = {"__metadata__": {"samebench": f"{ZEROS.decode()} {metadata}"}}
+    entries: dict[str, Any] = {"__metadata__": {"samebench": f"{ZEROS.decode()} {text}"}}
     place = 0
     for name in _order(tensors):
         tensor = tensors[name]
         offsets = [place, place := place + tensor.nbytes]
         entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
 
 
 def _pieces(tensor: Tensor) -> Iterator[bytes]:
@@ -117,35 +124,35 @@ def open_mapped(path: Path, kind: str, *, is_verified: bool = False) -> tuple[di
             size = int.from_bytes(file.read(8), "little")
             if size > MAX_HEADER:
                 raise ValueError("a header of impossible size")
-            facts, kind_in_file = _parse_header(file.read(size))
+            metadata, kind_in_file = _parse_header(file.read(size))
         with safetensors.safe_open(path, framework="pt") as mapped:
             tensors = {name: mapped.get_tensor(name) for name in mapped.keys()}  # noqa: SIM118 - it is no mapping
     except FOREIGN as error:
         raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
     _refuse_kind(path, kind_in_file, kind)
-    return tensors, facts
+    return tensors, metadata
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the facts of a sealed file of this kind.
+    """The tensors and the metadata of a checked file of this kind.
 
     Raises UsageError for a file that is missing, damaged, not ours or of another kind; of the first three nothing
     is parsed.
     """
     content = _read_checked(path)
     try:
-        facts, kind_in_file = _parse_header(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata, kind_in_file = _parse_header(content[8 : 8 + int.from_bytes(content[:8], "little")])
         tensors = safetensors.torch.load(content)
     except FOREIGN as error:
         raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
     _refuse_kind(path, kind_in_file, kind)
-    return tensors, facts
+    return tensors, metadata
 
 
 def _parse_header(header: bytes) -> tuple[dict[str, Any], str]:
-    """The facts and the kind in a header."""
-    facts = _parse(_parse(header)["__metadata__"]["samebench"][len(ZEROS) :])
-    return facts, facts.pop("kind")
+    """The metadata and the kind in a header."""
+    metadata = _parse(_parse(header)["__metadata__"]["samebench"][len(ZEROS) :])
+    return metadata, metadata.pop("kind")
 
 
 def _refuse_kind(path: Path, found: str, expected: str) -> None:

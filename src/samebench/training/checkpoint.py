@@ -3,7 +3,6 @@
 Random generators are not among it: every random number here is a function of (seed, epoch, index).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
@@ -46,10 +44,9 @@ def save(run: Run, checkpoint: Checkpoint) -> None:
     """
     run.check_is_ours()
     run.checkpoints.mkdir(exist_ok=True)
-    facts = {"run": run.name, **checkpoint.metadata()}
     path = run.checkpoints / f"step-{checkpoint.step:08}.safetensors"
-    files.write(path, checked_safetensors.dumps("checkpoint", checkpoint.tensors, facts))
-    files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    metadata = {"run": run.name, **checkpoint.metadata()}
+    checked_safetensors.write(path, "checkpoint", checkpoint.tensors, metadata)
     for old in _newest_first(run)[CHECKPOINTS_TO_KEEP:]:
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink()

@@ -1,7 +1,6 @@
 """A model: a network with the spec of its data, so that it can't be fed what it was not trained on."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from samebench import project
-from samebench.core import files, flags
+from samebench.core import flags
 from samebench.core.command import UsageError
 from samebench.core.text import printable
 from samebench.data import checked_safetensors
@@ -74,10 +73,9 @@ class Model:
         return self.network(*self.task.preprocess(on_device, self.spec)).float().cpu()  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
-        """Write the checked weights to `path`, and beside them the metadata, without the weights, as JSON."""
-        files.write(path, checked_safetensors.dumps("model", self.network.state_dict(), self.to_dict()))
-        readable = json.dumps(self.to_dict() | {"weights_sha256": self.digest()}, indent=2) + "\n"
-        files.write(path.with_suffix(".json"), readable.encode())
+        """Write the weights and the metadata to `path`, and a JSON file with the metadata and the weights' hash."""
+        tensors, sha256 = self.network.state_dict(), self.digest()
+        checked_safetensors.write(path, "model", tensors, self.to_dict(), weights_sha256=sha256)
 
     @classmethod
     def load(cls, path: Path, task: Task | None = None) -> Self:
