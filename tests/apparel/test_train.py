@@ -229,8 +229,8 @@ def test_a_fast_training_on_a_gpu_is_in_bf16_where_that_computes_in_it(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bf16 or including_emulation
     )
     cuda = torch.device("cuda")
-    assert loop.precision(Settings(fast=True), cuda) == told
-    assert loop.precision(Settings(), cuda) == "float32"
+    assert loop.precision(cuda, fast=True) == told
+    assert loop.precision(cuda, fast=False) == "float32"
 
 
 def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:

@@ -32,13 +32,13 @@ from samebench.training.task import DataModule, Dataset, Predictions, SampleRand
 MOST_FIGURES = 40  # epochs of a run that have figures, some 65 kB each: less than 3 MB for all
 
 
-def precision(settings: TrainingSettings, device: torch.device) -> str:
-    """What is computed in: bf16 for --fast where the chip itself computes in it, otherwise float32."""
-    if not settings.fast:
+def precision(device: torch.device, *, fast: bool) -> str:
+    """`bf16` for --fast on a chip that computes in bf16 itself, otherwise `float32`."""
+    if not fast:
         return "float32"
     on_gpu = device.type == "cuda"
-    pays = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else determinism.has_native_bf16()
-    return "bf16" if pays else "float32"
+    is_native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else determinism.has_native_bf16()
+    return "bf16" if is_native else "float32"
 
 
 class Training:
@@ -290,7 +290,7 @@ class Training:
 
     def precision(self) -> torch.autocast | nullcontext[None]:
         """Autocast to bf16 where that is the precision; otherwise as it is."""
-        in_bf16 = precision(self.settings, self.device) == "bf16"
+        in_bf16 = precision(self.device, fast=self.settings.fast) == "bf16"
         # Each weight is used once a step, so that there is nothing to cache; a CUDA graph must not.
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if in_bf16 else nullcontext()
 

@@ -73,7 +73,7 @@ def train(
         "settings": flags.to_dict(settings),
         "data_version": data.version,
         "device": device.type,
-        "precision": precision(settings, device),
+        "precision": precision(device, fast=settings.fast),
         "threads": count * each,
         **accelerator.facts(device),
         "processes": {"count": group.size, "machines": group.nnodes},
@@ -348,9 +348,9 @@ def main(argv: Sequence[str]) -> int | None:
         return code
     cuda = accelerator.gpu_requested() or settings.device == "cuda"
     with join_process_group(cuda=cuda, job=launch.job(os.environ)) as group:
-        before, done = find_run_of_job(group, settings)
-        run = before or run
-        if not run or not done:
+        job_run, is_done = find_run_of_job(group, settings.epochs)
+        run = job_run or run
+        if not run or not is_done:
             run = train(settings, run=run, checkpoint_seconds=options.checkpoint_seconds, group=group)
         if group.is_rank_zero:
             name = metrics.of_receipt(run.receipt)[0].name
@@ -358,14 +358,14 @@ def main(argv: Sequence[str]) -> int | None:
     return None
 
 
-def find_run_of_job(group: ProcessGroup, asked: TrainingSettings) -> tuple[Run | None, bool]:
-    """The run that this job began before it was started again, and whether it is done; None for the first time."""
-    found = Run.of_job(RUNS, group.job) if group.job and group.is_rank_zero else None
-    done = bool(found and found.receipt["state"] == "done" and found.settings().epochs == asked.epochs)
-    if found and (name := launch.job(os.environ)):
-        print(f"JOB={name}: its run is {found.directory}; for a new run give another name, or unset JOB", flush=True)
-    directory, done = group.broadcast_json([str(found.directory) if found else "", done])
-    return found or (Run(Path(directory), {}, leads=False) if directory else None), done
+def find_run_of_job(group: ProcessGroup, epochs: int) -> tuple[Run | None, bool]:
+    """The run of this job before its restart, or None; and whether it is done with so many `epochs`."""
+    run = Run.of_job(RUNS, group.job) if group.job and group.is_rank_zero else None
+    is_done = bool(run and run.receipt["state"] == "done" and run.settings().epochs == epochs)
+    if run and (name := launch.job(os.environ)):
+        print(f"JOB={name}: its run is {run.directory}; for a new run give another name, or unset JOB", flush=True)
+    directory, is_done = group.broadcast_json([str(run.directory) if run else "", is_done])
+    return run or (Run(Path(directory), {}, leads=False) if directory else None), is_done
 
 
 if __name__ == "__main__":
