@@ -20,7 +20,7 @@ from samebench.environment import determinism
 from samebench.runs import metrics, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import checkpoint, cuda_graph, layers, operators
+from samebench.training import checkpoint, cuda_graph, layers, operators, state
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
 from samebench.training.model import BATCH, Model, build_network
@@ -295,31 +295,23 @@ class Training:
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if in_bf16 else nullcontext()
 
     def save(self) -> None:
-        """Put a checkpoint of this very step into the run. Raises OSError naming the file and the bytes needed."""
-        state = self.state()
-        if self.group.is_rank_zero:
-            checkpoint.save(self.run, state)
-        self.saved = time.monotonic()
-
-    def state(self) -> Checkpoint:
-        """Everything that `restore` needs to stand here again, in any process on any machine."""
-        tensors = {"losses": torch.tensor([float(loss) for loss in self.losses], dtype=torch.float64)}
-        tensors |= _with_prefix("network", self.model.network.state_dict())
-        tensors |= _with_prefix("best", self.best_weights)
-        for place, buffers in enumerate(self.gradients.buffers()):
-            tensors |= _with_prefix(f"shard.{place}", buffers)
-        for place, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= _with_prefix(f"optimizer.{place}", moments)
-        return Checkpoint(
-            tensors=tensors,
-            step=self.steps_done,
-            settings=flags.to_dict(self.settings),
-            data_version=self.data.version,
-            device=self.device.type,
-            history=self.history,
-            seconds=round(self.seconds, 3),
-            init=self.init,
+        """Save a checkpoint of the current step. Raises OSError naming the file and the bytes needed."""
+        tensors = state.to_tensors(
+            self.model.network, self.optimizer, self.gradients, best_weights=self.best_weights, losses=self.losses
         )
+        if self.group.is_rank_zero:
+            current = Checkpoint(
+                tensors=tensors,
+                step=self.steps_done,
+                settings=flags.to_dict(self.settings),
+                data_version=self.data.version,
+                device=self.device.type,
+                history=self.history,
+                seconds=round(self.seconds, 3),
+                init=self.init,
+            )
+            checkpoint.save(self.run, current)
+        self.saved = time.monotonic()
 
     def load_pretrained(self, model: Model) -> None:
         """Stand before the first step with the weights of `model`, of which the run's receipt tells."""
@@ -328,31 +320,21 @@ class Training:
         if self.group.is_rank_zero:
             print(f"{self.run.directory}: starts from {self.settings.init}, {came}", flush=True)
 
-    @torch.no_grad()
     def restore(self, kept: Checkpoint) -> None:
-        """Stand where `kept` was made. Raises UsageError where it was made by code whose state looks different.
+        """Continue where `kept` was saved. Raises UsageError if its state does not fit this training.
 
-        With `fast` each process has a part of the batch, so it also refuses another number of them.
+        With `fast` each process has a part of the batch, so the number of processes must be the same.
         """
-        network = self.model.network
-        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
-        shards = {name.split(".")[1] for name in kept.tensors if name.startswith("shard.")}
-        if shards and len(shards) != self.gradients.count:
-            remedy = "resume with as many processes as it had"
-            said = f"{self.run.directory}: {len(shards)} parts a batch, here {self.gradients.count}; {remedy}"
-            raise UsageError(said if self.group.is_rank_zero else "")
+        parts, count = state.count_shards(kept.tensors), self.gradients.count
+        if parts not in {0, count}:
+            message = (
+                f"{self.run.directory}: {parts} parts a batch, here {count}; resume with as many processes as it had"
+            )
+            raise UsageError(message if self.group.is_rank_zero else "")
         try:
             for figures in kept.history:
                 self._as_receipt(figures)
-            network.load_state_dict(_without_prefix("network", kept.tensors))
-            self.best_weights = _without_prefix("best", kept.tensors)
-            self.gradients.restore(
-                [_without_prefix(f"shard.{place}", kept.tensors) for place in range(self.gradients.count)]
-            )
-            for name, tensor in _without_prefix("optimizer", kept.tensors).items():
-                number, _, key = name.partition(".")
-                parameter = parameters[int(number)]
-                self.optimizer.state[parameter][key] = _like(parameter, tensor)
+            self.best_weights = state.load(kept.tensors, self.model.network, self.optimizer, self.gradients)
             self.losses = list(kept.tensors["losses"].float().to(self.device))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -386,16 +368,3 @@ class Training:
 def lr_factor_at(task: Task, step: int, steps: int) -> float:
     """The share of the highest learning rate that step number `step` of `steps` has, from 0."""
     return task.lr_factor((step + 1) / (steps + 1))
-
-
-def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """In the parameter's own memory format, as the optimizer had made it."""
-    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
-
-
-def _with_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{name}.{key}": tensor for key, tensor in tensors.items()}
-
-
-def _without_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
