@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from samebench.environment import determinism
 from samebench.runs import metrics, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import checkpoint, cuda_graph, layers, operators, state
+from samebench.training import checkpoint, cuda_graph, layers, state
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.curves import Curves
 from samebench.training.model import BATCH, Model, build_network
@@ -122,8 +121,6 @@ class Training:
 
     def fit(self, stopped: Callable[[], bool]) -> None:
         """Train to the last epoch, keep the best weights, and ask the test examples once."""
-        if self.group.is_rank_zero:
-            self.record_promise()
         with Curves(self.run.directory) if self.group.is_rank_zero else nullcontext() as curves:
             if curves:
                 curves.repeat(self.history, pictured=self.has_figures)
@@ -221,29 +218,6 @@ class Training:
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_norm, foreach=False)
         optimizer.step()
-
-    def record_promise(self) -> None:
-        """Put into the receipt on which machines this gives the same bits, and print why, unless it is on any.
-
-        A copy of the network takes the next step, on the examples of one shard.
-        """
-        best = operators.strongest(self.device, fast=self.settings.fast)
-        promise = best
-        if not self.settings.fast:
-            network = copy.deepcopy(self.model.network).train()
-            optimizer = self.task.build_optimizer(network, self.settings)
-            part = self.batches()[0].chunk(self.settings.shards)[0]
-
-            def step() -> None:
-                value, weight = self.loss(network, part)
-                (value / weight).backward()  # type: ignore[no-untyped-call]
-                self.update(network, optimizer)
-
-            findings = operators.examine(step, network)
-            promise = findings.weaken(best)
-            if promise != best:
-                print(f"warning: same bits: {promise}; {findings}", file=sys.stderr, flush=True)
-        self.run.record(same_bits=operators.weaker(promise, self.run.receipt.get("same_bits", promise)))
 
     def loss(self, network: nn.Module, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The sums of loss and weight of `network` on the augmented training examples at `indices` (N,)."""

@@ -25,7 +25,7 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
-from samebench.training import checkpoint, initial, launch
+from samebench.training import checkpoint, initial, launch, promise
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.initial import InitialModel
 from samebench.training.loop import Training, lr_factor_at, precision
@@ -114,6 +114,8 @@ def train(
                 record_resume(run, kept, facts)
                 if kept:
                     print(schedule_change(run, kept, settings, training.steps), end="", flush=True)
+            if group.is_rank_zero:
+                promise.record(training)
             training.fit(stopped)
     return run
 

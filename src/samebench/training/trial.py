@@ -11,7 +11,7 @@ from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import initial
+from samebench.training import initial, promise
 from samebench.training.loop import Training
 from samebench.training.model import Model
 from samebench.training.shards import worker_layout, workers
@@ -52,6 +52,7 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
             )
             if start:
                 training.load_pretrained(start.model)
+            promise.record(training)
             training.fit(stopped)
         finally:
             run.release()
