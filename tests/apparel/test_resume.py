@@ -118,7 +118,7 @@ def test_a_broken_pipe_that_is_not_standard_output_is_a_mistake_of_ours(
 
 
 def test_a_run_on_the_gpu_resumes_on_it(tmp_path: Path) -> None:
-    assert train.resume_command(Run(tmp_path, {"device": "cuda"})) == f"make train GPU=1 RESUME={tmp_path}"
+    assert Run(tmp_path, {"device": "cuda"}).resume_command() == f"make train GPU=1 RESUME={tmp_path}"
 
 
 def test_a_model_that_was_lost_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

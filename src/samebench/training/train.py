@@ -25,8 +25,8 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
-from samebench.training import checkpoint, initial, launch, promise
-from samebench.training.checkpoint import Checkpoint
+from samebench.training import initial, launch, promise
+from samebench.training.checkpoint import Checkpoint, load_newest, newest_path
 from samebench.training.initial import InitialModel
 from samebench.training.loop import Training, lr_factor_at, precision
 from samebench.training.model import architecture
@@ -34,8 +34,8 @@ from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, Proc
 from samebench.training.shards import worker_layout, workers
 from samebench.training.task import DataModule, Task
 
-LENGTH = {"settings.epochs"}  # what may change when a run is resumed
-PLACES = {"settings.data", *initial.PLACES}  # where the data lies is no input; its version is
+CHANGEABLE = {"settings.epochs"}  # a resumed run may have a new value
+PLACES = {"settings.data", *initial.PLACES}  # the path of the data is no input; its version is
 
 
 def train(
@@ -48,51 +48,51 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     reproduces: str = "",
 ) -> Run:
-    """Train as `settings` say and leave a run in `runs`, or resume `run` from its newest whole checkpoint.
+    """Train with `settings` and return a new run in `runs`, or resume `run` from its newest whole checkpoint.
 
-    A new run that `reproduces` another one, by its name, has that in its receipt: no command takes it unasked. Neither
-    the number of threads, nor on a CPU that of processes, nor checkpoints and interruptions change what comes out.
-    Raises UsageError or RequirementError before any work where something is wrong, Interrupted on Ctrl-C or SIGTERM.
+    `reproduces` is the name of the run that a new one repeats: no command takes such a run by default. The result does
+    not depend on the number of threads, checkpoints or interruptions, nor, on a CPU, on the number of processes.
+    Raises UsageError or RequirementError before it trains, and Interrupted on Ctrl-C or SIGTERM.
     """
     task = project.task()
     determinism.pin(fast=settings.fast)
     device = accelerator.choose(settings.device, number=group.local_rank)
     check_batch_divisible(settings, device, group)
-    begun = group.broadcast_json(run.receipt if run else {})
+    old_receipt = group.broadcast_json(run.receipt if run else {})
     with group.one_on_each_machine_first():
         data = load_data(task, settings)
-        start, told = initial.resolve_init_model(settings, begun, data)
-    count, each = worker_layout(
+        initial_model, init = initial.resolve_init_model(settings, old_receipt, data)
+    worker_count, worker_cores = worker_layout(
         settings.shards,
         fast=settings.fast,
         cores=threads or max(1, cores.available_cpus() // group.local_size),
         group=group,
     )
-    facts = {
+    inputs = {
         "project": project.name(),
         "settings": flags.to_dict(settings),
         "data_version": data.version,
         "device": device.type,
         "precision": precision(device, fast=settings.fast),
-        "threads": count * each,
+        "threads": worker_count * worker_cores,
         **accelerator.facts(device),
         "processes": {"count": group.size, "machines": group.nnodes},
         **({"job": group.job} if group.job else {}),
-        **({"init": told} if told else {}),
+        **({"init": init} if init else {}),
         **receipt.inputs(),
     }
-    mark = {"reproduces": reproduces} if reproduces else {}
-    check_ranks_agree(facts, group)
-    for line in receipt.notices() if group.is_rank_zero else []:
-        print(line, file=sys.stderr, flush=True)
-    if group.is_rank_zero and data.warning:
-        print(f"warning: {data.warning}", file=sys.stderr, flush=True)
+    check_ranks_agree(inputs, group)
     if group.is_rank_zero:
-        facts["fingerprint"] = examine_environment()
-    resumed = run is not None
-    run, kept = load_for_resume(run, facts, group) if run else (create_run(runs, facts | mark, group), None)
-    with release_at_end(run), signals.interruptible() as stopped, workers(count, cores=each) as pool:
-        with record_outcome(run, group):  # on a GPU it needs room
+        for line in [*receipt.notices(), *([f"warning: {data.warning}"] if data.warning else [])]:
+            print(line, file=sys.stderr, flush=True)
+        inputs["fingerprint"] = examine_environment()
+    checkpoint = None
+    if is_resumed := run is not None:
+        run, checkpoint = load_for_resume(run, inputs, group)
+    else:
+        run = create_run(runs, inputs | ({"reproduces": reproduces} if reproduces else {}), group)
+    with release_at_end(run), signals.interruptible() as stopped, workers(worker_count, cores=worker_cores) as pool:
+        with record_outcome(run, group):  # a GPU may have too little memory for it
             training = Training(
                 settings,
                 task,
@@ -103,17 +103,17 @@ def train(
                 checkpoint_seconds=checkpoint_seconds,
                 group=group,
             )
-        if kept:
-            training.restore(kept)
-        elif told:
+        if checkpoint:
+            training.restore(checkpoint)
+        elif init:
             with group.one_on_each_machine_first():
-                start = start or initial.reload_init_model(settings.init, told)
-            training.load_pretrained(start.model)
+                initial_model = initial_model or initial.reload_init_model(settings.init, init)
+            training.load_pretrained(initial_model.model)
         with record_outcome(run, group):
-            if resumed and group.is_rank_zero:
-                record_resume(run, kept, facts)
-                if kept:
-                    print(schedule_change(run, kept, settings, training.steps), end="", flush=True)
+            if is_resumed and group.is_rank_zero:
+                record_resume(run, checkpoint, inputs)
+                if checkpoint:
+                    print(schedule_change(run, checkpoint, settings, training.steps), end="", flush=True)
             if group.is_rank_zero:
                 promise.record(training)
             training.fit(stopped)
@@ -121,57 +121,57 @@ def train(
 
 
 def examine_environment() -> dict[str, Any] | None:
-    """The receipt's `fingerprint`; what is not as the locks and the image say is printed, a line each."""
-    found = drift.examine()
-    if found is None:
+    """The receipt's `fingerprint`. Prints a line for each difference from the locks and the image."""
+    fingerprint = drift.examine()
+    if fingerprint is None:
         print(
             "drift: the installed files can't be read, so the receipt has no fingerprint; make doctor", file=sys.stderr
         )
-    for line in found["drift"] if found else []:
+    for line in fingerprint["drift"] if fingerprint else []:
         print(f"drift: {printable(line)}; make doctor says what mends it", file=sys.stderr, flush=True)
-    return found
+    return fingerprint
 
 
 def check_batch_divisible(settings: TrainingSettings, device: torch.device, group: ProcessGroup) -> None:
-    """Raise UsageError, said by the leader, where a batch can't be dealt out to so many processes."""
-    said = ""
+    """Raise UsageError if so many processes can't share a batch. Only rank 0 has the message."""
+    problem = ""
     if device.type == "cuda" or (settings.fast and group.size > 1):
         if settings.batch_size % group.size:
-            said = f"setting batch_size={settings.batch_size} can't be dealt out; take a multiple of {group.size}"
+            problem = f"setting batch_size={settings.batch_size} can't be dealt out; take a multiple of {group.size}"
     elif group.size > settings.shards:
-        said = f"there are only {settings.shards} shards to work on; take fewer processes, or --shards {group.size}"
-    if said:
-        group.barrier()  # who left while others still come in would be said to be lost
-        raise UsageError(f"{group.size} processes: {said}" if group.is_rank_zero else "")
+        problem = f"there are only {settings.shards} shards to work on; take fewer processes, or --shards {group.size}"
+    if problem:
+        group.barrier()  # a process that ends before all have joined would be reported as lost
+        raise UsageError(f"{group.size} processes: {problem}" if group.is_rank_zero else "")
 
 
-def check_ranks_agree(facts: Mapping[str, Any], group: ProcessGroup) -> None:
-    """Raise UsageError where the leader would train something else than this process, naming each fact that differs."""
+def check_ranks_agree(inputs: Mapping[str, Any], group: ProcessGroup) -> None:
+    """Raise UsageError, naming each difference, if the inputs of this process are not those of rank 0."""
     if group.size == 1:
         return
-    theirs = group.broadcast_json(facts)
-    differing = receipt.diff(theirs, facts, exclude=PLACES, labels=("for process 0", f"for process {group.rank}"))
-    (somewhere,) = group.any_rank(bool(differing))
-    if differing:
+    labels = ("for process 0", f"for process {group.rank}")
+    differences = receipt.diff(group.broadcast_json(inputs), inputs, exclude=PLACES, labels=labels)
+    (any_differs,) = group.any_rank(bool(differences))
+    if differences:
         remedy = "give every machine the same checkout and the same words"
-        raise UsageError(f"{platform.node()}: {'; '.join(differing)}; {remedy}")
-    if somewhere:
-        # As the one that differs does: code 4 of another machine would have a cluster start it all again.
+        raise UsageError(f"{platform.node()}: {'; '.join(differences)}; {remedy}")
+    if any_differs:
+        # The same exit code as the process that differs: after a 4 a cluster would start the job again.
         raise UsageError("" if group.local_rank else f"{platform.node()}: another process has other inputs")
 
 
 def load_data(task: Task, settings: TrainingSettings) -> DataModule:
-    """The data that the settings name. Raises UsageError where it is too little for a batch."""
+    """The data set of the settings. Raises UsageError if it has too few examples for a batch."""
     data = task.load_data(settings.data)
-    if (most := len(data.training)) < settings.batch_size:
-        remedy = f"there are {most} training examples; take {small_batch_args(most)}"
+    if (count := len(data.training)) < settings.batch_size:
+        remedy = f"there are {count} training examples; take {small_batch_args(count)}"
         raise UsageError(f"setting batch_size={settings.batch_size} is impossible; {remedy}")
     return data
 
 
 @contextmanager
 def release_at_end(run: Run) -> Iterator[None]:
-    """Let others work on the run in the end."""
+    """Release the run at the end."""
     try:
         yield
     finally:
@@ -180,17 +180,17 @@ def release_at_end(run: Run) -> Iterator[None]:
 
 @contextmanager
 def record_outcome(run: Run, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[None]:
-    """Put an end before the last epoch into the receipt, and tell how to resume after an interruption."""
+    """Record an end before the last epoch in the receipt, and add the command that resumes to the error."""
     try:
         yield
     except Interrupted as interrupted:
         run.record(state="interrupted")
-        parted = isinstance(interrupted, PeerLostError)  # then one on each machine says so: the leader may be gone
-        speaks = not group.local_rank if parted else group.is_rank_zero
-        where = f"{run.directory}: " if parted else ""
-        raise Interrupted(f"{where}{interrupted}; resume with: {resume_command(run)}" if speaks else "") from None
+        lost_peer = isinstance(interrupted, PeerLostError)  # rank 0 may be lost, so one process a machine prints it
+        prints = not group.local_rank if lost_peer else group.is_rank_zero
+        where = f"{run.directory}: " if lost_peer else ""
+        raise Interrupted(f"{where}{interrupted}; resume with: {run.resume_command()}" if prints else "") from None
     except BrokenPipeError:
-        # Nobody reads our lines any more, as when the sweep that started us was killed; or a mistake of ours.
+        # The reader of our output has ended, such as the sweep that started us; otherwise it is a mistake of ours.
         run.record(state="interrupted" if command.is_stdout_closed() else "failed")
         raise
     except BaseException as error:
@@ -199,132 +199,124 @@ def record_outcome(run: Run, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[N
             raise RequirementError(f"{run.directory}: {reason}; {smaller_batch(run)}") from error
         if reason := accelerator.describe_gpu_error(error):
             run.record(state="interrupted")
-            kept = checkpoint.newest_path(run) or "no checkpoint yet"
-            raise RequirementError(f"{run.directory}: {reason}; {kept}; resume with: {resume_command(run)}") from error
+            path = newest_path(run) or "no checkpoint yet"
+            message = f"{run.directory}: {reason}; {path}; resume with: {run.resume_command()}"
+            raise RequirementError(message) from error
         if reason := command.describe_os_error(error):
             run.fail(state="interrupted")
-            raise RequirementError(f"{reason}; resume with: {resume_command(run)}") from error
+            raise RequirementError(f"{reason}; resume with: {run.resume_command()}") from error
         run.fail()
         raise
 
 
 def smaller_batch(run: Run) -> str:
-    """The remedy for a batch that is too large for the GPU; a resume with a smaller one is refused."""
+    """The remedy for a batch that is too large for the GPU. A run can't resume with a smaller one."""
     settings = run.settings()
     half = settings.batch_size // 2 // settings.shards * settings.shards
     smaller = f'start a new run with ARGS="--batch-size {half}", or ' if half >= 2 * settings.shards else ""
-    return (
-        f"batch_size={settings.batch_size} is too large for it; {smaller}resume on a larger GPU: {resume_command(run)}"
-    )
+    larger = f"resume on a larger GPU: {run.resume_command()}"
+    return f"batch_size={settings.batch_size} is too large for it; {smaller}{larger}"
 
 
-def resume_command(run: Run) -> str:
-    """The command that goes on with it, as it is copied into a shell."""
-    return run.resume_command()
-
-
-def create_run(runs: Path, facts: Mapping[str, Any], group: ProcessGroup) -> Run:
-    """A new run, which the leader makes."""
-    run = Run.start(runs, uncommitted=receipt.uncommitted(), **facts) if group.is_rank_zero else None
+def create_run(runs: Path, inputs: Mapping[str, Any], group: ProcessGroup) -> Run:
+    """A new run. Rank 0 creates it, the others follow it."""
+    run = Run.start(runs, uncommitted=receipt.uncommitted(), **inputs) if group.is_rank_zero else None
     directory = group.broadcast_json(str(run and run.directory))
     return run or Run.follow(Path(directory))
 
 
-def load_for_resume(run: Run, facts: Mapping[str, Any], group: ProcessGroup) -> tuple[Run, Checkpoint | None]:
-    """Hold `run` and load its newest whole checkpoint, None where it had not come to its first.
+def load_for_resume(run: Run, inputs: Mapping[str, Any], group: ProcessGroup) -> tuple[Run, Checkpoint | None]:
+    """Acquire `run` and load its newest whole checkpoint; None if it has saved none yet.
 
-    Every process reads and verifies it for itself. Raises UsageError where the run is done, in progress, or would
-    resume with other settings or data than it has.
+    Every process reads and verifies it. Raises UsageError if the run is done, in progress, or has other settings or
+    data than `inputs`.
     """
-    kept = acquire_run(run, facts) if group.is_rank_zero else None
-    directory, step = group.broadcast_json([str(run.directory), kept and kept.step])
+    checkpoint = acquire_run(run, inputs) if group.is_rank_zero else None
+    directory, step = group.broadcast_json([str(run.directory), checkpoint and checkpoint.step])
     if group.is_rank_zero:
-        return run, kept
+        return run, checkpoint
     run = Run.follow(Path(directory))
-    kept = None if step is None else checkpoint.load_newest(run)
-    if (kept and kept.step) != step:
-        raise UsageError(
-            f"{directory}: stands at step {kept and kept.step} on {platform.node()}, at {step} for process 0"
-        )
-    return run, kept
+    checkpoint = None if step is None else load_newest(run)
+    if (step_here := checkpoint and checkpoint.step) != step:
+        raise UsageError(f"{directory}: stands at step {step_here} on {platform.node()}, at {step} for process 0")
+    return run, checkpoint
 
 
-def acquire_run(run: Run, facts: Mapping[str, Any]) -> Checkpoint | None:
-    """Keep others out of `run`, and give its newest whole checkpoint.
-
-    Raises UsageError as `check_resume_compatible` does.
-    """
-    alone = run.acquire()
+def acquire_run(run: Run, inputs: Mapping[str, Any]) -> Checkpoint | None:
+    """Acquire `run`, and return its newest whole checkpoint. Raises UsageError as `check_resume_compatible` does."""
+    is_exclusive = run.acquire()
     try:
-        if alone:
+        if is_exclusive:
             files.sweep(run.directory)
             records.sweep(run.directory.parent)
-        kept = checkpoint.load_newest(run)
-        check_resume_compatible(run, kept, facts)
+        checkpoint = load_newest(run)
+        check_resume_compatible(run, checkpoint, inputs)
     except BaseException:
         run.release()
         raise
-    return kept
+    return checkpoint
 
 
-def record_resume(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
-    """Tell where the run goes on and what has changed since it began, and put both into the receipt."""
-    changed = receipt.diff(run.receipt, facts, exclude=PLACES)
+def record_resume(run: Run, checkpoint: Checkpoint | None, inputs: Mapping[str, Any]) -> None:
+    """Print and record at which step the run resumes, and which of its inputs have changed."""
+    changed = receipt.diff(run.receipt, inputs, exclude=PLACES)
     code_changed = any(line.startswith("code.") for line in changed)
-    step = kept.step if kept else 0
+    step = checkpoint.step if checkpoint else 0
     print("\n  changed since it began: ".join([f"{run.directory}: resumes after step {step}", *changed]), flush=True)
-    entry = {"at": now(), "step": step, "changed": changed, "commit": facts["code"]["commit"]}
+    entry = {"at": now(), "step": step, "changed": changed, "commit": inputs["code"]["commit"]}
     uncommitted = receipt.uncommitted() if code_changed else b""
-    new = {name: facts[name] for name in ("settings", "processes", "job") if name in facts}
-    run.resume(entry, uncommitted=uncommitted, history=kept.history if kept else [], **new)
+    new = {name: inputs[name] for name in ("settings", "processes", "job") if name in inputs}
+    run.resume(entry, uncommitted=uncommitted, history=checkpoint.history if checkpoint else [], **new)
 
 
-def schedule_change(run: Run, kept: Checkpoint, settings: TrainingSettings, steps: int) -> str:
-    """A line about the learning rate where a run resumes with other epochs of so many `steps`; otherwise nothing.
+def schedule_change(run: Run, checkpoint: Checkpoint, settings: TrainingSettings, steps: int) -> str:
+    """A line about the learning rate if a run resumes with other epochs of so many `steps`; empty if not.
 
-    The rate is a function of the share of all steps that are done, so that other epochs change it at once.
+    The rate depends on the fraction of the steps that are done, so other epochs change it at once.
     """
-    before = int(kept.settings["epochs"])
-    if before == settings.epochs or not kept.step:
+    old_epochs, step = int(checkpoint.settings["epochs"]), checkpoint.step
+    if old_epochs == settings.epochs or not step:
         return ""
-    old = settings.lr * lr_factor_at(project.task(), kept.step - 1, steps * before)
-    new = settings.lr * lr_factor_at(project.task(), kept.step, steps * settings.epochs)
-    said = f"  learning rate: {old:.4g} after step {kept.step} of epochs={before}, {new:.4g} now with {settings.epochs}"
+    old = settings.lr * lr_factor_at(project.task(), step - 1, steps * old_epochs)
+    new = settings.lr * lr_factor_at(project.task(), step, steps * settings.epochs)
+    line = f"  learning rate: {old:.4g} after step {step} of epochs={old_epochs}, {new:.4g} now with {settings.epochs}"
     if new <= old:
-        return f"{said}\n"
-    left = replace(settings, init="", epochs=max(1, settings.epochs - before), lr=float(f"{settings.lr / 10:.2g}"))
-    words = train_command.make_start_command(run.receipt, flags.to_dict(left), init=run.weights)
-    return f"{said}: a jump; a new run from its best weights has none: {words}\n"
+        return f"{line}\n"
+    epochs, lr = max(1, settings.epochs - old_epochs), float(f"{settings.lr / 10:.2g}")
+    new_settings = flags.to_dict(replace(settings, init="", epochs=epochs, lr=lr))
+    start_command = train_command.make_start_command(run.receipt, new_settings, init=run.weights)
+    return f"{line}: a jump; a new run from its best weights has none: {start_command}\n"
 
 
-def check_resume_compatible(run: Run, kept: Checkpoint | None, facts: Mapping[str, Any]) -> None:
-    """Raise UsageError where `run`, which stands at `kept`, can't resume with these facts, naming each that differs."""
-    asked = {name: facts.get(name) for name in ("settings", "data_version", "device", "init")}
-    before = kept.metadata() if kept else run.receipt
-    if contradictions := receipt.diff(before, asked, fields=asked, exclude=LENGTH | PLACES):
-        remedy = "leave them as they were" if contradictions[1:] else "leave it as it was"
-        raise UsageError(f"{run.directory}: {'; '.join(contradictions)}; {remedy}, or start a new run")
-    if kept and not all(then == now for then, now in zip(kept.history, run.receipt.get("history", []), strict=False)):
-        said = "its newest checkpoint has other figures than its receipt"
-        raise UsageError(f"{run.directory}: {said}; take the run from where it was trained")
-    epochs, done = facts["settings"]["epochs"], len(kept.history) if kept else 0
-    if epochs < done:
-        raise UsageError(f"{run.directory}: epochs={epochs} is impossible, {done} are done; give {done} or more")
-    if epochs == done and run.receipt.get("state") == "done":
-        left = [each for each in records.ordinary(records.find(run.directory.parent)) if each.state == "interrupted"]
-        other = "start a new run"
-        if left:
-            resumed = train_command.make_resume_command(left[0].directory, left[0].receipt)
-            other = f"finish the one that was interrupted: {resumed}"
-        raise UsageError(
-            f'{run.directory}: done, all {done} epochs; give more, such as ARGS="--epochs {2 * done}", or {other}'
-        )
+def check_resume_compatible(run: Run, checkpoint: Checkpoint | None, inputs: Mapping[str, Any]) -> None:
+    """Raise UsageError if `run` can't resume from `checkpoint` with `inputs`, naming each that differs."""
+    new = {name: inputs.get(name) for name in ("settings", "data_version", "device", "init")}
+    old = checkpoint.metadata() if checkpoint else run.receipt
+    if differences := receipt.diff(old, new, fields=new, exclude=CHANGEABLE | PLACES):
+        remedy = "leave them as they were" if differences[1:] else "leave it as it was"
+        raise UsageError(f"{run.directory}: {'; '.join(differences)}; {remedy}, or start a new run")
+    history = checkpoint.history if checkpoint else []
+    if not all(one == other for one, other in zip(history, run.receipt.get("history", []), strict=False)):
+        problem = "its newest checkpoint has other figures than its receipt"
+        raise UsageError(f"{run.directory}: {problem}; take the run from where it was trained")
+    epochs, epochs_done = inputs["settings"]["epochs"], len(history)
+    if epochs < epochs_done:
+        remedy = f"{epochs_done} are done; give {epochs_done} or more"
+        raise UsageError(f"{run.directory}: epochs={epochs} is impossible, {remedy}")
+    if epochs == epochs_done and run.receipt.get("state") == "done":
+        runs = records.ordinary(records.find(run.directory.parent))
+        alternative = "start a new run"
+        if unfinished := next((record for record in runs if record.state == "interrupted"), None):
+            resume_command = train_command.make_resume_command(unfinished.directory, unfinished.receipt)
+            alternative = f"finish the one that was interrupted: {resume_command}"
+        more = f'give more, such as ARGS="--epochs {2 * epochs}"'
+        raise UsageError(f"{run.directory}: done, all {epochs} epochs; {more}, or {alternative}")
 
 
 def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run | None]:
-    """The settings and options in the flags, and the run to resume, whose settings then are the flags' defaults.
+    """The settings and the options in the flags, and the run to resume, if they name one.
 
-    Where they name a model to start from, its network is the default.
+    A flag that is not given has the value of that run, or of the network of the model to start from.
     """
     kinds = (project.settings_class(), TrainOptions)
     parse = partial(
@@ -341,7 +333,7 @@ def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Parse, pin, train, tell where the run is; in as many processes as are asked for."""
+    """Train in as many processes as the environment says, and print where the run is."""
     settings, options, run = parse_args(argv)
     determinism.reexecute(fast=settings.fast)
     if accelerator.gpu_requested():
