@@ -1,6 +1,6 @@
-"""Checkpoints: everything that training needs to go on as if nothing had happened.
+"""Checkpoints: the state from which a training resumes and gives the same weights as without an interruption.
 
-Random generators are not among it: every random number here is a function of (seed, epoch, index).
+It has no state of random generators: every random number is a function of (seed, epoch, index).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from samebench.data import checked_safetensors
 from samebench.runs.run import Run
 
 FIGURES = {"train_loss", "seconds"}  # of each epoch, beside the metrics
-CHECKPOINTS_TO_KEEP = 2  # the last and the one before; the best weights are in each of them, and in the run's model
+CHECKPOINTS_TO_KEEP = 2  # the last and the one before: each has the best weights, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Where a training stood, and all that decides how it goes on."""
+    """The state of a training after a step."""
 
     tensors: dict[str, Tensor]  # weights, best weights, the optimizer's and the shards' state, losses of this epoch
     step: int  # steps done since the first epoch
@@ -30,17 +30,17 @@ class Checkpoint:
     device: str
     history: list[dict[str, float]]  # the figures of each epoch that is done
     seconds: float  # spent so far
-    init: dict[str, Any] | None = None  # the model it started from, as the receipt tells of it
+    init: dict[str, Any] | None = None  # the model it started from, as in the receipt
 
     def metadata(self) -> dict[str, Any]:
-        """All but the tensors, as JSON tells it."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "tensors"}
+        """All fields but the tensors, as JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tensors"}
 
 
 def save(run: Run, checkpoint: Checkpoint) -> None:
-    """Put the checkpoint into the run; those older than the one before it go once it is safely there.
+    """Write the checkpoint into the run, then delete all but the CHECKPOINTS_TO_KEEP newest.
 
-    Raises OSError naming the file and the bytes needed; what was there before is then untouched.
+    Raises OSError naming the file and the bytes needed; the older checkpoints are then untouched.
     """
     run.check_is_ours()
     run.checkpoints.mkdir(exist_ok=True)
@@ -53,9 +53,9 @@ def save(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def load_newest(run: Run) -> Checkpoint | None:
-    """The run's newest whole checkpoint; None where it has never saved one. Damaged ones are named and set aside.
+    """The run's newest whole checkpoint; None if it has saved none. Damaged ones are printed and renamed.
 
-    Raises UsageError where all are damaged: a fresh start must be the user's own wish.
+    Raises UsageError if all are damaged: the user decides whether to start again.
     """
     damaged: list[Path] = []
     for path in _newest_first(run):
@@ -65,8 +65,8 @@ def load_newest(run: Run) -> Checkpoint | None:
             print(f"{refusal}; trying the one before", flush=True)
             damaged.append(path)
             continue
-        for each in damaged:
-            each.rename(each.with_suffix(".damaged"))
+        for damaged_path in damaged:
+            damaged_path.rename(damaged_path.with_suffix(".damaged"))
         return checkpoint
     if damaged:
         raise UsageError(f"{run.checkpoints}: no checkpoint in it is whole; start a new run")
@@ -74,33 +74,33 @@ def load_newest(run: Run) -> Checkpoint | None:
 
 
 def newest_path(run: Run) -> Path | None:
-    """Where the run's newest checkpoint lies, whole or not; None where it has never saved one."""
+    """The path of the run's newest checkpoint, which may be damaged; None if it has saved none."""
     return next(iter(_newest_first(run)), None)
 
 
 def _load(path: Path, run: Run) -> Checkpoint:
-    tensors, facts = checked_safetensors.load(path, "checkpoint")
-    if facts.get("run") != run.name:
-        raise UsageError(f"{path}: of run {printable(facts.get('run'), longest=80)}, not of {run.name}")
+    tensors, metadata = checked_safetensors.load(path, "checkpoint")
+    if metadata.get("run") != run.name:
+        raise UsageError(f"{path}: of run {printable(metadata.get('run'), longest=80)}, not of {run.name}")
     try:
-        _check_figures(facts["history"], tensors.get("losses"))
+        _check_figures(metadata["history"], tensors.get("losses"))
         return Checkpoint(
             tensors=tensors,
-            step=int(facts["step"]),
-            settings=dict(facts["settings"]),
-            data_version=str(facts["data_version"]),
-            device=str(facts["device"]),
-            history=[{str(name): float(value) for name, value in each.items()} for each in facts["history"]],
-            seconds=float(facts["seconds"]),
-            init=dict(facts["init"]) if facts.get("init") else None,
+            step=int(metadata["step"]),
+            settings=dict(metadata["settings"]),
+            data_version=str(metadata["data_version"]),
+            device=str(metadata["device"]),
+            history=[{str(name): float(value) for name, value in figures.items()} for figures in metadata["history"]],
+            seconds=float(metadata["seconds"]),
+            init=dict(metadata["init"]) if metadata.get("init") else None,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path}: a checkpoint of other code ({error})") from error
 
 
 def _check_figures(history: Sequence[Mapping[str, float]], losses: Tensor | None) -> None:
-    """Raise ValueError where an epoch lacks one of its figures, or the losses are no list of numbers."""
-    if not all(each.keys() >= FIGURES for each in history) or (losses is not None and losses.ndim != 1):
+    """Raise ValueError if an epoch lacks one of its figures, or the losses are no list of numbers."""
+    if not all(figures.keys() >= FIGURES for figures in history) or (losses is not None and losses.ndim != 1):
         raise ValueError("the figures of an epoch are not whole")
 
 

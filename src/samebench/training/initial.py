@@ -1,4 +1,4 @@
-"""The model that a training starts from instead of fresh weights: the statistics it was trained with come along."""
+"""The model that a training starts from. Its weights come with the statistics of the data it was trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from samebench.settings import TrainingSettings
 from samebench.training.model import Model
 from samebench.training.task import DataModule
 
-# Where it lies is no input, nor of which run it is; its weights, labels and statistics are.
+# The path of the model and the name of its run are no inputs; its weights and its spec are.
 PLACES = {"settings.init", "init.run"}
 
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model to start from, where it was found, and the run it is of, if it lies in one."""
+    """A model to start from."""
 
-    source: str
+    source: str  # the setting `init`
     model: Model
-    run: str
+    run: str  # the name of its run; empty for a model's file outside of a run
 
     @classmethod
     def load(cls, source: str) -> Self:
-        """What the setting `init` names: a run that is done, or a model's file.
+        """The model that the setting `init` names: that of a run that is done, or a model's file.
 
-        Raises UsageError for anything else, and for a model that is damaged, before anything in it is parsed.
+        Raises UsageError for anything else, and for a damaged model before it is parsed.
         """
         path = records.folder(source)
         if path.suffix == ".onnx" or (path / "model.onnx").is_file():
@@ -43,12 +43,12 @@ class InitialModel:
         return cls(source, Model.load(path), "")
 
     def to_dict(self) -> dict[str, Any]:
-        """What a receipt tells of it."""
+        """The `init` of a receipt."""
         run = {"run": self.run} if self.run else {}
         return {**run, "weights_sha256": self.model.digest(), "spec": dict(self.model.spec)}
 
     def check(self, settings: TrainingSettings, data: DataModule) -> None:
-        """Raise UsageError where the network that these settings train is another, or the data does not fit."""
+        """Raise UsageError if the settings are those of a different network, or the data does not fit."""
         try:
             self.model.task.check_initial(settings, data.spec, self.model.settings, self.model.spec)
         except UsageError as error:
@@ -56,38 +56,38 @@ class InitialModel:
 
 
 def resolve_init_model(
-    settings: TrainingSettings, begun: Mapping[str, Any], data: DataModule
+    settings: TrainingSettings, old_receipt: Mapping[str, Any], data: DataModule
 ) -> tuple[InitialModel | None, dict[str, Any] | None]:
-    """The model to start from, and what a receipt tells of it; None and None where the settings name none.
+    """The model to start from and the `init` of the receipt; None and None if the settings name no model.
 
-    Where `begun`, the receipt of a run to resume, names the same, that tells of it, and it need not be there any more.
-    Raises UsageError as `InitialModel` does.
+    `old_receipt` is that of a run to resume, or empty. If it names the same model, its `init` counts, and the model is
+    not loaded. Raises UsageError as `InitialModel` does.
     """
-    if begun and begun.get("settings", {}).get("init", "") == settings.init:
-        return None, begun.get("init")
+    if old_receipt and old_receipt.get("settings", {}).get("init", "") == settings.init:
+        return None, old_receipt.get("init")
     if not settings.init:
         return None, None
-    initial = InitialModel.load(settings.init)
-    initial.check(settings, data)
-    return initial, initial.to_dict()
+    initial_model = InitialModel.load(settings.init)
+    initial_model.check(settings, data)
+    return initial_model, initial_model.to_dict()
 
 
-def reload_init_model(source: str, told: Mapping[str, Any]) -> InitialModel:
-    """The model of a receipt's `init`, loaded again. Raises UsageError where it is gone, or is another by now."""
-    wanted = f"wanted is the model of weights {told['weights_sha256'][:12]}, from anywhere: INIT=<path>"
+def reload_init_model(source: str, init: Mapping[str, Any]) -> InitialModel:
+    """The model at `source`. Raises UsageError if it is gone, or is not the one of a receipt's `init`."""
+    remedy = f"wanted is the model of weights {init['weights_sha256'][:12]}, from anywhere: INIT=<path>"
     try:
-        initial = InitialModel.load(source)
+        initial_model = InitialModel.load(source)
     except UsageError as refusal:
-        raise UsageError(f"{refusal}; {wanted}") from refusal
-    now = initial.to_dict()
-    both = [f"init.{name}" for name in told if name in now]  # a receipt of the first edition has other facts
-    if changed := receipt.diff({"init": told}, {"init": now}, fields=both, exclude=PLACES):
-        raise UsageError(f"{source}: {'; '.join(changed)}; {wanted}")
-    return initial
+        raise UsageError(f"{refusal}; {remedy}") from refusal
+    new = initial_model.to_dict()
+    fields = [f"init.{name}" for name in init if name in new]  # a receipt of the first edition has other names
+    if differences := receipt.diff({"init": init}, {"init": new}, fields=fields, exclude=PLACES):
+        raise UsageError(f"{source}: {'; '.join(differences)}; {remedy}")
+    return initial_model
 
 
 def _refuse_undone(run: Run) -> None:
-    """Raise UsageError where the weights of `run` are not final."""
+    """Raise UsageError if the weights of `run` are not final."""
     if (state := run.receipt.get("state")) != "done":
         remedy = f"finish it: {run.resume_command()}, or take its best so far: INIT={run.weights}"
         raise UsageError(f"{run.directory}: {state}, and its weights may still change; {remedy}")

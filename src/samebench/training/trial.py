@@ -1,4 +1,4 @@
-"""A training on part of the data that leaves no run behind: what a notebook can wait for."""
+"""A short training that leaves no run behind, for notebooks and the golden run."""
 
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from samebench.training.task import DataModule
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out: the best model and the figures of each epoch."""
+    """The best model of a training and the figures of each epoch."""
 
     model: Model
     history: list[dict[str, Any]]
@@ -38,20 +38,20 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
     """Train on `data`; the run's folder is gone when this returns."""
     if len(data.training) < settings.batch_size:
         raise UsageError(f"{len(data.training)} training examples, {settings.batch_size} in a batch; give more")
-    count, each = worker_layout(settings.shards, fast=settings.fast, cores=cores.available_cpus())
+    worker_count, worker_cores = worker_layout(settings.shards, fast=settings.fast, cores=cores.available_cpus())
     with (
         tempfile.TemporaryDirectory(prefix="samebench-") as home,
         signals.interruptible() as stopped,
-        workers(count, cores=each) as pool,
+        workers(worker_count, cores=worker_cores) as pool,
     ):
-        start, told = initial.resolve_init_model(settings, {}, data)
-        run = Run.start(Path(home), settings=flags.to_dict(settings), init=told)
+        initial_model, init = initial.resolve_init_model(settings, {}, data)
+        run = Run.start(Path(home), settings=flags.to_dict(settings), init=init)
         try:
             training = Training(
                 settings, project.task(), data, run=run, pool=pool, device=accelerator.choose(settings.device)
             )
-            if start:
-                training.load_pretrained(start.model)
+            if initial_model:
+                training.load_pretrained(initial_model.model)
             promise.record(training)
             training.fit(stopped)
         finally:
