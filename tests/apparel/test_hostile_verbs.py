@@ -218,7 +218,7 @@ def test_curves_of_a_stranger_do_not_keep_a_run_from_going_on(
         events(tmp_path / name, values)
     figures = [{"validation_loss": 0.5}, {"validation_loss": 0.4}]
     with curves.Curves(tmp_path) as written:
-        written.repeat(figures, pictured=lambda _: True)
+        written.repeat(figures, has_pictures=lambda _: True)
     assert [step for step, _, _ in curves.read(tmp_path)] == [1, 2]
     assert "".join(capsys.readouterr()) == ""
 

@@ -1,6 +1,6 @@
-"""The curves and pictures of a run, in TensorBoard's format, written as they come.
+"""The curves and pictures of a run, in TensorBoard's format.
 
-TensorBoard's own writer works in a thread of its own, whose errors (a full disk) reach nobody; ours is a plain file.
+TensorBoard's writer has a thread, whose errors, such as a full disk, are lost. This one writes in the calling thread.
 """
 
 import io
@@ -23,7 +23,7 @@ NAMES = "events.out.tfevents.*"  # TensorBoard knows its files by them
 
 
 class Curves:
-    """A file in `directory`, open while it is entered; those of an earlier process make way for it."""
+    """A context manager that writes a file in `directory`, which replaces those of an earlier process."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / NAMES.replace("*", f"{int(time.time())}.{os.getpid()}")
@@ -50,13 +50,13 @@ class Curves:
         values += [Summary.Value(tag=name, image=_image(content)) for name, content in pictures.items()]
         self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
-    def repeat(self, history: Sequence[Mapping[str, float]], *, pictured: Callable[[int], bool]) -> None:
-        """Adds the epochs that are done, with the pictures of an earlier process where the epoch is `pictured`.
+    def repeat(self, history: Sequence[Mapping[str, float]], *, has_pictures: Callable[[int], bool]) -> None:
+        """Adds the epochs of `history`, with the pictures of an earlier process for those that have some.
 
-        Those of epochs that come again are gone.
+        Later epochs of the earlier process are dropped: they are trained again.
         """
         for step, figures in enumerate(history, start=1):
-            self.add(figures, step=step, pictures=self._earlier.get(step, {}) if pictured(step) else {})
+            self.add(figures, step=step, pictures=self._earlier.get(step, {}) if has_pictures(step) else {})
 
     def _write(self, event: Event) -> None:
         try:
@@ -69,33 +69,33 @@ class Curves:
 
 
 class _Whole(io.FileIO):
-    """A file without a buffer, so that a failed write leaves nothing to fail again at the end."""
+    """A file without a buffer: after a failed write nothing is left that would fail again on close."""
 
     def write(self, content: Any, /) -> int:
-        """All of it: on a disk that fills up the system writes a part and complains only of the next."""
-        left = memoryview(content)
-        while left:
-            left = left[super().write(left) :]
+        """Write all of it: on a full disk the system writes a part, and only the next write fails."""
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[super().write(remaining) :]
         return len(content)
 
 
 def read(directory: Path) -> Iterator[tuple[int, dict[str, float], dict[str, bytes]]]:
-    """What a run has written so far, epoch by epoch: step, figures and PNGs by name.
+    """The step, figures and PNGs by name of each epoch that a run has written.
 
-    A file that is cut off, or damaged, ends where it is no longer whole.
+    A damaged file ends before its first damaged record.
     """
     for path in sorted(path for path in directory.glob(NAMES) if path.is_file() and not path.is_symlink()):
         for event in LegacyEventFileLoader(str(path)).Load():
             values = event.summary.value
             if values:
-                figures = {each.tag: each.simple_value for each in values if each.HasField("simple_value")}
-                pngs = ((each.tag, each.image.encoded_image_string) for each in values if each.HasField("image"))
+                figures = {value.tag: value.simple_value for value in values if value.HasField("simple_value")}
+                pngs = ((value.tag, value.image.encoded_image_string) for value in values if value.HasField("image"))
                 images = {name: content for name, content in pngs if _is_png(content)}
                 yield event.step, figures, images
 
 
 def _is_png(content: bytes) -> bool:
-    """Whether it begins as a PNG does, with a width and a height that a PNG can have."""
+    """Whether it has the signature of a PNG, and a width and height that a PNG can have."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         return False
     return all(0 < side < 1 << 31 for side in struct.unpack(">II", content[16:24]))

@@ -1,4 +1,4 @@
-"""The loop: everything that changes while training, how it changes, and how it is saved and restored."""
+"""The training loop: epochs, steps, evaluation and checkpoints."""
 
 import copy
 import math
@@ -19,8 +19,9 @@ from samebench.environment import determinism
 from samebench.runs import metrics, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import checkpoint, cuda_graph, layers, state
+from samebench.training import cuda_graph, layers, state
 from samebench.training.checkpoint import Checkpoint
+from samebench.training.checkpoint import save as save_checkpoint
 from samebench.training.curves import Curves
 from samebench.training.model import BATCH, Model, build_network
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
@@ -28,7 +29,7 @@ from samebench.training.sample_random import order
 from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
 from samebench.training.task import DataModule, Dataset, Predictions, SampleRandom, Task
 
-MOST_FIGURES = 40  # epochs of a run that have figures, some 65 kB each: less than 3 MB for all
+MAX_FIGURES = 40  # epochs of a run that have figures: 65 kB each, so less than 3 MB
 
 
 def precision(device: torch.device, *, fast: bool) -> str:
@@ -41,7 +42,7 @@ def precision(device: torch.device, *, fast: bool) -> str:
 
 
 class Training:
-    """A network on its way, from any step to the last."""
+    """The training of one network, from any step to the last."""
 
     def __init__(
         self,
@@ -55,9 +56,9 @@ class Training:
         checkpoint_seconds: float = math.inf,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """Stand before the first step; a checkpoint is due after each epoch and after `checkpoint_seconds`.
+        """Start before the first step. It saves a checkpoint after each epoch and every `checkpoint_seconds`.
 
-        All processes of `group` do the same steps, each its part of them; the one that leads writes and speaks.
+        The processes of `group` do each step together, each on its part of the batch. Rank 0 writes and prints.
         """
         self.settings, self.task, self.data, self.run = settings, task, data, run
         self.pool, self.device, self.group = pool, device, group
@@ -71,59 +72,58 @@ class Training:
         if settings.fast and group.size > 1:
             self.gradients = DdpGradients(network, group=group)
         else:
-            # Of a GPU each part needs all: there are as many shards as devices.
+            # A shard on a GPU uses all of it, so there are as many shards as GPUs.
             count = settings.shards if device.type == "cpu" else group.size
             self.gradients = ShardedGradients(network, count=count, pool=pool, group=group)
-            drops = any(isinstance(layer, layers.Dropout) for layer in network.modules())
-            if settings.fast and device.type == "cuda" and not drops:  # a graph would repeat the same random numbers
+            has_dropout = any(isinstance(layer, layers.Dropout) for layer in network.modules())
+            if settings.fast and device.type == "cuda" and not has_dropout:  # a graph would repeat its random numbers
                 batch = self.training.get_batch(torch.arange(settings.batch_size))
                 inputs = task.preprocess(batch, spec)
                 for replica in self.gradients.replicas:
                     cuda_graph.capture(replica, inputs, self.precision())
         self.optimizer = task.build_optimizer(network, settings)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]  # the highest of each group
+        self.max_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = len(data.training) // settings.batch_size
         self.history: list[dict[str, float]] = []  # the figures of each epoch that is done
-        # Of each step that this epoch has done; on the device, so that no step waits for the one before.
-        self.losses: list[Tensor] = []
+        self.losses: list[Tensor] = []  # of the steps of this epoch; on the device, so that no step waits for another
         self.best_weights: Mapping[str, Tensor] = {}
         self.seconds_before = 0.0
-        self.began = self.saved = time.monotonic()
+        self.start_time = self.save_time = time.monotonic()
 
     @property
     def epoch(self) -> int:
-        """The epoch that is under way, from 1."""
+        """The number of the current epoch, from 1."""
         return len(self.history) + 1
 
     @property
     def steps_done(self) -> int:
-        """Steps since the first epoch."""
+        """The number of steps since the start of the first epoch."""
         return len(self.history) * self.steps + len(self.losses)
 
     @property
     def best_epoch(self) -> dict[str, float]:
-        """The figures of the best epoch so far, whose weights are saved: by them runs are chosen."""
+        """The figures of the best epoch so far, whose weights are the run's."""
         return max(self.history, key=lambda figures: metrics.rank(self._as_receipt(figures)))
 
     def is_best(self, figures: Mapping[str, float]) -> bool:
         """Whether an epoch with these figures is better than all before it."""
-        ranks = [metrics.rank(self._as_receipt(each)) for each in self.history]
+        ranks = [metrics.rank(self._as_receipt(earlier)) for earlier in self.history]
         return metrics.rank(self._as_receipt(figures)) > max(ranks, default=())
 
     def _as_receipt(self, figures: Mapping[str, float]) -> dict[str, Any]:
-        validation = {each.name: figures[f"validation_{each.name}"] for each in self.task.metrics}
+        validation = {metric.name: figures[f"validation_{metric.name}"] for metric in self.task.metrics}
         return {"metrics": {"validation": validation}, "metric_definitions": metrics.to_receipt(self.task.metrics)}
 
     @property
     def seconds(self) -> float:
-        """Spent on this run, in all processes that worked on it."""
-        return self.seconds_before + time.monotonic() - self.began
+        """Seconds spent on this run, including those before a resume."""
+        return self.seconds_before + time.monotonic() - self.start_time
 
     def fit(self, stopped: Callable[[], bool]) -> None:
-        """Train to the last epoch, keep the best weights, and ask the test examples once."""
+        """Train to the last epoch, save the best weights, and evaluate them on the test examples once."""
         with Curves(self.run.directory) if self.group.is_rank_zero else nullcontext() as curves:
             if curves:
-                curves.repeat(self.history, pictured=self.has_figures)
+                curves.repeat(self.history, has_pictures=self.has_figures)
             while len(self.history) < self.settings.epochs:
                 predictions = self.train_epoch(stopped)
                 if curves:
@@ -141,32 +141,32 @@ class Training:
         )
 
     def has_figures(self, epoch: int) -> bool:
-        """Whether there are figures of this epoch, from 1: of the last, and of some at equal distances before."""
-        return epoch == self.settings.epochs or epoch % -(-self.settings.epochs // MOST_FIGURES) == 0
+        """Whether an epoch, from 1, has figures: the last one, and at most MAX_FIGURES at equal distances."""
+        return epoch == self.settings.epochs or epoch % -(-self.settings.epochs // MAX_FIGURES) == 0
 
     def train_epoch(self, stopped: Callable[[], bool]) -> Predictions:
-        """See every training example once, then the validation examples, of which it returns the predictions.
+        """Train on every training example once, append the figures to `history`, and save.
 
-        The epoch's figures go into `history`.
+        Returns the predictions on the validation examples.
         """
-        for batch in tqdm(self.batches()[len(self.losses) :], **self._bar()):
-            late = time.monotonic() - self.saved >= self.checkpoint_seconds
-            stop, due = self.group.any_rank(stopped() or self.group.launcher_died, late)
-            if stop or (due and self.losses):
+        for batch in tqdm(self.batches()[len(self.losses) :], **self._progress_bar()):
+            save_due = time.monotonic() - self.save_time >= self.checkpoint_seconds
+            stop, save_due = self.group.any_rank(stopped() or self.group.launcher_died, save_due)
+            if stop or (save_due and self.losses):
                 self.save()
             if stop:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
-        self.group.barrier()  # gloo hears of who is gone; NCCL, which comes next on GPUs, would wait for them
+        self.group.barrier()  # gloo detects a lost process; NCCL, which GPUs use next, would wait for it
         self.gradients.merge()
         validation, predictions = self.evaluate(self.model, self.data.validation)
         figures = {
             "train_loss": sum(torch.stack(self.losses).tolist()) / len(self.losses),
             **{f"validation_{name}": value for name, value in validation.items()},
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": round(self.seconds - sum(each["seconds"] for each in self.history), 3),
+            "seconds": round(self.seconds - sum(earlier["seconds"] for earlier in self.history), 3),
         }
-        self._refuse_divergence(figures)
+        self._check_finite(figures)
         if self.is_best(figures):
             self.best_weights = copy.deepcopy(self.model.network.state_dict())
             if self.group.is_rank_zero:
@@ -182,12 +182,12 @@ class Training:
         return predictions
 
     def validation_figures(self) -> dict[str, dict[str, float]]:
-        """The `metrics` of a receipt that are there before the end."""
+        """The `metrics` of the receipt before the test: those of the best epoch."""
         best = self.best_epoch
         return {"validation": {metric.name: best[f"validation_{metric.name}"] for metric in self.task.metrics}}
 
-    def _refuse_divergence(self, figures: Mapping[str, float]) -> None:
-        """Raise UsageError for a loss that is no number."""
+    def _check_finite(self, figures: Mapping[str, float]) -> None:
+        """Raise UsageError if a loss or a metric is not finite."""
         for name, value in figures.items():
             if not math.isfinite(value):
                 what = "the loss" if name.endswith("loss") else name
@@ -196,25 +196,25 @@ class Training:
 
     def _line(self, figures: Mapping[str, float]) -> str:
         receipt = self._as_receipt(figures)
-        shown = (f"{each.name} {metrics.show(f'validation_{each.name}', receipt)}" for each in self.task.metrics)
+        values = (f"{metric.name} {metrics.show(f'validation_{metric.name}', receipt)}" for metric in self.task.metrics)
         start = f"epoch {self.epoch}/{self.settings.epochs}  train loss {figures['train_loss']:.4f}"
-        return f"{start}  validation {'  '.join(shown)}  {figures['seconds']:.1f} s"
+        return f"{start}  validation {'  '.join(values)}  {figures['seconds']:.1f} s"
 
     def batches(self) -> list[Tensor]:
-        """This epoch's batches of indices (batch_size,); the few left over are seen in another epoch."""
+        """This epoch's batches of indices (batch_size,), without an incomplete last one."""
         shuffled = order(len(self.data.training), seed=self.settings.seed, epoch=self.epoch, purpose="order")
         return list(torch.split(shuffled, self.settings.batch_size)[: self.steps])
 
     def step(self, batch: Tensor) -> Tensor:
-        """Learn from one batch of indices; return its loss, a scalar."""
+        """Train on one batch of indices (batch_size,); return its loss, a scalar."""
         value = self.gradients(self.loss, batch)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self.max_rates, strict=True):
             group["lr"] = rate * self.lr_factor()
         self.update(self.model.network, self.optimizer)
         return value
 
     def update(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Move the weights by their gradients, of which the norm is bounded if the settings say so."""
+        """Update the weights by their gradients, clipped if `clip_norm` is set."""
         if self.settings.clip_norm:
             nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip_norm, foreach=False)
         optimizer.step()
@@ -229,31 +229,31 @@ class Training:
         return self.task.loss(outputs, batch, self.settings, self.model.spec)
 
     def lr_factor(self) -> float:
-        """The learning rate's share of its highest, in the step to come."""
+        """The learning rate of the next step, as a fraction of the highest."""
         return lr_factor_at(self.task, self.steps_done, self.steps * self.settings.epochs)
 
     def evaluate(self, model: Model, dataset: Dataset) -> tuple[dict[str, float], Predictions]:
-        """The metrics of `model` on a data set, and its predictions."""
+        """The metrics of `model` on a data set, and its predictions. Each process computes some of the batches."""
 
-        def ask(indices: Tensor) -> tuple[Mapping[str, Tensor], Predictions]:
+        def evaluate_batch(indices: Tensor) -> tuple[Mapping[str, Tensor], Predictions]:
             batch = dataset.get_batch(indices)
             predictions = model.predict(batch)
             return self.task.metric_sums(predictions, batch), predictions
 
         batches = torch.split(torch.arange(len(dataset)), BATCH)
         counts = split_evenly(len(batches), size=self.group.size)
-        answers = in_order(self.pool, ask, batches[rank_slice(len(batches), self.group)])
-        form = answers or [ask(batches[0][:1])]  # of a process that has no batch: which figures there are
-        names = sorted(form[0][0])
-        rows = [torch.stack([sums[name] for name in names]) for sums, _ in answers]
-        own_sums = torch.stack(rows) if rows else torch.empty(0, len(names), dtype=torch.float64)
-        totals = self.group.gather(own_sums, counts).sum(0).tolist()
+        local = in_order(self.pool, evaluate_batch, batches[rank_slice(len(batches), self.group)])
+        example_sums, example_predictions = local[0] if local else evaluate_batch(batches[0][:1])  # names and shapes
+        names = sorted(example_sums)
+        rows = [torch.stack([sums[name] for name in names]) for sums, _ in local]
+        local_sums = torch.stack(rows) if rows else torch.empty(0, len(names), dtype=torch.float64)
+        totals = self.group.gather(local_sums, counts).sum(0).tolist()
         figures = self.task.compute_metrics(dict(zip(names, totals, strict=True)), len(dataset))
-        examples = [int(each.sum()) for each in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
+        sizes = [int(part.sum()) for part in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
         predictions = {}
-        for name, tensor in form[0][1].items():
-            own = torch.cat([tensor[:0], *(each[name] for _, each in answers)])
-            predictions[name] = self.group.gather(own, examples)
+        for name, tensor in example_predictions.items():
+            local_rows = torch.cat([tensor[:0], *(part[name] for _, part in local)])
+            predictions[name] = self.group.gather(local_rows, sizes)
         return dict(figures), predictions
 
     def best_model(self) -> Model:
@@ -263,9 +263,9 @@ class Training:
         return replace(self.model, network=network)
 
     def precision(self) -> torch.autocast | nullcontext[None]:
-        """Autocast to bf16 where that is the precision; otherwise as it is."""
+        """The context of a forward pass: autocast if the precision is bf16."""
         in_bf16 = precision(self.device, fast=self.settings.fast) == "bf16"
-        # Each weight is used once a step, so that there is nothing to cache; a CUDA graph must not.
+        # No cache: each weight is used once a step, and a CUDA graph must not cache.
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if in_bf16 else nullcontext()
 
     def save(self) -> None:
@@ -274,7 +274,7 @@ class Training:
             self.model.network, self.optimizer, self.gradients, best_weights=self.best_weights, losses=self.losses
         )
         if self.group.is_rank_zero:
-            current = Checkpoint(
+            checkpoint = Checkpoint(
                 tensors=tensors,
                 step=self.steps_done,
                 settings=flags.to_dict(self.settings),
@@ -284,51 +284,51 @@ class Training:
                 seconds=round(self.seconds, 3),
                 init=self.init,
             )
-            checkpoint.save(self.run, current)
-        self.saved = time.monotonic()
+            save_checkpoint(self.run, checkpoint)
+        self.save_time = time.monotonic()
 
     def load_pretrained(self, model: Model) -> None:
-        """Stand before the first step with the weights of `model`, of which the run's receipt tells."""
-        came = self.task.load_pretrained(self.model.network, self.model.spec, model.network, model.spec)
+        """Start from the weights of `model`."""
+        summary = self.task.load_pretrained(self.model.network, self.model.spec, model.network, model.spec)
         self.gradients.restore([dict(self.model.network.named_buffers())] * self.gradients.count)
         if self.group.is_rank_zero:
-            print(f"{self.run.directory}: starts from {self.settings.init}, {came}", flush=True)
+            print(f"{self.run.directory}: starts from {self.settings.init}, {summary}", flush=True)
 
-    def restore(self, kept: Checkpoint) -> None:
-        """Continue where `kept` was saved. Raises UsageError if its state does not fit this training.
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue at the step of a checkpoint. Raises UsageError if its state does not fit this training.
 
         With `fast` each process has a part of the batch, so the number of processes must be the same.
         """
-        parts, count = state.count_shards(kept.tensors), self.gradients.count
+        parts, count = state.count_shards(checkpoint.tensors), self.gradients.count
         if parts not in {0, count}:
             message = (
                 f"{self.run.directory}: {parts} parts a batch, here {count}; resume with as many processes as it had"
             )
             raise UsageError(message if self.group.is_rank_zero else "")
         try:
-            for figures in kept.history:
+            for figures in checkpoint.history:
                 self._as_receipt(figures)
-            self.best_weights = state.load(kept.tensors, self.model.network, self.optimizer, self.gradients)
-            self.losses = list(kept.tensors["losses"].float().to(self.device))
+            self.best_weights = state.load(checkpoint.tensors, self.model.network, self.optimizer, self.gradients)
+            self.losses = list(checkpoint.tensors["losses"].float().to(self.device))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"{self.run.directory}: a checkpoint of other code ({reason}); start a new run") from error
-        self.history, self.seconds_before = kept.history, kept.seconds
-        self._refuse_foreign_weights()
+        self.history, self.seconds_before = checkpoint.history, checkpoint.seconds
+        self._check_weights()
         if self.best_weights and self.group.is_rank_zero:
-            # Written anew: a kill may have come between the model and the checkpoint that knows of it.
+            # A kill may have come after the model was written and before this checkpoint.
             self.best_model().save(self.run.weights)
 
-    def _refuse_foreign_weights(self) -> None:
-        """Raise UsageError where the run is done and its receipt names other weights than this, its last epoch, has."""
-        receipt, place = self.run.receipt, f"{self.run.directory}: of its newest checkpoint"
+    def _check_weights(self) -> None:
+        """Raise UsageError if the run is done, and its receipt names different weights than its last checkpoint has."""
+        receipt = self.run.receipt
         if receipt.get("state") != "done" or len(receipt.get("history", [])) != len(self.history):
             return
         if problem := run_files.describe_mismatch(self.best_model().digest(), receipt):
-            said = f"{place} {problem}; take the run from where it was trained"
-            raise UsageError(said if self.group.is_rank_zero else "")
+            message = f"of its newest checkpoint {problem}; take the run from where it was trained"
+            raise UsageError(f"{self.run.directory}: {message}" if self.group.is_rank_zero else "")
 
-    def _bar(self) -> dict[str, Any]:
+    def _progress_bar(self) -> dict[str, Any]:
         return {
             "desc": f"epoch {self.epoch}/{self.settings.epochs}",
             "unit": "step",
@@ -340,5 +340,5 @@ class Training:
 
 
 def lr_factor_at(task: Task, step: int, steps: int) -> float:
-    """The share of the highest learning rate that step number `step` of `steps` has, from 0."""
+    """The learning rate of step number `step`, from 0, of `steps`, as a fraction of the highest."""
     return task.lr_factor((step + 1) / (steps + 1))
