@@ -1,4 +1,4 @@
-"""What a trained model makes of the test data: its metrics, and what the project says and draws of its predictions.
+"""Evaluate a run on the test data: the metrics, and the text and pictures of the project.
 
 python -m samebench.training.evaluate --run runs/20261123-201500-abcd
 """
@@ -29,7 +29,7 @@ class Args:
 
 
 def load_matching_data(model: Model, source: str) -> DataModule:
-    """The data set to ask the model about. Raises UsageError if its spec is of other data than the model's."""
+    """The data set `source`. Raises UsageError if the model was trained on data with a different spec."""
     data = model.task.load_data(source)
     if mismatch := model.task.describe_mismatch(model.spec, data.spec):
         raise UsageError(f"{source}: other {mismatch} than the model was trained with; take a run of this data set")
@@ -61,40 +61,42 @@ def _batches(predictions: Predictions, dataset: Dataset) -> Iterator[tuple[Predi
 
 
 def evaluate_run(run: Run, *, source: str = "") -> str:
-    """Ask the run's model about the test data; write evaluation.json and pictures into the run, return the text.
+    """Evaluate the run's model on the test data, write evaluation.json and pictures into the run, return the text.
 
-    Of another version of the data than the run's nothing is written: what is in a run tells of its own.
+    On a different version of the data it writes nothing.
     """
     model = Model.of_run(run)
     model.network.to(accelerator.choose())
     data = load_matching_data(model, source or run.settings().data)
     test = data.test()
     predictions = model.predict_all(test)
-    found = compute_metrics(model.task, predictions, test)
-    figures = ", ".join(f"{each.name} {format(found[each.name], each.format)}" for each in model.task.metrics)
+    values = compute_metrics(model.task, predictions, test)
+    figures = ", ".join(f"{metric.name} {format(values[metric.name], metric.format)}" for metric in model.task.metrics)
     title = f"{run.directory.name}: {figures} on {len(test):,} test examples"
-    said = "\n\n".join(filter(None, [model.task.summarize(predictions, test, model.spec), title]))
-    if data.version != (own := str(run.receipt.get("data_version", data.version))):
-        return f"{said}\nof data version {data.version[:12]}, trained on {printable(own[:12])}: the run stays as it is"
+    text = "\n\n".join(filter(None, [model.task.summarize(predictions, test, model.spec), title]))
+    version, run_version = data.version, str(run.receipt.get("data_version", data.version))
+    if version != run_version:
+        versions = f"of data version {version[:12]}, trained on {printable(run_version[:12])}"
+        return f"{text}\n{versions}: the run stays as it is"
     pictures = model.task.draw_summary(predictions, test, model.spec, title=title)
-    for name, content in pictures.items():
-        files.write(run.path(f"{name}.png"), content)
-    facts = {"weights_sha256": model.digest(), "data_version": data.version, "metrics": {"test": found}}
-    path = run.path(run_files.EVALUATION)
-    files.write(path, (json.dumps(facts, indent=2) + "\n").encode())
-    return f"{said}\nwritten: {', '.join(map(str, [*(run.path(f'{name}.png') for name in pictures), path]))}"
+    contents = {run.path(f"{name}.png"): content for name, content in pictures.items()}
+    evaluation = {"weights_sha256": model.digest(), "data_version": version, "metrics": {"test": values}}
+    contents[run.path(run_files.EVALUATION)] = (json.dumps(evaluation, indent=2) + "\n").encode()
+    for path, content in contents.items():
+        files.write(path, content)
+    return f"{text}\nwritten: {', '.join(map(str, contents))}"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Evaluate the run asked for, or the newest that is done."""
+    """Evaluate the run that the flags name, or the newest that is done."""
     about = "The metrics of a run on the test data."
-    question = flags.parse(Args, argv, program="python -m samebench.training.evaluate", about=about)
-    run = Run.open(records.folder(question.run)) if question.run else Run.list_done(RUNS, data=question.data)[0]
+    args = flags.parse(Args, argv, program="python -m samebench.training.evaluate", about=about)
+    run = Run.open(records.folder(args.run)) if args.run else Run.list_done(RUNS, data=args.data)[0]
     run.refuse_undone()
     fast = run.settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)
-    print(evaluate_run(run, source=question.data))
+    print(evaluate_run(run, source=args.data))
 
 
 if __name__ == "__main__":
