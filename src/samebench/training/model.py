@@ -1,4 +1,4 @@
-"""A model: a network with the spec of its data, so that it can't be fed what it was not trained on."""
+"""A model: a network with the spec of the data that it was trained on."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def build_network(task: Task, settings: TrainingSettings, spec: Spec) -> nn.Modu
 
 @dataclass(frozen=True)
 class Model:
-    """What can be asked: `predict` takes raw examples, so that they can't be prepared wrongly."""
+    """A network that predicts from raw examples: it preprocesses them as in its training."""
 
     task: Task
     settings: TrainingSettings  # of its training: they say which network it is
@@ -40,7 +40,7 @@ class Model:
     spec: Spec
 
     def __post_init__(self) -> None:
-        """Bind the network, and every copy of it, to the spec. Raises UsageError if it is bound to a different one."""
+        """Bind the network and its copies to the spec. Raises UsageError if it is bound to a different one."""
         bound = self.network.__dict__.setdefault("spec", self.spec)
         if bound != self.spec:
             lines = receipt.diff({"spec": bound}, {"spec": self.spec}, fields=["spec"])
@@ -57,13 +57,13 @@ class Model:
     def outputs_of(self, dataset: Dataset) -> Tensor:
         """The network's outputs (N, …) for all examples of a data set, BATCH at a time, on the CPU."""
         return torch.cat(
-            [self._outputs(dataset.get_batch(each)) for each in torch.split(torch.arange(len(dataset)), BATCH)]
+            [self._outputs(dataset.get_batch(part)) for part in torch.split(torch.arange(len(dataset)), BATCH)]
         )
 
     def outputs(self, batch: Batch) -> Tensor:
         """The network's outputs (N, …) for raw examples (N, …), BATCH at a time, on the CPU."""
         parts = torch.split(torch.arange(len(next(iter(batch.values())))), BATCH)
-        return torch.cat([self._outputs({name: tensor[each] for name, tensor in batch.items()}) for each in parts])
+        return torch.cat([self._outputs({name: tensor[part] for name, tensor in batch.items()}) for part in parts])
 
     @torch.inference_mode()
     def _outputs(self, batch: Batch) -> Tensor:
@@ -79,7 +79,7 @@ class Model:
 
     @classmethod
     def load(cls, path: Path, task: Task | None = None) -> Self:
-        """The model at `path`. Raises UsageError for a missing or damaged file, before any parsing."""
+        """The model at `path`. Raises UsageError for a missing or damaged file before it is parsed."""
         task = task or project.task()
         weights, metadata = checked_safetensors.load(path, "model")
         try:
@@ -91,7 +91,7 @@ class Model:
 
     @classmethod
     def of_run(cls, run: Run, task: Task | None = None) -> Self:
-        """The model of `run`. Raises UsageError if it is not the one that the receipt of a run that is done names."""
+        """The model of `run`. Raises UsageError if the run is done, and its receipt names a different model."""
         model = cls.load(run.weights, task)
         if run.receipt.get("state") != "done":
             return model
@@ -105,7 +105,7 @@ class Model:
         return model
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the weights, as JSON."""
+        """The metadata: all but the weights, as JSON."""
         return {"project": project.name(), "settings": architecture(self.settings), "spec": dict(self.spec)}
 
     def digest(self) -> str:
@@ -118,12 +118,12 @@ class Model:
 
 
 def architecture(settings: TrainingSettings) -> dict[str, Any]:
-    """The settings that say which network it is, and not where the data lies or how it was trained."""
+    """The settings that say which network it is."""
     return {name: value for name, value in flags.to_dict(settings).items() if name in settings.architecture}
 
 
 def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSettings, Spec]:
-    """Settings and spec of a model's file or receipt. Raises LookupError, TypeError or ValueError if they are none."""
+    """Settings and spec of a model's file or receipt. Raises LookupError, TypeError or ValueError if it has none."""
     if metadata.get("project", project.name()) != project.name():
         raise ValueError(f"of the project {printable(metadata['project'], longest=80)}, not of {project.name()}")
     if "spec" not in metadata:
@@ -133,22 +133,22 @@ def read_metadata(task: Task, metadata: Mapping[str, Any]) -> tuple[TrainingSett
 
 
 def _difference(model: Model, recorded: Mapping[str, Any]) -> str:
-    """How a model is not the one that a receipt tells of; empty if it is."""
+    """In what a model differs from the `model` of a receipt; empty if in nothing."""
     try:
         settings, spec = read_metadata(model.task, recorded)
     except (LookupError, TypeError, ValueError) as error:
         return f"its receipt's model is of other code ({_first_line(error)})"
-    then = {"settings": architecture(settings), "spec": spec}
-    now = {"settings": architecture(model.settings), "spec": model.spec}
-    return "; ".join(receipt.diff(then, now, fields=["settings", "spec"])[:3])
+    old = {"settings": architecture(settings), "spec": spec}
+    new = {"settings": architecture(model.settings), "spec": model.spec}
+    return "; ".join(receipt.diff(old, new, fields=["settings", "spec"])[:3])
 
 
 def _network_with(weights: Mapping[str, Tensor], task: Task, settings: TrainingSettings, spec: Spec) -> nn.Module:
-    """The network with these weights. Raises ValueError if they are of a different one, before memory is taken."""
-    with torch.device("meta"):  # takes no memory, whatever size it is said to have
+    """The network with these weights. Raises ValueError, before it allocates memory, if they are of a different one."""
+    with torch.device("meta"):  # allocates no memory, however large the settings say it is
         expected = build_network(task, settings, spec).state_dict()
-    shapes = ({key: each.shape for key, each in tensors.items()} for tensors in (expected, weights))
-    if next(shapes) != next(shapes):
+    expected_shapes = {name: tensor.shape for name, tensor in expected.items()}
+    if expected_shapes != {name: tensor.shape for name, tensor in weights.items()}:
         raise ValueError("other weights than its network has")
     network = build_network(task, settings, spec)
     network.load_state_dict(weights)
@@ -156,7 +156,7 @@ def _network_with(weights: Mapping[str, Tensor], task: Task, settings: TrainingS
 
 
 def _check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for weights with which every answer would be NaN."""
+    """Raise ValueError for weights that are NaN or infinite."""
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise ValueError(f"{printable(name, longest=80)} has values that are no finite numbers")
