@@ -50,6 +50,7 @@ class TrainingSettings:
     weight_decay: float = setting_field(0.0005, "pull of the weights towards zero")
     optimizer: OptimizerName = setting_field("sgd", "sgd: with Nesterov momentum of 0.9; adamw: with betas 0.9, 0.999")
     clip_norm: float = setting_field(0.0, "the highest norm of all gradients together; 0: any")
+    freeze: str = setting_field("", "the parameters that stay as they are: 'features.*,stem.*'; empty: none")
     fast: bool = setting_field(False, "the machine's full speed instead of the same bits everywhere")
     device: Device = setting_field("auto", "auto: cuda with GPU=1, cpu without")
 

@@ -24,6 +24,7 @@ DEFAULTS = {
     "label_smoothing": 0.1,
     "optimizer": "sgd",
     "clip_norm": 0.0,
+    "freeze": "",
     "fast": False,
     "device": "auto",
 }

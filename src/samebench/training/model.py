@@ -17,6 +17,7 @@ from samebench.data import checked_safetensors
 from samebench.runs import receipt, run_files
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
+from samebench.training.freeze import freeze
 from samebench.training.sample_random import key
 from samebench.training.task import Batch, Dataset, Spec, Task
 
@@ -24,10 +25,16 @@ BATCH = 1000  # examples at a time
 
 
 def build_network(task: Task, settings: TrainingSettings, spec: Spec) -> nn.Module:
-    """The network of these settings, its weights drawn from `settings.seed`; the global generator stays as it was."""
+    """The network of these settings, its weights drawn from `settings.seed`; the global generator stays as it was.
+
+    Raises UsageError for parameters to freeze that it does not have.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed=settings.seed, epoch=0, purpose="weights"))
-        return task.build_network(settings, spec)
+        network = task.build_network(settings, spec)
+    if settings.freeze:
+        freeze(network, settings.freeze)
+    return network
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Gradients(ABC):
         buffers = self.buffers()
         for name, merged in self.network.named_buffers():
             parts = [part[name] for part in buffers]
-            merged.copy_(_sum(parts) / len(parts) if merged.is_floating_point() else parts[0])
+            same = not merged.is_floating_point() or all(torch.equal(each, parts[0]) for each in parts)
+            merged.copy_(parts[0] if same else _sum(parts) / len(parts))
 
 
 class ShardedGradients(Gradients):

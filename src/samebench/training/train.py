@@ -29,7 +29,7 @@ from samebench.training import initial, launch, promise
 from samebench.training.checkpoint import Checkpoint, load_newest, newest_path
 from samebench.training.initial import InitialModel
 from samebench.training.loop import Training, lr_factor_at, precision
-from samebench.training.model import architecture
+from samebench.training.model import architecture, build_network
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
 from samebench.training.shards import worker_layout, workers
 from samebench.training.task import DataModule, Task
@@ -61,6 +61,8 @@ def train(
     old_receipt = group.broadcast_json(run.receipt if run else {})
     with group.one_on_each_machine_first():
         data = load_data(task, settings)
+        if settings.freeze:  # it refuses names that the network has not, before there is a run
+            build_network(task, settings, data.spec)
         initial_model, init = initial.resolve_init_model(settings, old_receipt, data)
     worker_count, worker_cores = worker_layout(
         settings.shards,
