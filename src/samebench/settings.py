@@ -41,7 +41,9 @@ class TrainingSettings:
     architecture: ClassVar[tuple[str, ...]] = ()  # the fields that say which network it is; a model's file has them
 
     data: str = setting_field("synthetic", "the name of a data set, or a directory")
-    init: str = setting_field("", "a run, or a model.safetensors, whose weights to start from; empty: fresh ones")
+    init: str = setting_field("", "a run, a model.safetensors, or one of others, whose weights to start from")
+    init_names: str = setting_field("", "of a file of others: its prefixes and ours, 'backbone.=features.,…'")
+    init_statistics: str = setting_field("", "of a file of others: mean/deviation of its pixels, or data: this set's")
     epochs: int = setting_field(6, "how often each training example is seen")
     seed: int = setting_field(0, "what the weights, the order and the augmentation are derived from")
     batch_size: int = setting_field(256, "examples a step")
@@ -63,6 +65,8 @@ class TrainingSettings:
         require(self, self.batch_size >= 2 * self.shards, "shards", "leave two examples a shard or more")
         require(self, 0 < self.lr < math.inf, "lr", "take a number above 0")
         require(self, 0 <= self.weight_decay < math.inf, "weight_decay", "take 0 or more")
+        for name in ("init_names", "init_statistics"):
+            require(self, bool(self.init) or not getattr(self, name), name, "it is for a file that init names")
         require(self, 0 <= self.clip_norm < math.inf, "clip_norm", "take 0 or more")
         require_choice(self, "device", Device)
         require_choice(self, "optimizer", OptimizerName)

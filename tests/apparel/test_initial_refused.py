@@ -9,6 +9,7 @@ import pytest
 
 from apparel import data
 from apparel.settings import Settings
+from apparel.task import TASK
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_transform import ImageTransform
@@ -94,4 +95,4 @@ def test_a_model_for_images_of_another_shape_is_refused(settings: Settings) -> N
     with pytest.raises(
         UsageError, match="x: it takes images of 3x28x28, the data's are 28x28; start from another model"
     ):
-        InitialModel("x", model, "").check(settings, DARK)
+        InitialModel("x", model, "").fit(settings, TASK, DARK)

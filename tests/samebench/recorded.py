@@ -15,6 +15,8 @@ from tests.commands import environment
 DEFAULTS = {
     "data": "fashion-mnist",
     "network": "conv",
+    "init_names": "",
+    "init_statistics": "",
     "epochs": 6,
     "seed": 0,
     "batch_size": 256,

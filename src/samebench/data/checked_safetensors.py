@@ -174,11 +174,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def verify(path: Path) -> None:
     """Raise UsageError for a file that begins as a sealed one of ours and is damaged; others are not our affair."""
-    with path.open("rb") as file:
-        is_sealed = file.read(PLACE.start)[8:] == PREFIX
-        file.seek(0)
-        if is_sealed:
+    if is_checked(path):
+        with path.open("rb") as file:
             _check(file, path)
+
+
+def is_checked(path: Path) -> bool:
+    """Whether a file begins as one that `write` wrote, damaged or not."""
+    with path.open("rb") as file:
+        return file.read(PLACE.start)[8:] == PREFIX
 
 
 def _read_checked(path: Path) -> bytes:

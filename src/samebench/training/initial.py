@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from samebench.core.command import UsageError
+from samebench.data import checked_safetensors
 from samebench.runs import receipt, records
 from samebench.runs.run import Run
-from samebench.settings import TrainingSettings
-from samebench.training.model import Model
-from samebench.training.task import DataModule
+from samebench.settings import TrainingSettings, require
+from samebench.training.foreign_weights import ForeignWeights, refuse_pickle
+from samebench.training.model import Model, architecture
+from samebench.training.task import DataModule, Task
 
 # The path of the model and the name of its run are no inputs; its weights and its spec are.
 PLACES = {"settings.init", "init.run"}
@@ -47,17 +49,41 @@ class InitialModel:
         run = {"run": self.run} if self.run else {}
         return {**run, "weights_sha256": self.model.digest(), "spec": dict(self.model.spec)}
 
-    def check(self, settings: TrainingSettings, data: DataModule) -> None:
-        """Raise UsageError if the settings are those of a different network, or the data does not fit."""
+    @property
+    def architecture(self) -> Mapping[str, Any]:
+        """The settings that say which network it is."""
+        return architecture(self.model.settings)
+
+    def fit(self, settings: TrainingSettings, task: Task, data: DataModule) -> dict[str, Any]:
+        """No more for the `init`. Raises UsageError if the settings are of a different network, or the data misfits."""
+        for name in ("init_names", "init_statistics"):
+            require(settings, not getattr(settings, name), name, "it is for files of others; this model has its own")
         try:
-            self.model.task.check_initial(settings, data.spec, self.model.settings, self.model.spec)
+            task.check_initial(settings, data.spec, self.model.settings, self.model.spec)
         except UsageError as error:
             raise UsageError(f"{self.source}: {error}") from error
+        return {}
+
+    def load_into(self, model: Model) -> str:
+        """Copy its weights into the network of `model`; what was done, in words."""
+        return model.task.load_pretrained(model.network, model.spec, self.model.network, self.model.spec)
+
+
+def load(source: str) -> InitialModel | ForeignWeights:
+    """What the setting `init` names: a run, a model's file, or a safetensors file of others.
+
+    Raises UsageError as both do.
+    """
+    path = records.folder(source)
+    refuse_pickle(source, path)
+    if path.suffix == ".safetensors" and path.is_file() and not checked_safetensors.is_checked(path):
+        return ForeignWeights.load(source, path)
+    return InitialModel.load(source)
 
 
 def resolve_init_model(
-    settings: TrainingSettings, old_receipt: Mapping[str, Any], data: DataModule
-) -> tuple[InitialModel | None, dict[str, Any] | None]:
+    settings: TrainingSettings, task: Task, old_receipt: Mapping[str, Any], data: DataModule
+) -> tuple[InitialModel | ForeignWeights | None, dict[str, Any] | None]:
     """The model to start from and the `init` of the receipt; None and None if the settings name no model.
 
     `old_receipt` is that of a run to resume, or empty. If it names the same model, its `init` counts, and the model is
@@ -67,16 +93,15 @@ def resolve_init_model(
         return None, old_receipt.get("init")
     if not settings.init:
         return None, None
-    initial_model = InitialModel.load(settings.init)
-    initial_model.check(settings, data)
-    return initial_model, initial_model.to_dict()
+    initial_model = load(settings.init)
+    return initial_model, {**initial_model.to_dict(), **initial_model.fit(settings, task, data)}
 
 
-def reload_init_model(source: str, init: Mapping[str, Any]) -> InitialModel:
+def reload_init_model(source: str, init: Mapping[str, Any]) -> InitialModel | ForeignWeights:
     """The model at `source`. Raises UsageError if it is gone, or is not the one of a receipt's `init`."""
     remedy = f"wanted is the model of weights {init['weights_sha256'][:12]}, from anywhere: INIT=<path>"
     try:
-        initial_model = InitialModel.load(source)
+        initial_model = load(source)
     except UsageError as refusal:
         raise UsageError(f"{refusal}; {remedy}") from refusal
     new = initial_model.to_dict()

@@ -23,6 +23,8 @@ from samebench.training import cuda_graph, layers, state
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.checkpoint import save as save_checkpoint
 from samebench.training.curves import Curves
+from samebench.training.foreign_weights import ForeignWeights
+from samebench.training.initial import InitialModel
 from samebench.training.model import BATCH, Model, build_network
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 from samebench.training.sample_random import order
@@ -233,7 +235,11 @@ class Training:
         return lr_factor_at(self.task, self.steps_done, self.steps * self.settings.epochs)
 
     def evaluate(self, model: Model, dataset: Dataset) -> tuple[dict[str, float], Predictions]:
-        """The metrics of `model` on a data set, and its predictions. Each process computes some of the batches."""
+        """The metrics of `model` on a data set, and its predictions. Each process computes some of the batches.
+
+        Each batch is written into a tensor of all: a small result that stays between the large tensors of the next
+        batches would keep the allocator from using their memory again.
+        """
 
         def evaluate_batch(indices: Tensor) -> tuple[Mapping[str, Tensor], Predictions]:
             batch = dataset.get_batch(indices)
@@ -242,19 +248,25 @@ class Training:
 
         batches = torch.split(torch.arange(len(dataset)), BATCH)
         counts = split_evenly(len(batches), size=self.group.size)
-        local = in_order(self.pool, evaluate_batch, batches[rank_slice(len(batches), self.group)])
-        example_sums, example_predictions = local[0] if local else evaluate_batch(batches[0][:1])  # names and shapes
-        names = sorted(example_sums)
-        rows = [torch.stack([sums[name] for name in names]) for sums, _ in local]
-        local_sums = torch.stack(rows) if rows else torch.empty(0, len(names), dtype=torch.float64)
+        local_batches = batches[rank_slice(len(batches), self.group)]
+        example_sums, example_predictions = evaluate_batch(batches[0][:1])  # names and shapes
+        names, count = sorted(example_sums), sum(map(len, local_batches))
+        local_sums = torch.empty(len(local_batches), len(names), dtype=torch.float64)
+        local_predictions = {
+            name: tensor.new_empty(count, *tensor.shape[1:]) for name, tensor in example_predictions.items()
+        }
+
+        def fill(place: int) -> None:
+            sums, part = evaluate_batch(local_batches[place])
+            local_sums[place] = torch.stack([sums[name] for name in names])
+            for name, tensor in part.items():
+                local_predictions[name][place * BATCH :][: len(tensor)] = tensor
+
+        in_order(self.pool, fill, range(len(local_batches)))
         totals = self.group.gather(local_sums, counts).sum(0).tolist()
         figures = self.task.compute_metrics(dict(zip(names, totals, strict=True)), len(dataset))
         sizes = [int(part.sum()) for part in torch.split(torch.tensor([len(batch) for batch in batches]), counts)]
-        predictions = {}
-        for name, tensor in example_predictions.items():
-            local_rows = torch.cat([tensor[:0], *(part[name] for _, part in local)])
-            predictions[name] = self.group.gather(local_rows, sizes)
-        return dict(figures), predictions
+        return dict(figures), {name: self.group.gather(tensor, sizes) for name, tensor in local_predictions.items()}
 
     def best_model(self) -> Model:
         """The model with the best weights so far."""
@@ -287,9 +299,9 @@ class Training:
             save_checkpoint(self.run, checkpoint)
         self.save_time = time.monotonic()
 
-    def load_pretrained(self, model: Model) -> None:
-        """Start from the weights of `model`."""
-        summary = self.task.load_pretrained(self.model.network, self.model.spec, model.network, model.spec)
+    def load_pretrained(self, initial_model: InitialModel | ForeignWeights) -> None:
+        """Start from the weights of a model."""
+        summary = initial_model.load_into(self.model)
         self.gradients.restore([dict(self.model.network.named_buffers())] * self.gradients.count)
         if self.group.is_rank_zero:
             print(f"{self.run.directory}: starts from {self.settings.init}, {summary}", flush=True)

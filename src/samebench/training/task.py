@@ -269,6 +269,16 @@ class Task(ABC):
         """The spec of a training that starts from a model with the spec `initial`: statistics come with the weights."""
         return spec
 
+    def foreign_spec(self, spec: Spec, statistics: str) -> Spec:
+        """The spec of a training that starts from a file of others, whose preprocessing had these statistics.
+
+        `data`: those of this data set. Raises UsageError for any other text, as nothing is guessed.
+        """
+        if statistics != "data":
+            remedy = "give data, if it was trained with the preprocessing of this data set"
+            raise UsageError(f"setting init_statistics={statistics!r} is impossible; {remedy}")
+        return spec
+
     def check_spec(self, spec: Mapping[str, Any]) -> Spec:
         """The spec in a file, which may be a stranger's. Raises LookupError, TypeError or ValueError if it is none."""
         return spec

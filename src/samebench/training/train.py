@@ -27,9 +27,8 @@ from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
 from samebench.training import initial, launch, promise
 from samebench.training.checkpoint import Checkpoint, load_newest, newest_path
-from samebench.training.initial import InitialModel
 from samebench.training.loop import Training, lr_factor_at, precision
-from samebench.training.model import architecture, build_network
+from samebench.training.model import build_network
 from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
 from samebench.training.shards import worker_layout, workers
 from samebench.training.task import DataModule, Task
@@ -63,7 +62,7 @@ def train(
         data = load_data(task, settings)
         if settings.freeze:  # it refuses names that the network has not, before there is a run
             build_network(task, settings, data.spec)
-        initial_model, init = initial.resolve_init_model(settings, old_receipt, data)
+        initial_model, init = initial.resolve_init_model(settings, task, old_receipt, data)
     worker_count, worker_cores = worker_layout(
         settings.shards,
         fast=settings.fast,
@@ -110,7 +109,7 @@ def train(
         elif init:
             with group.one_on_each_machine_first():
                 initial_model = initial_model or initial.reload_init_model(settings.init, init)
-            training.load_pretrained(initial_model.model)
+            training.load_pretrained(initial_model)
         with record_outcome(run, group):
             if is_resumed and group.is_rank_zero:
                 record_resume(run, checkpoint, inputs)
@@ -330,7 +329,7 @@ def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run
         run = Run.newest(RUNS) if options.resume == "latest" else Run.open(records.folder(options.resume))
         settings, options = parse(defaults=asdict(run.settings()))
     elif settings.init:
-        settings, options = parse(defaults=architecture(InitialModel.load(settings.init).model.settings))
+        settings, options = parse(defaults=initial.load(settings.init).architecture)
     return settings, options, run
 
 

@@ -44,14 +44,14 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
         signals.interruptible() as stopped,
         workers(worker_count, cores=worker_cores) as pool,
     ):
-        initial_model, init = initial.resolve_init_model(settings, {}, data)
+        initial_model, init = initial.resolve_init_model(settings, project.task(), {}, data)
         run = Run.start(Path(home), settings=flags.to_dict(settings), init=init)
         try:
             training = Training(
                 settings, project.task(), data, run=run, pool=pool, device=accelerator.choose(settings.device)
             )
             if initial_model:
-                training.load_pretrained(initial_model.model)
+                training.load_pretrained(initial_model)
             promise.record(training)
             training.fit(stopped)
         finally:

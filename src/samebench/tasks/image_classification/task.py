@@ -159,6 +159,21 @@ class ImageClassification(Classification):
         """The statistics come with the weights."""
         return {**spec, "mean": initial["mean"], "deviation": initial["deviation"]}
 
+    def foreign_spec(self, spec: Spec, statistics: str) -> Spec:
+        """With a mean and a deviation for each channel, `0.485,0.456,0.406/0.229,0.224,0.225`, or those of the data."""
+        if statistics == "data":
+            return spec
+        try:
+            mean, deviation = ([float(each) for each in part.split(",")] for part in statistics.split("/"))
+            given = Preprocessing.from_dict(
+                {"mean": mean, "deviation": deviation}, channels=self.transform(spec).channels
+            )
+        except ValueError as error:
+            example = "0.485,0.456,0.406/0.229,0.224,0.225"
+            remedy = f"give mean/deviation of each channel that it was trained with, such as {example}, or data"
+            raise UsageError(f"setting init_statistics={statistics!r} is impossible; {remedy}") from error
+        return {**spec, **given.to_dict()}
+
     def check_spec(self, spec: Mapping[str, Any]) -> Spec:
         """Labels, statistics and transform. Raises LookupError, TypeError or ValueError for impossible ones."""
         labels = spec["labels"]
