@@ -1,6 +1,6 @@
-"""The look of every figure: one palette, one style, and the curves of runs.
+"""The style of all figures, and the curves of runs.
 
-Each function returns a figure of its own, so that a notebook shows it by naming it last in a cell.
+Each function returns a new figure, which a notebook shows if it is the last value of a cell.
 """
 
 import io
@@ -40,7 +40,7 @@ STYLE: Any = {
 
 
 def use_style() -> None:
-    """Give every figure of this process the style."""
+    """Set the style of every figure of this process."""
     mpl.rcParams.update(STYLE)
 
 
@@ -48,8 +48,8 @@ def blank(*, width: float = 8, height: float = 4, rows: int = 1, columns: int = 
     """An empty figure, sizes in inches, and its axes row by row."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for each in axes:
-        each.grid()
+    for ax in axes:
+        ax.grid()
     return figure, axes
 
 
@@ -58,17 +58,17 @@ def curves(history: Sequence[Mapping[str, float]], metric: Metric, *, title: str
     figure, (losses, values) = blank(height=3.4, columns=2)
     epochs = range(1, len(history) + 1)
     for label, name, colour in (("training", "train_loss", BLUE), ("validation", "validation_loss", VERMILION)):
-        if all(name in each for each in history):
-            losses.plot(epochs, [each[name] for each in history], marker="o", color=colour, label=label)
+        if all(name in epoch for epoch in history):
+            losses.plot(epochs, [epoch[name] for epoch in history], marker="o", color=colour, label=label)
     losses.legend()
-    values.plot(epochs, [each[f"validation_{metric.name}"] for each in history], marker="o", color=VERMILION)
+    values.plot(epochs, [epoch[f"validation_{metric.name}"] for epoch in history], marker="o", color=VERMILION)
     _describe(losses, values, metric)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def together(histories: Mapping[str, Sequence[Mapping[str, float]]], metric: Metric, *, title: str) -> Figure:
-    """The same of several runs, each under its name; what was measured in training is dashed."""
+    """The curves of several runs by name; the training loss is dashed."""
     figure, (losses, values) = blank(width=9, height=3.6 + 0.2 * len(histories), columns=2)
     colours = STYLE["axes.prop_cycle"].by_key()["color"]
     for number, (name, history) in enumerate(histories.items()):
@@ -78,10 +78,10 @@ def together(histories: Mapping[str, Sequence[Mapping[str, float]]], metric: Met
             "markersize": 4,
         }
         epochs = range(1, len(history) + 1)
-        losses.plot(epochs, [each["train_loss"] for each in history], linestyle="--", alpha=0.6, **style)
-        if all("validation_loss" in each for each in history):
-            losses.plot(epochs, [each["validation_loss"] for each in history], **style)
-        values.plot(epochs, [each[f"validation_{metric.name}"] for each in history], label=name, **style)
+        losses.plot(epochs, [epoch["train_loss"] for epoch in history], linestyle="--", alpha=0.6, **style)
+        if all("validation_loss" in epoch for epoch in history):
+            losses.plot(epochs, [epoch["validation_loss"] for epoch in history], **style)
+        values.plot(epochs, [epoch[f"validation_{metric.name}"] for epoch in history], label=name, **style)
     _describe(losses, values, metric)
     losses.set(title="Loss: validation, and training dashed")
     figure.suptitle(title, x=0.01, ha="left")
@@ -100,7 +100,7 @@ def _describe(losses: Axes, values: Axes, metric: Metric) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a file's content."""
+    """The figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

@@ -1,13 +1,13 @@
-"""A command in several processes, on one machine or many: torchrun, as clusters speak to it, and an honest exit code.
+"""Run a command in several processes, on one machine or many, with torchrun and the variables of clusters.
 
 PROCS or NPROC_PER_NODE   processes on each machine
 NNODES NODE_RANK          how many machines, and which of them this is, from 0
 MASTER_ADDR MASTER_PORT   where machine 0 can be reached by all
-JOB                       a name that is the same when the job is started again: its run is then taken up
-RESTARTS                  how often all processes start again after one has failed
-JOIN_TIMEOUT              seconds for all machines to be there
+JOB                       a name that stays the same when the job is started again, to resume its run
+RESTARTS                  how often all processes are started again after one has failed
+JOIN_TIMEOUT              seconds in which all machines must join
 
-Each may be called PET_… too, as torchrun itself and Kubeflow call them.
+Each may have the prefix PET_, as torchrun and Kubeflow write it.
 """
 
 import logging
@@ -31,12 +31,12 @@ from samebench.training import process_group
 PORT = 29500
 JOIN_TIMEOUT = 300
 CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
-SIZES = ("gpu", "auto", "cpu")  # words of torchrun's for how many processes
+SIZES = ("gpu", "auto", "cpu")  # torchrun's words for a number of processes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What the environment asks for."""
+    """The number of processes and machines, from the environment."""
 
     processes: str = "1"  # a number, or one of SIZES
     nnodes: int = 1
@@ -49,7 +49,7 @@ class Launch:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self | None:
-        """None where nobody asks for more than this process, or it is one of several already. Raises UsageError."""
+        """None if the environment asks for one process, or this one was started by torchrun. Raises UsageError."""
         if environment.keys() >= command.WORKER:
             return None
 
@@ -61,7 +61,7 @@ class Launch:
             return None
         if processes and processes not in SIZES:
             _number("PROCS", processes, lowest=1)
-        machine = find("NODE_RANK") if machines > 1 else ""  # left over in the shell of a cluster
+        machine = find("NODE_RANK") if machines > 1 else ""  # a cluster's shell may have it for one machine, too
         launch = cls(
             processes=processes or "1",
             nnodes=machines,
@@ -78,10 +78,10 @@ class Launch:
             raise UsageError(f"RESTARTS={launch.restarts} with NNODES={machines} needs JOB=name, to find the run again")
         return launch
 
-    def torchrun_args(self, meeting: str) -> list[str]:
-        """Flags for it; the processes of one machine meet in the folder `meeting`, those of many at an address."""
+    def torchrun_args(self, rendezvous: str) -> list[str]:
+        """Flags for torchrun. The rendezvous of one machine is the folder `rendezvous`, that of many an address."""
         if self.nnodes == 1:
-            where, configuration = f"{meeting}/machines", "store_type=file"
+            where, configuration = f"{rendezvous}/machines", "store_type=file"
         else:
             where = f"{self.master_address}:{self.master_port}"
             configuration = f"join_timeout={self.join_timeout},read_timeout={self.join_timeout}"
@@ -98,23 +98,24 @@ class Launch:
         ]
 
     def make_words(self) -> str:
-        """The same for make, as it is printed and copied."""
-        default = Launch()
-        words = {"PROCS": (self.processes, ""), "NNODES": (self.nnodes, default.nnodes)}
+        """The variables that differ from the defaults, as words for make."""
+        words = {"PROCS": (self.processes, ""), "NNODES": (self.nnodes, 1)}
         words |= {"NODE_RANK": (self.node_rank, None), "JOB": (self.job, ""), "RESTARTS": (self.restarts, 0)}
         if self.nnodes > 1:
-            words |= {"MASTER_ADDR": (self.master_address, ""), "MASTER_PORT": (self.master_port, default.master_port)}
-            words |= {"JOIN_TIMEOUT": (self.join_timeout, default.join_timeout)}
-        return " ".join(f"{name}={shlex.quote(str(value))}" for name, (value, usual) in words.items() if value != usual)
+            words |= {"MASTER_ADDR": (self.master_address, ""), "MASTER_PORT": (self.master_port, PORT)}
+            words |= {"JOIN_TIMEOUT": (self.join_timeout, JOIN_TIMEOUT)}
+        return " ".join(
+            f"{name}={shlex.quote(str(value))}" for name, (value, default) in words.items() if value != default
+        )
 
     def wait_for_master(self) -> None:
-        """Wait until machine 0 is there, and its name known to itself too. Raises RequirementError."""
-        started, reason = time.monotonic(), ""
+        """Wait until machine 0 answers, and can resolve its own name. Raises RequirementError after `join_timeout`."""
+        start, reason = time.monotonic(), ""
         while self.nnodes > 1 and self.node_rank is not None:
             try:
                 if self.node_rank:
                     socket.create_connection((self.master_address, self.master_port), timeout=5).close()
-                else:  # torch would ask itself in vain, and print its stack
+                else:  # torch would fail to resolve it, and print a traceback
                     socket.getaddrinfo(self.master_address, self.master_port)
             except OSError as error:
                 if not reason:
@@ -122,26 +123,26 @@ class Launch:
                 reason = error.strerror or str(error)
             else:
                 return
-            if time.monotonic() - started > self.join_timeout:
+            if time.monotonic() - start > self.join_timeout:
                 raise RequirementError(self.rendezvous_error(reason))
             time.sleep(0.5)
 
     def rendezvous_error(self, reason: str) -> str:
-        """What to say where the machines don't come together."""
+        """The message if the machines don't find each other."""
         where = f"MASTER_ADDR={self.master_address}, MASTER_PORT={self.master_port}, NNODES={self.nnodes}"
         message = f"the machines did not find each other within {self.join_timeout} s ({reason})"
         return f"{where}: {message}; give all of them the address of machine 0, and open their ports to each other"
 
 
 def job(environment: Mapping[str, str]) -> str:
-    """The name by which a job that is started again finds its run; empty without one."""
+    """The name by which a restarted job finds its run; empty without one."""
     return _find(environment, "JOB", "RDZV_ID")
 
 
 def torchrun(module: str, argv: Sequence[str]) -> int | None:
-    """Run `module` in the processes that the environment asks for: their exit code, or None where it asks for none.
+    """Run `module` in several processes and return the exit code; None if the environment asks for one process.
 
-    Raises UsageError for an impossible wish, RequirementError where the other machines can't be reached.
+    Raises UsageError for a wrong variable, RequirementError if the other machines can't be reached.
     """
     launch = Launch.from_env(os.environ)
     if not launch:
@@ -151,16 +152,16 @@ def torchrun(module: str, argv: Sequence[str]) -> int | None:
         return None
     os.environ[command.LAUNCH] = launch.make_words()
     for name in [name for name in os.environ if name.startswith("PET_")]:
-        del os.environ[name]  # they have been read, and torchrun would warn of some
+        del os.environ[name]  # `launch` has them, and torchrun would warn of some
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with gloo a restart would hang or die on the shared one
     launch.wait_for_master()
-    with tempfile.TemporaryDirectory(prefix="samebench-") as meeting:
-        if launch.nnodes == 1:  # then nothing of it listens beyond loopback
-            os.environ[process_group.RENDEZVOUS_DIR] = meeting
+    with tempfile.TemporaryDirectory(prefix="samebench-") as rendezvous:
+        if launch.nnodes == 1:  # then no port is open beyond loopback
+            os.environ[process_group.RENDEZVOUS_DIR] = rendezvous
             for library in ("GLOO", "NCCL"):
                 os.environ[f"{library}_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-        return _run(launch, [*launch.torchrun_args(meeting), "-m", module, *argv])
+        return _run(launch, [*launch.torchrun_args(rendezvous), "-m", module, *argv])
 
 
 def _run(launch: Launch, words: list[str]) -> int:
@@ -172,14 +173,14 @@ def _run(launch: Launch, words: list[str]) -> int:
 
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes speak for themselves
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the processes print their own errors
     config, program, arguments = config_from_args(parse_args(words))  # type: ignore[no-untyped-call]
     try:
         elastic_launch(config, program)(*arguments)
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in sorted(error.failures.items())}
         for rank, code in codes.items():
-            if code < 0 and code != -signal.SIGTERM:  # that was us, to end the others
+            if code < 0 and code != -signal.SIGTERM:  # torchrun sends it to the others
                 print(f"process {rank} was killed by {signal.Signals(-code).name}", file=sys.stderr, flush=True)
         return exit_code(list(codes.values()))
     except SignalException:
@@ -196,16 +197,16 @@ def _run(launch: Launch, words: list[str]) -> int:
 
 
 def exit_code(codes: Sequence[int]) -> int:
-    """The exit code for those of the processes that failed: of the one that failed first, as the others only follow it.
+    """The exit code of the command for those of the processes that failed: that of the first error.
 
-    They follow with 4, and one that somebody has killed leaves what can be resumed, too. One that has crashed would
-    crash again.
+    The processes that lose it end with 4. A killed process can be resumed, so its code is 4, too. A process that
+    crashed would crash again.
     """
-    own_codes = [code for code in codes if code > 0 and code != command.INTERRUPTED]
+    errors = [code for code in codes if code > 0 and code != command.INTERRUPTED]
     crashed = [code for code in codes if -code in CRASHES]
     killed = [code for code in codes if code < 0 and -code not in CRASHES | {signal.SIGTERM}]
-    if own_codes:
-        return own_codes[0]
+    if errors:
+        return errors[0]
     return command.NO if crashed and not killed else command.INTERRUPTED
 
 
