@@ -33,6 +33,7 @@ from samebench.core.command import UsageError
 T = TypeVar("T")
 INT_LIMIT = 2**63
 NONE = "none"
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 BOOLS = {"true": True, "false": False}
 SUPPORTED = "bool, int, float, str, Path, an Enum, a Literal, tuple[T, ...], list[T] or T | None"
 
@@ -44,9 +45,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
-def parse(
-    kind: type[T], argv: Sequence[str], *, program: str, about: str, defaults: Mapping[str, Any] = MappingProxyType({})
-) -> T:
+def parse(kind: type[T], argv: Sequence[str], *, program: str, about: str, defaults: Mapping[str, Any] = EMPTY) -> T:
     """Make a `kind`, a dataclass, from flags: `batch_size: int` becomes `--batch-size`.
 
     `metadata={"help": ...}` is the help text; `defaults` go before those of the fields. Raises UsageError for an
@@ -57,12 +56,7 @@ def parse(
 
 
 def parse_all(
-    kinds: Sequence[type[Any]],
-    argv: Sequence[str],
-    *,
-    program: str,
-    about: str,
-    defaults: Mapping[str, Any] = MappingProxyType({}),
+    kinds: Sequence[type[Any]], argv: Sequence[str], *, program: str, about: str, defaults: Mapping[str, Any] = EMPTY
 ) -> list[Any]:
     """Make an object of each dataclass of `kinds` from the flags of all of them, as `parse` does."""
     parser = _Parser(prog=program, description=about, allow_abbrev=False)

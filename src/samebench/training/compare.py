@@ -38,20 +38,8 @@ GROUPS = {
     "weights": ("weights_sha256",),
 }
 UNCOMPARED = {
-    "run",
-    "started",
-    "ended",
-    "history",
-    "resumed",
-    "job",
-    "code",
-    "machine",
-    "model",
-    "artifact_sha256",
-    "sequence",
-    "checkout",
-    "metrics",  # shown as figures
-    "metric_definitions",
+    *("run", "started", "ended", "history", "resumed", "job", "code", "machine", "model", "artifact_sha256"),
+    *("sequence", "checkout", "metrics", "metric_definitions"),  # metrics are shown as figures
     *metrics.FIRST_EDITION_COLUMNS,
 }  # they differ between any two runs
 FORMATS: dict[str, Callable[[float], str]] = {

@@ -72,11 +72,8 @@ def together(histories: Mapping[str, Sequence[Mapping[str, float]]], metric: Met
     figure, (losses, values) = blank(width=9, height=3.6 + 0.2 * len(histories), columns=2)
     colours = STYLE["axes.prop_cycle"].by_key()["color"]
     for number, (name, history) in enumerate(histories.items()):
-        style = {
-            "color": colours[number % len(colours)],
-            "marker": "os^Dv"[number // len(colours) % 5],
-            "markersize": 4,
-        }
+        repeat, place = divmod(number, len(colours))
+        style = {"color": colours[place], "marker": "os^Dv"[repeat % 5], "markersize": 4}
         epochs = range(1, len(history) + 1)
         losses.plot(epochs, [epoch["train_loss"] for epoch in history], linestyle="--", alpha=0.6, **style)
         if all("validation_loss" in epoch for epoch in history):

@@ -89,13 +89,8 @@ class Launch:
                 configuration += f",is_host={self.node_rank == 0}"
         job = self.job or (str(uuid.uuid4()) if self.nnodes == 1 else "none")
         words = [f"--nnodes={self.nnodes}", f"--nproc-per-node={self.processes}", f"--max-restarts={self.restarts}"]
-        return [
-            *words,
-            "--rdzv-backend=c10d",
-            f"--rdzv-endpoint={where}",
-            f"--rdzv-conf={configuration}",
-            f"--rdzv-id={job}",
-        ]
+        words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={where}", f"--rdzv-conf={configuration}"]
+        return [*words, f"--rdzv-id={job}"]
 
     def make_words(self) -> str:
         """The variables that differ from the defaults, as words for make."""

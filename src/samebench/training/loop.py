@@ -138,7 +138,7 @@ class Training:
         self.run.end(
             weights_sha256=best.digest(),
             model=best.to_dict(),
-            metrics={**self.validation_figures(), "test": test},
+            metrics={**self._as_receipt(self.best_epoch)["metrics"], "test": test},
             seconds=round(self.seconds, 3),
         )
 
@@ -179,14 +179,8 @@ class Training:
         self.history.append(figures)
         self.losses = []
         self.save()
-        definitions = metrics.to_receipt(self.task.metrics)
-        self.run.record(history=self.history, metrics=self.validation_figures(), metric_definitions=definitions)
+        self.run.record(history=self.history, **self._as_receipt(self.best_epoch))
         return predictions
-
-    def validation_figures(self) -> dict[str, dict[str, float]]:
-        """The `metrics` of the receipt before the test: those of the best epoch."""
-        best = self.best_epoch
-        return {"validation": {metric.name: best[f"validation_{metric.name}"] for metric in self.task.metrics}}
 
     def _check_finite(self, figures: Mapping[str, float]) -> None:
         """Raise UsageError if a loss or a metric is not finite."""
@@ -282,9 +276,7 @@ class Training:
 
     def save(self) -> None:
         """Save a checkpoint of the current step. Raises OSError naming the file and the bytes needed."""
-        tensors = state.to_tensors(
-            self.model.network, self.optimizer, self.gradients, best_weights=self.best_weights, losses=self.losses
-        )
+        tensors = state.to_tensors(self.model.network, self.optimizer, self.gradients, self.best_weights, self.losses)
         if self.group.is_rank_zero:
             checkpoint = Checkpoint(
                 tensors=tensors,

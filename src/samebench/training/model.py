@@ -63,9 +63,8 @@ class Model:
 
     def outputs_of(self, dataset: Dataset) -> Tensor:
         """The network's outputs (N, …) for all examples of a data set, BATCH at a time, on the CPU."""
-        return torch.cat(
-            [self._outputs(dataset.get_batch(part)) for part in torch.split(torch.arange(len(dataset)), BATCH)]
-        )
+        parts = torch.split(torch.arange(len(dataset)), BATCH)
+        return torch.cat([self._outputs(dataset.get_batch(part)) for part in parts])
 
     def outputs(self, batch: Batch) -> Tensor:
         """The network's outputs (N, …) for raw examples (N, …), BATCH at a time, on the CPU."""

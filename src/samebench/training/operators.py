@@ -1,8 +1,8 @@
-"""What a training promises, by the operators of its first step: each is on a list of those that were proved, or not.
+"""The operators of a training step, compared with a list of those that are proved to give the same bits.
 
-Proved is an operator whose results, forward and backward, had the same bits on every machine that docs/same-bits.md
-names, at the pinned CPU level, in float32, for sizes that fill vectors and sizes that do not. Machines are compared by
-what `python -m tests.samebench.operator_probe` prints.
+An operator is proved if its results, forward and backward, had the same bits on every machine in docs/same-bits.md, at
+the pinned CPU level, in float32, for sizes that fill vectors and sizes that do not. Machines are compared by the output
+of `python -m tests.samebench.operator_probe`.
 """
 
 from collections.abc import Callable
@@ -60,12 +60,12 @@ class Findings:
     random: dict[str, str] = field(default_factory=dict)  # of these, those that draw from a global generator
 
     def weaken(self, promise: str) -> str:
-        """What is left of a promise."""
+        """The promise, or a weaker one if the operators keep no more."""
         limit = NONE if self.random else THIS_MACHINE if self.unproved else ANY_MACHINE
         return weaker(promise, limit)
 
     def __str__(self) -> str:
-        """One line: the promise is for whom, because of which operators in which layers."""
+        """One line with the operators, their layers and the remedy."""
         named = self.random or self.unproved
         what = "draw from a global generator" if self.random else "are not proved to round the same everywhere"
         listed = ", ".join(f"{operator} in {layer}" for operator, layer in named.items())
@@ -82,9 +82,9 @@ def examine(step: Callable[[], object], network: nn.Module) -> Findings:
 
 
 def strongest(device: torch.device, *, fast: bool) -> str:
-    """What a training on this device promises if all of its operators are proved.
+    """The promise of a training on this device if all of its operators are proved.
 
-    On a GPU, and on a CPU of another architecture, the list says nothing: "this machine" is the same model there.
+    The list is for x86-64. On a GPU or a different CPU "this machine" means the same model of it.
     """
     if fast:
         return NONE
@@ -112,7 +112,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def layer(self) -> tuple[nn.Module | None, str]:
-        """The innermost layer at work, and its name with its class; outside of the network None."""
+        """The innermost layer that runs, with its name and class; None outside of the network."""
         path = max(self.tracker.parents - {"Global"}, key=len, default="")
         if not path:
             return None, "the loss or the optimizer"

@@ -17,7 +17,7 @@ from samebench.core.command import WORKER, Interrupted
 
 RENDEZVOUS_DIR = "SAMEBENCH_MEETING"  # a folder for the rendezvous of one machine's processes, instead of a port
 LINGER_SECONDS = 1.0  # so that the process that failed first prints first
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+TIMEOUT = timedelta(minutes=10)  # of a collective method
 # The messages of gloo, NCCL and the stores for a lost process or machine. Any other error is a mistake of ours.
 PEER_LOST = re.compile(
     r"connection (closed|reset|refused|was likely closed)|timed out|time-?out|broken pipe|socket closed"
@@ -134,16 +134,12 @@ def join_process_group(*, cuda: bool = False, job: str = "") -> Iterator[Process
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
     job = os.environ["TORCHELASTIC_RUN_ID"]
-    init_method = os.environ.get(RENDEZVOUS_DIR)
-    if init_method:
-        init_method = f"file://{init_method}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    url = os.environ.get(RENDEZVOUS_DIR)
+    if url:
+        url = f"file://{url}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     with _peer_errors(local_rank):
         torch.distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            init_method=init_method,
-            rank=rank,
-            world_size=size,
-            timeout=COLLECTIVE_TIMEOUT,
+            "cpu:gloo,cuda:nccl" if cuda else "gloo", init_method=url, rank=rank, world_size=size, timeout=TIMEOUT
         )
     # After an exception the group stays until the process ends: it prints its error before the others lose it.
     yield ProcessGroup(rank, size, local_rank, local_size, "" if job == "none" else job, os.getppid())

@@ -8,14 +8,11 @@ from torch.optim import Optimizer
 
 from samebench.training.shards import Gradients
 
+Tensors = Mapping[str, Tensor]
+
 
 def to_tensors(
-    network: nn.Module,
-    optimizer: Optimizer,
-    gradients: Gradients,
-    *,
-    best_weights: Mapping[str, Tensor],
-    losses: Sequence[Tensor],
+    network: nn.Module, optimizer: Optimizer, gradients: Gradients, best_weights: Tensors, losses: Sequence[Tensor]
 ) -> dict[str, Tensor]:
     """The tensors by name. All processes call it together: it gathers the buffers of every shard."""
     tensors = {"losses": torch.tensor([float(loss) for loss in losses], dtype=torch.float64)}
@@ -28,15 +25,13 @@ def to_tensors(
     return tensors
 
 
-def count_shards(tensors: Mapping[str, Tensor]) -> int:
+def count_shards(tensors: Tensors) -> int:
     """How many shards have buffers in it; 0 for a network without buffers."""
     return len({name.split(".")[1] for name in tensors if name.startswith("shard.")})
 
 
 @torch.no_grad()
-def load(
-    tensors: Mapping[str, Tensor], network: nn.Module, optimizer: Optimizer, gradients: Gradients
-) -> dict[str, Tensor]:
+def load(tensors: Tensors, network: nn.Module, optimizer: Optimizer, gradients: Gradients) -> dict[str, Tensor]:
     """Load what `to_tensors` returned, and return the best weights.
 
     Raises LookupError, TypeError, ValueError or RuntimeError if the tensors don't fit.
@@ -56,9 +51,9 @@ def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
 
 
-def _with_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(name: str, tensors: Tensors) -> dict[str, Tensor]:
     return {f"{name}.{key}": tensor for key, tensor in tensors.items()}
 
 
-def _without_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(name: str, tensors: Tensors) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

@@ -31,7 +31,7 @@ TARGETS = {"labels", "values", "weights"}  # in a batch: what a network learns f
 
 
 class Dataset(Protocol):
-    """Examples by their places, from 0."""
+    """Examples by index."""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -44,7 +44,7 @@ class Dataset(Protocol):
 
 
 class DataModule(Protocol):
-    """The data of a training: what to learn from, what to choose by, and what to be asked about in the end."""
+    """The data of a training: the training, validation and test examples."""
 
     @property
     def version(self) -> str:
@@ -52,15 +52,15 @@ class DataModule(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What a model of this data must know."""
+        """What a model of this data needs to know, such as class names."""
 
     @property
     def warning(self) -> str:
-        """What to say of the data before a training; empty without one."""
+        """A warning to print before a training; empty if there is none."""
 
     @property
     def training(self) -> Dataset:
-        """The examples to learn from."""
+        """The examples to train on."""
 
     @property
     def validation(self) -> Dataset:
@@ -80,26 +80,25 @@ class SampleRandom:
 
     def integers(self, purpose: str, below: int) -> Tensor:
         """A whole number in [0, below) for each example (N,) int64."""
-        drawn = sample_random.integers(
-            self.indices.numpy(), below=below, seed=self.seed, epoch=self.epoch, purpose=purpose
-        )
-        return torch.from_numpy(drawn)
+        indices = self.indices.numpy()
+        numbers = sample_random.integers(indices, below=below, seed=self.seed, epoch=self.epoch, purpose=purpose)
+        return torch.from_numpy(numbers)
 
     def uniform(self, purpose: str) -> Tensor:
         """A number in [0, 1) for each example (N,) float64."""
-        drawn = sample_random.uniform(self.indices.numpy(), seed=self.seed, epoch=self.epoch, purpose=purpose)
-        return torch.from_numpy(drawn)
+        numbers = sample_random.uniform(self.indices.numpy(), seed=self.seed, epoch=self.epoch, purpose=purpose)
+        return torch.from_numpy(numbers)
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some examples of a data set, by their places in it."""
+    """Some examples of a data set."""
 
     dataset: Dataset
-    places: Tensor  # (N,) int64
+    places: Tensor  # (N,) int64: their indices in the data set
 
     def __len__(self) -> int:
-        """How many they are."""
+        """How many examples there are."""
         return len(self.places)
 
     def get_batch(self, indices: Tensor) -> Batch:
@@ -112,14 +111,14 @@ class Subset:
 
 
 class PartialData:
-    """A part of the training examples of `whole`; its test data are the validation data, and `whole`'s out of reach."""
+    """Some of the training examples of `whole`, with its validation data, which are the test data, too."""
 
     def __init__(self, whole: DataModule, examples: int) -> None:
-        """Draw `examples` of them, or take all if there are fewer."""
-        drawn = sample_random.order(len(whole.training), seed=0, epoch=0, purpose="part")[:examples]
-        self.training, self.validation = Subset(whole.training, drawn), whole.validation
+        """Choose `examples` training examples at random, or all if there are fewer."""
+        indices = sample_random.order(len(whole.training), seed=0, epoch=0, purpose="part")[:examples]
+        self.training, self.validation = Subset(whole.training, indices), whole.validation
         self.spec, self.warning = whole.spec, whole.warning
-        self.version = hashlib.sha256(f"{whole.version} {len(drawn)}".encode()).hexdigest()
+        self.version = hashlib.sha256(f"{whole.version} {len(indices)}".encode()).hexdigest()
 
     def test(self) -> Dataset:
         """The validation data."""
@@ -128,7 +127,7 @@ class PartialData:
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card is written of."""
+    """The input of a model card."""
 
     spec: Spec  # of the artifact
     figures: Mapping[str, Any]  # of the artifact: metrics, and what `describe_outputs` says
@@ -139,14 +138,14 @@ class Card:
 
 @dataclass(frozen=True)
 class CardText:
-    """What a model card says in the words of a project, as Markdown."""
+    """The project's texts for a model card, as Markdown."""
 
     title: str
     purpose: str  # what goes in, what comes out, and what it is for
-    source: str = ""  # of the data, behind their name
+    source: str = ""  # of the data, after their name
     figures: Sequence[tuple[str, str]] = ()  # rows of the table, beside the metrics
-    limits: Sequence[str] = ()  # what it can't
-    interface: str = ""  # what the graph takes and gives, in words
+    limits: Sequence[str] = ()  # what the model can't do
+    interface: str = ""  # the inputs and outputs of the graph, in words
 
 
 class Task(ABC):
@@ -205,8 +204,8 @@ class Task(ABC):
         return {name: total / count for name, total in sums.items()}
 
     def build_optimizer(self, network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-        """The one that the settings name. `lr_factor` scales the rate that each group of parameters begins with."""
-        parameters = [each for each in network.parameters() if each.requires_grad]
+        """The optimizer of the settings. `lr_factor` scales the initial rate of each group of parameters."""
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         if settings.optimizer == "adamw":
             return torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
         return torch.optim.SGD(
@@ -214,9 +213,9 @@ class Task(ABC):
         )
 
     def lr_factor(self, progress: float) -> float:
-        """The share of the highest learning rate where `progress` of the steps, 0 to 1, is done.
+        """The learning rate as a fraction of the highest after the fraction `progress` of the steps.
 
-        By default it goes up in the first fifth of the steps, then down to none.
+        By default it rises linearly in the first fifth of the steps, then falls linearly to 0.
         """
         return min(progress / WARMUP_SHARE, (1 - progress) / (1 - WARMUP_SHARE))
 
@@ -225,7 +224,7 @@ class Task(ABC):
         return {}
 
     def summarize(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> str:
-        """Lines of text about the predictions on a data set, to be read beside the metrics; none by default."""
+        """Text about the predictions on a data set, printed with the metrics; empty by default."""
         return ""
 
     def draw_summary(
@@ -235,33 +234,33 @@ class Task(ABC):
         return {}
 
     def graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """What the exported graph takes of a batch, by name; all but TARGETS by default."""
+        """The inputs of the exported graph by name; by default all of a batch but TARGETS."""
         return {name: tensor for name, tensor in batch.items() if name not in TARGETS}
 
     def finish_spec(self, outputs: Tensor, data: DataModule, spec: Spec) -> Spec:
-        """The spec of an artifact: with what the outputs (N, …) on the validation data say, such as a temperature."""
+        """The spec of an artifact. It may add values of the outputs (N, …) on the validation data."""
         return spec
 
     def describe_outputs(self, outputs: Tensor, data: DataModule, spec: Spec) -> Mapping[str, float | str]:
-        """Figures of an artifact beside the metrics, of the outputs (N, …) on the test data; none by default."""
+        """More figures of an artifact, from the outputs (N, …) on the test data; none by default."""
         return {}
 
     def choose_samples(self, predictions: Predictions, dataset: Dataset, spec: Spec) -> Sequence[tuple[str, int]]:
-        """Titles and places of the examples by which a server checks its model, of the validation data."""
+        """Titles and indices of the validation examples by which a server checks its model."""
         count = len(dataset)
         step = max(1, count // SAMPLES)
         return [(f"example {place}", place) for place in range(0, count, step)][:SAMPLES]
 
     def write_card(self, card: "Card") -> "CardText":
-        """What the model card says in the words of the project."""
+        """The project's texts for the model card."""
         return CardText(title="Model", purpose="It answers on examples like those that it was trained on.")
 
     def subset(self, data: DataModule, examples: int) -> DataModule:
-        """So many of the training examples, the same each time; its test data are the validation data of the whole."""
+        """The data with some training examples, the same each time; its test data are the validation data."""
         return PartialData(data, examples)
 
     def describe_mismatch(self, spec: Spec, other: Spec) -> str:
-        """In what the data of two specs differ, so that a model of one can't be asked about the other; empty if not."""
+        """Why a model of one spec can't predict data of the other; empty if it can."""
         lines = receipt.diff(spec, other, fields=[*spec, *other])
         return f"spec: {'; '.join(lines[:3])}" if lines else ""
 
@@ -290,17 +289,16 @@ class Task(ABC):
     def check_initial(self, settings: Any, spec: Spec, other_settings: Any, other_spec: Spec) -> None:
         """Raise UsageError if a training with `settings` can't start from a model of `other_settings`."""
         for name in settings.architecture:
-            wanted, found = getattr(settings, name), getattr(other_settings, name)
-            if wanted != found:
-                remedy = f"take --{name.replace('_', '-')} {found}, or start from another model"
-                raise UsageError(f"its {name} is {found}, and {name}={wanted} is asked for; {remedy}")
+            value, other = getattr(settings, name), getattr(other_settings, name)
+            if value != other:
+                remedy = f"take --{name.replace('_', '-')} {other}, or start from another model"
+                raise UsageError(f"its {name} is {other}, and {name}={value} is asked for; {remedy}")
 
     def load_pretrained(self, model_network: nn.Module, spec: Spec, other: nn.Module, other_spec: Spec) -> str:
-        """Give a network the weights of `other`; what to say of it. Raises UsageError if they don't fit."""
+        """Load the weights of `other`; return words on which. Raises UsageError if they don't fit."""
         try:
             model_network.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise UsageError(
-                f"{str(error).splitlines()[-1].strip()}; start from a model of the same network"
-            ) from error
+            reason = str(error).splitlines()[-1].strip()
+            raise UsageError(f"{reason}; start from a model of the same network") from error
         return "with all of its weights"

@@ -63,12 +63,8 @@ def train(
         if settings.freeze:  # it refuses names that the network has not, before there is a run
             build_network(task, settings, data.spec)
         initial_model, init = initial.resolve_init_model(settings, task, old_receipt, data)
-    worker_count, worker_cores = worker_layout(
-        settings.shards,
-        fast=settings.fast,
-        cores=threads or max(1, cores.available_cpus() // group.local_size),
-        group=group,
-    )
+    local_cores = threads or max(1, cores.available_cpus() // group.local_size)
+    worker_count, worker_cores = worker_layout(settings.shards, fast=settings.fast, cores=local_cores, group=group)
     inputs = {
         "project": project.name(),
         "settings": flags.to_dict(settings),
