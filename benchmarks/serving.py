@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
     if not export.has_artifact(run):
         export.export(run, Budgets())
     artifact = Artifact.load(run.directory / "artifact")
-    images = data.load(run.settings().data).test().images.squeeze(1).numpy()[:200]
+    images = data.load(run.read_settings().data).test().images.squeeze(1).numpy()[:200]
     labels = [artifact.spec["labels"][place] for place in probabilities(artifact, images).argmax(1)]
     requests = [Request(encoded(image), label) for image, label in zip(images, labels, strict=True)]
     first, *others = sorted(os.sched_getaffinity(0))

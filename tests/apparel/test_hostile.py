@@ -136,7 +136,7 @@ def show_side_by_side(words: list[str]) -> None:
 
 def repeat(words: list[str]) -> None:
     found = reproduce.find_receipt(words[1])
-    Run(Path(words[1]), found).settings()
+    Run(Path(words[1]), found).read_settings()
     print(printable(reproduce.verdict(found, found)[1]))
 
 

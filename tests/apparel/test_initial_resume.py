@@ -97,7 +97,7 @@ def test_a_run_of_the_code_before_this_setting_resumes_and_is_reproduced(
         path.write_bytes(checked_safetensors.dumps("checkpoint", tensors, facts))
     old = Run.open(run.directory)
     assert checkpoint.load_newest(old)
-    assert train.train(old.settings(), run=old).receipt["weights_sha256"] == then["weights_sha256"]
+    assert train.train(old.read_settings(), run=old).receipt["weights_sha256"] == then["weights_sha256"]
     verdict = reproduce.verdict({**then, "settings": without_init(then["settings"])}, then)
     assert verdict == (0, f"identical: weights {then['weights_sha256']}")
 

@@ -140,7 +140,7 @@ def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> N
 
 
 def test_a_run_is_the_same_to_the_bit_again(own: Own, home: Path) -> None:
-    again = train.train(own.run.settings(), runs=home / "again")
+    again = train.train(own.run.read_settings(), runs=home / "again")
     assert again.receipt["weights_sha256"] == own.run.receipt["weights_sha256"]
 
 

@@ -39,10 +39,10 @@ def test_an_impossible_value_is_refused_by_name(field: str, value: Any) -> None:
 def test_settings_survive_the_receipt(tmp_path: Path) -> None:
     settings = Settings(seed=3, network="linear")
     receipt = json.loads(json.dumps({"settings": to_dict(settings)}))
-    assert Run(tmp_path, receipt).settings() == settings
+    assert Run(tmp_path, receipt).read_settings() == settings
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": "6"}, {"lr": None}, {"fast": 1}, {"unknown": 1}, [], None])
 def test_a_receipt_with_settings_of_other_types_is_refused(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(UsageError, match="settings of other code"):
-        Run(tmp_path, {"settings": wrong}).settings()
+        Run(tmp_path, {"settings": wrong}).read_settings()

@@ -166,7 +166,7 @@ class Run:
                 other = f"{matching[0].directory}, was trained on another version of its data"
                 print(f"the newest run, {other}: taking {matching[place].directory}", file=sys.stderr)
             return [matching.pop(place), *matching]
-        suffix = f" on {data}" if data else f" on other data than {runs[0].settings().data}" if runs else ""
+        suffix = f" on {data}" if data else f" on other data than {runs[0].read_settings().data}" if runs else ""
         raise UsageError(f"{home}: no run in state done{suffix}; train first, or name a run")
 
     def acquire(self, *, patience: float = PATIENCE, beat: bool = True) -> bool:
@@ -204,8 +204,8 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def settings(self) -> TrainingSettings:
-        """What it was trained with. Raises UsageError where this code knows no such settings."""
+    def read_settings(self) -> TrainingSettings:
+        """The settings in the receipt. Raises UsageError if this code has no such settings."""
         try:
             return flags.from_dict(project.settings_class(), self.receipt["settings"])
         except (LookupError, TypeError, AttributeError) as error:
@@ -223,7 +223,7 @@ class Run:
 
     def restore_data_hint(self, source: str = "") -> str:
         """What brings back the data that it was trained on, for a command that was told to take `source`."""
-        dataset = Source.of(self.settings().data)
+        dataset = Source.of(self.read_settings().data)
         if source and Source.of(source) != dataset:
             return f"that is another set than the run's, {dataset.name}: leave it out"
         if not dataset.has_listing():

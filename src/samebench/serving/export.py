@@ -98,12 +98,12 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     Raises BudgetExceededError naming the budget, the figure and the remedy, and UsageError if the data is of another
     version than the run's, or the artifact would not answer as torch does.
     """
-    model, dataset = Model.of_run(run), Source.of(run.settings().data)
+    model, dataset = Model.of_run(run), Source.of(run.read_settings().data)
     if not source and not dataset.is_known():
         raise UsageError(
             f"{run.directory}: its data, {dataset.name}, is not in this checkout; {run.restore_data_hint(source)}"
         )
-    task, data = model.task, load_matching_data(model, source or run.settings().data)
+    task, data = model.task, load_matching_data(model, source or run.read_settings().data)
     trained_on = str(run.receipt.get("data_version", data.version))
     if data.version != trained_on:
         other = f"data version {trained_on[:12]} when it was trained, {data.version[:12]} now"
@@ -337,7 +337,7 @@ def main(argv: Sequence[str]) -> int:
             check_existing_artifact(run, budgets)
             print(f"{run.artifact}: there already")
             return command.DONE
-        fast = run.settings().fast
+        fast = run.read_settings().fast
         determinism.reexecute(fast=fast)
         determinism.pin(fast=fast)
         accelerator.choose()  # refuses as everywhere; the graph itself is made on the CPU, and so the same either way

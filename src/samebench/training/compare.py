@@ -183,7 +183,7 @@ class TestScores:
 def evaluate_on_test(run: Run, *, source: str = "") -> TestScores:
     """The scores of the run's model on the test data. Raises UsageError if weights or data are not of its receipt."""
     model = Model.of_run(run)
-    data = load(model.task, source or run.settings().data)
+    data = load(model.task, source or run.read_settings().data)
     if data.version != (expected := str(run.receipt.get("data_version"))):
         versions = f"trained on data {expected[:12]}, here are {data.version[:12]}"
         raise UsageError(f"{run.directory}: {versions}; {run.restore_data_hint(source)}")

@@ -67,7 +67,7 @@ def evaluate_run(run: Run, *, source: str = "") -> str:
     """
     model = Model.of_run(run)
     model.network.to(accelerator.choose())
-    data = load_matching_data(model, source or run.settings().data)
+    data = load_matching_data(model, source or run.read_settings().data)
     test = data.test()
     predictions = model.predict_all(test)
     values = compute_metrics(model.task, predictions, test)
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     args = flags.parse(Args, argv, program="python -m samebench.training.evaluate", about=about)
     run = Run.open(records.folder(args.run)) if args.run else Run.list_done(RUNS, data=args.data)[0]
     run.refuse_undone()
-    fast = run.settings().fast
+    fast = run.read_settings().fast
     determinism.reexecute(fast=fast)
     determinism.pin(fast=fast)
     print(evaluate_run(run, source=args.data))

@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
         code, message = reproduce_golden(settings.data)
     else:
         old = find_receipt(args.run, source=settings.data)
-        settings, _ = parse(defaults=asdict(Run(Path(args.run), old).settings()))
+        settings, _ = parse(defaults=asdict(Run(Path(args.run), old).read_settings()))
         determinism.reexecute(fast=settings.fast)
         if (init := old.get("init")) and settings.init == old["settings"]["init"]:
             initial.reload_init_model(settings.init, init)

@@ -208,7 +208,7 @@ def record_outcome(run: Run, group: ProcessGroup = SINGLE_PROCESS) -> Iterator[N
 
 def smaller_batch(run: Run) -> str:
     """The remedy for a batch that is too large for the GPU. A run can't resume with a smaller one."""
-    settings = run.settings()
+    settings = run.read_settings()
     half = settings.batch_size // 2 // settings.shards * settings.shards
     smaller = f'start a new run with ARGS="--batch-size {half}", or ' if half >= 2 * settings.shards else ""
     larger = f"resume on a larger GPU: {run.resume_command()}"
@@ -323,7 +323,7 @@ def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run
     run = None
     if options.resume:
         run = Run.newest(RUNS) if options.resume == "latest" else Run.open(records.folder(options.resume))
-        settings, options = parse(defaults=asdict(run.settings()))
+        settings, options = parse(defaults=asdict(run.read_settings()))
     elif settings.init:
         settings, options = parse(defaults=initial.load(settings.init).architecture)
     return settings, options, run
@@ -352,7 +352,7 @@ def main(argv: Sequence[str]) -> int | None:
 def find_run_of_job(group: ProcessGroup, epochs: int) -> tuple[Run | None, bool]:
     """The run of this job before its restart, or None; and whether it is done with so many `epochs`."""
     run = Run.of_job(RUNS, group.job) if group.job and group.is_rank_zero else None
-    is_done = bool(run and run.receipt["state"] == "done" and run.settings().epochs == epochs)
+    is_done = bool(run and run.receipt["state"] == "done" and run.read_settings().epochs == epochs)
     if run and (name := launch.job(os.environ)):
         print(f"JOB={name}: its run is {run.directory}; for a new run give another name, or unset JOB", flush=True)
     directory, is_done = group.broadcast_json([str(run.directory) if run else "", is_done])

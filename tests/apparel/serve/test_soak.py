@@ -273,7 +273,7 @@ def real() -> tuple[Path, Split]:
         pytest.skip(f"{refusal} (make train)")
     if not export.has_artifact(run):
         export.export(run, ANY)
-    return run.directory / "artifact", data.load(run.settings().data).test()
+    return run.directory / "artifact", data.load(run.read_settings().data).test()
 
 
 @pytest.mark.soak

@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_one_thread_gives_the_same_weights(run: Run, tmp_path: Path) -> None:
     """As several threads do."""
-    repeated = train.train(run.settings(), runs=tmp_path, threads=1)
+    repeated = train.train(run.read_settings(), runs=tmp_path, threads=1)
     assert repeated.receipt["weights_sha256"] == run.receipt["weights_sha256"]
 
 
