@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests import beside
-from tests.apparel.serve.conftest import encoded, probabilities
-from tests.apparel.serve.load import Request, crowd, memory
 from tests.samebench.server import free_port
+from tests.serving.conftest import encoded, probabilities
+from tests.serving.load import Request, crowd, memory
 
 from apparel import data
 from apparel.settings import Budgets

@@ -1,14 +1,19 @@
 """Our programs as a user starts them: in a process of their own."""
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from samebench import project
+from tests.samebench.checkout import copy_checkout
 
 STRANGER = 1234  # a user of whom this machine knows nothing
 AS_STRANGER = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")
@@ -22,11 +27,32 @@ def lacking(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def source() -> Path:
+    """The packages for a process of ours: `src`, or with the tiny project on the bench that of a copy that has it."""
+    return _checkout_with_tiny() / "src" if project.name() == "tiny" else SOURCE
+
+
+@functools.cache
+def _checkout_with_tiny() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="samebench-"))
+    place.chmod(0o755)  # a stranger may come in
+    return copy_checkout(place / "checkout")
+
+
+def remove_checkout_with_tiny() -> None:
+    """The copy, if there is one."""
+    if _checkout_with_tiny.cache_info().currsize:
+        shutil.rmtree(_checkout_with_tiny().parent)
+        _checkout_with_tiny.cache_clear()
+
+
 def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """This process's variables with `changes`, of which None unsets."""
-    own: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"}
+    own: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(source()), "PYTHONWARNINGS": "error"}
     own["SAMEBENCH_RUNTIME"] = None  # a printed command would name it
     own["OPENBLAS_CORETYPE"] = None  # some machines of ours have it, and a training would say that it drifted
+    if project.name() == "tiny":
+        own["PROJECT"] = None  # the copy's pyproject.toml names it
     return {name: value for name, value in {**own, **(changes or {})}.items() if value is not None}
 
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from apparel.settings import Settings
 from samebench.training import train
 from tests import node
 from tests.commands import lacking
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.server import started
+from tiny.settings import Settings
 
 # TensorBoard asks for its typeface at the root of the host, wherever it is itself; it does without.
 TYPEFACE = "/font-roboto/"

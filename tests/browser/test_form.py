@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tests import node
-from tests.apparel.serve.conftest import Server
 from tests.commands import lacking
 from tests.samebench import checkout
 from tests.samebench.test_serving import letters, prices
+from tests.serving.conftest import Server
 
 __all__ = ["letters", "prices"]  # fixtures
 

@@ -23,6 +23,8 @@ TOLERATED = re.compile(r"debug: Starting (application in workspace|WebSocket): "
 
 Seen = dict[str, Any]
 
+pytestmark = pytest.mark.project("apparel")  # the notebooks are its own
+
 
 def make_notebook(runtime: str, checkout: Path) -> tuple[list[str], dict[str, str]]:
     """The command and its variables; `here` is where these tests run, as in `make shell`, but in `checkout`."""

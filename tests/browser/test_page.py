@@ -13,9 +13,9 @@ from PIL import Image
 
 from samebench.serving.artifact import Artifact
 from tests import node
-from tests.apparel.serve.conftest import artifact, encoded, end, folder, images, probabilities, run, start
 from tests.commands import lacking
 from tests.samebench import checkout
+from tests.serving.conftest import artifact, encoded, end, folder, images, probabilities, run, start
 
 __all__ = ["artifact", "folder", "images", "run"]  # fixtures
 
@@ -28,15 +28,15 @@ def seen(folder: Path, artifact: Artifact, images: NDArray[np.uint8], tmp_path_f
     chromium = shutil.which("chromium") or lacking("no chromium here to look with")
     node.installed("playwright-core")
     here = tmp_path_factory.mktemp("page")
-    (here / "garment.png").write_bytes(encoded(Image.fromarray(images[0])))
+    (here / "picture.png").write_bytes(encoded(Image.fromarray(images[0])))
     large = Image.fromarray(255 - images[0]).resize((5600, 5600)).convert("RGB")
     (here / "large.jpg").write_bytes(encoded(large, "JPEG") + bytes(6_000_000))
-    (here / "garment.gif").write_bytes(encoded(large.resize((280, 280)), "GIF"))
+    (here / "picture.gif").write_bytes(encoded(large.resize((280, 280)), "GIF"))
     (here / "empty.png").write_bytes(encoded(Image.new("RGBA", (90, 90))))
     server = start(folder)
     assert server.process
     link = f"http://127.0.0.1:{server.port}/"
-    look: list[str | Path] = ["node", node.HOME / "page.mjs", link, str(server.process.pid), here / "garment.png", here]
+    look: list[str | Path] = ["node", node.HOME / "page.mjs", link, str(server.process.pid), here / "picture.png", here]
     done = checkout.run(look, cwd=here, variables={"CHROMIUM": chromium})
     end(server)
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_what_is_no_picture_or_a_broken_one_is_explained(view: Seen) -> None:
 
 def test_a_name_like_a_script_is_text(view: Seen) -> None:
     assert view["said"]["nasty"].startswith("<img src=x onerror=")
-    assert view["title"] == "Which garment is it?"
+    assert view["title"] == "Which of these is it?"
 
 
 def test_all_ten_have_a_bar_and_what_the_network_saw_is_shown(view: Seen) -> None:

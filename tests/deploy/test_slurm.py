@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from samebench.runs import receipt
-from tests.apparel.test_processes import receipts, trained
-from tests.commands import SOURCE, lacking
+from tests.commands import lacking, source
 from tests.samebench.checkout import ROOT
+from tests.training.test_processes import receipts, trained
 
 from .cluster import SPARE, Cluster, lacks, until
 
@@ -41,7 +41,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def submit(cluster: Cluster, at: Path) -> str:
     """Train on both nodes: the job's number. They share one name, which Debian gives to an address of no use."""
-    variables = {"GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(SOURCE), "SAMEBENCH": "1"}
+    variables = {"GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(source()), "SAMEBENCH": "1"}
     words = ("sbatch", "--parsable", f"--chdir={at}", ROOT / "deploy/train.slurm", *WORDS)
     job = cluster.call(*words, **variables)
     assert job.isdecimal()

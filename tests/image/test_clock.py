@@ -15,12 +15,12 @@ import docker
 import pytest
 
 from tests import soak
-from tests.apparel.serve.conftest import artifact, folder, images, run
 from tests.commands import lacking
 from tests.samebench.checkout import ROOT, copy_checkout
 from tests.samebench.checkout import run as call
 from tests.samebench.fakes import SCRIPT
 from tests.samebench.server import started
+from tests.serving.conftest import artifact, folder, images, run
 
 from .test_same_image import otherwise
 

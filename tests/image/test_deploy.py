@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from tests import beside
-from tests.apparel.serve.conftest import PNG, Server, folder, run
 from tests.commands import lacking
 from tests.samebench import checkout as checkouts
 from tests.samebench.server import free_port
+from tests.serving.conftest import PNG, Server, folder, run
 
 from .test_serve import Served, checkout, served, until_ready
 

@@ -10,10 +10,10 @@ import docker
 import pytest
 
 from tests import soak
-from tests.apparel.serve.conftest import artifact, folder, images, run
 from tests.samebench.checkout import copy_checkout
 from tests.samebench.checkout import run as call
 from tests.samebench.server import started
+from tests.serving.conftest import artifact, folder, images, run
 
 __all__ = ["artifact", "folder", "images", "run"]  # fixtures
 

@@ -14,12 +14,13 @@ import pytest
 from docker.models.containers import Container
 from numpy.typing import NDArray
 
+from samebench import project
 from tests import soak
-from tests.apparel.serve.conftest import PNG, Server, artifact, encoded, folder, images, run
 from tests.commands import lacking
 from tests.samebench import checkout as checkouts
 from tests.samebench.fakes import SCRIPT
 from tests.samebench.server import started
+from tests.serving.conftest import PNG, Server, artifact, encoded, folder, images, run
 
 from .conftest import as_user, copy_for_all, give
 
@@ -103,7 +104,8 @@ def test_it_has_no_power_and_can_write_nothing(served: Served) -> None:
 
 
 def test_nothing_of_the_workspace_is_in_it(served: Served) -> None:
-    assert inside(served.container, "ls /srv/src/apparel").split() == ["__init__.py", "serving"]
+    package = inside(served.container, f"ls /srv/src/{project.name()}").split()
+    assert [name.removesuffix(".py") for name in package] == ["__init__", "serving"]
     assert "receipt.py" not in inside(served.container, "ls /srv/src/samebench").split()
     wheels = inside(served.container, "ls /opt/venv/lib/python3*/site-packages").split()
     assert "starlette" in wheels

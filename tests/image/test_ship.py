@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from samebench import project
 from samebench.serving.artifact import Artifact
 from tests import soak
-from tests.apparel.serve.conftest import artifact, encoded, folder, images, probabilities, run
 from tests.commands import lacking
 from tests.samebench import bundles
 from tests.samebench import checkout as checkouts
+from tests.serving.conftest import artifact, encoded, folder, images, probabilities, run
 
 from .conftest import as_user, copy_for_all, give
 from .test_serve import base_for_both, docker_says
@@ -29,7 +30,6 @@ from .test_serve import base_for_both, docker_says
 __all__ = ["artifact", "folder", "images", "run"]  # fixtures
 
 VERSION = f"0.0.{os.getpid()}"  # so that nobody's image is taken for ours
-TAG = f"apparel-serve:{VERSION}"
 FILES = "README.md SHA256SUMS SHA256SUMS.sig card.md image.tar receipt.json sbom.cdx.json verify.sh"
 HARDENED = ["--network", "none", "--read-only", "--cap-drop", "ALL"]  # as verify.sh says
 
@@ -40,6 +40,10 @@ url, body = "http://127.0.0.1:8000" + sys.argv[1], sys.stdin.buffer.read() or No
 asked = urllib.request.Request(url, body, {"content-type": "image/png"})
 print(urllib.request.urlopen(asked, timeout=30).read().decode())
 """
+
+
+def tag() -> str:
+    return f"{project.name()}-serve:{VERSION}"
 
 
 @dataclass
@@ -94,8 +98,8 @@ def loaded(shipped: Shipped) -> Iterator[str]:
     done = shipped.verify(RUNTIME="docker")
     assert done.returncode == 0, done.stderr
     assert "docker has loaded it" in done.stdout
-    yield TAG
-    docker_says("image", "rm", TAG)
+    yield tag()
+    docker_says("image", "rm", tag())
 
 
 def contents(bundle: Path) -> dict[str, bytes]:
@@ -104,12 +108,12 @@ def contents(bundle: Path) -> dict[str, bytes]:
 
 def there() -> list[str]:
     """The images of our name."""
-    return docker_says("image", "ls", "--quiet", TAG)
+    return docker_says("image", "ls", "--quiet", tag())
 
 
 def test_the_bundle_has_what_a_partner_needs_and_the_sender_owns_it(shipped: Shipped) -> None:
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    assert shipped.bundle.name == f"apparel-{VERSION}-{architecture}"
+    assert shipped.bundle.name == f"{project.name()}-{VERSION}-{architecture}"
     assert " ".join(sorted(contents(shipped.bundle))) == FILES
     assert checkouts.run(["ls", "-A", "."], cwd=shipped.bundle.parent).stdout.split() == [shipped.bundle.name]
     assert {path.stat().st_uid for path in [shipped.bundle, *shipped.bundle.iterdir()]} == {1234}
@@ -265,7 +269,7 @@ def test_the_untouched_bundle_is_loaded_each_time(shipped: Shipped) -> None:
         assert shipped.verify(RUNTIME="docker").returncode == 0
         took.append(time.monotonic() - begun)
         assert there() != []
-        docker_says("image", "rm", TAG)
+        docker_says("image", "rm", tag())
     told = f"20 of 20, median {sorted(took)[10]:.1f} s, {soak.busy()}"
     soak.record("the_untouched_bundle_is_loaded_each_time", told)
 
@@ -278,10 +282,10 @@ def test_podman_loads_and_runs_it_too(shipped: Shipped) -> None:
     done = shipped.verify(RUNTIME="podman")
     assert (done.returncode, "podman has loaded it" in done.stdout) == (0, True)
     try:
-        ran = checkouts.run(["podman", "run", "--rm", *HARDENED, TAG, "verify"], cwd=checkouts.ROOT)
+        ran = checkouts.run(["podman", "run", "--rm", *HARDENED, tag(), "verify"], cwd=checkouts.ROOT)
         assert (ran.returncode, "answers right" in ran.stdout) == (0, True)
     finally:
-        checkouts.run(["podman", "image", "rm", TAG], cwd=checkouts.ROOT)
+        checkouts.run(["podman", "image", "rm", tag()], cwd=checkouts.ROOT)
 
 
 @pytest.mark.soak
@@ -292,12 +296,12 @@ def test_a_bundle_for_arm64_is_made_and_answers(sender: Sender, engine: docker.D
     done = sender.ship("PLATFORM=linux/arm64", BASE_IMAGE=base_for_both())
     assert done.returncode == 0, done.stderr[-2000:]
     assert "answers right" in done.stderr
-    shipped = Shipped(sender.checkout / f"dist/apparel-{VERSION}-arm64", sender.keys / "samebench.pub", "")
+    shipped = Shipped(sender.checkout / f"dist/{project.name()}-{VERSION}-arm64", sender.keys / "samebench.pub", "")
     assert "?arch=arm64&" in (shipped.bundle / "sbom.cdx.json").read_text()
     try:
         assert shipped.verify(RUNTIME="docker").returncode == 0
-        words = ["run", "--rm", "--platform", "linux/arm64", *HARDENED, TAG, "verify"]
+        words = ["run", "--rm", "--platform", "linux/arm64", *HARDENED, tag(), "verify"]
         assert "answers right" in docker_says(*words)[-1]
     finally:
-        docker_says("image", "rm", TAG)
+        docker_says("image", "rm", tag())
     soak.record("a_bundle_for_arm64_is_made_and_answers", "made, signed, loaded, and its verify passes, emulated")

@@ -48,7 +48,7 @@ def assert_has_its_commit(place: Path) -> None:
 @kinds
 def test_a_run_in_a_worktree_or_a_submodule_has_its_commit(image: str, kind: str, tmp_path: Path) -> None:
     place = out_of_its_repository(kind, tmp_path)
-    words = ["make", "train", "RUNTIME=docker", "DATA=synthetic", "ARGS=--epochs 1 --network linear"]
+    words = ["make", "train", "RUNTIME=docker", "DATA=synthetic", "ARGS=--epochs 1"]
     done = run(words, cwd=place)
     assert done.returncode == 0, done.stderr
     assert_has_its_commit(place)
@@ -71,7 +71,7 @@ def test_a_run_in_its_devcontainer_has_its_commit(
     try:
         up = devcontainer.call("up", *config)
         assert up.returncode == 0, up.stderr[-3000:]
-        words = ["make", "train", "ARGS=--data synthetic --epochs 1 --network linear"]
+        words = ["make", "train", "ARGS=--data synthetic --epochs 1"]
         train = devcontainer.call("exec", *config, *words)
         assert train.returncode == 0, train.stderr
         assert devcontainer.call("exec", *config, "git", "status", "--short").stdout == ""

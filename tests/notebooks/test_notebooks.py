@@ -25,7 +25,12 @@ FIGURES = {"01-look-at-the-data": 8, "02-train-and-inspect": 4, "03-compare-runs
 
 TEMPLATE = HOME.parent / "src/samebench/tasks/template/project.ipynb"
 
-named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+PILOT = pytest.mark.project("apparel")  # the notebooks are its own
+
+
+def named(test: Any) -> Any:
+    """For each of the notebooks."""
+    return PILOT(pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)(test))
 
 
 def code(path: Path) -> list[str]:

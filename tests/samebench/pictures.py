@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+# What undoes an orientation of EXIF, where doing it twice does not.
+UNDONE = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 CLASSES = ("circle", "square", "triangle")
 
 
@@ -27,6 +29,25 @@ def drawn(label: str, number: int, *, colour: bool = True, size: int = 64) -> Im
     else:
         draw.polygon([(box[0], box[3]), (box[2], box[3]), ((box[0] + box[2]) // 2, box[1])], fill=fill)
     return image if colour else image.convert("L")
+
+
+def boot(*, size: tuple[int, int] = (300, 400), at: tuple[int, int] = (60, 90), scale: float = 1.0) -> Image.Image:
+    """A dark shape like an ankle boot, with a light lace, on white; not the same turned or mirrored."""
+    drawn = Image.new("L", size, 255)
+    outline = [(0, 0), (70, 0), (75, 80), (170, 120), (175, 150), (0, 150)]
+    ImageDraw.Draw(drawn).polygon([(at[0] + x * scale, at[1] + y * scale) for x, y in outline], fill=60)
+    ImageDraw.Draw(drawn).line(
+        [(at[0] + 10 * scale, at[1] + 40 * scale), (at[0] + 60 * scale, at[1] + 40 * scale)], 160, 8
+    )
+    return drawn
+
+
+def quarters(size: tuple[int, int] = (60, 40)) -> Image.Image:
+    """Red, green, blue and black."""
+    drawn, (width, height) = Image.new("RGB", size), size
+    for place, colour in (((0, 0), "red"), ((width // 2, 0), "lime"), ((0, height // 2), "blue")):
+        drawn.paste(Image.new("RGB", (width // 2, height // 2), colour), place)
+    return drawn
 
 
 def folder(

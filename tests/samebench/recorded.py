@@ -13,7 +13,7 @@ from samebench.runs.records import Record, read
 from tests.commands import environment
 
 DEFAULTS = {
-    "data": "fashion-mnist",
+    "data": "blots",
     "network": "conv",
     "init_names": "",
     "init_statistics": "",
@@ -49,7 +49,7 @@ def write_run(
         "test_accuracy": 0.93 - number / 1000,
         "seconds": 140.0,
     }
-    sources = {f"src/apparel/{each}.py": "e" * 64 for each in range(80)}
+    sources = {f"src/tiny/{each}.py": "e" * 64 for each in range(80)}
     receipt = {
         "run": directory.name,
         "state": state,

@@ -4,7 +4,7 @@ import pytest
 
 from samebench.data import cache, digests
 from samebench.data.cache import Cache
-from tests.apparel.disks import small_disk
+from tests.samebench.disks import small_disk
 
 
 def test_what_is_kept_is_found_by_its_content_and_cannot_be_written_by_accident(tmp_path: Path) -> None:

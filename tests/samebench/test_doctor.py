@@ -336,7 +336,7 @@ def here(checkout: Path) -> Examined:
     return examine
 
 
-NO_DATA = "warning  data fashion-mnist: not there yet; expected 4 files; mend: make data DATASET=fashion-mnist"
+NO_DATA = "warning  data blots: not there yet; expected 2 files; mend: make data DATASET=blots"
 
 
 def test_nothing_is_wrong_with_this_environment(here: Examined) -> None:

@@ -298,14 +298,14 @@ def test_the_servers_image_has_the_name_and_the_sources_of_the_project(
     folder.mkdir()
     for name in ("__init__.py", "serving.py", "task.py"):
         (folder / name).touch()
-    ours, theirs = (set(image.server_sources(name)) for name in ("apparel", "prices"))
+    ours, theirs = (set(image.server_sources(name)) for name in ("tiny", "prices"))
     assert theirs - ours == {"src/prices/__init__.py", "src/prices/serving.py"}
-    assert ours - theirs == {f"src/apparel/{name}.py" for name in ("__init__", "serving/__init__", "serving/garment")}
+    assert ours - theirs == {"src/tiny/__init__.py", "src/tiny/serving.py"}
     artifact = checkout / "artifact"
     artifact.mkdir()
     made, other = (Image.of_server(call.Call({"PROJECT": name}), str(artifact)) for name in ("", "prices"))
-    assert (made.latest, other.latest) == ("apparel-serve:latest", "prices-serve:latest")
+    assert (made.latest, other.latest) == ("tiny-serve:latest", "prices-serve:latest")
     assert made.name.partition(":")[2] != other.name.partition(":")[2]
-    for name in ("../src/apparel", "nothing", "--x", "samebench"):
+    for name in ("../src/tiny", "nothing", "--x", "samebench"):
         with pytest.raises(UsageError, match=f"PROJECT={name}: src/{name} is no project; give the name of a package"):
             Image.of_server(call.Call({"PROJECT": name}), str(artifact))

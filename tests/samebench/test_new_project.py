@@ -30,7 +30,7 @@ def test_name_that_can_be_no_package_is_refused(root: Path, name: str) -> None:
     assert not files(root)
 
 
-@pytest.mark.parametrize("name", ["torch", "json", "apparel"])
+@pytest.mark.parametrize("name", ["torch", "json", "tiny"])
 def test_name_of_an_installed_package_is_refused(root: Path, name: str) -> None:
     with pytest.raises(UsageError, match=f"NAME={name}: a package of that name is installed"):
         new_project.create_project(name, "text", root=root)

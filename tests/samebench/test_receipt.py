@@ -36,23 +36,23 @@ def test_the_commit_and_a_clean_tree_are_told(tree: Path) -> None:
 
 def test_what_was_not_committed_can_be_applied_elsewhere(tree: Path, tmp_path: Path) -> None:
     (tree / "src/samebench/runs/run.py").write_text("changed = 1\n")
-    (tree / "src/apparel/added.py").write_text("added = 1\n")
+    (tree / "src/tiny/added.py").write_text("added = 1\n")
     assert receipt.code()["dirty"] is True
     (tmp_path / "diff").write_bytes(receipt.uncommitted())
     git(tmp_path, "clone", "--quiet", str(tree), "clone")
     git(tmp_path / "clone", "apply", str(tmp_path / "diff"))
-    for name in ("src/samebench/runs/run.py", "src/apparel/added.py"):
+    for name in ("src/samebench/runs/run.py", "src/tiny/added.py"):
         assert (tmp_path / "clone" / name).read_text() == (tree / name).read_text()
 
 
 def test_what_decides_nothing_makes_no_tree_dirty_and_is_not_kept(tree: Path) -> None:
     (tree / "notes.txt").write_text("mine")
-    (tree / "src/apparel/tried.ipynb").write_text("{}")
+    (tree / "src/tiny/tried.ipynb").write_text("{}")
     assert receipt.code()["dirty"] is False
     assert receipt.uncommitted() == b""
 
 
-@pytest.mark.parametrize("name", ["src/apparel/added.py", "Makefile", "data/shoes.sha256", "data/shoes.dvc"])
+@pytest.mark.parametrize("name", ["src/tiny/added.py", "Makefile", "data/shoes.sha256", "data/shoes.dvc"])
 def test_a_dirty_tree_is_one_of_which_something_is_kept(name: str, tree: Path) -> None:
     (tree / name).parent.mkdir(exist_ok=True)
     (tree / name).write_text("")

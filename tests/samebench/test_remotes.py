@@ -9,7 +9,7 @@ import pytest
 
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc
-from tests.apparel.disks import small_disk
+from tests.samebench.disks import small_disk
 
 from .team import FIRST, NAME, Member, directory, flip, member, remote, ssh_server, with_dvc
 

@@ -22,11 +22,11 @@ from samebench.serving.page import page
 from samebench.serving.problem import Problem
 from samebench.serving.samples import Arrays, Sample, dump_samples, read_sample
 from samebench.serving.serving import About, Example, Serving, Spec, TensorType, TensorTypes
-from tests.apparel.serve.conftest import Server, form
-from tests.apparel.serve.test_limits import running
+from tests.serving.conftest import Server, form
+from tests.serving.test_limits import running
 
 JSON, TEXT = {"content-type": "application/json"}, {"content-type": "text/plain; charset=utf-8"}
-ORIGIN = {"project": "apparel", "run": "r", "weights_sha256": "0" * 64, "data_version": "0" * 64, "locks": {}}
+ORIGIN = {"project": "tiny", "run": "r", "weights_sha256": "0" * 64, "data_version": "0" * 64, "locks": {}}
 
 
 class Prices(Serving):
@@ -158,7 +158,7 @@ def test_texts_of_different_lengths_are_answered_together_and_counted(letters: S
     assert [answer["category"] for answer in answers] == ["odd", "odd", "even", "even"]
     assert answers[0]["warnings"] == []
     counted = letters.ask("GET", "/metrics").body.decode()
-    assert 'apparel_examples_total{category="odd"} 2.0' in counted
+    assert 'tiny_examples_total{category="odd"} 2.0' in counted
     assert letters.ask("GET", "/health").status == 200
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from apparel.settings import Settings
 from samebench.core import file_lock
 from samebench.core.command import UsageError
 from samebench.environment import cores
 from samebench.runs import grid, receipt, records, sweep
-from tests.commands import call, start
+from tests.commands import call, source, start
 from tests.samebench.recorded import write_run
+from tiny.settings import Settings
 
 SMALL = ("--data", "synthetic", "--network", "linear", "--epochs", "1")
 POINTS = "batch_size=256,100000,128"  # the synthetic data have fewer images than that
@@ -108,6 +108,13 @@ def test_trainings_get_their_share_of_the_cores(swept: tuple[Path, subprocess.Co
     assert {each["machine"]["cores"] for each in receipts(swept[0])} == {max(1, cores.available_cpus() // 2)}
 
 
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources, locks and listings are those of the processes that trained."""
+    for module in (grid, receipt):
+        monkeypatch.setattr(module, "ROOT", source().parent)
+
+
 CHANGES = {
     "another source": lambda receipt: receipt["code"]["source"].update({"src/samebench/training/train.py": "0" * 64}),
     "a source less": lambda receipt: receipt["code"]["source"].popitem(),
@@ -122,6 +129,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("change", [None, *CHANGES])
 def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(again: Path, change: str | None) -> None:
     path = own(again) / "receipt.json"
@@ -133,7 +141,7 @@ def test_a_run_counts_for_a_point_only_where_nothing_that_is_compared_differs(ag
     assert point.state == ("" if change else "done")
 
 
-LISTING = "data/fashion-mnist.sha256"
+LISTING = "data/blots.sha256"
 VERSIONS: dict[str, tuple[Any, str]] = {
     "nothing": ({}, "done"),
     "another data set was imported or deleted": ({"data/shoes.sha256": "0" * 64}, "done"),
@@ -142,17 +150,19 @@ VERSIONS: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("change", VERSIONS)
 def test_a_point_depends_on_the_version_of_its_own_data_alone(tmp_path: Path, change: str) -> None:
     changes, state = VERSIONS[change]
     listings = {name: sha256 for name, sha256 in (receipt.listings() | changes).items() if sha256}
     facts: dict[str, Any] = {"code": {"source": receipt.sources()}, "locks": {}, "device": "cpu"}
-    for number, place in enumerate(("fashion-mnist", str(tmp_path))):
+    for number, place in enumerate(("blots", str(tmp_path))):
         write_run(tmp_path, number, settings={"data": place, "init": ""}, listings=listings, **facts)
         (point,) = grid.match_runs(grid.points(Settings, "epochs=6", ["--data", place]), records.find(tmp_path))
         assert point.state == state
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("file", ["", "/model.safetensors"])
 def test_a_run_that_was_started_from_other_weights_than_are_there_now_does_not_count(tmp_path: Path, file: str) -> None:
     first = write_run(tmp_path, 1, weights_sha256="a" * 64)
@@ -266,7 +276,7 @@ def test_one_job_at_a_time_goes_through_the_grid_in_order_with_all_cores_and_no_
         name, said = out.splitlines()[1 + number + max(0, number - 2)].split(" | ")
         assert name == f"seed={seed} epochs={epochs}"
         assert said.startswith(f"{cores.available_cpus()} None --")
-        usual = {"--data=fashion-mnist", "--network=conv", "--lr=0.3", "--no-fast"}
+        usual = {"--data=blots", "--network=conv", "--lr=0.3", "--no-fast"}
         assert {*usual, f"--epochs={epochs}", f"--seed={seed}"} <= set(said.split())
     assert err.splitlines() == [f"seed=1 epochs={epochs}: exit code 1: error: �[2J no clay" for epochs in (1, 2)]
 
@@ -309,7 +319,7 @@ def test_a_value_of_the_grid_goes_before_a_flag_of_all() -> None:
 
 
 def test_the_settings_alone_load_no_torch(tmp_path: Path) -> None:
-    code = "import sys, apparel.settings, samebench.runs.grid; assert 'torch' not in sys.modules"
+    code = "import sys, tiny.settings, samebench.runs.grid; assert 'torch' not in sys.modules"
     assert call("-c", code, at=tmp_path).returncode == 0
 
 

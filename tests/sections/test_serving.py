@@ -72,13 +72,13 @@ def test_a_run_is_evaluated_and_compared(runs: list[Run]) -> None:
 
 
 def test_a_run_of_this_project_is_refused_by_another(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(project, "name", lambda: "apparel")
-    remedy = "of the project sections, not of apparel; give PROJECT=sections"
+    monkeypatch.setattr(project, "name", lambda: "tiny")
+    remedy = "of the project sections, not of tiny; give PROJECT=sections"
     with pytest.raises(UsageError, match=f"{runs[1].name}: {remedy}"):
         Run.open(runs[1].directory)
-    with pytest.raises(UsageError, match="of the project 'sections', not of apparel; give PROJECT="):
+    with pytest.raises(UsageError, match="of the project 'sections', not of tiny; give PROJECT="):
         Artifact.load(runs[1].artifact)
-    with pytest.raises(UsageError, match="of the project sections, not of apparel"):
+    with pytest.raises(UsageError, match="of the project sections, not of tiny"):
         Model.load(runs[1].weights)
 
 

@@ -100,6 +100,6 @@ def test_an_impossible_spec_is_refused(change: dict[str, object]) -> None:
 def test_a_model_of_another_project_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train.train(dataclasses.replace(QUICK, epochs=1), runs=tmp_path)
     assert run.receipt["project"] == run.receipt["model"]["project"] == "sections"
-    monkeypatch.setattr(project, "name", lambda: "apparel")
-    with pytest.raises(UsageError, match=r"not a model of this code \(of the project sections, not of apparel"):
+    monkeypatch.setattr(project, "name", lambda: "tiny")
+    with pytest.raises(UsageError, match=r"not a model of this code \(of the project sections, not of tiny"):
         Model.load(run.weights)

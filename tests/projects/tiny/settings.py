@@ -1,0 +1,40 @@
+"""See samebench.settings."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from samebench.settings import Budgets as BenchBudgets
+from samebench.settings import TrainingSettings, require, require_choice, setting_field
+
+Network = Literal["linear", "conv", "residual"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingSettings):
+    """Those of one training."""
+
+    architecture: ClassVar[tuple[str, ...]] = ("network",)
+
+    data: str = setting_field("blots", "blots, synthetic, or the name of one of your own")
+    network: Network = setting_field("conv", "which network to train")
+    label_smoothing: float = setting_field(0.1, "share of a label that goes to all")
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for the first field that can't be."""
+        super().__post_init__()
+        require(self, 0 <= self.label_smoothing < 1, "label_smoothing", "take 0 or more and less than 1")
+        require_choice(self, "network", Network)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets(BenchBudgets):
+    """What an artifact must keep."""
+
+    min_validation_accuracy: float = setting_field(0.9, "share of the validation images that must be right, 0 to 1")
+    min_test_accuracy: float = setting_field(0.0, "the same of the test images")
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for the first one that can't be."""
+        super().__post_init__()
+        for name in ("min_validation_accuracy", "min_test_accuracy"):
+            require(self, 0 <= getattr(self, name) <= 1, name, "take a share, from 0 to 1")
