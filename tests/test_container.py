@@ -12,6 +12,8 @@ HOME = Path(__file__).parent
 @pytest.mark.parametrize("name", REPEATED)
 def test_each_of_the_list_is_there(name: str) -> None:
     file, _, test = name.partition("::")
+    if not (HOME / file).parent.is_dir():
+        pytest.skip(f"tests/{Path(file).parent} is not there")
     assert f"\ndef {test}" in (HOME / file).read_text()
 
 
