@@ -58,11 +58,11 @@ async function visit(name, options) {
   const [page, seen] = await open(options);
   const say = async (what, doing) => (seen.said[what] = await verdict(page, doing));
   const give = (id, file) => page.locator(id).setInputFiles(file);
-  const file = { name: "garment.png", mimeType: "image/png", buffer: content };
+  const file = { name: "picture.png", mimeType: "image/png", buffer: content };
   await say("chosen", () => give("#file", file));
   await say("photo", () => give("#camera", file));
-  await say("dropped", () => hand(page, "drop", "garment.png", "image/png", content));
-  await say("pasted", () => hand(page, "paste", "garment.png", "image/png", content));
+  await say("dropped", () => hand(page, "drop", "picture.png", "image/png", content));
+  await say("pasted", () => hand(page, "paste", "picture.png", "image/png", content));
   await say("text", () => hand(page, "drop", "notes.txt", "text/plain", [104, 105]));
   await say("broken", () => give("#file", { name: "broken.png", mimeType: "image/png", buffer: content.subarray(0, content.length / 2) }));
   const nasty = "<img src=x onerror=document.title='owned'>.txt";
@@ -74,7 +74,7 @@ async function visit(name, options) {
   seen.sampleLabel = await page.locator("#samples button").first().getAttribute("title");
   await say("large", () => give("#file", `${folder}/large.jpg`));
   seen.largeSent = [seen.sent.at(-1), await page.evaluate(() => window.sent)];
-  await say("gif", () => give("#file", `${folder}/garment.gif`));
+  await say("gif", () => give("#file", `${folder}/picture.gif`));
   seen.gifSent = [seen.sent.at(-1)];
   await say("empty", () => give("#file", `${folder}/empty.png`));
   await say("last", () => give("#file", file));

@@ -34,7 +34,11 @@ def texts(directory: Path) -> list[str]:
 
 
 def test_a_text_arrives_as_it_was_given_through_make(tree: Path) -> None:
-    done = run(["make", "note", f"RUN=runs/{name(0)}", f"TEXT={HARD}"], cwd=tree, variables={"SAMEBENCH": "1"})
+    done = run(
+        ["make", "note", f"RUN=runs/{name(0)}", f"TEXT={HARD}"],
+        cwd=tree,
+        variables={"SAMEBENCH": "1", "PYTHONPATH": "src"},
+    )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"runs/{name(0)}/notes.md\n")
     assert texts(tree / "runs" / name(0)) == [HARD]
     assert texts(tree / "runs" / name(1)) == []
@@ -52,7 +56,7 @@ def test_a_text_arrives_as_it_was_given_through_make_and_a_container(checkout: P
 
 
 def test_without_a_run_the_newest_gets_it(tree: Path) -> None:
-    done = run(["make", "note", "TEXT=why"], cwd=tree, variables={"SAMEBENCH": "1"})
+    done = run(["make", "note", "TEXT=why"], cwd=tree, variables={"SAMEBENCH": "1", "PYTHONPATH": "src"})
     assert done.stdout == f"runs/{name(1)}/notes.md\n"
     assert texts(tree / "runs" / name(1)) == ["why"]
 
@@ -70,7 +74,7 @@ def test_without_a_run_the_newest_gets_it(tree: Path) -> None:
     ],
 )
 def test_a_mistake_is_refused_in_one_line(tree: Path, words: list[str], said: str) -> None:
-    done = run(["make", "note", *words], cwd=tree, variables={"SAMEBENCH": "1"})
+    done = run(["make", "note", *words], cwd=tree, variables={"SAMEBENCH": "1", "PYTHONPATH": "src"})
     assert done.stderr.splitlines()[0].startswith(said)
     assert len(done.stderr.splitlines()) == 2, "ours, and make's own"
     assert not list(tree.glob("runs/*/notes.md"))

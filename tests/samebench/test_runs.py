@@ -313,7 +313,7 @@ def test_make_passes_every_word_on(tmp_path: Path) -> None:
     tree = copy_checkout(tmp_path / "my work")
     for number in range(4):
         write_run(tree / "runs", number, settings={"epochs": number + 1})
-    here = {"SAMEBENCH": "1"}
+    here = {"SAMEBENCH": "1", "PYTHONPATH": str(tree / "src")}
     words = ["make", "runs", "SORT=-epochs", "FILTER=epochs>=2 and network=conv", "JSON=1"]
     done = run(words, cwd=tree, variables=here)
     assert [each["run"] for each in json.loads(done.stdout)] == [name(number) for number in (1, 2, 3)]
