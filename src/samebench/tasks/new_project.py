@@ -36,6 +36,7 @@ def create_project(name: str, kind: str, *, root: Path = ROOT) -> list[Path]:
     if existing := next(notebooks.glob(f"[0-9]*-{title}.ipynb"), None):
         raise UsageError(f"NAME={name}: {existing.name} is there; give another name")
     notebook = notebooks / f"{_next_number(notebooks):02}-{title}.ipynb"
+    notebooks.mkdir(exist_ok=True)  # a team may have deleted the pilot's, and the folder with them
     text = (HOME / "template/project.ipynb").read_text(encoding="utf-8")
     text = text.replace("TITLE", title.replace("-", " ").capitalize()).replace("PACKAGE", name)
     files.write(notebook, text.encode())
