@@ -33,7 +33,7 @@ def real() -> tuple[Path, Split]:
         pytest.skip(f"{refusal} (make train)")
     if not export.has_artifact(run):
         export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
-    return run.directory / "artifact", data.load(run.settings().data).test()
+    return run.directory / "artifact", data.load(run.read_settings().data).test()
 
 
 @pytest.mark.soak

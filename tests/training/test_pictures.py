@@ -8,6 +8,7 @@ from PIL import Image
 
 from samebench.tasks.image_classification import training_figures
 from samebench.tasks.image_classification.image_data import Split
+from samebench.training.loop import MAX_FIGURES, has_figures
 from tiny import data
 from tiny.data import LABELS
 
@@ -66,7 +67,7 @@ def test_other_images_and_more_categories_are_drawn_too(shape: tuple[int, int, i
 
 def test_however_many_epochs_there_are_few_of_them_have_pictures_and_the_last_one_has() -> None:
     for epochs in (1, 2, 6, 40, 41, 1000, 99_999):
-        drawn = [epoch for epoch in range(1, epochs + 1) if training_figures.due(epoch, epochs=epochs)]
-        assert len(drawn) <= training_figures.MOST + 1
+        drawn = [epoch for epoch in range(1, epochs + 1) if has_figures(epoch, epochs=epochs)]
+        assert len(drawn) <= MAX_FIGURES + 1
         assert drawn[-1] == epochs
-    assert [training_figures.due(epoch, epochs=6) for epoch in range(1, 7)] == [True] * 6
+    assert [has_figures(epoch, epochs=6) for epoch in range(1, 7)] == [True] * 6

@@ -143,8 +143,8 @@ class Training:
         )
 
     def has_figures(self, epoch: int) -> bool:
-        """Whether an epoch, from 1, has figures: the last one, and at most MAX_FIGURES at equal distances."""
-        return epoch == self.settings.epochs or epoch % -(-self.settings.epochs // MAX_FIGURES) == 0
+        """Whether an epoch, from 1, has figures."""
+        return has_figures(epoch, epochs=self.settings.epochs)
 
     def train_epoch(self, stopped: Callable[[], bool]) -> Predictions:
         """Train on every training example once, append the figures to `history`, and save.
@@ -346,3 +346,8 @@ class Training:
 def lr_factor_at(task: Task, step: int, steps: int) -> float:
     """The learning rate of step number `step`, from 0, of `steps`, as a fraction of the highest."""
     return task.lr_factor((step + 1) / (steps + 1))
+
+
+def has_figures(epoch: int, *, epochs: int) -> bool:
+    """Whether an epoch, from 1, has figures: the last one, and at most MAX_FIGURES at equal distances."""
+    return epoch == epochs or epoch % -(-epochs // MAX_FIGURES) == 0

@@ -17,17 +17,11 @@ from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import confusion, worst
 from samebench.training.palette import BLUE, INK
 
-MOST = 40  # epochs of a run that have pictures, some 65 kB each: less than 3 MB for all
 COLUMNS, ROWS = 6, 3  # of the gallery
 SIDE = 84  # pixels of an image in it
 SPACE = 420  # pixels for the cells of a matrix, as many as there are,
 LEAST, LARGEST = 8, 1000  # pixels of one of them, and of all
 SMALL, LARGE = 11, 13  # pixels a line of text
-
-
-def due(epoch: int, *, epochs: int) -> bool:
-    """Whether there are pictures after this epoch, from 1: after the last, and at equal distances before."""
-    return epoch == epochs or epoch % -(-epochs // MOST) == 0
 
 
 def draw(seen: Split, probabilities: Tensor, names: Sequence[str]) -> dict[str, bytes]:
