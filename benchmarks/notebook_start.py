@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.server import started
 
-from samebench.core import command, flags, service
+from samebench.core import command, flags, local_server
 from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.workspace import notebook
@@ -38,7 +38,7 @@ class Plan:
 
 def until_open(port: int, token: str) -> None:
     """Waits for the first 200."""
-    while service.answer(f"http://127.0.0.1:{port}/api/status", headers=notebook.authorization(token)) != 200:
+    while local_server.answer(f"http://127.0.0.1:{port}/api/status", headers=notebook.authorization(token)) != 200:
         time.sleep(0.02)
 
 
@@ -52,7 +52,7 @@ def ours(checkout: Path) -> float:
 
 def bare(checkout: Path) -> float:
     """The same for `jupyter lab` in the environment that runs this."""
-    port, token = service.address(9000)[1], service.secret()
+    port, token = local_server.address(9000)[1], local_server.secret()
     with tempfile.TemporaryDirectory() as home:
         words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
         begun = time.monotonic()

@@ -16,7 +16,7 @@ import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from samebench.core import service as services
+from samebench.core import local_server as services
 from tests import soak
 from tests.samebench.checkout import run
 from tests.samebench.server import Server, started

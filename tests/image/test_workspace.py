@@ -15,7 +15,7 @@ import pytest
 from docker.models.containers import Container
 from docker.types import Mount
 
-from samebench.core import service
+from samebench.core import local_server
 from tests.samebench.checkout import ROOT, run
 
 from .conftest import give
@@ -245,8 +245,10 @@ def test_image_by_itself_starts_jupyterlab_behind_a_token(bare: Container) -> No
     bare.reload()
     (published, *_) = bare.ports["8888/tcp"] or []
     port = published["HostPort"]
-    assert service.answer(f"http://127.0.0.1:{port}/api/status") == 403
-    assert service.answer(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}) == 200
+    assert local_server.answer(f"http://127.0.0.1:{port}/api/status") == 403
+    assert (
+        local_server.answer(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"}) == 200
+    )
 
 
 def test_image_without_a_checkout_says_how_to_mount_one(image: str) -> None:

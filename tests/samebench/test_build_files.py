@@ -69,7 +69,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     allowed = {line.removeprefix("!") for line in lines[1:-1]}
     modules = {
         "": ["project"],
-        "core/": ["__init__", "command", "files", "paths", "service", "text", "untrusted"],
+        "core/": ["__init__", "command", "files", "local_server", "paths", "text", "untrusted"],
         "environment/": ["__init__", "cores", "fingerprint"],
         "host/": ["__init__", "errors", "ports"],
         "tasks/": ["__init__"],

@@ -19,7 +19,7 @@ PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), "PYTHON
 
 
 def together(*words: str, at: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return commands.call("-m", "tests.samebench.together", *words, at=at, changes=PLACES | variables)
+    return commands.call("-m", "tests.samebench.group_program", *words, at=at, changes=PLACES | variables)
 
 
 @pytest.mark.parametrize(("size", "shares"), [(1, [4]), (2, [2, 2]), (3, [2, 1, 1]), (5, [1, 1, 1, 1, 0])])
@@ -129,7 +129,7 @@ def test_two_machines_meet_at_an_address_whichever_is_there_first(tmp_path: Path
     both = [
         commands.start(
             "-m",
-            "tests.samebench.together",
+            "tests.samebench.group_program",
             at=tmp_path,
             changes=PLACES
             | {"NNODES": "2", "NODE_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PROCS": "1"}

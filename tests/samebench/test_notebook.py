@@ -27,7 +27,7 @@ PATTERNS = """
 import json, os
 from jupyterlab.labapp import LabApp
 from samebench.workspace.notebook import options
-from samebench.core.service import LOOPBACK
+from samebench.core.local_server import LOOPBACK
 words = options(LOOPBACK, 0)
 app = LabApp.initialize_server(argv=words[words.index("jupyterlab") + 1:])
 rules = app.web_app.default_router.rules + app.web_app.wildcard_router.rules

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samebench.core import service
+from samebench.core import local_server
 from tests import soak
 
 from .checkout import ROOT, copy_checkout, run
@@ -138,7 +138,7 @@ def test_tensorboard_answers_under_its_secret_path_alone(checkout: Path) -> None
 # Tells a server to stop when the line counted from its link on is reached, each of the first in turn.
 STOPPED = """
 import signal, sys
-from samebench.core import service
+from samebench.core import local_server as service
 
 def announce():
     sys.settrace(count)
@@ -178,7 +178,7 @@ def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
         server.bind(("127.0.0.1", 0))
         server.listen()
         server.settimeout(5)
-        assert service.answer(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2) == 0
+        assert local_server.answer(f"http://127.0.0.1:{server.getsockname()[1]}/", seconds=0.2) == 0
         asked, _ = server.accept()
         asked.close()
 
@@ -186,7 +186,7 @@ def test_loopback_is_asked_without_the_proxy(monkeypatch: pytest.MonkeyPatch) ->
 # A server that ends by itself before it answers, with the code that is given.
 ENDED = """
 import os, sys
-from samebench.core import command, service
+from samebench.core import command, local_server as service
 
 def main(words):
     return service.serve(

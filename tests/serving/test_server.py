@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from samebench.core.service import EVERYWHERE
+from samebench.core.local_server import EVERYWHERE
 from samebench.host.image import server_sources
 from samebench.serving.artifact import Artifact
 from samebench.serving.page import SOURCE

@@ -24,8 +24,8 @@ from tiny import data
 from tiny.networks import NETWORKS
 from tiny.settings import Network, Settings
 
+from .initial_models import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained
 from .models import EVEN, make_model, make_network, probabilities, split_head
-from .starts import BRIGHT, DARK, begun, dark, first, interrupt, relabelled, settings, trained
 
 __all__ = ["dark", "first", "settings"]  # fixtures
 

@@ -17,8 +17,8 @@ from tiny import data
 from tiny.settings import Settings
 from tiny.task import TASK
 
+from .initial_models import DARK, dark, first, settings
 from .models import EVEN, make_model, make_network
-from .starts import DARK, dark, first, settings
 
 __all__ = ["dark", "first", "settings"]  # fixtures
 

@@ -16,7 +16,7 @@ from samebench.training import checkpoint, reproduce, train
 from samebench.training.model import Model
 from tiny.settings import Settings
 
-from .starts import QUICK, dark, first, interrupt, settings, trained
+from .initial_models import QUICK, dark, first, interrupt, settings, trained
 
 __all__ = ["dark", "first", "settings"]  # fixtures
 

@@ -16,7 +16,7 @@ import pytest
 from tests import soak
 from tests.commands import environment
 from tests.samebench.checkout import ROOT
-from tests.training.forks import POINTS, Order
+from tests.training.killed_trainings import POINTS, Order
 
 KILLED = -signal.SIGKILL
 Train = Callable[..., int]
@@ -25,7 +25,7 @@ Train = Callable[..., int]
 @pytest.fixture(scope="module")
 def forked() -> Iterator[Train]:
     """Trains in a forked process of its own; the exit code, -9 for one that was killed."""
-    words = [sys.executable, "-m", "tests.training.forks"]
+    words = [sys.executable, "-m", "tests.training.killed_trainings"]
     with subprocess.Popen(
         words, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

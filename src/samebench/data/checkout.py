@@ -10,7 +10,7 @@ from samebench.core import files, untrusted
 from samebench.core.command import RequirementError, UsageError
 from samebench.core.paths import ROOT
 from samebench.core.text import printable
-from samebench.data import cache, digests, dvc, listing, published, versions
+from samebench.data import cache, digests, dvc, listing, upstream_urls, versions
 from samebench.data.cache import Cache
 from samebench.data.dvc_config import DvcConfig
 from samebench.data.pointer import Pointer
@@ -30,7 +30,7 @@ def check_out(version: Version, folder: Path, *, root: Path = ROOT, public: Upst
         untrusted.path_inside(root, folder.relative_to(root).as_posix(), where=version.name)
     if not versions.mismatched_files(version, folder):
         return False
-    public = public or published.fetcher(version.name, root=root)
+    public = public or upstream_urls.fetcher(version.name, root=root)
     untrusted.refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = dvc.settings(root)

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from samebench.core import command, service
+from samebench.core import command, local_server
 from samebench.core.command import UsageError
 from samebench.serving.server_settings import Environment
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line."""
     environment = Environment.read()
     if arguments == ["--health"]:
-        well = service.answer(f"{environment.url(environment.port)}/health", seconds=4) == 200
+        well = local_server.answer(f"{environment.url(environment.port)}/health", seconds=4) == 200
         return command.DONE if well else command.NO
     if arguments == ["verify"]:
         return verify(environment)

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from samebench.core import service
+from samebench.core import local_server
 from samebench.core.command import RequirementError
 
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve; SIGINT, SIGTERM and a closed terminal are told to stop, and nothing else comes of them."""
         return_large_blocks()
-        with service.stop_signals() as self.signals:  # uvicorn raises its signal once more at its end
+        with local_server.stop_signals() as self.signals:  # uvicorn raises its signal once more at its end
             if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             super().run(sockets)
@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
             each.listen(QUEUE)  # asyncio gives the system's queue the length `ACCEPTS`
         self.should_exit |= bool(self.signals)
         if not self.should_exit:
-            service.print_link(self.link)
+            local_server.print_link(self.link)
 
     def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what went wrong in the loop; of connections that can't be accepted one line a second."""

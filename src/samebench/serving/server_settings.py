@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from samebench.core import service
+from samebench.core import local_server
 from samebench.core.command import UsageError
 
 PORT = 8000
-LOOPBACK = {service.LOOPBACK, "localhost"}
+LOOPBACK = {local_server.LOOPBACK, "localhost"}
 WORDS = "without-a-key"
 KEEP_ALIVE = 620  # seconds: longer than proxies keep an idle connection, of which Google Cloud's have the longest, 600
 LONGEST_KEEP_ALIVE = 86_400
@@ -38,8 +38,8 @@ class Environment:
             raise UsageError("API_KEY: has spaces around it or characters beyond ASCII; give another")
         return cls(
             artifact=Path(os.environ.get("ARTIFACT") or "artifact"),
-            host=os.environ.get("HOST") or service.LOOPBACK,
-            port=service.read_port(PORT),
+            host=os.environ.get("HOST") or local_server.LOOPBACK,
+            port=local_server.read_port(PORT),
             api_key=key,
             without_key=serve == WORDS,
             keep_alive=_keep_alive(os.environ.get("KEEP_ALIVE") or str(KEEP_ALIVE)),
@@ -53,15 +53,15 @@ class Environment:
         Raises UsageError where others could ask without a key and nobody has said that they may.
         """
         if self.published or self.host in LOOPBACK:
-            return service.address(PORT)
+            return local_server.address(PORT)
         if not (self.api_key or self.without_key):
             raise UsageError(f"HOST={self.host}: others could ask without a key; set API_KEY, or SERVE={WORDS}")
         return self.host, self.port, self.port
 
     def url(self, port: int) -> str:
         """The address at which this machine reaches the server."""
-        if self.published or self.host in {*LOOPBACK, service.EVERYWHERE}:
-            return f"http://{service.LOOPBACK}:{port}"
+        if self.published or self.host in {*LOOPBACK, local_server.EVERYWHERE}:
+            return f"http://{local_server.LOOPBACK}:{port}"
         host = "::1" if self.host == "::" else self.host
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

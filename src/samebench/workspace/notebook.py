@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from samebench.core import command, service
+from samebench.core import command, local_server
 from samebench.core.command import RequirementError, UsageError
 from samebench.workspace import jupyter_options
 from samebench.workspace.jupyter_options import JupyterOptions
@@ -39,7 +39,7 @@ def options(address: str, port: int, user_options: JupyterOptions | None = None)
         f"--ServerApp.ip={address}", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         # Sockets in our runtime folder, which only this user may enter, not ports that the whole machine may try.
         "--KernelManager.transport=ipc",
-        f"--ServerApp.root_dir={service.checkout()}",
+        f"--ServerApp.root_dir={local_server.checkout()}",
         # Packages come from the locks, so there is nothing to install and no catalogue to fetch.
         "--LabApp.extension_manager=readonly",
         # A password would outlive the token.
@@ -67,7 +67,7 @@ def environment(runtime: Path, token: str) -> dict[str, str]:
     secret = runtime / "token"
     secret.touch(mode=0o600)
     secret.write_text(token)
-    home = service.checkout() / ".samebench/jupyter"
+    home = local_server.checkout() / ".samebench/jupyter"
     folders = {
         "IPYTHONDIR": home / "ipython",
         "JUPYTERLAB_SETTINGS_DIR": home / "settings",
@@ -116,7 +116,7 @@ class KernelCheck(threading.Thread):
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     if list(arguments[-1:]) == ["--health"]:
-        return service.health(FOLDER)
+        return local_server.health(FOLDER)
     if not HELP.isdisjoint(arguments):
         return subprocess.run([sys.executable, "-W", "ignore", "-m", "jupyterlab", *arguments]).returncode
     user_options = jupyter_options.parse(arguments)
@@ -124,12 +124,12 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(
             "the token can't be chosen or left out: each start makes its own; unset TOKEN and JUPYTER_TOKEN"
         )
-    address, port, published = service.address(PORT)
-    token = service.secret()
-    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
+    address, port, published = local_server.address(PORT)
+    token = local_server.secret()
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=local_server.short_folder()) as folder:
         runtime = Path(folder)
         variables = environment(runtime, token)
-        status = f"http://{service.LOOPBACK}:{port}{user_options.base_url}api/status"
+        status = f"http://{local_server.LOOPBACK}:{port}{user_options.base_url}api/status"
         kernel = KernelCheck(variables)
         kernel.start()
 
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
             kernel.join()
             if kernel.failure:
                 raise RequirementError(kernel.failure)
-            code = service.answer(status)
+            code = local_server.answer(status)
             if not code:
                 raise RequirementError("JupyterLab no longer answers; see above")
             if code != 403:
@@ -145,14 +145,14 @@ def main(arguments: Sequence[str]) -> int:
                     "JupyterLab lets everybody in: remove the token setting from .samebench/jupyter/config"
                 )
             (runtime / "token").unlink()
-            service.write_ready(runtime, status, headers=authorization(token))
-            link = f"http://{service.LOOPBACK}:{published}{user_options.base_url}lab?token={token}"
+            local_server.write_ready(runtime, status, headers=authorization(token))
+            link = f"http://{local_server.LOOPBACK}:{published}{user_options.base_url}lab?token={token}"
             return f"JupyterLab: {link}   (Ctrl-C ends it)"
 
-        return service.serve(
+        return local_server.serve(
             options(address, port, user_options),
             environment=variables,
-            ready=lambda: service.answer(status, headers=authorization(token), seconds=1) == 200,
+            ready=lambda: local_server.answer(status, headers=authorization(token), seconds=1) == 200,
             announce=announce,
         )
 

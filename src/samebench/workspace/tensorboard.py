@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from samebench.core import command, service
+from samebench.core import command, local_server
 
 PORT = 6006
 # No server of its own for reading; every picture that a run keeps.
@@ -33,25 +33,25 @@ threading.Event().wait()
 
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
-    if service.asks_for_health(arguments):
-        return service.health(FOLDER)
-    address, port, published = service.address(PORT)
-    path = f"/{service.secret()}"
-    page = f"http://{service.LOOPBACK}:{port}{path}/"
+    if local_server.asks_for_health(arguments):
+        return local_server.health(FOLDER)
+    address, port, published = local_server.address(PORT)
+    path = f"/{local_server.secret()}"
+    page = f"http://{local_server.LOOPBACK}:{port}{path}/"
     words = [
-        sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(service.checkout() / "runs"),
+        sys.executable, "-W", "ignore", "-c", BOARD, "--logdir", str(local_server.checkout() / "runs"),
         "--host", address, "--port", str(port), *FLAGS,
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=service.short_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, dir=local_server.short_folder()) as folder:
 
         def announce() -> str:
-            service.write_ready(Path(folder), page)
-            return f"TensorBoard: http://{service.LOOPBACK}:{published}{path}/   (Ctrl-C ends it)"
+            local_server.write_ready(Path(folder), page)
+            return f"TensorBoard: http://{local_server.LOOPBACK}:{published}{path}/   (Ctrl-C ends it)"
 
-        return service.serve(
+        return local_server.serve(
             words,
             environment=os.environ | {"SAMEBENCH_PATH": path},
-            ready=lambda: service.answer(page, seconds=1) == 200,
+            ready=lambda: local_server.answer(page, seconds=1) == 200,
             announce=announce,
         )
 

@@ -18,7 +18,7 @@ from tornado import web
 from tornado.httputil import HTTPServerRequest
 from tornado.wsgi import WSGIContainer
 
-from samebench.core import service
+from samebench.core import local_server
 from samebench.workspace.tensorboard import FLAGS
 
 PLACE = "tensorboard"
@@ -39,7 +39,7 @@ def application(prefix: str) -> Application:
         return SimpleNamespace(serve_forever=lambda: None, get_url=str)  # Jupyter serves
 
     board = program.TensorBoard(plugins=default.get_plugins(), server_class=capture)
-    board.configure([PLACE, "--logdir", str(service.checkout() / "runs"), "--path_prefix", prefix, *FLAGS])
+    board.configure([PLACE, "--logdir", str(local_server.checkout() / "runs"), "--path_prefix", prefix, *FLAGS])
     board.launch()
     return applications[0]
 

@@ -64,7 +64,7 @@ def timed(rank: int, asked: Asked, meeting: str) -> None:
 
 def main() -> None:
     """Start the processes."""
-    asked = flags.parse(Asked, sys.argv[1:], program="python -m benchmarks.sums", about="Sums, compared.")
+    asked = flags.parse(Asked, sys.argv[1:], program="python -m benchmarks.gradient_sums", about="Sums, compared.")
     with tempfile.TemporaryDirectory() as home:
         meeting, spawn = str(Path(home) / "meeting"), multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(asked.processes, spawn) as pool:

@@ -1,6 +1,6 @@
 """Trainings that are killed, by the hundred: a server that has torch loaded and forks one process for each.
 
-python -m tests.training.forks    reads a line of JSON a training, answers each with its exit code
+python -m tests.training.killed_trainings    reads a line of JSON a training, answers each with its exit code
 
 It has never computed a gradient itself, as torch refuses to in the children of a process that has.
 """

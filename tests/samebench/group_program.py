@@ -1,6 +1,6 @@
 """What each of several processes does in test_group.py: everything that a group can, and one way to end.
 
-python -m tests.samebench.together [fail RANK | refuse RANK | kind RANK | shape RANK]
+python -m tests.samebench.group_program [fail RANK | refuse RANK | kind RANK | shape RANK]
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from samebench.training.process_group import join_process_group, rank_slice, spl
 
 
 def main(argv: Sequence[str]) -> int | None:
-    if (code := launch.torchrun("tests.samebench.together", argv)) is not None:
+    if (code := launch.torchrun("tests.samebench.group_program", argv)) is not None:
         return code
     way, *rank = argv or [""]
     with join_process_group() as group:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samebench.core.command import UsageError
-from samebench.data import download, published, versions
+from samebench.data import download, upstream_urls, versions
 
 from .team import NAME, Member, found
 from .test_download import CONTENT, SHA256, Source, source
@@ -47,7 +47,7 @@ def test_other_bytes_than_the_listing_says_are_refused(member: Member, source: S
 def test_the_name_and_the_hash_are_put_into_the_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[str] = []
     monkeypatch.setattr(download, "fetch", lambda *_, sources, **__: seen.extend(sources))
-    published.fetch(["https://host/{sha256}/{name}"], tmp_path, {"a file?": SHA256})
+    upstream_urls.fetch(["https://host/{sha256}/{name}"], tmp_path, {"a file?": SHA256})
     assert seen == [f"https://host/{SHA256}/a%20file%3F"]
 
 
@@ -62,5 +62,5 @@ def test_a_line_that_is_no_address_is_refused(line: str, member: Member) -> None
 
 
 def test_without_addresses_nothing_is_published(member: Member) -> None:
-    assert published.read(NAME, root=member.root) == []
+    assert upstream_urls.read(NAME, root=member.root) == []
     assert versions.dataset_names(member.root) == [NAME]
