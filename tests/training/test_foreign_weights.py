@@ -102,6 +102,19 @@ def test_what_is_not_said_is_refused_and_leaves_no_run(
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_rule_that_is_printed_works(settings: Settings, file: Path, tmp_path: Path) -> None:
+    own = make_network("conv", seed=7).state_dict()
+    inner = {name.removeprefix("0."): each.contiguous() for name, each in own.items() if name.startswith("0.")}
+    save_file(inner, file)
+    with pytest.raises(UsageError, match=r"--init-names '=0\.'$"):
+        train.train(replace(settings, init_names="x=y"), runs=tmp_path / "runs")
+    run = train.train(replace(settings, init_names="=0."), runs=tmp_path / "runs")
+    assert run.receipt["init"]["matched"] == len(inner)
+    save_file({"other": torch.zeros(3)}, file)
+    with pytest.raises(UsageError, match=r"other in the file, .* start from another file$"):
+        train.train(settings, runs=tmp_path / "runs")
+
+
 def test_statistics_and_names_are_for_files_of_others(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="setting init_names='a=b' is impossible; it is for a file that init names"):
         replace(QUICK, init_names="a=b")

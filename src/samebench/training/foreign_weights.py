@@ -1,6 +1,8 @@
 """Weights of others: any safetensors file, whose tensors go into a network by their names."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +62,12 @@ class ForeignWeights:
 
         Raises UsageError if nothing matches, or if the settings don't say with which statistics it was trained.
         """
-        match = Match.of(self.tensors, build_network(task, settings, data.spec), settings.init_names)
+        network = build_network(task, settings, data.spec)
+        match = Match.of(self.tensors, network, settings.init_names)
         if not match.sources:
             names = f"{_join(match.unused)} in the file, {_join(match.fresh)} in the network"
-            remedy = "map its prefixes: --init-names 'backbone.=features.', or start from another file"
+            rule = suggest_rule(self.tensors, network.state_dict())
+            remedy = f"map its prefixes: --init-names '{rule}'" if rule else "start from another file"
             raise UsageError(f"{self.source}: no name and shape matches: {names}; {remedy}")
         return {"spec": task.foreign_spec(data.spec, settings.init_statistics), **match.to_dict()}
 
@@ -105,14 +109,32 @@ class Match:
                     both = f"{printable(source, longest=80)} and {printable(sources[name], longest=80)}"
                     raise UsageError(f"setting init_names={rules!r} is impossible; {both} would both be {name}")
                 sources[name] = source
-        used = {*sources.values()}
-        return cls(
-            sources, [name for name in own if name not in sources], [name for name in tensors if name not in used]
-        )
+        fresh, used = [name for name in own if name not in sources], {*sources.values()}
+        return cls(sources, fresh, [name for name in sorted(tensors) if name not in used])
 
     def to_dict(self) -> dict[str, Any]:
         """What a receipt has of it."""
         return {"matched": len(self.sources), "fresh": self.fresh, "unused": [printable(each) for each in self.unused]}
+
+
+def suggest_rule(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """The rule `theirs=ours` after which most names and shapes match; empty if there is none."""
+    rules: Counter[str] = Counter()
+    places, sources = _by_suffix(own), _by_suffix(tensors)
+    for source, tensor in tensors.items():
+        rules.update(f"={prefix}" for name, prefix in places.get(source, ()) if own[name].shape == tensor.shape)
+    for name, tensor in own.items():
+        rules.update(f"{prefix}=" for source, prefix in sources.get(name, ()) if tensors[source].shape == tensor.shape)
+    return rules.most_common(1)[0][0] if rules else ""
+
+
+def _by_suffix(names: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """The names that end in each series of whole parts, each with what is before it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        for place in (match.end() for match in re.finditer(r"\.", name)):
+            found.setdefault(name[place:], []).append((name, name[:place]))
+    return found
 
 
 def refuse_pickle(source: str, path: Path) -> None:
