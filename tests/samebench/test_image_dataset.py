@@ -292,3 +292,30 @@ def test_a_second_import_of_a_name_is_refused_and_takes_nothing_from_the_first(h
         with dataset_files.scratch("other"):
             pass
         assert (scratch / "pixels").read_bytes() == b"pixels"
+
+
+def test_of_a_large_file_each_image_is_read_by_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small(0)
+    entries = [
+        ImageEntry(made.categories[label], part, name)
+        for label, part, name in zip(made.labels.tolist(), made.parts.tolist(), made.names, strict=True)
+    ]
+    with dataset_files.scratch("noise") as scratch:
+        ImageDataset.create(scratch / "file", entries, lambda place: made.images[place].numpy(), side=8)
+        dataset_files.write("noise", {image_dataset.FILE: scratch / "file", image_dataset.REPORT: b""})
+    mapped = image_dataset.load("noise")
+    monkeypatch.setattr(image_dataset, "LARGE", 1)
+    read = image_dataset.load("noise")
+    assert mapped.version == read.version
+    for one, other in zip(
+        (mapped.training, mapped.validation, mapped.test()), (read.training, read.validation, read.test()), strict=True
+    ):
+        assert other.reader
+        indices = torch.randperm(len(one), generator=torch.manual_seed(0))
+        for split in (other, other.to(torch.device("cpu"))):
+            for name, tensor in one.get_batch(indices).items():
+                assert torch.equal(split.get_batch(indices)[name], tensor)
+    path = home / "noise" / image_dataset.FILE
+    os.truncate(path, path.stat().st_size - 400)
+    with pytest.raises(UsageError, match=r"dataset\.safetensors: has been cut while it was read"):
+        read.training.get_batch(torch.arange(len(read.training)))

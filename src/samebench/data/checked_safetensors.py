@@ -133,6 +133,14 @@ def open_mapped(path: Path, kind: str, *, is_verified: bool = False) -> tuple[di
     return tensors, metadata
 
 
+def tensor_offset(path: Path, name: str) -> int:
+    """Where in a checked file the bytes of a tensor begin."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = _parse(file.read(min(size, MAX_HEADER)))
+    return 8 + size + int(header[name]["data_offsets"][0])
+
+
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the metadata of a checked file of this kind.
 

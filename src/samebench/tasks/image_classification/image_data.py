@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samebench.data.record_reader import RecordReader
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.training.sample_random import order, uniform
@@ -25,6 +26,9 @@ class Split:
 
     images: Tensor
     labels: Tensor
+    reader: RecordReader | None = field(
+        default=None, kw_only=True
+    )  # of the same images, for a random order, where the file is large
 
     def __len__(self) -> int:
         """Number of images."""
@@ -32,14 +36,20 @@ class Split:
 
     def get_batch(self, indices: Tensor) -> dict[str, Tensor]:
         """`images` and `labels` at `indices` (M,)."""
-        return {"images": self.images[indices], "labels": self.labels[indices]}
+        if self.reader is None:
+            return {"images": self.images[indices], "labels": self.labels[indices]}
+        records = torch.from_numpy(self.reader.read(indices.numpy()))
+        return {"images": records.view(-1, *self.images.shape[1:]), "labels": self.labels[indices]}
 
     def select(self, indices: Tensor) -> "Split":
         """The images at `indices` (M,)."""
-        return Split(self.images[indices], self.labels[indices])
+        batch = self.get_batch(indices)
+        return Split(batch["images"], batch["labels"])
 
     def to(self, device: torch.device) -> "Split":
         """The same on a device."""
+        if device.type == "cpu":
+            return self
         return Split(self.images.to(device), self.labels.to(device))
 
     def levels(self) -> list[list[int]]:

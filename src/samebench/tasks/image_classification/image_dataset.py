@@ -21,6 +21,7 @@ from samebench.core.command import UsageError
 from samebench.data import checked_safetensors, dataset_files, digests, fetch, source
 from samebench.data.diff import Example
 from samebench.data.listing import is_set_name
+from samebench.data.record_reader import RecordReader
 from samebench.tasks.image_classification.image_data import Data, Split
 from samebench.tasks.image_classification.image_sources import label_problem
 from samebench.tasks.image_classification.image_transform import ImageTransform
@@ -28,6 +29,7 @@ from samebench.tasks.image_classification.preprocessing import Preprocessing
 
 FILE, REPORT = "dataset.safetensors", "report.csv"
 KIND = "dataset"
+LARGE = 1 << 30  # bytes of images that are read one by one, and not mapped, in a random order
 PARTS = ("training", "validation", "test")  # by their numbers
 
 
@@ -53,6 +55,7 @@ class ImageDataset:
     names: tuple[str, ...]  # where each image was found, relative, POSIX
     preparation: ImageTransform
     preprocessing: Preprocessing  # the statistics of the training part
+    path: Path | None = None  # of the file that it was loaded from
 
     @classmethod
     def create(cls, path: Path, entries: Sequence[ImageEntry], read: ReadPixels, *, side: int) -> Self:
@@ -132,6 +135,7 @@ class ImageDataset:
                     {"preparation": facts["preparation"], "side": side, "channels": channels}
                 ),
                 preprocessing=Preprocessing.from_dict(facts, channels=channels),
+                path=path,
             )
             dataset.check()
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -155,9 +159,18 @@ class ImageDataset:
         """The images of a part: no copy of them where they lie side by side, as in every set that `create` wrote."""
         places = (self.parts == part).nonzero().squeeze(1)
         first, last = int(places[0]), int(places[-1])
-        side_by_side = last - first + 1 == len(places)
-        chosen = slice(first, last + 1) if side_by_side else places
-        return Split(self.images[chosen], self.labels[chosen])
+        if last - first + 1 != len(places):
+            return Split(self.images[places], self.labels[places])
+        side_by_side = slice(first, last + 1)
+        return Split(self.images[side_by_side], self.labels[side_by_side], reader=self._reader(first))
+
+    def _reader(self, first: int) -> RecordReader | None:
+        """Reads the images from place `first` on, if the file is large."""
+        if self.path is None or self.images.nbytes < LARGE:
+            return None
+        size = self.images[0].nbytes
+        start = checked_safetensors.tensor_offset(self.path, "images") + first * size
+        return RecordReader(self.path, start=start, record_bytes=size)
 
     def check(self) -> None:
         """Raise ValueError where its parts don't fit together."""
@@ -211,7 +224,7 @@ def load(name: str) -> Data:
     with dataset_files.verified(name, FILE) as path:
         dataset = ImageDataset.load(path, is_verified=True)
         version = digests.remember(path, "data version", lambda: dataset.to_data().version)
-    return dataset.to_data(version)
+        return dataset.to_data(version)
 
 
 def read(name: str) -> ImageDataset:
