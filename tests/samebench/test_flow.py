@@ -171,16 +171,17 @@ def test_states_differ_by_their_frame_and_not_by_colour_alone() -> None:
     assert len({re.sub("stroke:#[0-9a-f]{6}", "", style) for style in flow_steps.STYLES.values()}) == 4
 
 
+@pytest.mark.project("apparel")
 def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
     after = "follows from the training run"
     steps = [
-        Step("data", UP, "blots: 2 files, by their hashes"),
+        Step("data", UP, "fashion-mnist: 4 files, by their hashes"),
         Step("workspace", UP, "samebench:cpu-8587f17c4c1c, docker"),
-        Step("training run", STALE, "changed: src/tiny/networks.py", "make train", ("data", "workspace")),
+        Step("training run", STALE, "changed: src/apparel/networks.py", "make train", ("data", "workspace")),
         Step("evaluation", STALE, after, "make evaluate", ("training run",)),
         Step("artifact", STALE, after, "make export", ("training run",)),
         Step("server image", STALE, "follows from the artifact", "make serve", ("artifact",)),
-        Step("bundle", MISSING, "no dist/tiny-0.1.0-amd64 yet", "make ship KEY=~/samebench.key", ("server image",)),
+        Step("bundle", MISSING, "no dist/apparel-0.1.0-amd64 yet", "make ship KEY=~/samebench.key", ("server image",)),
     ]
     assert flow_steps.mermaid(steps) in (ROOT / "README.md").read_text()
 
