@@ -6,9 +6,10 @@ import torch
 
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
+from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training.model import Model
+from samebench.training.model import Model, batches_of
 from tiny import data, networks
 from tiny.settings import Network
 
@@ -28,6 +29,14 @@ def test_a_saved_model_predicts_the_same_bits(model: Model, tmp_path: Path) -> N
     again = Model.load(tmp_path / "model.safetensors")
     assert torch.equal(probabilities(again, images), probabilities(model, images))
     assert again.spec["labels"] == list(data.LABELS)
+
+
+def test_fewer_examples_are_asked_about_at_a_time_where_they_are_large() -> None:
+    for shape, sizes in (((1, 28, 28), [1000, 1000, 500]), ((3, 224, 224), [55] * 45 + [25])):
+        images = torch.zeros(1, dtype=torch.uint8).expand(2500, *shape)
+        batches = batches_of(Split(images, torch.zeros(2500, dtype=torch.int64)))
+        assert [len(each) for each in batches] == sizes
+        assert torch.equal(torch.cat(batches), torch.arange(2500))
 
 
 def test_predictions_are_probabilities(model: Model) -> None:

@@ -178,7 +178,7 @@ class Pair(ProcessGroup):
 def test_two_processes_know_of_every_image_what_one_knows(
     tmp_path: Path, tiny: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BATCH", 6)
+    monkeypatch.setattr("samebench.training.model.BATCH", 6)
     with workers(1) as pool:
         known = Training(QUICK, TASK, tiny, run=Run(tmp_path, {}), pool=pool, device=torch.device("cpu"))
     first = Pair(size=2, local_size=2)

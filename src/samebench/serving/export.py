@@ -33,7 +33,7 @@ from samebench.serving.card import AGREEMENT, LATENCIES, card
 from samebench.serving.samples import Sample, dump_samples
 from samebench.settings import Budgets, MetricBudget, budget_override_args, metric_budgets, setting_field
 from samebench.training.evaluate import compute_metrics, load_matching_data
-from samebench.training.model import BATCH, Model
+from samebench.training.model import BATCH, Model, batches_of
 from samebench.training.task import Card, Dataset, Predictions, Spec
 
 EXAMPLES = 2  # by which the exporter sees the graph: with one it would take their number for fixed
@@ -224,7 +224,7 @@ def check(artifact: Artifact, model: Model, test: Dataset, expected: Predictions
     A float may differ by AGREEMENT, and by as much of itself; what is right or wrong by the metrics must be the same.
     """
     largest, other = 0.0, 0
-    for indices in torch.split(torch.arange(len(test)), BATCH):
+    for indices in batches_of(test):
         batch = test.get_batch(indices)
         outputs = artifact.predict(arrays(model, batch))
         actual = {name: torch.from_numpy(array) for name, array in outputs.items()}

@@ -16,7 +16,7 @@ from samebench.core.text import printable
 from samebench.environment import accelerator, determinism
 from samebench.runs import records, run_files
 from samebench.runs.run import RUNS, Run
-from samebench.training.model import BATCH, Model
+from samebench.training.model import Model, batches_of
 from samebench.training.task import Batch, DataModule, Dataset, Predictions, Task
 
 
@@ -56,7 +56,7 @@ def score_examples(task: Task, predictions: Predictions, dataset: Dataset) -> Te
 
 
 def _batches(predictions: Predictions, dataset: Dataset) -> Iterator[tuple[Predictions, Batch]]:
-    for indices in torch.split(torch.arange(len(dataset)), BATCH):
+    for indices in batches_of(dataset):
         yield {name: tensor[indices] for name, tensor in predictions.items()}, dataset.get_batch(indices)
 
 

@@ -25,7 +25,7 @@ from samebench.training.checkpoint import save as save_checkpoint
 from samebench.training.curves import Curves
 from samebench.training.foreign_weights import ForeignWeights
 from samebench.training.initial import InitialModel
-from samebench.training.model import BATCH, Model, build_network
+from samebench.training.model import Model, batches_of, build_network
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 from samebench.training.sample_random import order
 from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
@@ -240,7 +240,7 @@ class Training:
             predictions = model.predict(batch)
             return self.task.metric_sums(predictions, batch), predictions
 
-        batches = torch.split(torch.arange(len(dataset)), BATCH)
+        batches = batches_of(dataset)
         counts = split_evenly(len(batches), size=self.group.size)
         local_batches = batches[rank_slice(len(batches), self.group)]
         example_sums, example_predictions = evaluate_batch(batches[0][:1])  # names and shapes
@@ -254,7 +254,7 @@ class Training:
             sums, part = evaluate_batch(local_batches[place])
             local_sums[place] = torch.stack([sums[name] for name in names])
             for name, tensor in part.items():
-                local_predictions[name][place * BATCH :][: len(tensor)] = tensor
+                local_predictions[name][place * len(batches[0]) :][: len(tensor)] = tensor
 
         in_order(self.pool, fill, range(len(local_batches)))
         totals = self.group.gather(local_sums, counts).sum(0).tolist()

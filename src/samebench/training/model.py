@@ -21,7 +21,8 @@ from samebench.training.freeze import freeze
 from samebench.training.sample_random import key
 from samebench.training.task import Batch, Dataset, Spec, Task
 
-BATCH = 1000  # examples at a time
+BATCH = 1000  # examples at a time, or fewer where they are large
+BATCH_BYTES = 8 << 20  # of examples at a time, as the data set has them
 
 
 def build_network(task: Task, settings: TrainingSettings, spec: Spec) -> nn.Module:
@@ -35,6 +36,16 @@ def build_network(task: Task, settings: TrainingSettings, spec: Spec) -> nn.Modu
     if settings.freeze:
         freeze(network, settings.freeze)
     return network
+
+
+def batches_of(dataset: Dataset) -> tuple[Tensor, ...]:
+    """The places of all examples of a data set, in batches of one size that memory has room for."""
+    return _split(len(dataset), dataset.get_batch(torch.arange(1)))
+
+
+def _split(count: int, examples: Batch) -> tuple[Tensor, ...]:
+    each = sum(tensor.nbytes // max(1, len(tensor)) for tensor in examples.values())
+    return torch.split(torch.arange(count), min(BATCH, max(1, BATCH_BYTES // max(1, each))))
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,12 @@ class Model:
         return self.task.postprocess(self.outputs_of(dataset), self.spec)
 
     def outputs_of(self, dataset: Dataset) -> Tensor:
-        """The network's outputs (N, …) for all examples of a data set, BATCH at a time, on the CPU."""
-        parts = torch.split(torch.arange(len(dataset)), BATCH)
-        return torch.cat([self._outputs(dataset.get_batch(part)) for part in parts])
+        """The network's outputs (N, …) for all examples of a data set, a batch at a time, on the CPU."""
+        return torch.cat([self._outputs(dataset.get_batch(part)) for part in batches_of(dataset)])
 
     def outputs(self, batch: Batch) -> Tensor:
-        """The network's outputs (N, …) for raw examples (N, …), BATCH at a time, on the CPU."""
-        parts = torch.split(torch.arange(len(next(iter(batch.values())))), BATCH)
+        """The network's outputs (N, …) for raw examples (N, …), a batch at a time, on the CPU."""
+        parts = _split(len(next(iter(batch.values()))), batch)
         return torch.cat([self._outputs({name: tensor[part] for name, tensor in batch.items()}) for part in parts])
 
     @torch.inference_mode()
