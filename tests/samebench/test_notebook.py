@@ -149,7 +149,8 @@ def test_name_that_is_not_loopback_is_refused_even_with_the_token(lab: Server, p
 def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) -> None:
     assert lab.ask("GET", "/api/kernelspecs/python3", Authorization=f"token {lab.token}") == 200
     manager, client = start_new_kernel(env=dict(os.environ))
-    reply = client.execute_interactive("import tiny, samebench, torch", timeout=60, output_hook=print)
+    code = "import torch; from samebench import project; __import__(project.name())"
+    reply = client.execute_interactive(code, timeout=60, output_hook=print)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     assert reply["content"]["status"] == "ok"
