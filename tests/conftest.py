@@ -27,6 +27,8 @@ os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
 ASKED = {"GPU": os.environ.pop("GPU", None), "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}
 
+PROJECT = os.environ.get("PROJECT")  # of the checkout, for the tests of its images
+
 determinism.pin()
 # Under nohup the one is ignored, in a script's background the other, and so they would be by what the tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -93,6 +95,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     name = str(marker.args[0]) if marker else project_of(item.path.relative_to(ROOT / "tests").parts[0])
     require_project(name)
     vars(project)["name"] = (lambda: name) if name else name_in_checkout
+    if name or not PROJECT:
+        os.environ.pop("PROJECT", None)  # printed commands would have it
+    else:
+        os.environ["PROJECT"] = PROJECT
 
 
 @pytest.fixture
