@@ -24,15 +24,15 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read."""
-    found: list[Path] = []
+    paths: list[Path] = []
     digest = files.digest
 
     def record(path: Path) -> str:
-        found.append(path)
+        paths.append(path)
         return digest(path)
 
     monkeypatch.setattr(files, "digest", record)
-    return found
+    return paths
 
 
 def test_a_large_file_is_read_once(file: Path, reads: list[Path]) -> None:

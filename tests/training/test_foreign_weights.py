@@ -90,8 +90,8 @@ def test_half_precision_becomes_float32(settings: Settings, file: Path, tmp_path
         ({"init_statistics": "x/y"}, "give mean/deviation of each channel"),
         ({"init_statistics": "0.5/0"}, "give mean/deviation of each channel"),
         ({"init_names": ""}, "no name and shape matches: backbone.* in the file, 0.weight.* map its prefixes"),
-        ({"init_names": "backbone"}, "setting init_names='backbone' is impossible; give theirs=ours"),
-        ({"init_names": "a=b=c"}, "give theirs=ours"),
+        ({"init_names": "backbone"}, "setting init_names='backbone' is impossible; give old=new"),
+        ({"init_names": "a=b=c"}, "give old=new"),
     ],
 )
 def test_what_is_not_said_is_refused_and_leaves_no_run(

@@ -43,9 +43,9 @@ def remember(path: Path, kind: str, compute: Callable[[], str]) -> str:
         return compute()
     key = str(path.resolve())
     entry = _read().get(key, {})
-    known = entry.get(kind) if entry.get("file") == identity else None
-    if isinstance(known, str):
-        return known
+    remembered = entry.get(kind) if entry.get("file") == identity else None
+    if isinstance(remembered, str):
+        return remembered
     answer = compute()
     settled = time.time() - max(identity["mtime_ns"], identity["ctime_ns"]) / 1e9 > SETTLED
     if settled and _identity(path) == identity:

@@ -95,15 +95,15 @@ class Match:
     def of(cls, tensors: Mapping[str, Tensor], network: nn.Module, rules: str) -> "Match":
         """Match by name and shape, after the prefixes of the names in the file are replaced as `rules` say.
 
-        Rules are `theirs=ours`, which commas separate; the first one that fits a name counts. Raises UsageError for a
+        Rules are `old=new`, which commas separate; the first one that fits a name counts. Raises UsageError for a
         rule without `=`, and for two tensors with one name.
         """
         own, sources = network.state_dict(), dict[str, str]()
         pairs = [rule.strip().split("=") for rule in rules.split(",") if rule.strip()]
         if any(len(pair) != 2 for pair in pairs):
-            raise UsageError(f"setting init_names={rules!r} is impossible; give theirs=ours, such as 'backbone.=stem.'")
+            raise UsageError(f"setting init_names={rules!r} is impossible; give old=new, such as 'backbone.=stem.'")
         for source, tensor in tensors.items():
-            name = next((ours + source[len(theirs) :] for theirs, ours in pairs if source.startswith(theirs)), source)
+            name = next((new + source[len(old) :] for old, new in pairs if source.startswith(old)), source)
             if name in own and own[name].shape == tensor.shape:
                 if name in sources:
                     both = f"{printable(source, longest=80)} and {printable(sources[name], longest=80)}"
@@ -118,7 +118,7 @@ class Match:
 
 
 def suggest_rule(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """The rule `theirs=ours` after which most names and shapes match; empty if there is none."""
+    """The rule `old=new` after which most names and shapes match; empty if there is none."""
     rules: Counter[str] = Counter()
     places, sources = _by_suffix(own), _by_suffix(tensors)
     for source, tensor in tensors.items():
@@ -130,11 +130,11 @@ def suggest_rule(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> st
 
 def _by_suffix(names: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """The names that end in each series of whole parts, each with what is before it."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_suffix: dict[str, list[tuple[str, str]]] = {}
     for name in names:
         for place in (match.end() for match in re.finditer(r"\.", name)):
-            found.setdefault(name[place:], []).append((name, name[:place]))
-    return found
+            by_suffix.setdefault(name[place:], []).append((name, name[:place]))
+    return by_suffix
 
 
 def refuse_pickle(source: str, path: Path) -> None:
