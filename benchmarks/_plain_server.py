@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import uvicorn
-from fastapi import FastAPI, Request  # type: ignore[import-not-found] # of tests/beside.lock
+from fastapi import FastAPI, Request  # type: ignore[import-not-found] # of tests/reference.lock
 from PIL import Image
 
 from samebench.runs.run import Run

@@ -33,7 +33,7 @@ RUN --mount=type=bind,from=wheelhouse,target=/wheelhouse --mount=type=secret,id=
     pip install --no-cache-dir --break-system-packages --find-links /wheelhouse --extra-index-url "$INDEX" $PACKAGES
 COPY src /srv/src
 """
-LOCKS = ("docker/cpu.lock", "docker/serve.lock", "tests/beside.lock", "requirements.lock")
+LOCKS = ("docker/cpu.lock", "docker/serve.lock", "tests/reference.lock", "requirements.lock")
 PACKAGES = ("torch", "fastapi", "numpy", "pillow", "safetensors", "uvicorn")
 ZSTD = "type=image,oci-mediatypes=true,compression=zstd,compression-level=3,force-compression=true"
 

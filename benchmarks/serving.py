@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests import beside
+from tests import reference
 from tests.samebench.server import free_port
 from tests.serving.conftest import encoded, probabilities
 from tests.serving.load import Request, crowd, memory
@@ -62,7 +62,7 @@ def ours(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
 
 def plain(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
     """The same for the plain way, at torch's own speed rather than at the pinned CPU level."""
-    known = {name: value for name, value in beside.environment().items() if name not in determinism.CPU_LEVEL}
+    known = {name: value for name, value in reference.environment().items() if name not in determinism.CPU_LEVEL}
     return [sys.executable, "-m", "benchmarks._plain_server", str(run.directory), str(port)], known
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from samebench.settings import Budgets as BenchBudgets
-from samebench.settings import TrainingSettings, require, require_choice, setting_field
+from samebench.settings import TrainingSettings, require, require_choice, require_shares, setting_field
 
 Network = Literal["linear", "conv", "residual"]
 
@@ -38,5 +38,4 @@ class Budgets(BenchBudgets):
     def __post_init__(self) -> None:
         """Raise UsageError for the first one that can't be."""
         super().__post_init__()
-        for name in ("min_validation_accuracy", "min_test_accuracy"):
-            require(self, 0 <= getattr(self, name) <= 1, name, "take a share, from 0 to 1")
+        require_shares(self, "min_validation_accuracy", "min_test_accuracy")

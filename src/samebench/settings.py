@@ -29,6 +29,12 @@ def require_choice(settings: object, name: str, choices: Any) -> None:
     require(settings, getattr(settings, name) in words, name, f"take one of {', '.join(words)}")
 
 
+def require_shares(settings: object, *names: str) -> None:
+    """Raise UsageError for the first of these fields that is not from 0 to 1."""
+    for name in names:
+        require(settings, 0 <= getattr(settings, name) <= 1, name, "take a share, from 0 to 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The settings of one training; refuses impossible ones with the field, the value and the remedy.

@@ -10,7 +10,7 @@ from apparel import data
 from samebench.core.command import UsageError
 from tests.apparel.test_data import NAMES, idx
 from tests.samebench.stored import pixels, sealed_set
-from tests.samebench.team import remote, with_dvc
+from tests.samebench.team_checkouts import remote, with_dvc
 from tests.samebench.test_growing import pair, test_images_are_added
 from tests.samebench.test_image_diff import (
     examples,

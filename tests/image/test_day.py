@@ -17,7 +17,7 @@ import websocket
 from tests.commands import open_to_others
 from tests.samebench import server
 from tests.samebench.checkout import ROOT, run
-from tests.samebench.team import ssh_server
+from tests.samebench.team_checkouts import ssh_server
 from tests.samebench.test_hook import make_clone
 
 from .conftest import as_user, give

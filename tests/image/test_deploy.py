@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from tests import beside
+from tests import reference
 from tests.commands import lacking
 from tests.samebench import checkout as checkouts
 from tests.samebench.server import free_port
@@ -49,7 +49,7 @@ def test_the_kubernetes_file_is_what_its_schema_says() -> None:
     line = "import sys, yaml, kubernetes_validate as k; [k.validate(each, k.latest_version(), strict=True) for each in "
     line += "yaml.safe_load_all(open(sys.argv[1]))]; print('valid')"
     command = [sys.executable, "-W", "ignore", "-c", line, str(DEPLOY / "kubernetes.yaml")]
-    done = subprocess.run(command, env=beside.environment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=reference.environment(), capture_output=True, text=True)
     assert done.stdout == "valid\n", done.stderr[-2000:]
 
 

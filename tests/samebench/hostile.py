@@ -12,7 +12,7 @@ from typing import Any
 
 from samebench.data import checkout, versions
 
-from .team import NAME, Member, found
+from .team_checkouts import NAME, Member, found
 
 CANARY = b"nobody reads, writes or deletes this\n"
 opened: list[str] | None = None  # the paths that this process opens, removes or renames, while somebody watches

@@ -13,7 +13,7 @@ from samebench.core.command import UsageError
 from samebench.data import diff
 from samebench.data.diff import Change, Diff, Example
 
-from .team import NAME, Member, forbid_dvc, found
+from .team_checkouts import NAME, Member, forbid_dvc, found
 
 BOOT, BAG = "boot", "bag"
 

@@ -10,7 +10,7 @@ from samebench import project
 from samebench.core.command import RequirementError
 from samebench.data import fetch
 
-from .team import NAME, Member, found
+from .team_checkouts import NAME, Member, found
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from samebench.core.command import UsageError
 from samebench.data import merge
 from samebench.data.merge import three_way
 
-from .team import GIT, NAME, Member, found, with_dvc
+from .team_checkouts import GIT, NAME, Member, found, with_dvc
 
 __all__ = ["with_dvc"]  # fixtures
 

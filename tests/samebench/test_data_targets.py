@@ -11,7 +11,7 @@ import pytest
 
 from samebench.core.paths import ROOT
 from tests.samebench.checkout import copy_checkout, run
-from tests.samebench.team import GIT, NAME, Member, with_dvc
+from tests.samebench.team_checkouts import GIT, NAME, Member, with_dvc
 from tests.samebench.test_data_merge import meet
 from tests.samebench.test_merge_images import branch, commit, photos
 

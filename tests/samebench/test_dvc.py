@@ -19,7 +19,7 @@ from tests import soak
 from tests.commands import environment
 
 from .tampered import write_wheel
-from .team import NAME, Member, directory, found, remote, with_dvc
+from .team_checkouts import NAME, Member, directory, found, remote, with_dvc
 
 __all__ = ["directory", "remote", "with_dvc"]  # fixtures
 

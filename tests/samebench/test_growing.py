@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from samebench.data import diff
-from tests.samebench.team import NAME, Member, found, remote, with_dvc
+from tests.samebench.team_checkouts import NAME, Member, found, remote, with_dvc
 from tests.samebench.test_data_diff import counts
 
 from .stored import pixels, sealed_set

@@ -14,7 +14,7 @@ from samebench.data import dvc, listing, versions
 from samebench.data.pointer import Pointer
 
 from .hostile import CANARY, World, pointer, watched
-from .team import FIRST, NAME, SECOND, directory, forbid_dvc, with_dvc
+from .team_checkouts import FIRST, NAME, SECOND, directory, forbid_dvc, with_dvc
 
 __all__ = ["directory", "with_dvc"]  # fixtures
 

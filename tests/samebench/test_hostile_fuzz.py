@@ -14,7 +14,7 @@ from samebench.data import dvc, versions
 from samebench.data.source import Source
 
 from .hostile import World, pointer, watched
-from .team import NAME, forbid_dvc
+from .team_checkouts import NAME, forbid_dvc
 
 PARTS = [
     "a", "b.png", "data", "link", "..", ".", "", "/", "\\", "C:", "\0", "\n", "\r", "\t", "\x1b[31m", "\u202e",

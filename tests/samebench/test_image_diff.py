@@ -12,7 +12,7 @@ from samebench.core.command import UsageError
 from samebench.data import checked_safetensors, diff
 from samebench.data.diff import Change, Example
 from tests.samebench.stored import pixels, sealed_set
-from tests.samebench.team import NAME, found, with_dvc
+from tests.samebench.team_checkouts import NAME, found, with_dvc
 from tests.samebench.test_data_diff import counts
 from tiny.data import LABELS
 

@@ -13,7 +13,7 @@ from samebench.tasks.image_classification.image_dataset import ImageDataset
 
 from .imports import imported as import_photos
 from .pictures import folder
-from .team import NAME, Member, with_dvc
+from .team_checkouts import NAME, Member, with_dvc
 from .test_data_merge import meet, member
 
 __all__ = ["member", "with_dvc"]  # fixtures

@@ -11,7 +11,7 @@ from samebench.core.command import RequirementError, UsageError
 from samebench.data import dvc
 from tests.samebench.disks import small_disk
 
-from .team import FIRST, NAME, Member, directory, flip, member, remote, ssh_server, with_dvc
+from .team_checkouts import FIRST, NAME, Member, directory, flip, member, remote, ssh_server, with_dvc
 
 __all__ = ["directory", "member", "remote", "with_dvc"]  # fixtures
 

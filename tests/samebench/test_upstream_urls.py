@@ -8,7 +8,7 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.data import download, upstream_urls, versions
 
-from .team import NAME, Member, found
+from .team_checkouts import NAME, Member, found
 from .test_download import CONTENT, SHA256, Source, source
 
 __all__ = ["source"]  # fixtures

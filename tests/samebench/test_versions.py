@@ -12,7 +12,7 @@ from samebench.core import files
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors, listing, versions
 
-from .team import FIRST, NAME, SECOND, Member, directory, flip, forbid_dvc, member, remote, with_dvc
+from .team_checkouts import FIRST, NAME, SECOND, Member, directory, flip, forbid_dvc, member, remote, with_dvc
 
 __all__ = ["directory", "member", "remote", "with_dvc"]  # fixtures
 

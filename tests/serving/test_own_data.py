@@ -28,7 +28,7 @@ from samebench.training import compare, evaluate, train
 from samebench.training.model import Model
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.pictures import CLASSES, drawn, encoded, folder
-from tests.samebench.team import GIT
+from tests.samebench.team_checkouts import GIT
 from tiny import data
 from tiny.serving import SERVING
 from tiny.settings import Budgets, Settings

@@ -19,7 +19,7 @@ from PIL import Image
 
 from samebench.serving import openapi
 from samebench.serving.artifact import Artifact
-from tests import beside, soak
+from tests import reference, soak
 from tests.serving import fuzz
 from tests.serving.load import Request, Seen, crowd, forget, memory
 
@@ -243,7 +243,7 @@ def test_told_to_stop_under_load_it_loses_no_request(folder: Path, requests: lis
 @pytest.mark.timeout(1800)
 def test_schemathesis_finds_no_answer_beyond_the_openapi_document(server: Server, tmp_path: Path) -> None:
     count = 2000
-    variables = beside.environment() | {"SCHEMATHESIS_HOOKS": "tests.serving.schemathesis_hooks"}
+    variables = reference.environment() | {"SCHEMATHESIS_HOOKS": "tests.serving.schemathesis_hooks"}
     words = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json"]
     words += ["--max-examples", str(count), "--seed", "0", "--phases", "examples,coverage,fuzzing", "--no-color"]
     done = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=1500)

@@ -12,7 +12,7 @@ import pytest
 from samebench.runs import train_command
 from samebench.runs.flow_steps import MISSING
 from samebench.training import reproduce, train
-from samebench.training.initial import InitialModel
+from samebench.training.initial_models import InitialModel
 from tests.commands import call
 from tests.samebench.checkout import run
 from tiny.settings import Settings

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from samebench.core.command import UsageError
-from samebench.training import initial, train
+from samebench.training import initial_models, train
 from samebench.training.model import Model
 from tiny.settings import Settings
 
@@ -64,14 +64,14 @@ def test_it_is_resumed_and_reproduced_from_anywhere_by_its_hash(settings: Settin
     run = train.train(settings, runs=tmp_path / "runs")
     file.rename(moved := tmp_path / "moved.safetensors")
     init = run.receipt["init"]
-    assert initial.reload_init_model(str(moved), init).to_dict() == {"weights_sha256": init["weights_sha256"]}
+    assert initial_models.reload_init_model(str(moved), init).to_dict() == {"weights_sha256": init["weights_sha256"]}
     again = train.train(replace(settings, init=str(moved)), runs=tmp_path / "runs", threads=1)
     assert again.receipt["weights_sha256"] == run.receipt["weights_sha256"]
     save_file({"0.weight": torch.zeros(32, 1, 3, 3)}, moved)
     with pytest.raises(
         UsageError, match=rf"wanted is the model of weights {init['weights_sha256'][:12]}, from anywhere"
     ):
-        initial.reload_init_model(str(moved), init)
+        initial_models.reload_init_model(str(moved), init)
 
 
 def test_half_precision_becomes_float32(settings: Settings, file: Path, tmp_path: Path) -> None:

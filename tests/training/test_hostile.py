@@ -19,7 +19,7 @@ from samebench.serving import export
 from samebench.shipping import flow
 from samebench.tasks.image_classification import evaluation
 from samebench.training import compare, evaluate, reproduce, train
-from samebench.training.initial import InitialModel
+from samebench.training.initial_models import InitialModel
 from tiny.settings import Budgets, Settings
 
 LEAST = ("--min-test-accuracy", "0", "--max-latency-ms-p99", "10000")

@@ -20,7 +20,7 @@ from samebench.runs import flow_steps, list_runs, notes, prune, records, sweep
 from samebench.runs.flow_steps import MISSING, STALE, Step
 from samebench.serving import export
 from samebench.training import curves, evaluate
-from samebench.training.initial import InitialModel
+from samebench.training.initial_models import InitialModel
 from samebench.training.model import Model
 from tiny.settings import Settings
 

@@ -12,7 +12,7 @@ from samebench.runs.run import Run
 from samebench.tasks.image_classification.image_transform import ImageTransform
 from samebench.tasks.image_classification.preprocessing import Preprocessing
 from samebench.training import train
-from samebench.training.initial import InitialModel
+from samebench.training.initial_models import InitialModel
 from tiny import data
 from tiny.settings import Settings
 from tiny.task import TASK

@@ -3,8 +3,8 @@
 One resolution serves all: what both workspaces share goes to `requirements.lock`. What only CUDA needs goes to
 `docker/gpu.lock`, with torch and the packages that are compiled against it in their builds for CUDA. `docker/cpu.lock`
 has the CPU builds of the same packages (torch_builds.py). So the two workspaces can't drift apart. What the server
-needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions; `tests/beside.lock` is
-what the tests and benchmarks of it put on top of the workspace. `src/samebench/data/versions.lock` is DVC's, which
+needs is in the workspaces too, and `docker/serve.lock` is that part alone, in the same versions. `tests/reference.lock`
+is what the server's tests and benchmarks put on top. `src/samebench/data/versions.lock` is DVC's, which
 shares nothing with any of them.
 
 Runs on Python's standard library and uv alone (src/samebench/host/bootstrap.py), as the locks may be what is broken.
@@ -28,7 +28,7 @@ from samebench.core.text import without_credentials
 from samebench.environment import torch_builds
 
 SHARED, CPU, GPU = "requirements.lock", "docker/cpu.lock", "docker/gpu.lock"
-SERVE, REFERENCE, VERSIONS = "docker/serve.lock", "tests/beside.lock", "src/samebench/data/versions.lock"
+SERVE, REFERENCE, VERSIONS = "docker/serve.lock", "tests/reference.lock", "src/samebench/data/versions.lock"
 WORKSPACE = (SHARED, GPU, REFERENCE)  # what these pin stays, for all of them together
 
 # uv's name of a platform -> the marker that selects it. Linux comes first: its versions bind the others.
@@ -216,7 +216,7 @@ def locks(root: Path = ROOT) -> dict[str, str]:
         needed_by = linux.dependents.get(name, set()) - {""}
         cpu.append((cpu_build(linux.pins[name][0], python=python, needed_by=needed_by), "sys_platform == 'linux'"))
         cpu += [(exact_pin(mac[name]), "sys_platform == 'darwin'")] if name in mac else []
-    serve, reference = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "beside"))
+    serve, reference = (on_linux(groups[name], python=python, bound=bound) for name in ("serve", "reference"))
     other_resolutions, versions = resolve_for_platforms(groups["versions"], python=python, packages=(VERSIONS,))
     gpu = {name: exact_pin(pin) if name in compiled else pin for name, pin in linux.pins.items() if name not in shared}
     pins: dict[str, list[tuple[Pin, str]]] = {

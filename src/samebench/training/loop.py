@@ -24,7 +24,7 @@ from samebench.training.checkpoint import Checkpoint
 from samebench.training.checkpoint import save as save_checkpoint
 from samebench.training.curves import Curves
 from samebench.training.foreign_weights import ForeignWeights
-from samebench.training.initial import InitialModel
+from samebench.training.initial_models import InitialModel
 from samebench.training.model import Model, batches_of, build_network
 from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_slice, split_evenly
 from samebench.training.sample_random import order

@@ -22,7 +22,7 @@ from samebench.environment import accelerator, determinism
 from samebench.runs import receipt, records, run_files, train_command
 from samebench.runs.run import RUNS, Run
 from samebench.settings import TrainingSettings, setting_field
-from samebench.training import initial, operators, trial
+from samebench.training import initial_models, operators, trial
 from samebench.training.train import PLACES, train
 
 GOLDEN = "golden.sha256"  # a file of the project: the hash for each architecture and each model of GPU
@@ -140,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
         settings, _ = parse(defaults=asdict(Run(Path(args.run), old).read_settings()))
         determinism.reexecute(fast=settings.fast)
         if (init := old.get("init")) and settings.init == old["settings"]["init"]:
-            initial.reload_init_model(settings.init, init)
+            initial_models.reload_init_model(settings.init, init)
         data_listing = f"listings.data/{Source.of(settings.data).name}.sha256"
         new = {"listings": receipt.listings() if "listings" in old else None}
         for line in receipt.diff(old, new, fields=[data_listing]):

@@ -25,7 +25,7 @@ from samebench.environment import accelerator, cores, determinism, drift
 from samebench.runs import metrics, receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
 from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
-from samebench.training import initial, launch, promise
+from samebench.training import initial_models, launch, same_bits
 from samebench.training.checkpoint import Checkpoint, load_newest, newest_path
 from samebench.training.loop import Training, lr_factor_at, precision
 from samebench.training.model import build_network
@@ -34,7 +34,7 @@ from samebench.training.shards import worker_layout, workers
 from samebench.training.task import DataModule, Task
 
 CHANGEABLE = {"settings.epochs"}  # a resumed run may have a new value
-PLACES = {"settings.data", *initial.PLACES}  # the path of the data is no input; its version is
+PLACES = {"settings.data", *initial_models.PLACES}  # the path of the data is no input; its version is
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
         data = load_data(task, settings)
         if settings.freeze:  # it refuses names that the network has not, before there is a run
             build_network(task, settings, data.spec)
-        initial_model, init = initial.resolve_init_model(settings, task, old_receipt, data)
+        initial_model, init = initial_models.resolve_init_model(settings, task, old_receipt, data)
     local_cores = threads or max(1, cores.available_cpus() // group.local_size)
     worker_count, worker_cores = worker_layout(settings.shards, fast=settings.fast, cores=local_cores, group=group)
     inputs = {
@@ -104,7 +104,7 @@ def train(
             training.restore(checkpoint)
         elif init:
             with group.one_on_each_machine_first():
-                initial_model = initial_model or initial.reload_init_model(settings.init, init)
+                initial_model = initial_model or initial_models.reload_init_model(settings.init, init)
             training.load_pretrained(initial_model)
         with record_outcome(run, group):
             if is_resumed and group.is_rank_zero:
@@ -112,7 +112,7 @@ def train(
                 if checkpoint:
                     print(schedule_change(run, checkpoint, settings, training.steps), end="", flush=True)
             if group.is_rank_zero:
-                promise.record(training)
+                same_bits.record(training)
             training.fit(stopped)
     return run
 
@@ -325,7 +325,7 @@ def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run
         run = Run.newest(RUNS) if options.resume == "latest" else Run.open(records.folder(options.resume))
         settings, options = parse(defaults=asdict(run.read_settings()))
     elif settings.init:
-        settings, options = parse(defaults=initial.load(settings.init).architecture)
+        settings, options = parse(defaults=initial_models.load(settings.init).architecture)
     return settings, options, run
 
 

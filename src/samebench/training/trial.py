@@ -11,7 +11,7 @@ from samebench.core.command import UsageError
 from samebench.environment import accelerator, cores
 from samebench.runs.run import Run
 from samebench.settings import TrainingSettings
-from samebench.training import initial, promise
+from samebench.training import initial_models, same_bits
 from samebench.training.loop import Training
 from samebench.training.model import Model
 from samebench.training.shards import worker_layout, workers
@@ -44,7 +44,7 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
         signals.interruptible() as stopped,
         workers(worker_count, cores=worker_cores) as pool,
     ):
-        initial_model, init = initial.resolve_init_model(settings, project.task(), {}, data)
+        initial_model, init = initial_models.resolve_init_model(settings, project.task(), {}, data)
         run = Run.start(Path(home), settings=flags.to_dict(settings), init=init)
         try:
             training = Training(
@@ -52,7 +52,7 @@ def train(settings: TrainingSettings, data: DataModule) -> Trial:
             )
             if initial_model:
                 training.load_pretrained(initial_model)
-            promise.record(training)
+            same_bits.record(training)
             training.fit(stopped)
         finally:
             run.release()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from samebench.settings import Budgets as BenchBudgets
-from samebench.settings import TrainingSettings, require, setting_field
+from samebench.settings import TrainingSettings, require, require_shares, setting_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Settings(TrainingSettings):
         """Raise UsageError for the first field that can't be."""
         super().__post_init__()
         require(self, 1 <= self.width <= 1024, "width", "take 1 to 1024")
-        require(self, 0 <= self.rare_weight <= 1, "rare_weight", "take 0 to 1")
+        require_shares(self, "rare_weight")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from samebench.runs import receipt
 from samebench.runs.run import Run
 from samebench.serving.card import origin
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training import initial, reproduce, train, trial
-from samebench.training.initial import InitialModel
+from samebench.training import initial_models, reproduce, train, trial
+from samebench.training.initial_models import InitialModel
 from samebench.training.model import Model
 from samebench.training.process_group import ProcessGroup
 from tiny import data
@@ -227,4 +227,4 @@ def test_a_trial_starts_from_it_as_a_run_does(settings: Settings, tmp_path: Path
 
 
 def test_where_it_lies_is_no_input() -> None:
-    assert initial.PLACES < train.PLACES
+    assert initial_models.PLACES < train.PLACES
