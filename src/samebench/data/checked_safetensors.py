@@ -163,9 +163,9 @@ def _parse_header(header: bytes) -> tuple[dict[str, Any], str]:
     return metadata, metadata.pop("kind")
 
 
-def _refuse_kind(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise UsageError(f"{path}: a {printable(found, longest=40)}, expected a {expected}; take another")
+def _refuse_kind(path: Path, kind: str, expected: str) -> None:
+    if kind != expected:
+        raise UsageError(f"{path}: a {printable(kind, longest=40)}, expected a {expected}; take another")
 
 
 def _parse(text: bytes | str) -> Any:

@@ -84,12 +84,17 @@ def graph(model: Model, spec: Spec, dataset: Dataset, facts: Mapping[str, Any]) 
             verbose=False,
         )
     assert program is not None, "what dynamo exports is a program"
-    made: onnx.ModelProto = program.model_proto
-    for part in [*made.graph.node, *made.graph.value_info, *made.graph.input, *made.graph.output]:
+    model_proto: onnx.ModelProto = program.model_proto
+    for part in [
+        *model_proto.graph.node,
+        *model_proto.graph.value_info,
+        *model_proto.graph.input,
+        *model_proto.graph.output,
+    ]:
         part.ClearField("metadata_props")
-    onnx.helper.set_model_props(made, {FACTS: json.dumps(facts, sort_keys=True)})
-    onnx.checker.check_model(made, full_check=True)
-    return bytes(made.SerializeToString(deterministic=True))
+    onnx.helper.set_model_props(model_proto, {FACTS: json.dumps(facts, sort_keys=True)})
+    onnx.checker.check_model(model_proto, full_check=True)
+    return bytes(model_proto.SerializeToString(deterministic=True))
 
 
 def export(run: Run, budgets: Budgets, *, source: str = "") -> str:

@@ -98,8 +98,8 @@ def choose_run(question: Args) -> FlowRun | None:
         return FlowRun(directory, {**chosen.receipt, "state": chosen.state}, named=True)
     done_runs = [record for record in records.ordinary(records.find(RUNS)) if record.state == "done"]
     asked, unasked = (
-        found[pick_default_run([each.receipt for each in found])]
-        if (found := [each for each in done_runs if Source.matches(str(each.settings.get("data")), data)])
+        matching[pick_default_run([each.receipt for each in matching])]
+        if (matching := [each for each in done_runs if Source.matches(str(each.settings.get("data")), data)])
         else None
         for data in (question.data, "")
     )

@@ -75,9 +75,9 @@ class ForeignWeights:
     def load_into(self, model: Model) -> str:
         """Copy the tensors that match into the network of `model`; what was done, in words."""
         match = Match.of(self.tensors, model.network, model.settings.init_names)
-        own = model.network.state_dict()
+        parameters = model.network.state_dict()
         for name, source in match.sources.items():
-            own[name].copy_(self.tensors[source])
+            parameters[name].copy_(self.tensors[source])
         rest = [f"fresh: {_join(match.fresh)}"] if match.fresh else []
         rest += [f"not used: {_join(match.unused)}"] if match.unused else []
         return "; ".join([f"with {len(match.sources)} of its {len(self.tensors)} tensors by their names", *rest])
@@ -98,18 +98,18 @@ class Match:
         Rules are `old=new`, which commas separate; the first one that fits a name counts. Raises UsageError for a
         rule without `=`, and for two tensors with one name.
         """
-        own, sources = network.state_dict(), dict[str, str]()
+        parameters, sources = network.state_dict(), dict[str, str]()
         pairs = [rule.strip().split("=") for rule in rules.split(",") if rule.strip()]
         if any(len(pair) != 2 for pair in pairs):
             raise UsageError(f"setting init_names={rules!r} is impossible; give old=new, such as 'backbone.=stem.'")
         for source, tensor in tensors.items():
             name = next((new + source[len(old) :] for old, new in pairs if source.startswith(old)), source)
-            if name in own and own[name].shape == tensor.shape:
+            if name in parameters and parameters[name].shape == tensor.shape:
                 if name in sources:
                     both = f"{printable(source, longest=80)} and {printable(sources[name], longest=80)}"
                     raise UsageError(f"setting init_names={rules!r} is impossible; {both} would both be {name}")
                 sources[name] = source
-        fresh, used = [name for name in own if name not in sources], {*sources.values()}
+        fresh, used = [name for name in parameters if name not in sources], {*sources.values()}
         return cls(sources, fresh, [name for name in sorted(tensors) if name not in used])
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,13 +117,13 @@ class Match:
         return {"matched": len(self.sources), "fresh": self.fresh, "unused": [printable(each) for each in self.unused]}
 
 
-def suggest_rule(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+def suggest_rule(tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> str:
     """The rule `old=new` after which most names and shapes match; empty if there is none."""
     rules: Counter[str] = Counter()
-    places, sources = _by_suffix(own), _by_suffix(tensors)
+    places, sources = _by_suffix(parameters), _by_suffix(tensors)
     for source, tensor in tensors.items():
-        rules.update(f"={prefix}" for name, prefix in places.get(source, ()) if own[name].shape == tensor.shape)
-    for name, tensor in own.items():
+        rules.update(f"={prefix}" for name, prefix in places.get(source, ()) if parameters[name].shape == tensor.shape)
+    for name, tensor in parameters.items():
         rules.update(f"{prefix}=" for source, prefix in sources.get(name, ()) if tensors[source].shape == tensor.shape)
     return rules.most_common(1)[0][0] if rules else ""
 

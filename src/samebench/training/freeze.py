@@ -28,8 +28,8 @@ def freeze(network: nn.Module, patterns: str) -> None:
     if not any(each.requires_grad for each in parameters.values()):
         raise UsageError(f"setting freeze={patterns!r} is impossible; leave a parameter to train")
     for layer in network.modules():
-        own = [*layer.parameters(recurse=False)]
-        if own and not any(each.requires_grad for each in own):
+        own_parameters = [*layer.parameters(recurse=False)]
+        if own_parameters and not any(each.requires_grad for each in own_parameters):
             layer.train = MethodType(_stay, layer)  # type: ignore[method-assign] # a copy has it bound to itself
             layer.eval()
 

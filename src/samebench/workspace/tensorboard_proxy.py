@@ -34,8 +34,8 @@ def application(prefix: str) -> Application:
 
     applications: list[Application] = []
 
-    def capture(made: Application, _flags: object) -> SimpleNamespace:
-        applications.append(made)
+    def capture(application: Application, _flags: object) -> SimpleNamespace:
+        applications.append(application)
         return SimpleNamespace(serve_forever=lambda: None, get_url=str)  # Jupyter serves
 
     board = program.TensorBoard(plugins=default.get_plugins(), server_class=capture)

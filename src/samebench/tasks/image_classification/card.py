@@ -52,7 +52,7 @@ def text(card: Card, words: Words, transform: ImageTransform, matrix: Tensor) ->
     if few := figures.get("not_calibrated"):
         floor, temperature = f"none: {few}", f"{temperature}, not calibrated: {few}"
     colour, shape = "grey" if transform.channels == 1 else "colour", ", ".join(map(str, transform.shape))
-    taken = f"{colour} {transform.side}x{transform.side} picture{words.of}"
+    pictures = f"{colour} {transform.side}x{transform.side} picture{words.of}"
     limits = [
         f"It knows these categories and no others: {words.limits}",
         f"It has seen {words.seen}",
@@ -62,7 +62,7 @@ def text(card: Card, words: Words, transform: ImageTransform, matrix: Tensor) ->
     ]
     return CardText(
         title=words.title,
-        purpose=f"A {taken} in, one of {len(labels)} categories and a confidence out. {words.use}",
+        purpose=f"A {pictures} in, one of {len(labels)} categories and a confidence out. {words.use}",
         source=words.source,
         figures=[
             ("expected calibration error before calibration", f"{figures['calibration_error_before']:.2%}"),

@@ -35,8 +35,10 @@ class Profile:
                 MODES[file.space],
                 ImageCms.createProfile("sRGB"),
             )  # littlecms refuses other pixels than its own
-            made = cls(mode, ImageCms.buildTransform(source, srgb, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC))
-            return made if made.changes() else None
+            transform = cls(
+                mode, ImageCms.buildTransform(source, srgb, mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
+            )
+            return transform if transform.changes() else None
         except (ImageCms.PyCMSError, OSError, TypeError, ValueError):  # what littlecms and Pillow say of a broken one
             file.note(PROFILE)
             return None

@@ -43,17 +43,17 @@ def open_image(content: bytes) -> PictureFile:
     """
     file = image_file.parse(content)
     count, scans = file.width * file.height, file.scans if file.progressive else 1
-    said = f"{file.width}x{file.height} pixels"
+    size = f"{file.width}x{file.height} pixels"
     if count > MAX_PIXELS:
-        raise TooLarge(f"{said}, at most {MAX_PIXELS // 1_000_000} million are read; send a smaller one")
+        raise TooLarge(f"{size}, at most {MAX_PIXELS // 1_000_000} million are read; send a smaller one")
     if count * scans > MAX_SCAN_PIXELS:
-        raise TooLarge(f"{said} in {scans} scans; save it as an ordinary JPEG, which has one")
+        raise TooLarge(f"{size} in {scans} scans; save it as an ordinary JPEG, which has one")
     if (needed := memory(file)) > MAX_MEMORY:
         remedy = "send a smaller one, or a JPEG"
         if file.format == JPEG:
             remedy = "save it as an ordinary JPEG, not a progressive one, or send a smaller one"
         most = MAX_MEMORY // 1_000_000
-        raise TooLarge(f"{said} of this kind take {needed // 1_000_000} MB of memory, at most {most}; {remedy}")
+        raise TooLarge(f"{size} of this kind take {needed // 1_000_000} MB of memory, at most {most}; {remedy}")
     return file
 
 
@@ -166,8 +166,8 @@ def _opaque(
         if profile:
             small = Image.merge("RGBA", (*profile.to_srgb(small.convert(profile.mode)).split(), small.getchannel("A")))
         return Image.alpha_composite(Image.new("RGBA", size, "white"), small).convert(mode)
-    wanted = profile.mode if profile else mode
-    small = opened if opened.mode == wanted else opened.convert(wanted)
+    target_mode = profile.mode if profile else mode
+    small = opened if opened.mode == target_mode else opened.convert(target_mode)
     small = small if small.size == size else small.resize(size, Image.Resampling.BOX)
     return profile.to_srgb(small).convert(mode) if profile else small
 

@@ -62,10 +62,10 @@ def gallery(images: Tensor, captions: Sequence[str], *, title: str, columns: int
     for place, image, caption in zip(axes, images, captions, strict=False):
         pixels = np.moveaxis(image.numpy(), 0, 2)
         is_grey = pixels.shape[2] == 1
-        shown = place.imshow(pixels.squeeze(2) if is_grey else pixels.astype(np.uint8), cmap=cmap, vmin=0, vmax=255)
+        drawn = place.imshow(pixels.squeeze(2) if is_grey else pixels.astype(np.uint8), cmap=cmap, vmin=0, vmax=255)
         place.set_title(caption, fontsize=9, loc="center", pad=4)
     if len(images) and images.shape[1] == 1 and cmap != "gray":
-        bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.02, label="pixel value, 0 to 255")
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02, label="pixel value, 0 to 255")
         bar.outline.set_visible(False)
     return figure
 

@@ -87,17 +87,17 @@ def found_in(source: Path) -> tuple[list[Source], list[Finding]]:
     """
     try:
         if source.is_dir():
-            found = list(_in_folder(source))
+            items = list(_in_folder(source))
         elif source.is_file() and source.suffix.lower() == ".csv":
-            found = list(_in_csv(source))
+            items = list(_in_csv(source))
         else:
             what = "neither of them" if source.exists() else "not there"
             give = "a folder with one sub-folder a class, or a .csv with the columns path,label"
             raise UsageError(f"FROM={source}: {what}; give {give}")
     except OSError as error:
         raise UsageError(f"FROM={source}: can't be read ({_reason(error)}); make it readable") from error
-    sources = sorted((each for each in found if isinstance(each, Source)), key=lambda each: (each.path, each.label))
-    findings = [each for each in found if isinstance(each, Finding)]
+    sources = sorted((each for each in items if isinstance(each, Source)), key=lambda each: (each.path, each.label))
+    findings = [each for each in items if isinstance(each, Finding)]
     return sources, [*findings, *_like_each_other(each.label for each in sources)]
 
 

@@ -123,8 +123,8 @@ class Lookup:
             relative = self._relative(spelled)
             if os.path.lexists(self.folder / relative):
                 return relative
-            if found := self._spelled_otherwise(relative):
-                return found
+            if path_on_disk := self._spelled_otherwise(relative):
+                return path_on_disk
         return path
 
     def _relative(self, path: str) -> str:

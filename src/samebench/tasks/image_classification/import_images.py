@@ -156,12 +156,12 @@ def import_images(args: ImportArgs, scratch: Path) -> tuple[ImageDataset, list[F
         unique = {digest: same[0] for digest, same in sorted(groups.items()) if len(labels_of(same)) == 1}
         del groups
         try:
-            made = assemble(unique, args, spool, scratch / image_dataset.FILE)
+            dataset = assemble(unique, args, spool, scratch / image_dataset.FILE)
         except UsageError as refusal:
             raise ImportFailedError(f"{refusal}{import_report.describe_left_out(findings)}", findings) from refusal
-    if made.preprocessing.warning:
-        findings.append(Finding("", "", made.preprocessing.warning, KEPT))
-    return made, sorted([*findings, *import_report.missing(made, sources), *import_report.suspicious(made)])
+    if dataset.preprocessing.warning:
+        findings.append(Finding("", "", dataset.preprocessing.warning, KEPT))
+    return dataset, sorted([*findings, *import_report.missing(dataset, sources), *import_report.suspicious(dataset)])
 
 
 def read_all(sources: Sequence[Source], preparation: ImageTransform) -> Iterator[DecodedImage | Finding]:
@@ -266,7 +266,7 @@ def main(argv: Sequence[str]) -> None:
     refused = source.LISTINGS / f"{args.name}.refused.csv"
     with dataset_files.scratch(args.name) as scratch:
         try:
-            made, findings = import_images(args, scratch)
+            dataset, findings = import_images(args, scratch)
         except UsageError as refusal:
             findings = [*getattr(refusal, "findings", []), Finding("", "", f"{refusal}", REFUSED)]
             files.write(refused, import_report.dumps(sorted(findings)))
@@ -274,14 +274,14 @@ def main(argv: Sequence[str]) -> None:
         report = import_report.dumps(findings)
         dataset_files.write(args.name, {image_dataset.FILE: scratch / image_dataset.FILE, image_dataset.REPORT: report})
     refused.unlink(missing_ok=True)
-    print(f"data/{args.name}: {import_report.summary(made, findings)}; see data/{args.name}/{image_dataset.REPORT}")
-    if made.preprocessing.warning:
-        print(f"warning: {made.preprocessing.warning}")
+    print(f"data/{args.name}: {import_report.summary(dataset, findings)}; see data/{args.name}/{image_dataset.REPORT}")
+    if dataset.preprocessing.warning:
+        print(f"warning: {dataset.preprocessing.warning}")
     for each in findings:
         if each.found.startswith(ALIKE):
             print(f"warning: {legible(each.label)} is {each.found}; give them one name if they are one class")
     train = make_command.make("train", f"DATASET={args.name}")
-    if (images := made.sizes["training"]) < FEW * project.settings_class()().batch_size:
+    if (images := dataset.sizes["training"]) < FEW * project.settings_class()().batch_size:
         train += f" {small_batch_args(images)}"
     print(f"keep this version: make data-add DATASET={args.name}; train on it: {train}")
 

@@ -76,12 +76,12 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
     directions = torch.linalg.eigh((sample - centre).T @ (sample - centre)).eigenvectors[:, -32:]
     points = torch.cat([(block - centre) @ directions for block in _coarse_blocks(split.images, coarser)])
     squares, labels = points[chosen].square().sum(1), split.labels[chosen]
-    found = []
+    findings = []
     for places in torch.split(torch.arange(len(split)), BLOCK):
         apart = squares - 2 * points[places] @ points[chosen].T
         apart.masked_fill_(places[:, None] == chosen, float("inf"))
-        found.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
-    return torch.cat(found)
+        findings.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
+    return torch.cat(findings)
 
 
 def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,19 +33,19 @@ def read(data: memoryview) -> PictureFile:
     profile: dict[int, tuple[int, memoryview]] = {}
     place = 2
     for _ in range(MAX_PARTS):
-        found = MARKER.search(data, place)
-        if not found:
+        match = MARKER.search(data, place)
+        if not match:
             file.note(CUT)
             break
-        marker = found[1][0]
+        marker = match[1][0]
         if marker == END_OF_IMAGE:
             break
         if marker in ALONE:
-            place = found.end()
+            place = match.end()
             continue
-        size = int.from_bytes(data[found.end() : found.end() + 2], "big")
-        end = found.end() + size
-        content = data[found.end() + 2 : end]
+        size = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        end = match.end() + size
+        content = data[match.end() + 2 : end]
         if size < 2 or len(content) < size - 2:
             raise damaged("it ends early")
         if marker in FRAMES and not file.width:
@@ -57,7 +57,7 @@ def read(data: memoryview) -> PictureFile:
         if marker in BESIDE:
             _take_application(marker, content, file, profile)
         else:
-            file.parts.append(data[found.start() : end])
+            file.parts.append(data[match.start() : end])
         place = end
     else:
         raise Unreadable(f"a JPEG of more than {MAX_PARTS:,} segments; save it as an ordinary one")

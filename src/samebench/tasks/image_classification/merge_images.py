@@ -66,13 +66,13 @@ def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
 
 def _by_pixels(dataset: ImageDataset) -> dict[str, LabelledImage]:
     """The images of a version by the SHA-256 of their pixels; of several with the same pixels the first."""
-    found: dict[str, LabelledImage] = {}
+    images_by_name: dict[str, LabelledImage] = {}
     rows = zip(dataset.images.numpy(), dataset.labels.tolist(), dataset.parts.tolist(), dataset.names, strict=True)
     for pixels, label, part, name in rows:
         single = pixels[:1] if bool((pixels == pixels[:1]).all()) else pixels
         image = LabelledImage(single, dataset.categories[label], part, name)
-        found.setdefault(sha256(single.tobytes()).hexdigest(), image)
-    return found
+        images_by_name.setdefault(sha256(single.tobytes()).hexdigest(), image)
+    return images_by_name
 
 
 def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageDataset, *, path: Path) -> ImageDataset:
@@ -89,16 +89,16 @@ def assemble(images: Sequence[LabelledImage], ours: ImageDataset, theirs: ImageD
 
 
 def _contradiction(pairs: Sequence[tuple[LabelledImage | None, LabelledImage | None]]) -> UsageError:
-    shown = "; ".join(
-        f"{_shown(one or other)} is {_label(one)} here and {_label(other)} there"
+    examples = "; ".join(
+        f"{_describe(one or other)} is {_label(one)} here and {_label(other)} there"
         for one, other in pairs[: merge.MAX_NAMES]
     )
     more = f"; and {len(pairs) - merge.MAX_NAMES:,} more" if len(pairs) > merge.MAX_NAMES else ""
     remedy = "git merge --abort, give each one label on one branch (import, make data-add, commit), and merge again"
-    return UsageError(f"{FILE}: the branches disagree on {len(pairs):,} images: {shown}{more}; {remedy}")
+    return UsageError(f"{FILE}: the branches disagree on {len(pairs):,} images: {examples}{more}; {remedy}")
 
 
-def _shown(image: LabelledImage | None) -> str:
+def _describe(image: LabelledImage | None) -> str:
     return printable(image.name, longest=60) if image else ""
 
 

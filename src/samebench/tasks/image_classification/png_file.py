@@ -160,8 +160,8 @@ class _Animation:
         if not (self.hidden and self.data and inside):
             return
         header, *rest = file.parts[1:]
-        kept = [part for part in rest if bytes(part[4:8]) != b"IDAT"]
+        other_chunks = [part for part in rest if bytes(part[4:8]) != b"IDAT"]
         head = struct.pack(">II", width, height) + bytes(header[16:21])
-        file.parts = [MAGIC, _chunk(b"IHDR", head), *kept, *(_chunk(b"IDAT", each) for each in self.data)]
+        file.parts = [MAGIC, _chunk(b"IHDR", head), *other_chunks, *(_chunk(b"IDAT", each) for each in self.data)]
         if (width, height) != file.size:
             file.frame = self.place

@@ -66,8 +66,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """What `told` reads."""
-        told = {"mean": self.mean, "deviation": self.std}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+        facts = {"mean": self.mean, "deviation": self.std}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) uint8 to float, mean 0 and deviation 1 in each channel, channels last.

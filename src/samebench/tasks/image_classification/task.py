@@ -112,8 +112,8 @@ class ImageClassification(Classification):
         assert isinstance(data, Data)
         temperature, floor = calibrate(outputs, data.validation.labels)
         levels = data.training.levels()
-        known: dict[str, Any] = {"levels": levels} if levels != [[0, 255]] * len(levels) else {}
-        return {**spec, "temperature": temperature, "confidence_floor": floor, **known}
+        levels_spec: dict[str, Any] = {"levels": levels} if levels != [[0, 255]] * len(levels) else {}
+        return {**spec, "temperature": temperature, "confidence_floor": floor, **levels_spec}
 
     def describe_outputs(self, outputs: Tensor, data: DataModule, spec: Spec) -> Mapping[str, float | str]:
         """How well confidences are calibrated, and why they are not if the images are too few."""
@@ -165,14 +165,14 @@ class ImageClassification(Classification):
             return spec
         try:
             mean, deviation = ([float(each) for each in part.split(",")] for part in statistics.split("/"))
-            given = Preprocessing.from_dict(
+            preprocessing = Preprocessing.from_dict(
                 {"mean": mean, "deviation": deviation}, channels=self.transform(spec).channels
             )
         except ValueError as error:
             example = "0.485,0.456,0.406/0.229,0.224,0.225"
             remedy = f"give mean/deviation of each channel that it was trained with, such as {example}, or data"
             raise UsageError(f"setting init_statistics={statistics!r} is impossible; {remedy}") from error
-        return {**spec, **given.to_dict()}
+        return {**spec, **preprocessing.to_dict()}
 
     def check_spec(self, spec: Mapping[str, Any]) -> Spec:
         """Labels, statistics and transform. Raises LookupError, TypeError or ValueError for impossible ones."""
@@ -186,9 +186,9 @@ class ImageClassification(Classification):
     def check_initial(self, settings: Any, spec: Spec, other_settings: Any, other_spec: Spec) -> None:
         """The same network, for images of the same shape."""
         super().check_initial(settings, spec, other_settings, other_spec)
-        theirs, wanted = (self.transform(each).shape for each in (other_spec, spec))
-        if theirs != wanted:
-            shapes = [("x".join(map(str, shape))) for shape in (theirs, wanted)]
+        theirs, shape = (self.transform(each).shape for each in (other_spec, spec))
+        if theirs != shape:
+            shapes = [("x".join(map(str, shape))) for shape in (theirs, shape)]
             raise UsageError(f"it takes images of {shapes[0]}, the data's are {shapes[1]}; start from another model")
 
     @torch.no_grad()

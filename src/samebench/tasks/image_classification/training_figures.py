@@ -24,15 +24,15 @@ LEAST, LARGEST = 8, 1000  # pixels of one of them, and of all
 SMALL, LARGE = 11, 13  # pixels a line of text
 
 
-def draw(seen: Split, probabilities: Tensor, names: Sequence[str]) -> dict[str, bytes]:
+def draw(split: Split, probabilities: Tensor, names: Sequence[str]) -> dict[str, bytes]:
     """PNGs by name, of what the network thinks (N, categories) of the images that it has seen."""
     predicted = probabilities.argmax(1)
-    matrix = confusion(seen.labels, predicted, categories=len(names))
+    matrix = confusion(split.labels, predicted, categories=len(names))
     right = float(matrix.diagonal().sum() / matrix.sum())
-    title = f"{right:.2%} of {len(seen):,} validation images right; each row in % of its category"
+    title = f"{right:.2%} of {len(split):,} validation images right; each row in % of its category"
     return {
         "confusion_matrix": draw_matrix(matrix, names, title=title),
-        "worst_mistakes": draw_mistakes(seen, probabilities, names),
+        "worst_mistakes": draw_mistakes(split, probabilities, names),
     }
 
 
@@ -65,19 +65,25 @@ def draw_matrix(matrix: Tensor, names: Sequence[str], *, title: str) -> bytes:
     return _png(picture)
 
 
-def draw_mistakes(seen: Split, probabilities: Tensor, names: Sequence[str]) -> bytes:
+def draw_mistakes(split: Split, probabilities: Tensor, names: Sequence[str]) -> bytes:
     """The most confident mistakes, each under its label, and what it was taken for with what confidence."""
-    wrong = worst(probabilities, seen.labels)
-    shown = wrong[: COLUMNS * ROWS]
+    wrong = worst(probabilities, split.labels)
+    chosen = wrong[: COLUMNS * ROWS]
     wide, tall = SIDE + 28, SIDE + 3 * SMALL + 10
     picture = Image.new("RGB", (COLUMNS * wide + 8, ROWS * tall + 34), "white")
     at = ImageDraw.Draw(picture)
     at.text((8, 8), f"The most confident of {len(wrong):,} mistakes: label > prediction", INK, _font(LARGE))
-    confidence, predicted = probabilities[shown].max(1)
-    told = zip(seen.images[shown], seen.labels[shown], predicted, confidence, strict=True)
-    for place, (image, label, taken, sure) in enumerate(told):
+    confidence, predicted = probabilities[chosen].max(1)
+    items = zip(split.images[chosen], split.labels[chosen], predicted, confidence, strict=True)
+    for place, (image, label, guess, sure) in enumerate(items):
         x, y = 8 + place % COLUMNS * wide, 34 + place // COLUMNS * tall
-        at.text((x, y), f"{_short(names[label])}\n> {_short(names[taken])} {sure:.0%}", INK, _font(SMALL), spacing=2)
+        at.text(
+            (x, y),
+            f"{_short(names[label])}\n> {_short(names[guess])} {sure:.0%}",
+            INK,
+            _font(SMALL),
+            spacing=2,
+        )
         picture.paste(_enlarged(image), (x, y + 2 * SMALL + 8))
     return _png(picture)
 
