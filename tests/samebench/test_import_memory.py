@@ -63,6 +63,32 @@ def test_memory_does_not_grow_with_the_pixels(tmp_path: Path) -> None:
     assert measure(500) < measure(50) + (40 << 20), "450 more images have 88 MB of pixels"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory apart")
+@pytest.mark.parametrize(
+    ("module", "program", "names", "words"),
+    [
+        ("table.table_data", "TableData(rows, 'b', where='')", "a,b", ""),
+        ("text_classification.text_data", "TextData(rows, where='')", "text,label", " of many words" * 9),
+    ],
+    ids=["table", "texts"],
+)
+def test_memory_does_not_grow_with_rows(module: str, program: str, names: str, words: str, tmp_path: Path) -> None:
+    source = f"""{ANONYMOUS}
+import pathlib, sys
+from samebench.tasks.{module} import *
+rows = read_csv(pathlib.Path(sys.argv[1]))
+{program}
+print(most)"""
+
+    def measure(count: int) -> int:
+        path = tmp_path / f"{count}.csv"
+        path.write_text("\n".join([names, *(f"{number}{words},{number % 7}" for number in range(count))]))
+        command = [sys.executable, "-c", source, str(path)]
+        return int(subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout)
+
+    assert measure(70_000) < measure(10_000) + (25 << 20), "as objects of Python, 60,000 more take 60 MB"
+
+
 def peak(paths: list[str], classes: int, at: Path) -> int:
     """The most bytes that an import of these pictures takes, labelled in turn with so many classes."""
     table = at / f"{classes}.csv"

@@ -1,5 +1,6 @@
 """Tables: which columns a CSV has, how rows are dealt out, and rows as a server gets them."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -62,9 +63,9 @@ def test_version_is_that_of_the_content() -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "0 columns and 0 rows"),
-        (b"a,price\n", "2 columns and 0 rows"),
-        (b"a,a\n1,2\n", "2 columns and 1 rows"),
+        (b"", "0 columns"),
+        (b"a,price\n", "no rows"),
+        (b"a,a\n1,2\n", "2 columns; give two different names"),
         (b"price\n1\n", "1 columns"),
         (b"a,price\n1,2,3\n", "row 2: not 2 cells"),
         (b"a,price\n1\n", "row 2: not 2 cells"),
@@ -72,9 +73,11 @@ def test_version_is_that_of_the_content() -> None:
         (b'a,price\n"1,2\n', "unexpected end of data"),
     ],
 )
-def test_what_is_no_table_is_refused_in_a_line(content: bytes, problem: str) -> None:
+def test_what_is_no_table_is_refused_in_a_line(content: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
     with pytest.raises(UsageError, match=problem) as refusal:
-        table_data.read_csv(content, where="table.csv")
+        TableData(table_data.read_csv(path), "price", where=path)
     assert "\n" not in str(refusal.value)
 
 
@@ -107,9 +110,15 @@ def test_target_that_is_not_there_and_too_few_rows_are_refused() -> None:
         TableData(many, "price", where="t")
 
 
-def test_file_with_a_byte_order_mark_is_read() -> None:
+def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     lines = ["\ufeffarea,town,rooms,price", *(",".join(each.values()) for each in rows())]
-    assert table_data.read_csv("\n".join(lines).encode(), where="t") == rows()
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress("\r\n\r\n".join(lines).encode()))
+    read = table_data.read_csv(path)
+    assert [*read] == [*read] == rows(), "it is iterated twice"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UsageError, match=r"table\.csv\.gz: .*; give a CSV in UTF-8"):
+        list(read)
 
 
 def test_folder_is_read_as_it_is_where_the_project_publishes_no_data(

@@ -1,5 +1,7 @@
 """Texts with labels in a CSV."""
 
+from pathlib import Path
+
 import pytest
 
 from samebench.core.command import UsageError
@@ -7,9 +9,10 @@ from samebench.tasks.text_classification import text_data
 from samebench.tasks.text_classification.text_data import Text, TextData
 
 
-def test_texts_are_read_dealt_out_and_there_once() -> None:
+def test_texts_are_read_dealt_out_and_there_once(tmp_path: Path) -> None:
     lines = [f'"{n // 20} and {n % 20}, long",{"ab"[n % 2]}' for n in range(300)]
-    texts = text_data.read_csv("\n".join(["\ufefftext,label", *lines, lines[0]]).encode(), where="t")
+    (tmp_path / "texts.csv").write_text("\n".join(["\ufefftext,label", *lines, lines[0]]), encoding="utf-8")
+    texts = [*text_data.read_csv(tmp_path / "texts.csv")]
     assert texts[0] == Text("0 and 0, long", "a", "0 and 0, long")
     data = TextData(texts, where="t")
     assert data.spec["labels"] == ["a", "b"]
@@ -21,17 +24,19 @@ def test_texts_are_read_dealt_out_and_there_once() -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "no rows"),
-        (b"words,label\na,b\n", "'text'; give a CSV"),
-        (b"text,label\n", "no rows"),
-        (b"text,label\na,\n", "without a text or a label"),
-        (b"text,label\na\n", "without a text or a label"),
+        (b"", "no column label; give a CSV"),
+        (b"words,label\na,b\n", "no column text; give a CSV"),
+        (b"text,label\n", "no texts"),
+        (b"text,label\na,\n", "row 2: without a text or a label"),
+        (b"text,label\na\n", "row 2: not 2 cells"),
         (b"text,label\n\xff,b\n", "can't decode"),
     ],
 )
-def test_what_is_no_table_of_texts_is_refused_in_a_line(content: bytes, problem: str) -> None:
+def test_what_is_no_table_of_texts_is_refused_in_a_line(content: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_bytes(content)
     with pytest.raises(UsageError, match=problem) as refusal:
-        text_data.read_csv(content, where="texts.csv")
+        TextData(text_data.read_csv(path), where=path)
     assert "\n" not in str(refusal.value)
 
 

@@ -109,9 +109,7 @@ class Source:
 
         A folder without a listing is read as it is.
         """
-        path, expected = self.path(name), self._expected(name)
-        if not path.is_file():
-            raise UsageError(f"{path}: not there; give the directory with all files of {self.name}")
+        expected, path = self._expected(name), self._existing_path(name)
         promise = f"expected sha256 {expected}" if expected else f"expected {max_bytes:,} bytes at most"
         try:
             with gzip.open(path) if path.name != Path(name).name else path.open("rb") as file:
@@ -122,6 +120,21 @@ class Source:
         if len(content) > max_bytes or actual != (expected or actual):
             raise UsageError(f"{path}: {promise}, got {actual}; delete it, and fetch it again")
         return content
+
+    def verified_path(self, name: str) -> Path:
+        """Where one of its files is, packed or not. Raises UsageError unless it is what the listing says.
+
+        A folder without a listing is taken as it is.
+        """
+        expected, path = self._expected(name), self._existing_path(name)
+        if expected and not self.matches_sha256(name, expected):
+            raise UsageError(f"{path}: damaged, expected sha256 {expected}; delete it, and fetch it again")
+        return path
+
+    def _existing_path(self, name: str) -> Path:
+        if (path := self.path(name)).is_file():
+            return path
+        raise UsageError(f"{path}: not there; give the directory with all files of {self.name}")
 
     def _expected(self, name: str) -> str:
         """The SHA-256 of a listed file; empty where nothing is listed. Raises UsageError for any other file."""

@@ -1,10 +1,23 @@
-"""A data set whose examples are in memory."""
+"""A data set of tensors: in memory, or on the disk and mapped."""
 
-from collections.abc import Mapping
+import math
+import mmap
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from samebench.core.paths import ROOT
+
+T = TypeVar("T")
+CHUNK = 8192  # examples that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -25,10 +38,67 @@ class TensorDataset:
         """The examples at `indices` (M,), or where a mask (N,) is true."""
         return {name: tensor[indices] for name, tensor in self.tensors.items()}
 
-    def select(self, indices: Tensor) -> "TensorDataset":
-        """A data set of the examples at `indices` (M,), or where a mask (N,) is true."""
-        return TensorDataset(self.get_batch(indices))
-
     def to(self, device: torch.device) -> "TensorDataset":
         """The same on a device."""
         return TensorDataset({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+
+class TensorSpool:
+    """Examples that are appended to files, which are gone when the process ends: memory stays free."""
+
+    def __init__(self) -> None:
+        """Begin without an example."""
+        self._files: dict[str, IO[bytes]] = {}
+        self._forms: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return self._count
+
+    def append(self, examples: Mapping[str, NDArray[Any]]) -> None:
+        """Add arrays (M, …) by name; type and shape of each example are those of the first call."""
+        for name, rows in examples.items():
+            if name not in self._files:
+                self._files[name] = file = _scratch_file()
+                weakref.finalize(self, file.close)  # what is mapped stays
+                self._forms[name] = rows.dtype, rows.shape[1:]
+            assert (rows.dtype, rows.shape[1:]) == self._forms[name]
+            self._files[name].write(rows.tobytes())
+        self._count += len(rows)
+
+    def to_dataset(self) -> TensorDataset:
+        """The examples, which the system reads from the disk as they are used. There is one at least."""
+        return TensorDataset({name: self._map(name) for name in self._files})
+
+    def _map(self, name: str) -> Tensor:
+        file, (dtype, shape) = self._files[name], self._forms[name]
+        file.flush()
+        if not math.prod(shape):
+            return torch.from_numpy(np.empty((self._count, *shape), dtype))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if hasattr(mmap, "MADV_RANDOM"):  # in a random order, what lies behind an example is read in vain
+            mapped.madvise(mmap.MADV_RANDOM)
+        return torch.from_numpy(np.frombuffer(mapped, dtype).reshape(-1, *shape))
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of at most CHUNK examples."""
+    return (slice(start, start + CHUNK) for start in range(0, count, CHUNK))
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most so many items."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _scratch_file() -> IO[bytes]:
+    """A file without a name: beside the checkout's other state, as /tmp is memory in a container."""
+    folder = ROOT / ".samebench"
+    try:
+        folder.mkdir(exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError:  # a checkout that can't be written to
+        return tempfile.TemporaryFile()

@@ -1,24 +1,25 @@
 """Texts with labels as a data set of tokens, dealt out by groups."""
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from samebench.core.command import UsageError
 from samebench.data import fetch
+from samebench.data.csv_rows import REMEDY, CsvRows
 from samebench.data.source import Source
 from samebench.tasks.text_classification.tokens import BUCKETS, LENGTH, tokenize
 from samebench.training.sample_random import integers
-from samebench.training.tensor_dataset import TensorDataset
+from samebench.training.tensor_dataset import CHUNK, TensorDataset, TensorSpool, batched, chunks
 
 FILE = "texts.csv"
-MAX_BYTES = 1 << 30
 HELD_OUT = 12  # one group of so many is for the test, and one for the validation
 
 
@@ -33,29 +34,34 @@ class Text(NamedTuple):
 class TextData:
     """Texts in three parts. Texts of one group are in one part, and of texts with equal tokens one is there.
 
-    An example is `tokens` (LENGTH,) int32, a label, and a weight that is higher for rare labels.
+    An example is `tokens` (LENGTH,) int32, a label, and a weight that is higher for rare labels. The tokens are on the
+    disk; memory has some 100 bytes of each text.
     """
 
     warning = ""
 
-    def __init__(self, texts: Sequence[Text], *, where: object) -> None:
+    def __init__(self, texts: Iterable[Text], *, where: object) -> None:
         """Deal the texts out by a hash of their groups. Raises UsageError if a part stays empty."""
-        different = {tuple(tokenize(each.text)): each for each in reversed(texts)}  # the first of a text stays
-        self.labels = sorted({each.label for each in different.values()})
-        tokens = torch.tensor(list(different), dtype=torch.int32)
-        labels = torch.tensor([self.labels.index(each.label) for each in different.values()])
-        parts = torch.tensor([_part(each.group) for each in different.values()])
+        tokens, places, label_names, parts = _read(texts, where=where)
+        self.labels = sorted({*label_names})
+        numbers = {name: number for number, name in enumerate(self.labels)}
+        labels = np.fromiter(map(numbers.__getitem__, label_names), np.int64, len(parts))
         masks = (parts > 1, parts == 1, parts == 0)
         if not all(mask.any() for mask in masks):
-            raise UsageError(f"{where}: {len(different)} texts, too few for training, validation and test; give more")
-        counts = torch.bincount(labels[parts > 1], minlength=len(self.labels)).double()
-        weights = torch.sqrt(counts.mean() / counts.clamp_min(1)).float()[labels]
-        examples = TensorDataset({"tokens": tokens, "labels": labels, "weights": weights})
-        self.training, self.validation, self._test = map(examples.select, masks)
+            raise UsageError(f"{where}: {len(parts)} texts, too few for training, validation and test; give more")
+        counts = np.bincount(labels[masks[0]], minlength=len(self.labels))
+        weights = np.sqrt(counts.mean() / counts.clip(1)).astype(np.float32)
+        spools = [TensorSpool() for _ in masks]
         content = hashlib.sha256(json.dumps(self.spec).encode())
-        for tensor in (tokens, labels, parts):
-            content.update(tensor.numpy().tobytes())
+        for chunk in chunks(len(parts)):
+            rows = tokens[places[chunk]]
+            content.update(rows.tobytes())
+            for mask, spool in zip(masks, spools, strict=True):
+                chosen, of_chosen = mask[chunk], labels[chunk][mask[chunk]]
+                spool.append({"tokens": rows[chosen], "labels": of_chosen, "weights": weights[of_chosen]})
+        content.update(labels.tobytes() + parts.tobytes())
         self.version = content.hexdigest()
+        self.training, self.validation, self._test = (spool.to_dataset() for spool in spools)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -73,23 +79,23 @@ def load(name: str) -> TextData:
     Raises UsageError for a missing or damaged one.
     """
     if name == "synthetic":
-        return TextData(list(synthetic()), where=name)
+        return TextData(synthetic(), where=name)
     source = Source.of(name)
     if source.has_versions() and source.is_known():
         fetch.fetch_dataset(source.name)
-    return TextData(read_csv(source.read(FILE, max_bytes=MAX_BYTES), where=source.path(FILE)), where=source.path(FILE))
+    path = source.verified_path(FILE)
+    return TextData(read_csv(path), where=path)
 
 
-def read_csv(content: bytes, *, where: object) -> list[Text]:
+def read_csv(path: Path) -> Iterator[Text]:
     """The texts of a CSV with the columns text and label. Raises UsageError for anything else."""
-    try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        rows = [(row["text"], row["label"]) for row in reader]
-    except (UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise UsageError(f"{where}: {error}; give a CSV in UTF-8 with the columns text,label") from error
-    if not rows or not all(text and label for text, label in rows):
-        raise UsageError(f"{where}: no rows, or one without a text or a label; mend it")
-    return [Text(text, label, text) for text, label in rows]
+    rows = CsvRows(path)
+    if missing := {"text", "label"} - {*rows.names}:
+        raise UsageError(f"{path}: no column {min(missing)}; {REMEDY}: text,label")
+    for place, row in enumerate(rows, start=2):
+        if not row["text"] or not row["label"]:
+            raise UsageError(f"{path}, row {place}: without a text or a label; mend it")
+        yield Text(row["text"], row["label"], row["text"])
 
 
 def synthetic(count: int = 1200) -> Iterator[Text]:
@@ -99,6 +105,30 @@ def synthetic(count: int = 1200) -> Iterator[Text]:
         label = f"s{first % 6 % 5}"  # one is twice as frequent as the others
         words = [label if each == place % 8 else str(word) for each, word in enumerate(row)]
         yield Text(" ".join(words), label, f"source-{number // 2}")
+
+
+def _read(
+    texts: Iterable[Text], *, where: object
+) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str], NDArray[np.int64]]:
+    """The tokens (N, LENGTH) of all texts, and of the different ones (M,) places, labels and parts.
+
+    The first of equal texts counts, at the place of the last one, and the order is reversed.
+    """
+    spool, labels, parts, hashes = TensorSpool(), list[str](), array("B"), bytearray()
+    for some in batched(texts, CHUNK):
+        rows = np.array([tokenize(each.text) for each in some], np.int32)
+        spool.append({"tokens": rows})
+        labels += [sys.intern(each.label) for each in some]
+        parts.extend(_part(each.group) for each in some)
+        hashes += b"".join(hashlib.sha256(row).digest()[:16] for row in rows)
+    if not labels:
+        raise UsageError(f"{where}: no texts; give some")
+    keys = np.frombuffer(bytes(hashes), "S16")
+    first = np.unique(keys, return_index=True)[1]
+    last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+    places = first[np.argsort(-last)]
+    tokens = spool.to_dataset()["tokens"].numpy()
+    return tokens, places, [labels[place] for place in places], np.array(parts, np.int64)[places]
 
 
 def _part(group: str) -> int:
