@@ -4,7 +4,7 @@
 |--------------------------------------------------|----------------------------------------------------------------|
 | `tests/NAME`, with `src/NAME`                    | NAME; without `src/NAME` they are skipped                      |
 | `pytestmark = pytest.mark.project("NAME")`       | NAME; the same                                                 |
-| `tests/image`                                    | that of the checkout: PROJECT=, or pyproject.toml              |
+| `tests/image`, `pytest.mark.project("")`         | that of the checkout: PROJECT=, or pyproject.toml              |
 | all others: they are the bench's                 | `tests/projects/tiny`                                          |
 """
 

@@ -146,6 +146,7 @@ def test_name_that_is_not_loopback_is_refused_even_with_the_token(lab: Server, p
     assert opened == []
 
 
+@pytest.mark.project("")  # that of the checkout, as for a user
 def test_kernel_runs_with_the_locked_environment_and_the_project(lab: Server) -> None:
     assert lab.ask("GET", "/api/kernelspecs/python3", Authorization=f"token {lab.token}") == 200
     manager, client = start_new_kernel(env=dict(os.environ))

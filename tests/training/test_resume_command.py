@@ -20,7 +20,7 @@ from samebench.runs.run import Run
 from samebench.shipping import flow
 from samebench.training import reproduce, train
 from samebench.training.checkpoint import Checkpoint
-from tests.commands import call, start
+from tests.commands import call, environment, start
 from tests.samebench.checkout import INHERITED, copy_checkout
 from tests.samebench.stored import store
 from tiny.data import synthetic
@@ -58,11 +58,11 @@ def test_the_line_that_was_printed_goes_on_with_the_run_when_it_is_copied(launch
     data = tmp_path / "my data"
     words = f"make train DATA={shlex.quote(str(data))} {launched} ARGS='--network linear --epochs 60'"
     changes = {"SAMEBENCH": "1", "PYTHONPATH": "src", "SAMEBENCH_RUNTIME": "local"}
-    environment = {name: value for name, value in os.environ.items() if name not in INHERITED} | changes
+    variables = {name: value for name, value in os.environ.items() if name not in INHERITED} | changes
     process = subprocess.Popen(
         ["sh", "-c", f"exec {words}"],
         cwd=checkout,
-        env=environment,
+        env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,7 +79,7 @@ def test_the_line_that_was_printed_goes_on_with_the_run_when_it_is_copied(launch
         *("make", "train", f"RESUME=runs/{run.name}", f"DATA={data}", "RUNTIME=local"),
         *shlex.split(launched),
     ]
-    done = subprocess.run(["sh", "-c", command], cwd=checkout, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", command], cwd=checkout, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     receipt = json.loads((run / "receipt.json").read_text())
     assert (receipt["state"], len(receipt["resumed"]), list(checkout.glob("runs/2*"))) == ("done", 1, [run])
@@ -195,8 +195,9 @@ def test_every_save_writes_syncs_renames_and_syncs_the_directory_in_this_order(t
     calls = "openat,write,fsync,rename,renameat,renameat2"
     trace = ["strace", "-f", "-y", "-qq", "-s", "0", "-e", f"trace={calls}", "-o", str(log)]
     words = [sys.executable, *COMMAND, "--epochs", "3", "--checkpoint-seconds", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parents[1])}
-    done = subprocess.run([*trace, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [*trace, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
+    )
     if "ptrace" in done.stderr:
         pytest.skip("no process may be traced here")
     assert done.returncode == 0, done.stderr
