@@ -207,6 +207,15 @@ def test_few_validation_images_calibrate_nothing_and_the_card_says_so(folder: Pa
     assert f"| none: {few} |" in card
 
 
+def test_calibration_in_pieces_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(1000, 10, generator=torch.Generator().manual_seed(1))
+    labels = torch.multinomial((logits * 1.7).softmax(1), 1, generator=torch.Generator().manual_seed(2)).squeeze(1)
+    whole = temperature.calibrate(logits, labels)
+    monkeypatch.setattr(temperature, "CHUNK", 7)
+    assert temperature.calibrate(logits, labels) == whole
+    assert 0.5 < whole[0] < 0.7
+
+
 def test_a_set_too_easy_to_calibrate_stays_within_bounds() -> None:
     labels = torch.arange(200) % 10
     right = 4.0 * torch.nn.functional.one_hot(labels, 10)

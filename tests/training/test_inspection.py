@@ -17,6 +17,15 @@ def split() -> Split:
     return data.synthetic(0).training
 
 
+def test_sample_is_all_or_as_many_as_have_so_many_bytes(split: Split) -> None:
+    assert inspection.sample(split) is split
+    drawn, same = (inspection.sample(split, max_bytes=100 * 784 + 1) for _ in range(2))
+    assert torch.equal(drawn.images, same.images)
+    assert len(drawn) == 100
+    assert len({*drawn.labels.tolist()}) == 10
+    assert len(inspection.sample(split, max_bytes=1)) == 1
+
+
 def brute(images: Tensor, within: float) -> set[tuple[int, int]]:
     """Every pair by comparing every image with every other."""
     apart = torch.cdist(images.double().flatten(1), images.double().flatten(1)) / 28

@@ -50,11 +50,12 @@ class MergeInputs:
 
 @dataclass(frozen=True)
 class Folders:
-    """The files of both versions, and of the one that both come from; empty where there is none."""
+    """The files of both versions, and of the one that both come from, which may be empty; and a folder for others."""
 
     ours: Path
     theirs: Path
     base: Path
+    scratch: Path
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class MergeResult:
     finish: str
 
 
-# The content of files that both sides have changed, from the three versions' folders; or raises UsageError.
-Resolve = Callable[[Folders, Collection[str]], Mapping[str, bytes]]
+# The content of files that both sides have changed, or a file in `scratch` with it; or raises UsageError.
+Resolve = Callable[[Folders, Collection[str]], Mapping[str, bytes | Path]]
 
 
 def three_way(
@@ -100,11 +101,11 @@ def merge(
     base = _base(name, met.bases, root)
     untrusted.refuse_links(folder)
     with _workspace(root) as place:
-        folders = Folders(*(place / side / name for side in ("ours", "theirs", "base")))
+        folders = Folders(place / "ours" / name, place / "theirs" / name, place / "base" / name, scratch=place)
         for version, at in ((ours, folders.ours), (theirs, folders.theirs)):
             checkout.check_out(version, at, root=root, public=public)
         listed, disagreed = three_way(base.listing, ours.listing, theirs.listing)
-        contents: Mapping[str, bytes] = {}
+        contents: Mapping[str, bytes | Path] = {}
         if disagreed and resolve:
             if base.listing:
                 checkout.check_out(base, folders.base, root=root, public=public)
@@ -113,8 +114,9 @@ def merge(
             raise _conflict_error(name, refused)
         paths = {each: _path(folders, ours, each, sha256) for each, sha256 in listed.items()}
         for number, (each, content) in enumerate(contents.items()):
-            paths[each] = place / f"made-{number}"
-            files.write(paths[each], content)
+            paths[each] = content if isinstance(content, Path) else place / f"merged-{number}"
+            if isinstance(content, bytes):
+                files.write(paths[each], content)
         settings = dvc.settings(root)
         with dvc.locked_workspace(root, settings):
             versions.record(name, paths, Cache(settings.cache, settings.shared), root=root)

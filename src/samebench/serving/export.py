@@ -34,7 +34,8 @@ from samebench.serving.samples import Sample, dump_samples
 from samebench.settings import Budgets, MetricBudget, budget_override_args, metric_budgets, setting_field
 from samebench.training.evaluate import compute_metrics, load_matching_data
 from samebench.training.model import BATCH, Model, batches_of
-from samebench.training.task import Card, Dataset, Predictions, Spec
+from samebench.training.task import Card, Dataset, Predictions, Spec, Task
+from samebench.training.tensor_dataset import map_batches
 
 EXAMPLES = 2  # by which the exporter sees the graph: with one it would take their number for fixed
 
@@ -116,7 +117,7 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     outputs, test = {"validation": model.outputs_of(data.validation)}, data.test()
     outputs["test"] = model.outputs_of(test)
     spec = task.finish_spec(outputs["validation"], data, model.spec)
-    predictions = {split: task.postprocess(tensor, spec) for split, tensor in outputs.items()}
+    predictions = {split: _postprocess(task, tensor, spec) for split, tensor in outputs.items()}
     figures: dict[str, Any] = {
         f"{split}_{name}": value
         for split, dataset in (("validation", data.validation), ("test", test))
@@ -139,6 +140,12 @@ def export(run: Run, budgets: Budgets, *, source: str = "") -> str:
     content = graph(model, spec, data.validation, facts)
     result = Card(spec, figures, run.receipt["settings"], predictions["test"], test)
     return finish_export(content, samples, run, budgets, model, result)
+
+
+def _postprocess(task: Task, outputs: Tensor, spec: Spec) -> dict[str, Tensor]:
+    """The predictions of these outputs (N, …), a batch at a time."""
+    places = torch.split(torch.arange(len(outputs)), BATCH)
+    return map_batches(places, lambda some: task.postprocess(outputs[some], spec))
 
 
 def choose_samples(model: Model, predictions: Predictions, dataset: Dataset, spec: Spec) -> Iterator[Sample]:

@@ -23,6 +23,7 @@ from samebench.training import cuda_graph, layers, state
 from samebench.training.checkpoint import Checkpoint
 from samebench.training.checkpoint import save as save_checkpoint
 from samebench.training.curves import Curves
+from samebench.training.device_data import on_device
 from samebench.training.foreign_weights import ForeignWeights
 from samebench.training.initial_models import InitialModel
 from samebench.training.model import Model, batches_of, build_network
@@ -30,6 +31,7 @@ from samebench.training.process_group import SINGLE_PROCESS, ProcessGroup, rank_
 from samebench.training.sample_random import order
 from samebench.training.shards import DdpGradients, Gradients, ShardedGradients, in_order
 from samebench.training.task import DataModule, Dataset, Predictions, SampleRandom, Task
+from samebench.training.tensor_dataset import allocate
 
 MAX_FIGURES = 40  # epochs of a run that have figures: 65 kB each, so less than 3 MB
 
@@ -68,7 +70,7 @@ class Training:
         self.init = run.receipt.get("init")
         spec = task.adopt_spec(data.spec, self.init["spec"]) if self.init else data.spec
         network = build_network(task, settings, spec).to(device)
-        self.training = data.training.to(device)
+        self.training = on_device(data.training, device)
         self.model = Model(task, settings, network, spec)
         self.gradients: Gradients
         if settings.fast and group.size > 1:
@@ -151,7 +153,8 @@ class Training:
 
         Returns the predictions on the validation examples.
         """
-        for batch in tqdm(self.batches()[len(self.losses) :], **self._progress_bar()):
+        batches = self.batches()[len(self.losses) :]
+        for batch, following in zip(tqdm(batches, **self._progress_bar()), [*batches[1:], None], strict=True):
             save_due = time.monotonic() - self.save_time >= self.checkpoint_seconds
             stop, save_due = self.group.any_rank(stopped() or self.group.launcher_died, save_due)
             if stop or (save_due and self.losses):
@@ -159,6 +162,8 @@ class Training:
             if stop:
                 raise Interrupted(f"{self.run.directory}: interrupted in epoch {self.epoch} of {self.settings.epochs}")
             self.losses.append(self.step(batch))
+            if following is not None:
+                self.training.prefetch(following.chunk(self.gradients.count)[self.gradients.local][0])
         self.group.barrier()  # gloo detects a lost process; NCCL, which GPUs use next, would wait for it
         self.gradients.merge()
         validation, predictions = self.evaluate(self.model, self.data.validation)
@@ -217,7 +222,7 @@ class Training:
 
     def loss(self, network: nn.Module, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The sums of loss and weight of `network` on the augmented training examples at `indices` (N,)."""
-        batch = self.training.get_batch(indices.to(self.device, non_blocking=True))
+        batch = self.training.get_batch(indices)
         random = SampleRandom(self.settings.seed, self.epoch, indices)
         batch = self.task.augment(batch, random, self.model.spec)
         with self.precision(), layers.draw_from(random):
@@ -246,9 +251,7 @@ class Training:
         example_sums, example_predictions = evaluate_batch(batches[0][:1])  # names and shapes
         names, count = sorted(example_sums), sum(map(len, local_batches))
         local_sums = torch.empty(len(local_batches), len(names), dtype=torch.float64)
-        local_predictions = {
-            name: tensor.new_empty(count, *tensor.shape[1:]) for name, tensor in example_predictions.items()
-        }
+        local_predictions = {name: allocate(tensor, count) for name, tensor in example_predictions.items()}
 
         def fill(place: int) -> None:
             sums, part = evaluate_batch(local_batches[place])

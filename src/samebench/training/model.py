@@ -20,6 +20,7 @@ from samebench.settings import TrainingSettings
 from samebench.training.freeze import freeze
 from samebench.training.sample_random import key
 from samebench.training.task import Batch, Dataset, Spec, Task
+from samebench.training.tensor_dataset import map_batches
 
 BATCH = 1000  # examples at a time, or fewer where they are large
 BATCH_BYTES = 8 << 20  # of examples at a time, as the data set has them
@@ -70,11 +71,12 @@ class Model:
 
     def predict_all(self, dataset: Dataset) -> dict[str, Tensor]:
         """The predictions (N, …) by name for all examples of a data set."""
-        return self.task.postprocess(self.outputs_of(dataset), self.spec)
+        return map_batches(batches_of(dataset), lambda places: self.predict(dataset.get_batch(places)))
 
     def outputs_of(self, dataset: Dataset) -> Tensor:
         """The network's outputs (N, …) for all examples of a data set, a batch at a time, on the CPU."""
-        return torch.cat([self._outputs(dataset.get_batch(part)) for part in batches_of(dataset)])
+        results = map_batches(batches_of(dataset), lambda places: {"outputs": self._outputs(dataset.get_batch(places))})
+        return results["outputs"]
 
     def outputs(self, batch: Batch) -> Tensor:
         """The network's outputs (N, …) for raw examples (N, …), a batch at a time, on the CPU."""

@@ -2,9 +2,10 @@
 
 import math
 import mmap
+import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any, TypeVar
@@ -18,6 +19,7 @@ from samebench.core.paths import ROOT
 
 T = TypeVar("T")
 CHUNK = 8192  # examples that are in memory at a time
+LARGE = 64 << 20  # bytes of results
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,32 @@ class TensorSpool:
         if hasattr(mmap, "MADV_RANDOM"):  # in a random order, what lies behind an example is read in vain
             mapped.madvise(mmap.MADV_RANDOM)
         return torch.from_numpy(np.frombuffer(mapped, dtype).reshape(-1, *shape))
+
+
+def allocate(example: Tensor, count: int) -> Tensor:
+    """A tensor (count, …) for values of the type and shape of `example` (1, …); on the disk if it is large."""
+    size = count * example.nbytes
+    if size < LARGE:
+        return example.new_empty(count, *example.shape[1:])
+    with _scratch_file() as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and no crash later
+        file.truncate(size)
+        mapped = mmap.mmap(file.fileno(), size)
+    return torch.frombuffer(mapped, dtype=example.dtype).view(count, *example.shape[1:])
+
+
+def map_batches(places: Sequence[Tensor], compute: Callable[[Tensor], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The values (N, …) by name that `compute` gives for the examples at `places`, which are those from 0 to N - 1.
+
+    `compute` gets one of the `places` (M,), and gives (M, …). A large result is on the disk.
+    """
+    examples = compute(places[0][:1])
+    results = {name: allocate(example, sum(map(len, places))) for name, example in examples.items()}
+    for some in places:
+        for name, values in compute(some).items():
+            results[name][some] = values
+    return results
 
 
 def chunks(count: int) -> Iterator[slice]:

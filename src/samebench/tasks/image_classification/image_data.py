@@ -1,4 +1,4 @@
-"""Images with their labels, as whole tensors in memory: what an image classifier is trained on."""
+"""Images with their labels, in memory or mapped: what an image classifier is trained on."""
 
 import hashlib
 import json

@@ -14,6 +14,15 @@ BLOCK = 500  # images that are compared with others at a time
 BLOCK_PIXELS = 2_000_000  # that are made coarser at a time
 
 
+def sample(split: Split, *, max_bytes: int = 128 << 20) -> Split:
+    """The images, or of a larger split as many of them as have so many bytes, drawn at random: always the same ones."""
+    most = max(1, max_bytes // split.images[0].nbytes)
+    if len(split) <= most:
+        return split
+    drawn = order(len(split), seed=0, epoch=0, purpose="sample")[:most]
+    return split.select(drawn.sort().values)
+
+
 def near_duplicates(images: Tensor, *, within: float) -> tuple[Tensor, Tensor]:
     """Every pair (M, 2) of images (N, C, H, W) whose pixels differ by `within` or less, nearest first.
 

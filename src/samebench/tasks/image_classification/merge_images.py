@@ -5,7 +5,6 @@ The images are merged by their pixels: what one side has added is in, what one s
 
 import csv
 import io
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +34,7 @@ class LabelledImage(NamedTuple):
     name: str
 
 
-def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
+def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes | Path]:
     """The sealed file and the report of the merged set; nothing where other files are changed too.
 
     Raises UsageError where the versions have other sides, or where both have changed one image's label.
@@ -52,8 +51,8 @@ def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
     if disagreed:
         raise _contradiction([(one.get(key), other.get(key)) for key in disagreed])
     images = [(one.get(key) or other[key])._replace(label=label, part=part) for key, (label, part) in merged.items()]
-    with tempfile.TemporaryDirectory(prefix="samebench-") as scratch:
-        dataset = assemble(images, ours, theirs, path=Path(scratch, FILE))
+    path = folders.scratch / FILE
+    dataset = assemble(images, ours, theirs, path=path)
     twice = [
         Finding(other[key].name, label, f"the same pixels as: {one[key].name}")
         for key, (label, _) in merged.items()
@@ -61,7 +60,7 @@ def combine(folders: Folders, names: Collection[str]) -> Mapping[str, bytes]:
     ]
     rows = {*_rows(folders.ours / REPORT), *_rows(folders.theirs / REPORT), *twice}
     findings = sorted([*rows, *import_report.missing(dataset, []), *import_report.suspicious(dataset)])
-    return {FILE: dataset.dumps(), REPORT: import_report.dumps(findings)}
+    return {FILE: path, REPORT: import_report.dumps(findings)}
 
 
 def _by_pixels(dataset: ImageDataset) -> dict[str, LabelledImage]:
