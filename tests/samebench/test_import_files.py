@@ -54,7 +54,7 @@ def test_other_formats_are_named_in_the_report_and_counted_in_the_summary(
     (copy / "square/nothing.png").write_bytes(b"")
     monkeypatch.setattr("samebench.data.source.LISTINGS", tmp_path / "data")
     import_images.main(["--source", str(copy), "--name", "shapes"])
-    assert "left out 5 (5 no PNG, JPEG or WebP picture: 3 HEIC, 1 GIF)" in capsys.readouterr().out
+    assert "left out 5 (5 no PNG, JPEG or WebP picture: 3 HEIC, 1 GIF, 1 empty file)" in capsys.readouterr().out
     report = (tmp_path / "data/shapes/report.csv").read_text()
     assert report.count("no PNG, JPEG or WebP picture: HEIC: export it as JPEG") == 3
 

@@ -61,7 +61,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path, int], object]]] = {
     "wrong checksum": ("a damaged picture", written(flipped(WHOLE["PNG"], len(WHOLE["PNG"]) - 13))),
     "no pixels": ("a damaged picture", written(head(10, 10) + chunk(b"IEND", b""))),
     "zero wide": (
-        "no PNG, JPEG or WebP picture",
+        "a damaged picture",
         written(head(0, 10) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")),
     ),
     "bomb": ("too large", written(BOMB)),
@@ -111,7 +111,7 @@ def test_what_is_in_no_class_or_makes_none_is_named(copy: Path) -> None:
         ".git": "hidden",
         "elsewhere": "a link to the same folder as: circle",
         "hollow": "an empty folder",
-        "broken/only.png": "no PNG, JPEG or WebP picture",
+        "broken/only.png": "no PNG, JPEG or WebP picture: empty file: copy it again",
     }
     assert Finding("", "broken", "no picture of this class can be used", "the class is left out") in findings
     assert made.categories == CLASSES

@@ -261,8 +261,18 @@ def test_a_profile_for_other_pixels_is_ignored_with_a_warning() -> None:
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "SVG"),
         (b"<!DOCTYPE html>\n<html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"nothing that is known", ""),
-        (b"", ""),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", "video"),
+        (b"P6\n2 2\n255\n\0", "PNM"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"v/1\x01\2\0", "OpenEXR or Radiance"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"\x89PNG\n\x1a\n\0\0\0\rIHDR", "PNG copied as text"),
+        (b"\x89PNG\r\r\n\x1a\r\n\0\0\0\rIHDR", "PNG copied as text"),
+        (b"\x80nothing that is known\0", ""),
+        (bytes(2000), ""),
+        (b"", "empty file"),
     ],
 )
 def test_another_format_is_named_with_what_to_do(content: bytes, name: str) -> None:
@@ -316,6 +326,13 @@ def extended(width: int, height: int) -> bytes:
 def test_what_would_take_too_much_memory_or_time_is_refused_before_it_is_decoded(
     content: Callable[[], bytes], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+        (b"<!-- drawn -->\n<!DOCTYPE svg [<!ENTITY a '>'>]>\n<svg:svg xmlns:svg='x'>", "SVG"),
+        ('<?xml version="1.0" encoding="utf-16"?><svg/>'.encode("utf-16"), "SVG"),
+        (b"\xef\xbb\xbf\n<HTML lang='en'>", "web page"),
+        (b"<!-- saved from -->\n<html>", "web page"),
+        (b"<head><title>404</title>", "web page"),
+        (b'{"error": "not found"}', "text"),
+        ("Größe".encode()[:-1], "text"),
     monkeypatch.setattr(Image, "open", None)
     with pytest.raises(TooLarge, match=said):
         decode_image.open_image(content())
