@@ -1,8 +1,10 @@
 """Files as cameras, phones and editors make them: what is sound is read, what is damaged is said, the rest is named."""
 
 import struct
+import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -133,6 +135,47 @@ def test_what_is_broken_beside_the_pixels_leaves_them_as_they_are(content: bytes
     assert got.damage == damage
 
 
+def frame_of(jpeg: bytes, marker: int, depth: int = 8) -> bytes:
+    """A JPEG whose frame is said to be of another kind."""
+    place = jpeg.index(b"\xff\xc0")
+    return jpeg[: place + 1] + bytes([marker]) + jpeg[place + 2 : place + 4] + bytes([depth]) + jpeg[place + 5 :]
+
+
+@pytest.mark.parametrize(
+    ("marker", "depth", "kind"),
+    [(0xC1, 12, "12 bits"), (0xC3, 8, "lossless"), (0xC5, 8, "hierarchical"), (0xF7, 8, "JPEG-LS")],
+)
+def test_a_jpeg_that_no_browser_shows_is_not_called_damaged(marker: int, depth: int, kind: str) -> None:
+    jpeg = encoded(COLOURS, "JPEG")
+    assert np.array_equal(prepared(frame_of(jpeg, 0xC1)).pixels, prepared(jpeg).pixels)
+    with pytest.raises(Unreadable, match=rf"^a JPEG that browsers do not show \({kind}\); save it as an ordinary one$"):
+        prepared(frame_of(jpeg, marker, depth))
+
+
+def test_a_picture_that_says_to_have_no_pixels_is_a_damaged_one() -> None:
+    for content in (bomb(0, 60), resized(encoded(COLOURS, "JPEG"), 120, 0)):
+        with pytest.raises(Unreadable, match=r"^a damaged picture: it has no pixels"):
+            prepared(content)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        segment(0xE0, b"JFIF\0"),
+        segment(0xE0, b""),
+        segment(0xEE, b"Adobe\0"),
+        b"\xff\xfe\0\1",
+        b"\xff\xe1\0\0",
+        b"\xff" * 9,
+    ],
+    ids=["half a JFIF", "no JFIF", "half an Adobe", "a length of 1", "a length of 0", "filled up"],
+)
+def test_a_broken_segment_beside_the_pixels_leaves_them_as_they_are(broken: bytes) -> None:
+    jpeg = encoded(COLOURS, "JPEG")
+    plain = jpeg[:2] + jpeg[20:]  # without its own JFIF
+    assert np.array_equal(prepared(plain[:2] + broken + plain[2:]).pixels, prepared(plain).pixels)
+
+
 def video(jpeg: bytes, size: int = 3_000_000) -> bytes:
     """What a phone puts behind a motion photo: bytes that look like the beginning of scans, too."""
     return jpeg + b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c" * (size // 4)
@@ -150,13 +193,26 @@ def test_a_jpeg_is_read_up_to_the_end_of_its_first_image() -> None:
 def test_a_jpeg_without_its_end_is_read_with_a_warning_if_its_pixels_are_there() -> None:
     for image in (COLOURS, boot(), COLOURS.convert("CMYK")):
         whole = encoded(image, "JPEG")
-        for content in (whole[:-2], whole[:-1], whole[:-2] + bytes(100)):
+        for content in (whole[:-2], whole[:-1], whole[:-2] + bytes(100), whole[:-2] + b"\xff" * 100):
             got = prepared(content)
             assert got.damage == (CUT,)
             assert np.array_equal(got.pixels, prepared(whole).pixels)
         for share in (0.6, 0.8, 0.95):
-            with pytest.raises(Unreadable, match="a damaged picture"):
-                prepared(whole[: round(share * len(whole))])
+            for padding in (b"", bytes(5000), b"\xff" * 5000):  # of a disk or a card that has no more of the file
+                with pytest.raises(Unreadable, match="a damaged picture"):
+                    prepared(whole[: round(share * len(whole))] + padding)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<!---->" * 24 + b"x", b"\xff\xd8" + b"\xff" * 30_000 + b"\0", encoded(COLOURS, "JPEG")[:-2] + b"\xff" * 30_000],
+    ids=["comments", "no marker", "a scan and no marker"],
+)
+def test_reading_takes_time_by_the_size_and_no_more(content: bytes) -> None:
+    started = time.process_time()
+    with suppress(Unreadable):
+        decode_image.open_image(content)
+    assert time.process_time() - started < 1
 
 
 def hidden_first(*, at: tuple[int, int] = (0, 0), image: Image.Image = COLOURS) -> bytes:
@@ -260,6 +316,13 @@ def test_a_profile_for_other_pixels_is_ignored_with_a_warning() -> None:
         (b"%PDF-1.7", "PDF"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "SVG"),
         (b"<!DOCTYPE html>\n<html>", "web page"),
+        (b"<!-- drawn -->\n<!DOCTYPE svg [<!ENTITY a '>'>]>\n<svg:svg xmlns:svg='x'>", "SVG"),
+        ('<?xml version="1.0" encoding="utf-16"?><svg/>'.encode("utf-16"), "SVG"),
+        (b"\xef\xbb\xbf\n<HTML lang='en'>", "web page"),
+        (b"<!-- saved from -->\n<html>", "web page"),
+        (b"<head><title>404</title>", "web page"),
+        (b'{"error": "not found"}', "text"),
+        ("Größe".encode()[:-1], "text"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"\0\0\0\x08wide\0\0\0\0mdat", "video"),
         (b"P6\n2 2\n255\n\0", "PNM"),
@@ -326,13 +389,6 @@ def extended(width: int, height: int) -> bytes:
 def test_what_would_take_too_much_memory_or_time_is_refused_before_it_is_decoded(
     content: Callable[[], bytes], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-        (b"<!-- drawn -->\n<!DOCTYPE svg [<!ENTITY a '>'>]>\n<svg:svg xmlns:svg='x'>", "SVG"),
-        ('<?xml version="1.0" encoding="utf-16"?><svg/>'.encode("utf-16"), "SVG"),
-        (b"\xef\xbb\xbf\n<HTML lang='en'>", "web page"),
-        (b"<!-- saved from -->\n<html>", "web page"),
-        (b"<head><title>404</title>", "web page"),
-        (b'{"error": "not found"}', "text"),
-        ("Größe".encode()[:-1], "text"),
     monkeypatch.setattr(Image, "open", None)
     with pytest.raises(TooLarge, match=said):
         decode_image.open_image(content())

@@ -12,7 +12,6 @@ from samebench.tasks.image_classification.picture_file import (
     METADATA,
     PNG,
     PROFILE,
-    Foreign,
     Part,
     PictureFile,
     Unreadable,
@@ -83,7 +82,7 @@ def _take_header(kind: bytes, content: memoryview, file: PictureFile, *, is_soun
         raise damaged("it has no sound header")
     file.width, file.height, file.depth, file.colour = struct.unpack(">IIBB", content[:10])
     if not (file.width and file.height):
-        raise Foreign
+        raise damaged("it has no pixels")
 
 
 def _take_critical(
