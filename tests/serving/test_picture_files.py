@@ -215,6 +215,21 @@ def test_reading_takes_time_by_the_size_and_no_more(content: bytes) -> None:
     assert time.process_time() - started < 1
 
 
+def test_a_webp_that_is_cut_behind_its_pixels_is_read_with_a_warning() -> None:
+    webp, more = with_webp_chunk(b"EXIF", ENDLESS), encoded(COLOURS, "WEBP", lossless=True)
+    film = encoded(
+        COLOURS, "WEBP", lossless=True, save_all=True, append_images=[boot(size=COLOURS.size).convert("RGB")]
+    )
+    long = more[:4] + struct.pack("<I", len(more) + 100) + more[8:]
+    for content in (webp[:-20], webp[: -8 - len(ENDLESS)], long, film[:-5]):
+        got = prepared(content)
+        assert got.damage == (CUT,)
+        assert np.array_equal(got.pixels, prepared(more).pixels)
+    for content in (webp[: -11 - len(ENDLESS)], more[:-3], more[: len(more) // 2], film[: len(film) // 4]):
+        with pytest.raises(Unreadable, match="a damaged picture"):
+            prepared(content)
+
+
 def hidden_first(*, at: tuple[int, int] = (0, 0), image: Image.Image = COLOURS) -> bytes:
     """An animated PNG whose default image is black and no part of the animation."""
     frame, (width, height) = encoded(image), COLOURS.size

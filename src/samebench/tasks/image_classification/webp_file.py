@@ -3,6 +3,7 @@
 import struct
 
 from samebench.tasks.image_classification.picture_file import (
+    CUT,
     MAX_PARTS,
     MAX_PROFILE,
     PROFILE,
@@ -14,6 +15,7 @@ from samebench.tasks.image_classification.picture_file import (
 )
 
 MAGIC = rb"RIFF....WEBP"
+PIXELS = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: a profile, EXIF, XMP are there
 
 
@@ -21,8 +23,6 @@ def read(data: memoryview) -> PictureFile:
     """The structure of a WebP. Raises Unreadable for one that no decoder could follow."""
     file = PictureFile(WEBP, 0, 0)
     stated = int.from_bytes(data[4:8], "little") + 8
-    if stated > len(data) + 1:
-        raise damaged("it ends early")
     place, body = 12, list[Part]()
     for _ in range(MAX_PARTS):
         if place + 8 > min(stated, len(data)):
@@ -31,12 +31,13 @@ def read(data: memoryview) -> PictureFile:
         size = int.from_bytes(data[place + 4 : place + 8], "little")
         content = data[place + 8 : place + 8 + size]
         if len(content) < size:
-            raise damaged("it ends early")
+            _take_cut(kind, file)
+            break
         if kind == b"EXIF":
             file.take_exif(content)
         elif kind == b"ICCP":
             _take_webp_profile(content, file)
-        elif kind in {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}:
+        elif kind in PIXELS:
             _take_webp_pixels(kind, content, file)
             whole: Part = data[place : place + 8 + size]
             if kind == b"VP8X":
@@ -47,9 +48,18 @@ def read(data: memoryview) -> PictureFile:
         raise Unreadable(f"a WebP of more than {MAX_PARTS:,} chunks; save it as an ordinary one")
     if not file.width:
         raise damaged("it has no pixels")
+    if stated > len(data) + 1:
+        file.note(CUT)
     length = 4 + sum(map(len, body))
     file.parts = [b"RIFF", struct.pack("<I", length), b"WEBP", *body]
     return file
+
+
+def _take_cut(kind: bytes, file: PictureFile) -> None:
+    """The last chunk, which is not whole: an animation has its first picture before it, where that is whole."""
+    if kind in PIXELS and not file.frames:
+        raise damaged("it ends early")
+    file.note(CUT)
 
 
 def _take_webp_profile(content: memoryview, file: PictureFile) -> None:
