@@ -272,6 +272,50 @@ def test_a_transparent_value_counts_whatever_the_bits_of_a_level(preparation: Im
     assert np.array_equal(transformed(grey, preparation).pixels, transformed(eight, preparation).pixels)
 
 
+def test_a_transparent_colour_of_16_bits_is_that_colour_alone() -> None:
+    levels = np.asarray(COLOURS).astype(np.uint16) * 257
+    levels[:45, :60, 1] += np.arange(60, dtype=np.uint16)  # red, and what differs from it in the lower bits alone
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 120, 90, 16, 2, 0, 0, 0)) + chunk(b"tRNS", b"\xff\xff\0\0\0\0")
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)))
+    clear = Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGBA")
+    clear.paste((0, 0, 0, 0), (0, 0, 1, 45))
+    got = prepared(encoded(COLOURS)[:8] + header + pixels + chunk(b"IEND", b""))
+    assert np.array_equal(got.pixels, prepared(encoded(clear)).pixels)
+
+
+def test_what_stands_at_the_wrong_place_of_a_png_counts_for_nothing() -> None:
+    right = encoded(COLOURS.convert("P"))
+    early = right[:33] + chunk(b"tRNS", bytes(100)) + right[33:]
+    assert prepared(early).damage == (METADATA,)
+    late = encoded(COLOURS)[:-12] + chunk(b"iCCP", b"a\0\0" + zlib.compress(display_p3())) + chunk(b"IEND", b"")
+    for content, image in ((early, COLOURS.convert("P")), (late, COLOURS)):
+        assert np.array_equal(prepared(content).pixels, prepared(encoded(image)).pixels)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "damage"),
+    [
+        ({b"gAMA": struct.pack(">I", 100_000)}, (PROFILE,)),
+        ({b"gAMA": struct.pack(">I", 55_556)}, (PROFILE,)),
+        ({b"cHRM": struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)}, (PROFILE,)),
+        ({b"cICP": b"\x0c\x0d\0\1"}, (PROFILE,)),
+        ({b"sRGB": b"\0", b"cICP": b"\x09\x10\0\1"}, (PROFILE,)),
+        ({b"gAMA": struct.pack(">I", 45_455)}, ()),
+        ({b"gAMA": bytes(4), b"cHRM": bytes(32)}, ()),
+        ({b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)}, ()),
+        ({b"gAMA": struct.pack(">I", 100_000), b"sRGB": b"\0"}, ()),
+        ({b"cICP": b"\1\x0d\0\1", b"gAMA": struct.pack(">I", 100_000)}, ()),
+    ],
+)
+def test_colours_that_are_not_those_of_srgb_are_said_to_be_so(
+    chunks: dict[bytes, bytes], damage: tuple[str, ...]
+) -> None:
+    png = encoded(COLOURS)
+    got = prepared(png[:33] + b"".join(chunk(kind, content) for kind, content in chunks.items()) + png[33:])
+    assert got.damage == damage
+    assert np.array_equal(got.pixels, prepared(png).pixels)
+
+
 def display_p3() -> bytes:
     """A profile with the primaries of Display P3 and the curve of sRGB."""
     source = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from samebench.tasks.image_classification import colour_profile, image_file, jpeg_file
 from samebench.tasks.image_classification.picture_file import CUT, JPEG, PNG, WEBP, PictureFile, Unreadable, damaged
@@ -66,7 +66,8 @@ def memory(file: PictureFile, *, edge: int = 1) -> int:
     if file.format == WEBP:
         return 17 * count  # two canvases, a copy of one, and the picture
     sixteen, clear = file.depth == 16, bool(file.transparency)
-    each = {0: 16 if sixteen else 6, 2: 10 if clear else 6, 3: 6, 4: 10, 6: 6}.get(file.colour, 16)
+    coloured = 6 if not clear else 24 if sixteen else 10
+    each = {0: 16 if sixteen else 6, 2: coloured, 3: 6, 4: 10, 6: 6}.get(file.colour, 16)
     return (each + (8 if file.frame else 0)) * count
 
 
@@ -154,6 +155,8 @@ def _opaque(
     opened: Image.Image, file: PictureFile, mode: str, size: tuple[int, int], profile: colour_profile.Profile | None
 ) -> Image.Image:
     """The picture over white, in this mode and size, its colours those of sRGB."""
+    if file.depth == 16 and file.colour == 2 and file.transparency:
+        _clear_exact_colour(opened, file)
     if file.frame:
         opened = _on_canvas(opened, file)
     if opened.mode.startswith("I"):
@@ -182,13 +185,22 @@ def _eight_bits(opened: Image.Image, file: PictureFile) -> Image.Image:
     return Image.merge("LA", (small, Image.fromarray(opaque)))
 
 
+def _clear_exact_colour(opened: Image.Image, file: PictureFile) -> None:
+    """Make the pixels transparent that have all 16 bits of `file.transparency`; Pillow compares the upper 8."""
+    lower = _open(file, file.content, "RGB", 1)
+    assert isinstance(lower, ImageFile.ImageFile)
+    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]  # the second byte of a level and not the first
+    opened.info.pop("transparency", None)
+    values = np.frombuffer(file.transparency, np.uint8)
+    is_clear = (np.asarray(opened) == values[::2]).all(-1) & (np.asarray(lower) == values[1::2]).all(-1)
+    opened.putalpha(Image.fromarray(~is_clear).convert("L"))
+
+
 def _scale_transparency(opened: Image.Image, file: PictureFile) -> None:
     """Have the transparent value of a PNG on the scale of 8 bits, as Pillow has its levels."""
     value = opened.info.get("transparency")
     if opened.mode == "L" and isinstance(value, int) and file.depth < 8:
         opened.info["transparency"] = value * 255 // ((1 << file.depth) - 1)
-    elif opened.mode == "RGB" and isinstance(value, tuple) and file.depth == 16:
-        opened.info["transparency"] = tuple(each >> 8 for each in value)
 
 
 def _on_canvas(opened: Image.Image, file: PictureFile) -> Image.Image:

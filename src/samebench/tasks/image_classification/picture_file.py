@@ -54,6 +54,7 @@ class PictureFile:
     depth: int = 8  # bits of a channel
     colour: int = 0  # PNG's colour type, a JPEG's number of channels
     transparency: bytes = b""  # PNG's tRNS
+    colours: dict[bytes, bytes] = field(default_factory=dict)  # PNG's gAMA, cHRM, sRGB and cICP
     frame: tuple[int, int, int, int] | None = None  # left, top, width, height of the pixels, where not the whole
     progressive: bool = False
     scans: int = 0  # of a JPEG

@@ -19,6 +19,9 @@ from samebench.tasks.image_classification.picture_file import (
 )
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+SRGB_GAMMA, SRGB_PRIMARIES = 45_455, (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)  # gAMA, cHRM
+SRGB_CODES = b"\1\x0d\0\1"  # cICP
+SAME = 1_000  # a gAMA or a cHRM that differs by no more from those of sRGB is taken for it
 FIXED = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"tIME": 7, b"acTL": 8, b"fcTL": 26}  # bytes of these chunks
 
 
@@ -69,6 +72,8 @@ def read(data: memoryview) -> PictureFile:
             _take_ancillary(kind, content, file, animation)
     if not animation.pixels:
         raise damaged("it has no pixels")
+    if _has_other_colours(file.colours, file.profile):
+        file.note(PROFILE)
     animation.put_into(file)
     if CUT not in file.damage:  # behind half a chunk it would be taken for the other half
         file.parts.append(_chunk(b"IEND", b""))
@@ -100,20 +105,38 @@ def _take_critical(
 def _take_ancillary(kind: bytes, content: memoryview, file: PictureFile, animation: "_Animation") -> None:
     if kind == b"tRNS" and not animation.pixels and not file.transparency:
         sizes = {0: (2,), 2: (6,), 3: range(1, 257)}.get(file.colour, ())
-        if len(content) not in sizes:
+        if len(content) not in sizes or (file.colour == 3 and not _has_palette(file)):
             file.note(METADATA)
             return
         file.transparency = bytes(content)
         file.parts.append(_chunk(kind, content))
     elif kind == b"eXIf":
         file.take_exif(content)
-    elif kind == b"iCCP" and not file.profile:
+    elif kind == b"iCCP" and not file.profile and not animation.pixels:
         try:
             file.profile = _png_profile(content)
         except (ValueError, zlib.error):
             file.note(PROFILE)
+    elif kind in {b"gAMA", b"cHRM", b"sRGB", b"cICP"} and not animation.pixels:
+        file.colours[kind] = bytes(content)
     elif kind in {b"acTL", b"fcTL", b"fdAT"}:
         animation.take(kind, content)
+
+
+def _has_palette(file: PictureFile) -> bool:
+    return any(part[4:8] == b"PLTE" for part in file.parts)
+
+
+def _has_other_colours(colours: dict[bytes, bytes], profile: bytes) -> bool:
+    """Whether chunks that are not read say that the colours are not those of sRGB."""
+    if profile or (b"sRGB" in colours and b"cICP" not in colours):
+        return False
+    if b"cICP" in colours:
+        return colours[b"cICP"] != SRGB_CODES
+    (gamma,) = struct.unpack(">I", colours.get(b"gAMA", bytes(4)))
+    primaries = struct.unpack(">8I", colours.get(b"cHRM", bytes(32)))
+    differences = [abs(one - other) for one, other in zip(primaries, SRGB_PRIMARIES, strict=True)]
+    return (gamma > 0 and abs(gamma - SRGB_GAMMA) > SAME) or (all(primaries) and max(differences) > SAME)
 
 
 def _png_profile(content: memoryview) -> bytes:
