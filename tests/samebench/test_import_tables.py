@@ -49,6 +49,11 @@ READ: dict[str, Callable[[Rows, Path], str | bytes]] = {
     "UTF-16 of the other order": lambda rows, _: ("\ufeffpath\tlabel\n" + lines(rows, separator="\t")).encode(
         "utf-16-be"
     ),
+    "empty lines first": lambda rows, _: "\r\n ,,\r\npath,label\r\n" + lines(rows),
+    "empty lines behind a sep line": lambda rows, _: "\nsep=;\n\npath;label\n" + lines(rows, separator=";"),
+    "spaces of a web page": lambda rows, _: (
+        "path,\u00a0label\n" + lines([(f"\u00a0{p}", f"{c}\u00a0") for p, c in rows])
+    ),
     "capitals": lambda rows, _: " Path ,LABEL\n" + lines(rows),
     "spaces": lambda rows, _: "path, label\n" + lines(rows, separator=" , ", tail=" "),
     "quotes": lambda rows, _: '"path","label"\n' + "".join(f'"{p}", "{c}"\n' for p, c in rows),
@@ -89,6 +94,8 @@ def test_a_table_of_any_dialect_gives_the_set_of_the_folder(
 REFUSED_TABLES: dict[str, tuple[str | bytes, str]] = {
     "cp1252": ("path,label\ncircle/00000.png,Schürze\n".encode("cp1252"), r"line 2: .*\\xfc.*; save it as CSV UTF-8"),
     "UTF-16 without its mark": ("path,label\n".encode("utf-16-le"), r"line 1: .*UTF-16.*; save it as CSV UTF-8"),
+    "UTF-32": ("path,label\n".encode("utf-32-le"), r"line 1: .*UTF-32.*; save it as CSV UTF-8"),
+    "no columns behind empty lines": ("\n\nfile,class\n", r"line 3: its columns are 'file,class'; give the columns"),
     "half a character": ("path,label\n\n".encode("utf-16") + b"x", r"line \d: no CSV in UTF-8"),
     "one column": ('"path, label"\n', r"line 1: its columns are '\"path, label\"'; give the columns path,label"),
     "no header": ("circle/00000.png,circle\n", r"line 1: its columns are 'circle/00000.png,circle'; give the col"),

@@ -23,6 +23,7 @@ COLUMNS = ("path", "label")
 DELIMITERS = ",;\t"
 SEPARATOR = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)  # what Excel takes for a table's delimiter
 LINE_END = re.compile(r"\r\n|\r|\n")
+EMPTY_LINES = re.compile(r"(?>[ ,;\t]*(?:\r\n|\r|\n))*")
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 UTF16 = {b"\xff\xfe", b"\xfe\xff"}
 SAVE = "save it as CSV UTF-8"
@@ -45,10 +46,10 @@ class Outside(Exception):  # noqa: N818 - where the path leads
 def read(table: Path) -> Iterator[Row]:
     """The rows below the header. Raises UsageError, naming the line, where it is no such table."""
     text = _decode(untrusted.read_bytes(table.resolve(), max_bytes=MAX_BYTES), table)
+    skipped, text = _skip_empty_lines(0, text)
     head, *rest = LINE_END.split(text, maxsplit=1)
-    skipped = 0
     if separator := SEPARATOR.fullmatch(head):
-        skipped, text = 1, "".join(rest)
+        skipped, text = _skip_empty_lines(skipped + 1, "".join(rest))
         head = LINE_END.split(text, maxsplit=1)[0]
     delimiter, places = _header(head, separator[1] if separator else DELIMITERS, f"FROM={table}, line {skipped + 1}")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -61,6 +62,13 @@ def read(table: Path) -> Iterator[Row]:
         raise UsageError(f"{where}: no CSV in UTF-8 ({error}); close each quote, or {SAVE}") from error
 
 
+def _skip_empty_lines(skipped: int, text: str) -> tuple[int, str]:
+    """How many lines are skipped with these, and the text behind them."""
+    empty = EMPTY_LINES.match(text)
+    assert empty, "it matches no lines, too"
+    return skipped + len(LINE_END.findall(empty[0])), text[empty.end() :]
+
+
 def _decode(content: bytes, table: Path) -> str:
     encoding = "utf-16" if content[:2] in UTF16 else "utf-8-sig"
     try:
@@ -71,7 +79,7 @@ def _decode(content: bytes, table: Path) -> str:
         where, value = f"FROM={table}, line {line}", content[error.start : error.end][:4]
         raise UsageError(f"{where}: no CSV in UTF-8 (the bytes {value!r} are no character of it); {SAVE}") from error
     if "\0" in text[:4]:
-        raise UsageError(f"FROM={table}, line 1: no CSV in UTF-8 (UTF-16 without its mark); {SAVE}")
+        raise UsageError(f"FROM={table}, line 1: no CSV in UTF-8 (UTF-16 without its mark, or UTF-32); {SAVE}")
     return text
 
 
@@ -83,7 +91,7 @@ def _header(head: str, delimiters: str, where: str) -> tuple[str, tuple[int, int
             cells = next(csv.reader([head], delimiter=delimiter, skipinitialspace=True), [])
         except csv.Error:
             continue
-        names = [cell.strip(" \t\ufeff").casefold() for cell in cells]
+        names = [cell.replace("\ufeff", "").strip().casefold() for cell in cells]
         if all(names.count(column) == 1 for column in COLUMNS):
             return delimiter, (names.index("path"), names.index("label"), len(names))
         if twice := [column for column in COLUMNS if names.count(column) > 1]:
