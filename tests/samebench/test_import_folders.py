@@ -134,6 +134,19 @@ def test_two_forms_of_one_name_are_one_class_and_named(copy: Path) -> None:
     assert Finding("caf\u00e9", "caf\u00e9", "a folder of the same class as: cafe\u0301", KEPT) in findings
 
 
+def test_of_classes_in_other_folders_the_level_that_is_wanted_is_said(copy: Path, tmp_path: Path) -> None:
+    nested = "a folder: put its pictures into the folder of their class"
+    shutil.copytree(copy / "square", copy / "circle/more")
+    made, findings = imported(copy)
+    assert (len(made.images), told(findings)) == (60, {"circle/more": nested})
+    (tmp_path / "outer").mkdir()
+    copy.rename(tmp_path / "outer/training")
+    with pytest.raises(
+        UsageError, match=r"0 classes .*; give two or more, each a sub-folder with pictures in it"
+    ):
+        imported(tmp_path / "outer")
+
+
 def reported(home: Path) -> list[str]:
     """What the report of a refused import has found."""
     with (home / "shapes.refused.csv").open(newline="", encoding="utf-8") as file:

@@ -71,7 +71,7 @@ def test_paths_of_a_table_that_lead_nowhere_or_out_are_named(copy: Path) -> None
         str(copy.parent / "outside.png"): "leads out of the folder",
         "/etc/hostname": "leads out of the folder",
         "circle/../../outside.png": "leads out of the folder",
-        "circle": "a folder",
+        "circle": "a folder: put its pictures into the folder of their class",
         "circle/\0.png": "can't be read: embedded null byte",
     }
     text = "\n".join(["path,label", *rows, *(f'"{path}",circle' for path in odd)])

@@ -21,6 +21,7 @@ LABEL_LENGTH = 100
 JOINERS = "\u200c\u200d"  # no letters, and Persian, Hindi and others can't be written without them
 LEFT_OUT, KEPT, REFUSED = "left out", "kept", "refused"  # REFUSED: nothing is imported because of it
 LEADS_OUT = "leads out of the folder"
+FOLDER = "a folder: put its pictures into the folder of their class"
 ALIKE = "a label almost like"
 SYSTEM = "a system's own"
 SYSTEM_NAMES = {  # what Windows, macOS and network drives put beside pictures, in lower case
@@ -70,7 +71,7 @@ class Source:
                 raise UnusableFileError(LEADS_OUT)
             status = resolved.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise UnusableFileError("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
+                raise UnusableFileError(FOLDER if stat.S_ISDIR(status.st_mode) else "no ordinary file")
             if status.st_size > MOST_BYTES:
                 raise UnusableFileError(f"too large: {status.st_size:,} bytes, at most {MOST_BYTES:,} are read")
             return untrusted.read_bytes(resolved, max_bytes=MOST_BYTES)

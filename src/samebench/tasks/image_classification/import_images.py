@@ -235,7 +235,8 @@ def assemble(images: Mapping[bytes, SpooledImage], args: ImportArgs, spool: Pixe
     """
     classes = len({each.source.label for each in images.values()})
     if classes < 2:
-        raise UsageError(f"FROM={args.source}: {classes} classes with a picture that can be used; give two or more")
+        more = "two or more, each a sub-folder with pictures in it" if Path(args.source).is_dir() else "two or more"
+        raise UsageError(f"FROM={args.source}: {classes} classes with a picture that can be used; give {more}")
     parts = {part(digest) for digest in images}
     if lacking := [name for number, name in enumerate(image_dataset.PARTS) if number not in parts]:
         few = f"{len(images)} pictures that can be used, and none of them for {' and '.join(lacking)}"
