@@ -141,9 +141,7 @@ def test_of_classes_in_other_folders_the_level_that_is_wanted_is_said(copy: Path
     assert (len(made.images), told(findings)) == (60, {"circle/more": nested})
     (tmp_path / "outer").mkdir()
     copy.rename(tmp_path / "outer/training")
-    with pytest.raises(
-        UsageError, match=r"0 classes .*; give two or more, each a sub-folder with pictures in it"
-    ):
+    with pytest.raises(UsageError, match=r"0 classes .*; give two or more, each a sub-folder with pictures in it"):
         imported(tmp_path / "outer")
 
 

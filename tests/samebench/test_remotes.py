@@ -129,6 +129,18 @@ def test_the_teams_remote_and_a_shared_cache_stand_in_the_checkout(
     assert not (teammate.root / ".dvc/cache").exists()
 
 
+def test_a_directory_of_a_group_can_be_written_by_all_of_it_whatever_the_umask(member: Member, directory: Path) -> None:
+    (member.root / ".dvc/config.local").write_text("[cache]\n    shared = group\n")
+    member.record(FIRST)
+    umask = os.umask(0o022)
+    try:
+        member.push()
+    finally:
+        os.umask(umask)
+    folders = [path for path in directory.rglob("*") if path.is_dir()]
+    assert {oct(path.stat().st_mode & 0o7777) for path in folders} == {"0o2775"}
+
+
 @pytest.mark.parametrize(
     ("value", "url"),
     [

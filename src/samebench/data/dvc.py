@@ -76,8 +76,10 @@ def _repository(config: DvcConfig, work: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"dvc-{file_lock.machine_tag()}-", dir=work) as name:
         place = Path(name)
         (place / ".dvc").mkdir()
-        store = {"dir": str(config.cache), **({"shared": "group"} if config.shared else {})}
-        sections = {"core": {**QUIET, "remote": "given"}, "cache": store, "'remote \"given\"'": config.remote}
+        shared = {"shared": "group"} if config.shared else {}
+        remote = config.remote if "://" in config.url else {**config.remote, **shared}
+        cache_options = {"dir": str(config.cache), **shared}
+        sections = {"core": {**QUIET, "remote": "given"}, "cache": cache_options, "'remote \"given\"'": remote}
         (place / ".dvc/config").write_text(dvc_config.format_config(sections))
         yield place
 
