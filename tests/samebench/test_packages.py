@@ -126,6 +126,17 @@ def test_make_lock_repeats(bench: Bench) -> None:
     assert bench.content() == before
 
 
+def test_an_index_that_tells_no_upload_times_is_refused_with_the_remedy(bench: Bench, tmp_path: Path) -> None:
+    before = bench.content()
+    indexes.publish(tmp_path / "index", "torch", "1.0", compiled=True)
+    with indexes.serve(tmp_path / "index", as_json=False) as address:
+        done = bench.make("lock", PIP_INDEX_URL=address)
+    assert done.returncode == 2
+    assert "nothing was changed: " in done.stderr
+    assert "needs an index that tells upload times, as PEP 700 asks: name one in PIP_INDEX_URL" in done.stderr
+    assert bench.content() == before
+
+
 def test_what_is_compiled_against_torch_goes_into_each_flavour_in_its_own_build(bench: Bench) -> None:
     done = bench.make("add", "PKG=pictures")
     assert done.returncode == 0, done.stderr

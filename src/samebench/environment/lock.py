@@ -129,6 +129,8 @@ def uv_message(stderr: str) -> str:
     line = without_credentials(" ".join(stderr.split()))
     if "no usable wheels" in line or "no wheels with a matching" in line:
         line += " (only wheels are locked, as building a source package runs its code: take a version that has wheels)"
+    if "no publish time" in line:
+        line += " (exclude-newer needs an index that tells upload times, as PEP 700 asks: name one in PIP_INDEX_URL)"
     return line
 
 
