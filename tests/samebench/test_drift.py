@@ -69,7 +69,8 @@ def test_a_file_that_python_runs_at_its_start_is_noticed(bench: Bench, name: str
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LD_PRELOAD", "/lib/x.so"), ("OMP_NUM_THREADS", "3"), ("PYTHONPATH", "/elsewhere")]
+    ("name", "value"),
+    [("LD_PRELOAD", "/x.so"), ("LD_AUDIT", "/x.so"), ("OMP_NUM_THREADS", "3"), ("PYTHONPATH", "/elsewhere")],
 )
 def test_a_variable_that_changes_results_is_noticed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, value: str

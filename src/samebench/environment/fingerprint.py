@@ -49,9 +49,10 @@ VARIABLES = (
     # The order of sums between processes (NCCL's manual).
     *("NCCL_ALGO", "NCCL_PROTO"),
     # Other code in place of what is installed (ld.so(8), python(1)), and the order of sets.
-    *("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHASHSEED", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH"),
+    *("LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("PYTHONHASHSEED", "PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH"),
 )
-PATHS = {"LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH"}
+PATHS = {"LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH"}
 
 # An installer's notes, which tell how a wheel came and not what it is.
 NOTES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"}
