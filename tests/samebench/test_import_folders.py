@@ -9,7 +9,7 @@ import pytest
 
 from samebench.core.command import UsageError
 from samebench.tasks.image_classification import image_dataset, import_images
-from samebench.tasks.image_classification.image_sources import KEPT, Finding
+from samebench.tasks.image_classification.image_sources import KEPT, LEADS_OUT, Finding
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 
 from .checkout import copy_checkout, run
@@ -69,8 +69,8 @@ def test_behind_a_link_to_a_folder_no_file_leads_out_of_it(copy: Path, tmp_path:
     assert len(made.images) == 60
     assert told(findings) == {
         "circle": READ,
-        "circle/back.png": "leads out of the folder",
-        "circle/out.png": "leads out of the folder",
+        "circle/back.png": LEADS_OUT,
+        "circle/out.png": LEADS_OUT,
     }
 
 
@@ -132,6 +132,19 @@ def test_two_forms_of_one_name_are_one_class_and_named(copy: Path) -> None:
     made, findings = imported(copy)
     assert made.balance["caf\u00e9"] == 21
     assert Finding("caf\u00e9", "caf\u00e9", "a folder of the same class as: cafe\u0301", KEPT) in findings
+
+
+def test_of_pictures_that_are_links_to_elsewhere_it_is_said_what_to_do(copy: Path, tmp_path: Path) -> None:
+    for path in list(copy.glob("*/*")):  # as tools keep data sets: the bytes in a cache, links in the folder
+        path.rename(tmp_path / f"{path.parent.name}-{path.name}")
+        path.symlink_to(tmp_path / f"{path.parent.name}-{path.name}")
+    with pytest.raises(
+        import_images.ImportFailedError, match=r"left out are 60 \(60 leads out of the folder\)$"
+    ) as raised:
+        imported(copy)
+    assert {each.found for each in raised.value.findings} == {
+        "leads out of the folder: put the picture itself in its place, such as by cp -L"
+    }
 
 
 def test_of_classes_in_other_folders_the_level_that_is_wanted_is_said(copy: Path, tmp_path: Path) -> None:
