@@ -59,6 +59,15 @@ def test_other_formats_are_named_in_the_report_and_counted_in_the_summary(
     assert report.count("no PNG, JPEG or WebP picture: HEIC: export it as JPEG") == 3
 
 
+def test_a_picture_with_nothing_to_see_is_taken_and_named(copy: Path) -> None:
+    Image.new("RGBA", (40, 30)).save(copy / "circle/clear.png")
+    Image.new("L", (40, 30), 128).save(copy / "square/grey.jpg")
+    made, findings = imported(copy)
+    said = "nothing to see: it has one colour, or is transparent"
+    assert told(findings) == {"circle/clear.png": said, "square/grey.jpg": said}
+    assert {"circle/clear.png", "square/grey.jpg"} <= set(made.names)
+
+
 @pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information"])
 def test_a_folder_that_a_system_has_made_is_no_class(copy: Path, name: str) -> None:
     (copy / name).mkdir()

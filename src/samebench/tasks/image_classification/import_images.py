@@ -40,7 +40,7 @@ from samebench.tasks.image_classification.image_sources import (
     found_in,
     legible,
 )
-from samebench.tasks.image_classification.image_transform import ImageTransform
+from samebench.tasks.image_classification.image_transform import NOTHING, ImageTransform
 from samebench.tasks.image_classification.picture_file import CHECKSUM, CUT, PICTURES, Foreign, Unreadable, damaged
 from samebench.tasks.image_classification.task import ImageClassification
 
@@ -204,7 +204,8 @@ def read(source: Source, preparation: ImageTransform) -> DecodedImage | Finding:
     pixels = prepared.pixels
     grey = bool((pixels == pixels[:1]).all())
     film = ["a film: its first picture was taken"] if file.frames > 1 else []
-    return DecodedImage(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage))
+    empty = [f"{NOTHING}: it has one colour, or is transparent"] if prepared.is_empty else []
+    return DecodedImage(source, pixels[:1].copy() if grey else pixels, (*film, *prepared.damage, *empty))
 
 
 def labels_of(same: Sequence[SpooledImage]) -> list[str]:
