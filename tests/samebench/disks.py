@@ -1,6 +1,7 @@
 """Small file systems that can be filled up."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,24 @@ class Disk:
                 os.write(handle, bytes(4096))
         os.ftruncate(handle, max(0, os.fstat(handle).st_size - but // 4096 * 4096))
         os.close(handle)
+
+
+@contextmanager
+def btrfs_disk(home: Path, *, size: int) -> Iterator[Disk]:
+    """A btrfs of `size` bytes, on which files can share blocks; skips where we may not mount one."""
+    image, place = home / "btrfs.img", home / "btrfs"
+    if os.geteuid() != 0 or not shutil.which("mkfs.btrfs"):
+        pytest.skip("making a btrfs takes root and mkfs.btrfs")
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.btrfs", "--quiet", str(image)], capture_output=True, check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("this container may not mount a file system")
+    try:
+        yield Disk(place)
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @contextmanager

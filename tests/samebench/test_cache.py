@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from samebench.data import cache, digests
 from samebench.data.cache import Cache
-from tests.samebench.disks import small_disk
+from tests.samebench.disks import btrfs_disk, small_disk
 
 
 def test_what_is_kept_is_found_by_its_content_and_cannot_be_written_by_accident(tmp_path: Path) -> None:
@@ -48,3 +49,24 @@ def test_a_copy_that_finds_no_room_leaves_the_old_file_and_nothing_else(tmp_path
             cache.copy(tmp_path / "new", disk.place / "file")
         assert (disk.place / "file").read_bytes() == b"old"
         assert sorted(path.name for path in disk.place.iterdir()) == ["file", "filler"]
+
+
+def test_versions_take_no_room_twice_where_files_can_share_blocks(tmp_path: Path) -> None:
+    def used() -> int:
+        os.sync()
+        status = os.statvfs(disk.place)
+        return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+    with btrfs_disk(tmp_path, size=200 << 20) as disk:
+        content = os.urandom(20 << 20)
+        (disk.place / "file").write_bytes(content)
+        before = used()
+        store = Cache(disk.place / "cache")
+        store.put(disk.place / "file")
+        path = store.get_verified(digests.md5(disk.place / "file"))
+        assert path
+        cache.copy(path, disk.place / "again")
+        assert (disk.place / "again").read_bytes() == content
+        assert used() < before + (2 << 20), "two copies would be 40 MB"
+        (disk.place / "again").write_bytes(b"changed")
+        assert path.read_bytes() == content
