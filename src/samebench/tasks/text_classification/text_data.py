@@ -35,7 +35,7 @@ class TextData:
     """Texts in three parts. Texts of one group are in one part, and of texts with equal tokens one is there.
 
     An example is `tokens` (LENGTH,) int32, a label, and a weight that is higher for rare labels. The tokens are on the
-    disk; memory has some 100 bytes of each text.
+    disk; memory has some 130 bytes of each text.
     """
 
     warning = ""
