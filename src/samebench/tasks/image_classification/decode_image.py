@@ -66,7 +66,7 @@ def memory(file: PictureFile, *, edge: int = 1) -> int:
     if file.format == WEBP:
         return 17 * count  # two canvases, a copy of one, and the picture
     sixteen, clear = file.depth == 16, bool(file.transparency)
-    coloured = 6 if not clear else 24 if sixteen else 10
+    coloured = 6 if not clear else 16 if sixteen else 10
     each = {0: 16 if sixteen else 6, 2: coloured, 3: 6, 4: 10, 6: 6}.get(file.colour, 16)
     return (each + (8 if file.frame else 0)) * count
 
