@@ -94,6 +94,8 @@ def test_broken_exif_leaves_the_picture_as_it_is_with_a_warning(exif: bytes) -> 
         got = prepared(content)
         assert np.array_equal(got.pixels, upright)
         assert got.damage == (UNTURNED,)
+    got = prepared(with_segment(0xE1, b"Exif\0\xff" + exif))
+    assert got.damage == (UNTURNED,)
     got = prepared(with_segment(0xE1, b"Exif\0\0" + exif))
     assert got.damage == (UNTURNED,)
     assert np.array_equal(got.pixels, prepared(with_segment(0xFE, b"")).pixels)

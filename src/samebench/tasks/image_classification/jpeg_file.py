@@ -24,7 +24,7 @@ FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start of frame; F7: 
 DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive frames, of Huffman or arithmetic codes
 BESIDE = {*range(0xE1, 0xEE), 0xEF, 0xFE}  # applications' own, but those that say what the colours are; comments
 COLOURS = {0xE0: 14, 0xEE: 12}  # JFIF's and Adobe's, which say what the colours are, and their least lengths
-EXIF, ICC = b"Exif\0\0", b"ICC_PROFILE\0"
+EXIF, ICC = b"Exif\0", b"ICC_PROFILE\0"  # behind EXIF's comes a byte of any value
 END = b"\xff\xd9"
 
 
@@ -113,7 +113,7 @@ def _take_application(
     marker: int, content: memoryview, file: PictureFile, profile: dict[int, tuple[int, memoryview]]
 ) -> None:
     if marker == 0xE1 and content[: len(EXIF)] == EXIF and file.orientation == 1:
-        file.take_exif(content)
+        file.take_exif(content[len(EXIF) + 1 :])
     elif marker == 0xE2 and content[: len(ICC)] == ICC and len(content) > 14:
         profile.setdefault(content[12], (content[13], content[14:]))
 
