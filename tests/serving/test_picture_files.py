@@ -318,6 +318,21 @@ def test_colours_that_are_not_those_of_srgb_are_said_to_be_so(
     assert np.array_equal(got.pixels, prepared(png).pixels)
 
 
+def test_around_a_picture_that_does_not_fill_its_animation_it_is_white() -> None:
+    part, width, height = quarters((60, 50)), 120, 90
+    picture = encoded(part, "WEBP", lossless=True)[12:]
+    numbers = (30 // 2, 20 // 2, part.width - 1, part.height - 1, 100)  # place, size and milliseconds
+    frame = b"".join(each.to_bytes(3, "little") for each in numbers) + b"\0" + picture
+    body = struct.pack("<4sIB3x", b"VP8X", 10, 2) + b"".join(
+        each.to_bytes(3, "little") for each in (width - 1, height - 1)
+    )
+    body += b"ANIM" + struct.pack("<IIH", 6, 0xFF00FF00, 0) + b"ANMF" + struct.pack("<I", len(frame)) + frame
+    canvas = Image.new("RGB", (width, height), "white")
+    canvas.paste(part, (30, 20))
+    film = b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+    assert np.array_equal(prepared(film).pixels, prepared(encoded(canvas)).pixels)
+
+
 def display_p3() -> bytes:
     """A profile with the primaries of Display P3 and the curve of sRGB."""
     source = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

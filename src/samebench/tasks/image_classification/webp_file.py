@@ -17,6 +17,7 @@ from samebench.tasks.image_classification.picture_file import (
 MAGIC = rb"RIFF....WEBP"
 PIXELS = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
 FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: a profile, EXIF, XMP are there
+ANIMATED, CLEAR = 0x02, 0x10  # of VP8X; around a picture that does not fill an animation it is clear, not black
 
 
 def read(data: memoryview) -> PictureFile:
@@ -41,7 +42,8 @@ def read(data: memoryview) -> PictureFile:
             _take_webp_pixels(kind, content, file)
             whole: Part = data[place : place + 8 + size]
             if kind == b"VP8X":
-                whole = bytes(whole[:8]) + bytes([content[0] & ~FLAGS]) + bytes(content[1:])
+                flags = content[0] & ~FLAGS | (CLEAR if content[0] & ANIMATED else 0)
+                whole = bytes(whole[:8]) + bytes([flags]) + bytes(content[1:])
             body += [whole, b"\0"[: size % 2]]
         place += 8 + size + size % 2
     else:
