@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.training import train
+from samebench.training.freeze import freeze
 from samebench.training.model import Model
 from tests.samebench.interrupted import interrupt
 from tiny.settings import Settings
@@ -53,3 +55,27 @@ def test_names_that_freeze_nothing_or_all_are_refused_before_there_is_a_run(
     with pytest.raises(UsageError, match=rf"^setting freeze='{patterns.replace('*', '[*]')}' is impossible; {reason}"):
         train.train(replace(QUICK, freeze=patterns), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of its own before two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.body = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False), nn.Dropout())
+        self.head = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.body(inputs * self.scale))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "in_evaluation"), [("scale", set()), ("body.*", {"body", "body.0", "body.1", "body.2"})]
+)
+def test_a_layer_is_in_evaluation_mode_if_all_its_parameters_are_frozen(patterns: str, in_evaluation: set[str]) -> None:
+    network = Scaled()
+    freeze(network, patterns)
+    for copy in (network.train(), network.eval().train()):
+        modes = {name: layer.training for name, layer in copy.named_modules()}
+        assert {name for name, is_training in modes.items() if not is_training} == in_evaluation

@@ -13,8 +13,9 @@ MAX_NAMES = 6  # in a message
 def freeze(network: nn.Module, patterns: str) -> None:
     """Freeze the parameters whose names match one of the patterns, which commas separate, such as `features.*`.
 
-    A layer of which all parameters are frozen stays in evaluation mode: it normalises with the statistics that it has,
-    and these stay, too. Raises UsageError for a pattern that matches no name, and if nothing is left to train.
+    A layer of which all parameters are frozen stays in evaluation mode, and so do the layers in it: it normalises with
+    the statistics that it has, these stay, too, and nothing is dropped out. Raises UsageError for a pattern that
+    matches no name, and if nothing is left to train.
     """
     parameters = dict(network.named_parameters())
     for pattern in filter(None, (each.strip() for each in patterns.split(","))):
@@ -28,8 +29,8 @@ def freeze(network: nn.Module, patterns: str) -> None:
     if not any(each.requires_grad for each in parameters.values()):
         raise UsageError(f"setting freeze={patterns!r} is impossible; leave a parameter to train")
     for layer in network.modules():
-        own_parameters = [*layer.parameters(recurse=False)]
-        if own_parameters and not any(each.requires_grad for each in own_parameters):
+        layer_parameters = [*layer.parameters()]  # with those of the layers in it, whose mode follows
+        if layer_parameters and not any(each.requires_grad for each in layer_parameters):
             layer.train = MethodType(_stay, layer)  # type: ignore[method-assign] # a copy has it bound to itself
             layer.eval()
 
