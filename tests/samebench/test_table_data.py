@@ -121,6 +121,13 @@ def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
         list(read)
 
 
+def test_damaged_packed_table_is_not_what_the_listing_says(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"area,price\n1,2\n"))
+    packed[10] = 0xFF  # a kind of block that there is not, which zlib alone sees
+    (tmp_path / "table.csv.gz").write_bytes(packed)
+    assert not Source("houses", tmp_path).matches_sha256("table.csv", "0" * 64)
+
+
 def test_folder_is_read_as_it_is_where_the_project_publishes_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

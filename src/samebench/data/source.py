@@ -101,7 +101,7 @@ class Source:
                 while (chunk := file.read(CHUNK)) and file.tell() <= MAX_BYTES:
                     content.update(chunk)
             return content.hexdigest() == sha256
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, zlib.error):
             return False
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
