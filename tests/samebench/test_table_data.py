@@ -128,6 +128,12 @@ def test_damaged_packed_table_is_not_what_the_listing_says(tmp_path: Path) -> No
     assert not Source("houses", tmp_path).matches_sha256("table.csv", "0" * 64)
 
 
+def test_empty_lines_before_the_names_are_no_names(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("\n\narea,price\n\n1,2\n")
+    assert [*table_data.read_csv(path)] == [{"area": "1", "price": "2"}]
+
+
 def test_folder_is_read_as_it_is_where_the_project_publishes_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

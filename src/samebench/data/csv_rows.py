@@ -19,7 +19,7 @@ class CsvRows:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the line of names; there are none in an empty file. Raises UsageError for a damaged one."""
+        """Read the line of names, the first that is not empty. Raises UsageError for a damaged file."""
         self.path = path
         self.names: tuple[str, ...] = ()
         self.names = next(self._read(), ())
@@ -28,18 +28,19 @@ class CsvRows:
         """Raises UsageError for a damaged file, and for a row with more or fewer cells than there are names."""
         rows = self._read()
         next(rows, None)
-        for place, cells in enumerate(filter(None, rows), start=2):
+        for place, cells in enumerate(rows, start=2):
             if len(cells) != len(self.names):
                 raise UsageError(f"{self.path}, row {place}: not {len(self.names)} cells; mend it")
             yield dict(zip(self.names, cells, strict=True))
 
     def _read(self) -> Iterator[tuple[str, ...]]:
+        """The lines that are not empty."""
         packed = self.path.suffix == ".gz"
         try:
             with (
                 gzip.open(self.path) if packed else self.path.open("rb") as file,
                 io.TextIOWrapper(file, "utf-8-sig", newline="") as text,
             ):
-                yield from map(tuple, csv.reader(text, strict=True))
+                yield from map(tuple, filter(None, csv.reader(text, strict=True)))
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UsageError(f"{self.path}: {error}; {REMEDY}") from error
