@@ -5,6 +5,7 @@ import torch
 
 from samebench.training import device_data, loop, trial
 from samebench.training.device_data import ResidentData, StreamedData, on_device
+from samebench.training.task import Subset
 from tiny.data import synthetic
 from tiny.settings import Settings
 
@@ -49,3 +50,10 @@ def test_set_is_on_a_gpu_where_it_fits(free: int, kind: type, monkeypatch: pytes
     monkeypatch.setattr(device_data.ResidentData, "__init__", lambda *_: None)
     assert isinstance(on_device(synthetic(0).training, torch.device("cuda")), kind)
     assert isinstance(on_device(synthetic(0).training, CPU), ResidentData)
+
+
+def test_part_of_a_set_is_streamed_where_the_whole_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10**6, 2 * 10**6))
+    monkeypatch.setattr(device_data.ResidentData, "__init__", lambda *_: None)
+    part = Subset(synthetic(0).training, torch.arange(50))  # its `to` copies the whole set
+    assert isinstance(on_device(part, torch.device("cuda")), StreamedData)

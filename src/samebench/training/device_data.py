@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from samebench.training.task import Batch, Dataset
+from samebench.training.task import Batch, Dataset, Subset
 
 MEMORY_SHARE = 0.5  # of the GPU's free memory that a data set may take
 
@@ -70,6 +70,7 @@ def on_device(dataset: Dataset, device: torch.device) -> DeviceData:
     if device.type != "cuda":
         return ResidentData(dataset, device)
     example = dataset.get_batch(torch.arange(1))
-    size = len(dataset) * sum(tensor.nbytes for tensor in example.values())
+    whole = dataset.dataset if isinstance(dataset, Subset) else dataset  # `to` copies all of it
+    size = len(whole) * sum(tensor.nbytes for tensor in example.values())
     free, _ = torch.cuda.mem_get_info(device)
     return ResidentData(dataset, device) if size <= MEMORY_SHARE * free else StreamedData(dataset, device)
