@@ -161,3 +161,15 @@ def test_two_tensors_for_one_name_are_refused(settings: Settings, file: Path, tm
     save_file(tensors | {"0.weight": tensors["backbone.0.weight"].clone()}, file)
     with pytest.raises(UsageError, match=r"0\.weight and .*0\.weight would both be 0\.weight"):
         train.train(settings, runs=tmp_path / "runs")
+
+
+def test_numbers_without_their_scales_are_refused_or_not_used(
+    settings: Settings, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = next(name for name in backbone() if name.endswith("0.weight"))
+    save_file(backbone() | {name: backbone()[name].to(torch.float8_e4m3fn)}, file)
+    with pytest.raises(UsageError, match=rf": {name} is float8_e4m3fn, .*; convert it to float32$"):
+        train.train(settings, runs=tmp_path / "runs")
+    save_file(backbone() | {name: backbone()[name].to(torch.int8)}, file)
+    train.train(settings, runs=tmp_path / "runs")
+    assert f"not used: {name}, head.weight\n" in capsys.readouterr().out

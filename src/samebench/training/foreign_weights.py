@@ -44,6 +44,10 @@ class ForeignWeights:
         if len(tensors) > MAX_TENSORS:
             raise UsageError(f"{source}: {len(tensors):,} tensors, at most {MAX_TENSORS:,}; take another")
         for name, tensor in tensors.items():
+            if tensor.is_floating_point() and tensor.itemsize == 1:
+                kind = str(tensor.dtype).removeprefix("torch.")
+                what = f"{printable(name, longest=80)} is {kind}, whose scale is elsewhere"
+                raise UsageError(f"{source}: {what}; convert it to float32")
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise UsageError(f"{source}: {printable(name, longest=80)} has NaN or infinity; take another")
         return cls(source, tensors, files.digest(path))
@@ -93,7 +97,7 @@ class Match:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], network: nn.Module, rules: str) -> "Match":
-        """Match by name and shape, after the prefixes of the names in the file are replaced as `rules` say.
+        """Match by name, shape and kind of number, after prefixes of the names in the file are replaced by `rules`.
 
         Rules are `old=new`, which commas separate; the first one that fits a name counts. Raises UsageError for a
         rule without `=`, and for two tensors with one name.
@@ -104,7 +108,7 @@ class Match:
             raise UsageError(f"setting init_names={rules!r} is impossible; give old=new, such as 'backbone.=stem.'")
         for source, tensor in tensors.items():
             name = next((new + source[len(old) :] for old, new in pairs if source.startswith(old)), source)
-            if name in parameters and parameters[name].shape == tensor.shape:
+            if name in parameters and _fits(tensor, parameters[name]):
                 if name in sources:
                     both = f"{printable(source, longest=80)} and {printable(sources[name], longest=80)}"
                     raise UsageError(f"setting init_names={rules!r} is impossible; {both} would both be {name}")
@@ -117,14 +121,19 @@ class Match:
         return {"matched": len(self.sources), "fresh": self.fresh, "unused": [printable(each) for each in self.unused]}
 
 
+def _fits(tensor: Tensor, parameter: Tensor) -> bool:
+    """Whether a tensor can be copied into a parameter: whole numbers are no weights without their scale."""
+    return tensor.shape == parameter.shape and tensor.is_floating_point() == parameter.is_floating_point()
+
+
 def suggest_rule(tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> str:
     """The rule `old=new` after which most names and shapes match; empty if there is none."""
     rules: Counter[str] = Counter()
     places, sources = _by_suffix(parameters), _by_suffix(tensors)
     for source, tensor in tensors.items():
-        rules.update(f"={prefix}" for name, prefix in places.get(source, ()) if parameters[name].shape == tensor.shape)
+        rules.update(f"={prefix}" for name, prefix in places.get(source, ()) if _fits(tensor, parameters[name]))
     for name, tensor in parameters.items():
-        rules.update(f"{prefix}=" for source, prefix in sources.get(name, ()) if tensors[source].shape == tensor.shape)
+        rules.update(f"{prefix}=" for source, prefix in sources.get(name, ()) if _fits(tensors[source], tensor))
     return rules.most_common(1)[0][0] if rules else ""
 
 
