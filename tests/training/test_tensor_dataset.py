@@ -1,5 +1,9 @@
 """Examples and results on the disk."""
 
+import errno
+import io
+import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +39,21 @@ def test_results_of_batches_are_joined(size: int, monkeypatch: pytest.MonkeyPatc
     )
     assert torch.equal(results["a"], values)
     assert results["b"].sum() == 21
+
+
+def test_a_full_disk_is_named_with_the_bytes_that_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tensor_dataset, "ROOT", tmp_path)
+    monkeypatch.setattr(tensor_dataset, "LARGE", 1)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    problem = rf"No space left on device, 4,000 bytes needed: '{tmp_path}/\.samebench'"
+    with pytest.raises(OSError, match=problem):
+        allocate(torch.zeros(1, 10), 100)
+    monkeypatch.setattr(tensor_dataset, "_scratch_file", partial(io.FileIO, "/dev/full", "r+"))
+    with pytest.raises(OSError, match=problem):
+        TensorSpool().append({"rows": np.zeros(500)})
 
 
 def test_large_results_are_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samebench.core import files
 from samebench.core.paths import ROOT
 
 T = TypeVar("T")
@@ -66,7 +69,8 @@ class TensorSpool:
                 weakref.finalize(self, file.close)  # what is mapped stays
                 self._forms[name] = rows.dtype, rows.shape[1:]
             assert (rows.dtype, rows.shape[1:]) == self._forms[name]
-            self._files[name].write(rows.tobytes())
+            with _named_error(rows.nbytes):
+                self._files[name].write(rows.tobytes())
         self._count += len(rows)
 
     def to_dataset(self) -> TensorDataset:
@@ -75,7 +79,8 @@ class TensorSpool:
 
     def _map(self, name: str) -> Tensor:
         file, (dtype, shape) = self._files[name], self._forms[name]
-        file.flush()
+        with _named_error(self._count * dtype.itemsize * math.prod(shape)):
+            file.flush()
         if not math.prod(shape):
             return torch.from_numpy(np.empty((self._count, *shape), dtype))
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -89,7 +94,7 @@ def allocate(example: Tensor, count: int) -> Tensor:
     size = count * example.nbytes
     if size < LARGE:
         return example.new_empty(count, *example.shape[1:])
-    with _scratch_file() as file:
+    with _named_error(size), _scratch_file() as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and no crash later
         file.truncate(size)
@@ -123,10 +128,23 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _scratch_file() -> IO[bytes]:
-    """A file without a name: beside the checkout's other state, as /tmp is memory in a container."""
+    """A file without a name."""
+    return tempfile.TemporaryFile(dir=_scratch_folder())
+
+
+def _scratch_folder() -> Path:
+    """The folder of the checkout's other state, as /tmp is memory in a container."""
     folder = ROOT / ".samebench"
-    try:
+    with suppress(OSError):
         folder.mkdir(exist_ok=True)
-        return tempfile.TemporaryFile(dir=folder)
-    except OSError:  # a checkout that can't be written to
-        return tempfile.TemporaryFile()
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())  # a checkout may be read-only
+
+
+@contextmanager
+def _named_error(size: int) -> Iterator[None]:
+    """Make an OSError name the folder, and on a full disk the `size` in bytes that is needed."""
+    try:
+        yield
+    except OSError as error:
+        files.name_error(error, _scratch_folder(), size=size)
+        raise
