@@ -131,7 +131,7 @@ def decode(file: PictureFile, mode: str, edge: int, smaller: Sizing) -> Image.Im
 
 def _open(file: PictureFile, content: bytes, mode: str, edge: int) -> Image.Image:
     """The picture, a JPEG set to decode no larger than need be."""
-    Image.MAX_IMAGE_PIXELS = None  # `look` has held its size against ours
+    Image.MAX_IMAGE_PIXELS = None  # `open_image` has compared its size with ours
     opened = Image.open(io.BytesIO(content), formats=(file.format,))
     if opened.size != ((file.frame or (0, 0, *file.size))[2:]):
         raise damaged()

@@ -65,7 +65,7 @@ class Preprocessing:
         return f"{which}: hardly any contrast in the training images; a deviation of {MIN_DEVIATION} is assumed"
 
     def to_dict(self) -> dict[str, Any]:
-        """What `told` reads."""
+        """What `from_dict` reads."""
         facts = {"mean": self.mean, "deviation": self.std}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
