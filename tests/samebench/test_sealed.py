@@ -227,3 +227,25 @@ def test_what_is_no_file_is_refused_unopened(tmp_path: Path, what: str) -> None:
         path.mkdir()
     with pytest.raises(UsageError, match="not there; take another, or train first"):
         checked_safetensors.load(path, "model")
+
+
+def test_a_file_larger_than_memory_is_mapped(path: Path) -> None:
+    numbers = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    count = 2 * sum(int(numbers[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
+    images = torch.zeros(1, dtype=torch.uint8).expand(count)
+    tensors = {"images": images, "labels": torch.zeros(2, dtype=torch.int64), "none": torch.zeros(0, 3)}
+    header = checked_safetensors._header(json.dumps({"kind": "dataset", **FACTS}), tensors)
+    with path.open("wb") as file:  # the file has holes, which take no room on the disk
+        file.write(header)
+        file.write((7).to_bytes(8, "little"))
+        file.truncate(len(header) + 16 + count)
+    mapped, facts = checked_safetensors.open_mapped(path, "dataset", is_verified=True)
+    assert facts == FACTS
+    assert {name: (each.dtype, each.shape) for name, each in mapped.items()} == {
+        name: (each.dtype, each.shape) for name, each in tensors.items()
+    }
+    assert mapped["labels"].tolist() == [7, 0]
+    mapped["images"][-1] = 1
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        assert file.read() == b"\0", "the process's copy was changed, and not the file"

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import mmap
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ from samebench.core.text import printable
 FULL = {errno.ENOSPC, errno.EDQUOT}
 # What a file system says that does not support fsync; some say EBADF for a folder, which can't be opened for writing.
 NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # on x86-64 and arm64; Python 3.11 has no name for it
 _warned: set[str] = set()
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
@@ -86,6 +88,14 @@ def _sync(handle: int, directory: Path, kind: str, *, refused: set[int]) -> None
             _warned.add(kind)
             where = printable(f"warning: {directory}: its file system can't sync {kind} ({error.strerror})")
             print(f"{where}; a power cut may lose the last files", file=sys.stderr, flush=True)
+
+
+def map_copy(handle: int) -> mmap.mmap:
+    """A map of a whole file, which is not empty. What is written to it changes the process's copy, and not the file.
+
+    The file may be larger than memory. Linux reserves memory for all copies otherwise, and refuses such a map.
+    """
+    return mmap.mmap(handle, 0, flags=mmap.MAP_PRIVATE | MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def sweep(directory: Path) -> None:

@@ -7,6 +7,8 @@ SHA-256 of the whole file, taken with zeros in its own place.
 import hashlib
 import io
 import json
+import math
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +30,7 @@ PLACE = slice(8 + len(PREFIX), 8 + len(PREFIX) + len(ZEROS))
 CHUNK = 1 << 20
 MAX_HEADER = 100_000_000  # bytes; safetensors reads no larger one
 DTYPES = {torch.int64: "I64", torch.float32: "F32", torch.uint8: "U8"}
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 FOREIGN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 NOT_THERE = "{}: not there; take another, or train first"
 
@@ -124,13 +127,24 @@ def open_mapped(path: Path, kind: str, *, is_verified: bool = False) -> tuple[di
             size = int.from_bytes(file.read(8), "little")
             if size > MAX_HEADER:
                 raise ValueError("a header of impossible size")
-            metadata, kind_in_file = _parse_header(file.read(size))
-        with safetensors.safe_open(path, framework="pt") as mapped:
-            tensors = {name: mapped.get_tensor(name) for name in mapped.keys()}  # noqa: SIM118 - it is no mapping
+            header, content = file.read(size), files.map_copy(file.fileno())
+        metadata, kind_in_file = _parse_header(header)
+        with safetensors.safe_open(path, framework="np") as checked:  # its map for torch is refused if it is too large
+            names = checked.keys()
+        entries = _parse(header)
+        tensors = {name: _map_tensor(content, entries[name], 8 + size) for name in names}
     except FOREIGN as error:
         raise UsageError(f"{path}: its hash is right and its content is not ours; take another") from error
     _refuse_kind(path, kind_in_file, kind)
     return tensors, metadata
+
+
+def _map_tensor(content: mmap.mmap, entry: Mapping[str, Any], start: int) -> Tensor:
+    """The tensor of an entry of the header, in a map of the file, whose tensors begin at `start`."""
+    dtype, shape = TORCH_DTYPES[entry["dtype"]], entry["shape"]
+    if not (count := math.prod(shape)):
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(content, dtype=dtype, count=count, offset=start + entry["data_offsets"][0]).view(shape)
 
 
 def tensor_offset(path: Path, name: str) -> int:

@@ -83,7 +83,7 @@ class TensorSpool:
             file.flush()
         if not math.prod(shape):
             return torch.from_numpy(np.empty((self._count, *shape), dtype))
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapped = files.map_copy(file.fileno())
         if hasattr(mmap, "MADV_RANDOM"):  # in a random order, what lies behind an example is read in vain
             mapped.madvise(mmap.MADV_RANDOM)
         return torch.from_numpy(np.frombuffer(mapped, dtype).reshape(-1, *shape))
