@@ -1,10 +1,13 @@
 """Files as cameras, phones and editors make them: what is sound is read, what is damaged is said, the rest is named."""
 
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,6 +206,25 @@ def test_a_jpeg_without_its_end_is_read_with_a_warning_if_its_pixels_are_there()
             for padding in (b"", bytes(5000), b"\xff" * 5000):  # of a disk or a card that has no more of the file
                 with pytest.raises(Unreadable, match="a damaged picture"):
                     prepared(whole[: round(share * len(whole))] + padding)
+
+
+MEASURE = """
+import os, pathlib, sys
+from samebench.tasks.image_classification import decode_image
+from tests.serving.load import forget, memory
+file = decode_image.open_image(pathlib.Path(sys.argv[1]).read_bytes())
+forget(os.getpid())
+before = memory(os.getpid(), "VmHWM")
+decode_image.decode(file, "RGB", 4000, lambda _: (28, 28))
+print(memory(os.getpid(), "VmHWM") - before - decode_image.memory(file, edge=4000))
+"""
+
+
+def test_a_jpeg_without_its_end_takes_no_more_memory_than_is_reserved(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(COLOURS.resize((4000, 4000)), "JPEG")[:-2])
+    result = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 16 << 20, "what a decoder takes for any picture comes on top"
 
 
 @pytest.mark.parametrize(
