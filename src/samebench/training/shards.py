@@ -38,7 +38,7 @@ class Gradients(ABC):
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
         """Put the gradient of the mean loss into the network's parameters; return that loss, a scalar on their device.
 
-        Frozen parameters get none. One that the loss does not depend on has the gradient 0.
+        Frozen parameters get none.
 
         `loss` takes a network and the indices of a part, which are an equal share of `indices` (N,).
         """
@@ -78,7 +78,7 @@ class ShardedGradients(Gradients):
         self.pool = pool
 
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
-        """See Gradients."""
+        """See Gradients. A parameter that the loss does not depend on has the gradient 0."""
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
         def work(replica: nn.Module, part: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class DdpGradients(Gradients):
         self.wrapped = DistributedDataParallel(network, forward_sync_buffers=False)
 
     def __call__(self, loss: Loss, indices: Tensor) -> Tensor:
-        """See Gradients."""
+        """See Gradients. Raises RuntimeError in the second step if the loss does not depend on a parameter."""
         self.network.zero_grad()
         (part,) = indices.chunk(self.count)[self.local]
         value, weight = loss(self.wrapped.train(), part)  # type: ignore[no-untyped-call]
