@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 
@@ -227,6 +229,17 @@ def test_what_is_no_file_is_refused_unopened(tmp_path: Path, what: str) -> None:
         path.mkdir()
     with pytest.raises(UsageError, match="not there; take another, or train first"):
         checked_safetensors.load(path, "model")
+
+
+def test_a_file_is_streamed_to_a_file_system_that_can_not_sync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(files, "_warned", {"files"})
+    path.unlink()
+    checked_safetensors.stream(path, "dataset", {"a": TENSORS["a"]}, FACTS)
+    assert torch.equal(checked_safetensors.load(path, "dataset")[0]["a"], TENSORS["a"])
 
 
 def test_a_file_larger_than_memory_is_mapped(path: Path) -> None:

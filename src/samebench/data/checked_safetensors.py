@@ -9,7 +9,6 @@ import io
 import json
 import math
 import mmap
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -84,8 +83,7 @@ def stream(
                 raise ValueError(f"{name}: {size} bytes, expected {tensors[name].nbytes}")
         file.seek(PLACE.start)
         file.write(content.hexdigest().encode())
-        file.flush()
-        os.fsync(file.fileno())
+    files.sync(path)
 
 
 def _order(tensors: Mapping[str, Tensor]) -> list[str]:
