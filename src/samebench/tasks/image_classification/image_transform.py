@@ -11,7 +11,7 @@ from PIL import Image
 from samebench.tasks.image_classification.decode_image import decode
 from samebench.tasks.image_classification.picture_file import DAMAGE, PictureFile
 
-LEAST_SIDE, MOST_SIDE = 8, 256  # of what a network sees: three times halved something is left; a set fits in memory
+LEAST_SIDE, MOST_SIDE = 8, 256  # of what a network sees: three times halved something is left
 EMPTY = 3  # grey levels of 255: an image whose levels differ by no more has nothing to see
 
 NOTHING = "nothing to see"  # all of one colour, or transparent
