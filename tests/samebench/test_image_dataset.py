@@ -1,5 +1,6 @@
 """Data sets of one's own: written whole or not at all, and loaded as they were written."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -319,3 +320,9 @@ def test_of_a_large_file_each_image_is_read_by_its_place(home: Path, monkeypatch
     os.truncate(path, path.stat().st_size - 400)
     with pytest.raises(UsageError, match=r"dataset\.safetensors: has been cut while it was read"):
         read.training.get_batch(torch.arange(len(read.training)))
+
+
+def test_a_full_disk_under_an_import_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as full, dataset_files.scratch("shoes", home=tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write does, which names no file
+    assert full.value.filename == str(tmp_path / ".shoes.import")

@@ -87,6 +87,9 @@ def scratch(name: str, *, home: Path | None = None) -> Iterator[Path]:
         handle, _ = file_lock.acquire(place)
     try:
         yield place
+    except OSError as error:
+        error.filename = error.filename or str(place)  # a write that fails names no file
+        raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
         os.close(handle)
