@@ -31,7 +31,7 @@ dependencies = [
 
 [dependency-groups]
 serve = ["shared"]
-beside = ["shared"]
+reference = ["shared"]
 versions = ["shared"]
 
 [tool.uv]
