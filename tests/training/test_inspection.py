@@ -1,5 +1,8 @@
 """What is told about a data set and about a model's confidence."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -24,6 +27,25 @@ def test_sample_is_all_or_as_many_as_have_so_many_bytes(split: Split) -> None:
     assert len(drawn) == 100
     assert len({*drawn.labels.tolist()}) == 10
     assert len(inspection.sample(split, max_bytes=1)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of memory")
+def test_memory_is_that_of_a_block() -> None:
+    images = torch.zeros(400, 3, 256, 256, dtype=torch.uint8)
+    images[:, 0] = (torch.arange(400) % 256).to(torch.uint8)[:, None, None]
+    split, clear = Split(images, torch.arange(400) % 2), Path("/proc/self/clear_refs")
+    inspection.votes(split.select(torch.arange(20)))  # torch's own memory
+    clear.write_text("5")  # the peak begins anew
+    before = peak()
+    inspection.votes(split)
+    inspection.near_duplicates(images, within=0)
+    assert peak() < before + (100 << 20), "40 blocks of 8 MB, of which small results keep the memory, are 320 MB"
+
+
+def peak() -> int:
+    """The most memory that this process had, in bytes."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
 
 
 def brute(images: Tensor, within: float) -> set[tuple[int, int]]:

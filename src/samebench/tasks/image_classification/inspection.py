@@ -1,6 +1,6 @@
 """What to know about a data set before trusting it, and about a model before believing it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,27 +31,37 @@ def near_duplicates(images: Tensor, *, within: float) -> tuple[Tensor, Tensor]:
     means, along which the images are sorted so that only neighbours are compared.
     """
     cells = max(4, images.shape[-1] // 8)
-    coarse = torch.cat([*_coarse_blocks(images, cells)])
+    coarse = _coarse(images, cells, torch.arange(len(images)))
     coarse -= coarse.mean(0)
     values, vectors = torch.linalg.eigh(coarse.T @ coarse)
     ranked = (coarse @ vectors[:, values.argmax()]).sort()
     radius = within * (images[0].numel() / cells**2) ** 0.5 + 0.01  # the rounding of a float32 sum stays below it
     pairs = torch.cat(list(_close(coarse[ranked.indices], ranked.values, radius)))
     pairs = ranked.indices[pairs].sort(1).values
-    distances = torch.cat([_difference(images, part) for part in torch.split(pairs, 10_000)])
+    distances = torch.empty(len(pairs))
+    for places in torch.split(torch.arange(len(pairs)), _block_size(images)):
+        distances[places] = _difference(images, pairs[places])
     nearest = distances.argsort(stable=True)
     nearest = nearest[distances[nearest] <= within]
     return pairs[nearest], distances[nearest]
 
 
-def _coarse_blocks(images: Tensor, cells: int, places: Tensor | None = None) -> Iterator[Tensor]:
-    """The means of `cells` x `cells` pixels (M, …) float32 of images (N, C, H, W), a block of M after the other.
+def _coarse(
+    images: Tensor, cells: int, places: Tensor, project: Callable[[Tensor], Tensor] = lambda block: block
+) -> Tensor:
+    """The means of `cells` x `cells` pixels (M, D) float32 of the images (N, C, H, W) at `places` (M,).
 
-    Of those at `places` only, if they are given.
+    With `project`, what it makes of each block of these (m, D). Each block is written into a tensor of all:
+    small results that stay between large tensors would keep the allocator from using the memory of these again.
     """
-    size = min(BLOCK, max(1, BLOCK_PIXELS // images[0].numel()))
-    blocks = torch.split(images, size) if places is None else (images[each] for each in torch.split(places, size))
-    return (avg_pool2d(block.float(), cells).flatten(1) for block in blocks)
+    size = _block_size(images)
+    result = torch.empty(0)
+    for start in range(0, len(places), size):
+        block = project(avg_pool2d(images[places[start : start + size]].float(), cells).flatten(1))
+        if not start:
+            result = block.new_empty(len(places), block.shape[1])
+        result[start : start + size] = block
+    return result
 
 
 def _close(points: Tensor, keys: Tensor, radius: float) -> Iterator[Tensor]:
@@ -67,6 +77,11 @@ def _close(points: Tensor, keys: Tensor, radius: float) -> Iterator[Tensor]:
         yield pairs[pairs[:, 1] > pairs[:, 0]] + start
 
 
+def _block_size(images: Tensor) -> int:
+    """How many images (N, C, H, W) are computed with at a time."""
+    return min(BLOCK, max(1, BLOCK_PIXELS // images[0].numel()))
+
+
 def _difference(images: Tensor, pairs: Tensor) -> Tensor:
     first, second = images[pairs[:, 0]].float(), images[pairs[:, 1]].float()
     return (first - second).square().flatten(1).mean(1).sqrt()
@@ -80,10 +95,11 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
     """
     coarser = max(2, split.images.shape[-1] // 14)
     chosen = order(len(split), seed=0, epoch=0, purpose="references")[:references]
-    sample = torch.cat([*_coarse_blocks(split.images, coarser, chosen)])
+    sample = _coarse(split.images, coarser, chosen)
     centre = sample.mean(0)
     directions = torch.linalg.eigh((sample - centre).T @ (sample - centre)).eigenvectors[:, -32:]
-    points = torch.cat([(block - centre) @ directions for block in _coarse_blocks(split.images, coarser)])
+    everywhere = torch.arange(len(split))
+    points = _coarse(split.images, coarser, everywhere, lambda block: (block - centre) @ directions)
     squares, labels = points[chosen].square().sum(1), split.labels[chosen]
     findings = []
     for places in torch.split(torch.arange(len(split)), BLOCK):
