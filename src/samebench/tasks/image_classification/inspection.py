@@ -101,12 +101,12 @@ def votes(split: Split, *, neighbours: int = 10, references: int = 6000) -> Tens
     everywhere = torch.arange(len(split))
     points = _coarse(split.images, coarser, everywhere, lambda block: (block - centre) @ directions)
     squares, labels = points[chosen].square().sum(1), split.labels[chosen]
-    findings = []
+    result = torch.empty(len(split), min(neighbours, len(chosen) - 1), dtype=labels.dtype)
     for places in torch.split(torch.arange(len(split)), BLOCK):
         apart = squares - 2 * points[places] @ points[chosen].T
         apart.masked_fill_(places[:, None] == chosen, float("inf"))
-        findings.append(labels[apart.topk(min(neighbours, len(chosen) - 1), largest=False).indices])
-    return torch.cat(findings)
+        result[places] = labels[apart.topk(result.shape[1], largest=False).indices]
+    return result
 
 
 def suspects(split: Split, votes: Tensor) -> tuple[Tensor, Tensor]:

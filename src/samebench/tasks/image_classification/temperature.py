@@ -19,7 +19,9 @@ def calibrate(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     if len(labels) < MIN_IMAGES:
         return 1.0, 0.0
     temperature = fit_temperature(logits, labels)
-    confidences = torch.cat([(part / temperature).softmax(1).amax(1) for part in torch.split(logits, CHUNK)])
+    confidences = torch.empty(len(logits))
+    for places in torch.split(torch.arange(len(logits)), CHUNK):
+        confidences[places] = (logits[places] / temperature).softmax(1).amax(1)
     doubted = float(np.quantile(confidences.numpy(), DOUBTFUL_SHARE))  # torch's takes no more than 16 million
     return temperature, min(round(doubted, 3), HIGHEST_THRESHOLD)
 
