@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from samebench.core import file_lock
 from samebench.core.command import RequirementError, UsageError
 from samebench.data import checked_safetensors, dataset_files, fetch
 from samebench.tasks.image_classification import image_dataset
@@ -283,6 +284,14 @@ def test_what_a_killed_import_has_left_goes_with_the_next_one(home: Path) -> Non
         assert [path.name for path in home.iterdir()] == [".noise.import"]
         assert [path.name for path in scratch.iterdir()] == [".lock"]
     assert not list(home.iterdir())
+
+
+def test_where_nobody_knows_of_locks_the_folder_is_empty_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".noise.import").mkdir(parents=True)
+    (home / ".noise.import/pixels").write_bytes(b"pixels")
+    monkeypatch.setattr(file_lock, "is_locked", lambda _: None)
+    with dataset_files.scratch("noise") as scratch:
+        assert [path.name for path in scratch.iterdir()] == [".lock"]
 
 
 def test_a_second_import_of_a_name_is_refused_and_takes_nothing_from_the_first(home: Path) -> None:

@@ -110,6 +110,12 @@ def test_target_that_is_not_there_and_too_few_rows_are_refused() -> None:
         TableData(many, "price", where="t")
 
 
+def test_long_cell_is_read(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,price\n" + "x" * 200_000 + ",1\n")
+    (row,) = table_data.read_csv(tmp_path / "table.csv")
+    assert len(row["a"]) == 200_000
+
+
 def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     lines = ["\ufeffarea,town,rooms,price", *(",".join(each.values()) for each in rows())]
     path = tmp_path / "table.csv.gz"

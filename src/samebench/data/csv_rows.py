@@ -10,6 +10,7 @@ from pathlib import Path
 from samebench.core.command import UsageError
 
 REMEDY = "give a CSV in UTF-8 with a line of names"
+LONGEST_CELL = 16 << 20  # characters
 
 
 class CsvRows:
@@ -35,6 +36,7 @@ class CsvRows:
 
     def _read(self) -> Iterator[tuple[str, ...]]:
         """The lines that are not empty."""
+        csv.field_size_limit(LONGEST_CELL)  # Python's own limit is 131,072
         packed = self.path.suffix == ".gz"
         try:
             with (

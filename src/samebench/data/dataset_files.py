@@ -85,6 +85,8 @@ def scratch(name: str, *, home: Path | None = None) -> Iterator[Path]:
         place = untrusted.path_inside(home, f".{name}{SCRATCH}", where=home)
         place.mkdir(exist_ok=True)
         handle, _ = file_lock.acquire(place)
+        for path in place.glob("[!.]*"):  # of a killed process, on a file system without locks
+            path.unlink()
     try:
         yield place
     except OSError as error:
