@@ -86,7 +86,7 @@ def main(source: str, epochs: int, device: torch.device, cores: int) -> None:
         accuracy(network, held_out, device)
         seconds.append(time.monotonic() - begun)
     test_accuracy = accuracy(network, loader(known.test(), training=False), device)
-    print(json.dumps({"seconds": seconds, "test_accuracy": test_accuracy}))
+    print(json.dumps({"seconds": seconds, "metrics": {"test": {"accuracy": test_accuracy}}}))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
         ratio = statistics.median(own / other for own, other in zip(each, rates["plain"], strict=True))
         spread = f"{min(each):,.0f} to {max(each):,.0f}"
         said = f"median {statistics.median(each):8,.0f} images a second ({spread})  ratio {ratio:.2f}"
-        print(f"{name:<12} {said}  test accuracy {told_of[name]['test_accuracy']:.2%}")
+        print(f"{name:<12} {said}  test accuracy {told_of[name]['metrics']['test']['accuracy']:.2%}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,12 @@ def step(training, batch):
 Training.step = step
 train.main(sys.argv[1:])
 """
+STREAMED = """
+import sys
+from samebench.training import device_data, train
+device_data.MEMORY_SHARE = 0.0
+train.main(sys.argv[1:])
+"""
 # What a network gives, its gradients and its statistics after two batches, as a graph and as operations.
 GRAPHED = """
 import copy, torch
@@ -73,6 +79,14 @@ def trained(at: Path, gpu: GPU, *words: str) -> dict[str, Any]:
 def test_the_same_training_twice_gives_the_same_weights(network: str, gpu: GPU, tmp_path: Path) -> None:
     runs = [trained(tmp_path / name, gpu, "--network", network, "--epochs", "2") for name in "ab"]
     assert runs[0]["weights_sha256"] == runs[1]["weights_sha256"]
+
+
+def test_a_set_that_is_fetched_ahead_gives_the_same_weights(gpu: GPU, tmp_path: Path) -> None:
+    resident = trained(tmp_path / "resident", gpu, "--epochs", "2")
+    done = call("-c", STREAMED, "--data", "synthetic", "--epochs", "2", at=tmp_path, changes=gpu)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("runs/*/receipt.json")
+    assert json.loads(path.read_text())["weights_sha256"] == resident["weights_sha256"]
 
 
 def test_a_killed_and_resumed_training_gives_the_same_weights(gpu: GPU, tmp_path: Path) -> None:
