@@ -11,7 +11,7 @@ from sections.settings import Budgets, Settings
     [
         ({"network": "lstm"}, "setting network='lstm' is impossible; take one of bag, conv"),
         ({"width": 0}, "setting width=0 is impossible; take 1 to 1024"),
-        ({"rare_weight": 1.5}, "setting rare_weight=1.5 is impossible; take 0 to 1"),
+        ({"rare_weight": 1.5}, "setting rare_weight=1.5 is impossible; take a share, from 0 to 1"),
         ({"epochs": 0}, "setting epochs=0 is impossible"),
     ],
 )

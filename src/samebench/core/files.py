@@ -16,7 +16,7 @@ from samebench.core.text import printable
 FULL = {errno.ENOSPC, errno.EDQUOT}
 # What a file system says that does not support fsync; some say EBADF for a folder, which can't be opened for writing.
 NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
-MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # on x86-64 and arm64; Python 3.11 has no name for it
+MAP_NORESERVE = 0x4000 if sys.platform == "linux" else 0  # on x86-64 and arm64; this Python has no name for it
 _warned: set[str] = set()
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
 
