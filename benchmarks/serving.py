@@ -62,8 +62,8 @@ def ours(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
 
 def plain(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
     """The same for the plain way, at torch's own speed rather than at the pinned CPU level."""
-    known = {name: value for name, value in reference.environment().items() if name not in determinism.CPU_LEVEL}
-    return [sys.executable, "-m", "benchmarks._plain_server", str(run.directory), str(port)], known
+    variables = {name: value for name, value in reference.environment().items() if name not in determinism.CPU_LEVEL}
+    return [sys.executable, "-m", "benchmarks._plain_server", str(run.directory), str(port)], variables
 
 
 def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: int) -> Figures:

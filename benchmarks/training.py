@@ -54,8 +54,8 @@ def plain(asked: Asked) -> tuple[dict[str, Any], list[float]]:
     device, count = "cuda" if accelerator.gpu_requested() else "cpu", str(cores.available_cpus())
     with TemporaryDirectory() as home:
         words = ["benchmarks._plain_training", str(data.HOME), str(asked.epochs), device, count]
-        said = json.loads(started(words, home))
-    return said, said["seconds"]
+        figures = json.loads(started(words, home))
+    return figures, figures["seconds"]
 
 
 def main() -> None:
@@ -67,19 +67,19 @@ def main() -> None:
         "ours, FAST=1": lambda: ours(asked, "--fast"),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    told_of: dict[str, dict[str, Any]] = {}
+    receipts: dict[str, dict[str, Any]] = {}
     for _ in range(asked.turns):
         for name, way in ways.items():
-            told_of[name], seconds = way()
+            receipts[name], seconds = way()
             rates[name].append(IMAGES * asked.epochs / sum(seconds))
-    gpu = told_of["ours"].get("gpu", {}).get("model")
+    gpu = receipts["ours"].get("gpu", {}).get("model")
     where = gpu or f"{determinism.chip()}, {cores.available_cpus()} cores, load {os.getloadavg()[1]:.1f}"
     print(f"epochs of the default network, n = {asked.turns} of {asked.epochs}, {where}, {platform.machine()}")
     for name, each in rates.items():
         ratio = statistics.median(own / other for own, other in zip(each, rates["plain"], strict=True))
         spread = f"{min(each):,.0f} to {max(each):,.0f}"
-        said = f"median {statistics.median(each):8,.0f} images a second ({spread})  ratio {ratio:.2f}"
-        print(f"{name:<12} {said}  test accuracy {told_of[name]['metrics']['test']['accuracy']:.2%}")
+        speed = f"median {statistics.median(each):8,.0f} images a second ({spread})  ratio {ratio:.2f}"
+        print(f"{name:<12} {speed}  test accuracy {receipts[name]['metrics']['test']['accuracy']:.2%}")
 
 
 if __name__ == "__main__":

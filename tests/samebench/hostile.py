@@ -12,7 +12,7 @@ from typing import Any
 
 from samebench.data import checkout, versions
 
-from .team_checkouts import NAME, Member, found
+from .team_checkouts import NAME, Member, init_checkout
 
 CANARY = b"nobody reads, writes or deletes this\n"
 opened: list[str] | None = None  # the paths that this process opens, removes or renames, while somebody watches
@@ -49,7 +49,7 @@ class World:
     member: Member = field(init=False)
 
     def __post_init__(self) -> None:
-        self.member = found(self.outside / "checkout")
+        self.member = init_checkout(self.outside / "checkout")
         for name in (
             "victim.txt",
             "sub/victim.txt",

@@ -32,7 +32,7 @@ def imported(source: Path, side: int = 28) -> tuple[ImageDataset, list[Finding]]
         return import_images.import_images(ImportArgs(source=str(source), name="shapes", side=side), Path(scratch))
 
 
-def told(findings: list[Finding]) -> dict[str, str]:
+def findings_by_path(findings: list[Finding]) -> dict[str, str]:
     """What was found of each file."""
     return {each.path: each.found for each in findings if each.path and not each.found.startswith("looks like")}
 

@@ -94,7 +94,7 @@ class Member:
         return not [*self.folder.glob(".*"), *(self.root / ".dvc/tmp").glob("dvc-*")]
 
 
-def found(root: Path) -> Member:
+def init_checkout(root: Path) -> Member:
     """The first checkout, which ignores what a real one does."""
     root.mkdir(parents=True)
     member = Member(root)
@@ -169,7 +169,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture
 def member(tmp_path: Path, with_dvc: Path) -> Member:
-    return found(tmp_path / "one of us")
+    return init_checkout(tmp_path / "one of us")
 
 
 @pytest.fixture

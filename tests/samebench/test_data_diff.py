@@ -13,7 +13,7 @@ from samebench.core.command import UsageError
 from samebench.data import diff
 from samebench.data.diff import Change, Diff, Example
 
-from .team_checkouts import NAME, Member, forbid_dvc, found
+from .team_checkouts import NAME, Member, forbid_dvc, init_checkout
 
 BOOT, BAG = "boot", "bag"
 
@@ -86,7 +86,7 @@ def test_the_rows_add_up_and_no_order_makes_a_difference() -> None:
 @pytest.fixture
 def member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Member:
     """The checkout of a project that reads no examples."""
-    member = found(tmp_path / "checkout")
+    member = init_checkout(tmp_path / "checkout")
     monkeypatch.setattr(diff, "ROOT", member.root)
     monkeypatch.setattr(project, "task", lambda: SimpleNamespace(example_reader=lambda _files: None))
     return member

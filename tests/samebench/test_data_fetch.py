@@ -10,13 +10,13 @@ from samebench import project
 from samebench.core.command import RequirementError
 from samebench.data import fetch
 
-from .team_checkouts import NAME, Member, found
+from .team_checkouts import NAME, Member, init_checkout
 
 
 @pytest.fixture
 def member(tmp_path: Path) -> Member:
     """A checkout that names a version of which no byte is here."""
-    member = found(tmp_path / "checkout")
+    member = init_checkout(tmp_path / "checkout")
     (member.root / "data").mkdir()
     (member.root / f"data/{NAME}.sha256").write_text(f"{hashlib.sha256(b'1').hexdigest()}  a\n")
     return member

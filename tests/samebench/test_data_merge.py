@@ -12,14 +12,14 @@ from samebench.core.command import UsageError
 from samebench.data import merge
 from samebench.data.merge import three_way
 
-from .team_checkouts import GIT, NAME, Member, found, with_dvc
+from .team_checkouts import GIT, NAME, Member, init_checkout, with_dvc
 
 __all__ = ["with_dvc"]  # fixtures
 
 
 @pytest.fixture
 def member(tmp_path: Path) -> Member:
-    return found(tmp_path / "checkout")
+    return init_checkout(tmp_path / "checkout")
 
 
 def meet(member: Member, *words: str) -> None:

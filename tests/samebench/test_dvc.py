@@ -19,7 +19,7 @@ from tests import soak
 from tests.commands import environment
 
 from .tampered import write_wheel
-from .team_checkouts import NAME, Member, directory, found, remote, with_dvc
+from .team_checkouts import NAME, Member, directory, init_checkout, remote, with_dvc
 
 __all__ = ["directory", "remote", "with_dvc"]  # fixtures
 
@@ -151,7 +151,7 @@ def contents(seed: int) -> dict[str, bytes]:
 @pytest.fixture
 def member(tmp_path: Path, with_dvc: Path) -> Member:
     """A checkout with a version of 4 MB."""
-    member = found(tmp_path / "one of us")
+    member = init_checkout(tmp_path / "one of us")
     member.record(contents(0))
     return member
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from samebench.data import diff
-from tests.samebench.team_checkouts import NAME, Member, found, remote, with_dvc
+from tests.samebench.team_checkouts import NAME, Member, init_checkout, remote, with_dvc
 from tests.samebench.test_data_diff import counts
 
 from .stored import pixels, sealed_set
@@ -21,7 +21,7 @@ EACH = pytest.mark.parametrize("remote", ["a directory", "over SSH"], indirect=T
 @pytest.fixture
 def pair(tmp_path: Path, with_dvc: Path, remote: Path) -> tuple[Member, Member]:
     """Who changes the data, and a teammate who starts from the first version."""
-    return found(tmp_path / "who changes it"), Member(tmp_path / "a teammate")
+    return init_checkout(tmp_path / "who changes it"), Member(tmp_path / "a teammate")
 
 
 def start(pair: tuple[Member, Member], files: dict[str, bytes]) -> None:

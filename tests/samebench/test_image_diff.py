@@ -12,7 +12,7 @@ from samebench.core.command import UsageError
 from samebench.data import checked_safetensors, diff
 from samebench.data.diff import Change, Example
 from tests.samebench.stored import pixels, sealed_set
-from tests.samebench.team_checkouts import NAME, found, with_dvc
+from tests.samebench.team_checkouts import NAME, init_checkout, with_dvc
 from tests.samebench.test_data_diff import counts
 from tiny.data import LABELS
 
@@ -65,7 +65,7 @@ def test_two_revisions_and_what_is_in_data_are_compared(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    member = found(tmp_path / "checkout")
+    member = init_checkout(tmp_path / "checkout")
     monkeypatch.setattr(diff, "ROOT", member.root)
     pictures = pixels(0, 9)
     member.record(form(pictures[:8], [0, 0, 1, 1, 2, 2, 3, 3]))

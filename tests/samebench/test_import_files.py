@@ -13,7 +13,7 @@ from samebench.tasks.image_classification.picture_file import CUT, METADATA, UNT
 from samebench.tasks.image_classification.preprocessing import MIN_DEVIATION
 from tests.serving.test_picture_files import GARBAGE, video, with_chunk
 
-from .imports import copy, imported, pictures, told
+from .imports import copy, findings_by_path, imported, pictures
 from .pictures import drawn, encoded
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -26,7 +26,7 @@ def test_photos_of_phones_are_imported(copy: Path) -> None:
     photo.save(copy / "circle/phone.jpg")
     (copy / "circle/motion.jpg").write_bytes(video(encoded(drawn("circle", 801), "JPEG")))
     made, findings = imported(copy)
-    assert told(findings) == {}
+    assert findings_by_path(findings) == {}
     assert {"circle/phone.jpg", "circle/motion.jpg"} <= set(made.names)
 
 
@@ -40,7 +40,7 @@ def test_what_is_damaged_beside_its_pixels_is_taken_and_named(copy: Path) -> Non
     for name, (content, _) in damaged.items():
         (copy / name).write_bytes(content)
     made, findings = imported(copy)
-    assert told(findings) == {name: damage for name, (_, damage) in damaged.items()}
+    assert findings_by_path(findings) == {name: damage for name, (_, damage) in damaged.items()}
     assert {each.done for each in findings if each.path in damaged} == {KEPT}
     assert set(damaged) <= set(made.names)
 
@@ -64,7 +64,7 @@ def test_a_picture_with_nothing_to_see_is_taken_and_named(copy: Path) -> None:
     Image.new("L", (40, 30), 128).save(copy / "square/grey.jpg")
     made, findings = imported(copy)
     said = "nothing to see: it has one colour, or is transparent"
-    assert told(findings) == {"circle/clear.png": said, "square/grey.jpg": said}
+    assert findings_by_path(findings) == {"circle/clear.png": said, "square/grey.jpg": said}
     assert {"circle/clear.png", "square/grey.jpg"} <= set(made.names)
 
 
@@ -73,7 +73,7 @@ def test_a_folder_that_a_system_has_made_is_no_class(copy: Path, name: str) -> N
     (copy / name).mkdir()
     drawn("circle", 820).save(copy / name / "a.png")
     made, findings = imported(copy)
-    assert told(findings) == {name: f"a system's own: {name}"}
+    assert findings_by_path(findings) == {name: f"a system's own: {name}"}
     assert len(made.categories) == 3
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, Finding
 
-from .imports import WHOLE, copy, imported, pictures, told
+from .imports import WHOLE, copy, findings_by_path, imported, pictures
 from .pictures import CLASSES, drawn, encoded, folder
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -88,7 +88,7 @@ def test_every_broken_file_is_named_with_what_it_is_and_the_others_are_in(copy: 
         for number in range(10):
             spoil(copy / CLASSES[number % 3] / f"{way} {number}.png", number)
     made, findings = imported(copy)
-    named = {path.replace("/.", "/"): what.partition(":")[0] for path, what in told(findings).items()}
+    named = {path.replace("/.", "/"): what.partition(":")[0] for path, what in findings_by_path(findings).items()}
     expected = {
         f"{CLASSES[number % 3]}/{way} {number}.png": what for way, (what, _) in BROKEN.items() for number in range(10)
     }
@@ -106,7 +106,7 @@ def test_what_is_in_no_class_or_makes_none_is_named(copy: Path) -> None:
     (copy / "broken").mkdir()
     (copy / "broken/only.png").write_bytes(b"")
     made, findings = imported(copy)
-    assert told(findings) == {
+    assert findings_by_path(findings) == {
         "loose.png": "outside of every class's folder",
         ".git": "hidden",
         "elsewhere": "a link to the same folder as: circle",
@@ -122,7 +122,7 @@ def test_duplicates_are_named_whatever_file_they_are_in(copy: Path) -> None:
     image.save(copy / "circle/same.webp", lossless=True)
     image.convert("RGBA").save(copy / "circle/again.png")
     made, findings = imported(copy)
-    assert told(findings) == {
+    assert findings_by_path(findings) == {
         "circle/again.png": "the same pixels as: circle/00000.png",
         "circle/same.webp": "the same pixels as: circle/00000.png",
     }
@@ -133,7 +133,7 @@ def test_the_same_pixels_under_two_labels_are_left_out_under_both(copy: Path) ->
     shutil.copy(copy / "circle/00000.png", copy / "square/other.png")
     made, findings = imported(copy)
     what = "the same pixels under labels: circle, square"
-    assert told(findings) == {"circle/00000.png": what, "square/other.png": what}
+    assert findings_by_path(findings) == {"circle/00000.png": what, "square/other.png": what}
     assert made.balance == {"circle": 19, "square": 20, "triangle": 20}
 
 

@@ -13,7 +13,7 @@ from samebench.tasks.image_classification.image_sources import KEPT, LEADS_OUT, 
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 
 from .checkout import copy_checkout, run
-from .imports import WHOLE, copy, imported, pictures, told
+from .imports import WHOLE, copy, findings_by_path, imported, pictures
 from .pictures import CLASSES, drawn
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -45,7 +45,7 @@ def test_a_link_that_leads_nowhere_back_or_to_a_class_is_named_and_not_followed(
         (copy / name).symlink_to(target)
     made, findings = imported(copy)
     assert made.balance == {"circle": 20, "disk": 5, "square": 20, "triangle": 20}
-    named = told(findings)
+    named = findings_by_path(findings)
     assert named.pop("ring").startswith("can't be read: ")
     assert named == {
         "again": "a link to the same folder as: circle",
@@ -67,7 +67,7 @@ def test_behind_a_link_to_a_folder_no_file_leads_out_of_it(copy: Path, tmp_path:
     (copy / "circle").symlink_to(tmp_path / "far")
     made, findings = imported(copy)
     assert len(made.images) == 60
-    assert told(findings) == {
+    assert findings_by_path(findings) == {
         "circle": READ,
         "circle/back.png": LEADS_OUT,
         "circle/out.png": LEADS_OUT,
@@ -151,7 +151,7 @@ def test_of_classes_in_other_folders_the_level_that_is_wanted_is_said(copy: Path
     nested = "a folder: put its pictures into the folder of their class"
     shutil.copytree(copy / "square", copy / "circle/more")
     made, findings = imported(copy)
-    assert (len(made.images), told(findings)) == (60, {"circle/more": nested})
+    assert (len(made.images), findings_by_path(findings)) == (60, {"circle/more": nested})
     (tmp_path / "outer").mkdir()
     copy.rename(tmp_path / "outer/training")
     with pytest.raises(UsageError, match=r"0 classes .*; give two or more, each a sub-folder with pictures in it"):

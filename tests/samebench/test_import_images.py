@@ -16,7 +16,7 @@ from samebench.core.command import UsageError
 from samebench.data import fetch
 from samebench.tasks.image_classification import image_dataset, import_images, import_report
 
-from .imports import copy, imported, pictures, told
+from .imports import copy, findings_by_path, imported, pictures
 from .pictures import CLASSES, folder
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -24,7 +24,7 @@ __all__ = ["copy", "pictures"]  # fixtures
 
 def test_pictures_in_folders_become_tensors_with_labels_of_the_folders(pictures: Path) -> None:
     made, findings = imported(pictures)
-    assert told(findings) == {}
+    assert findings_by_path(findings) == {}
     assert tuple(made.images.shape) == (60, 3, 28, 28)
     assert made.categories == CLASSES
     assert made.balance == dict.fromkeys(CLASSES, 20)
@@ -48,7 +48,9 @@ def test_pictures_of_any_size_and_shape_come_out_in_the_one_that_is_asked_for(co
     for number, size in enumerate([(1, 1), (4096, 1), (3, 400), (28, 28), (5, 5)]):
         Image.new("RGB", size, (number, 100, 50)).save(copy / f"circle/odd-{number}.png")
     made, findings = imported(copy, side)
-    assert {what.partition(":")[0] for what in told(findings).values()} == {"nothing to see"}, "of one colour"
+    assert {what.partition(":")[0] for what in findings_by_path(findings).values()} == {"nothing to see"}, (
+        "of one colour"
+    )
     assert tuple(made.images.shape) == (65, 3, side, side)
 
 

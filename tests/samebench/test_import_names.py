@@ -10,7 +10,7 @@ from samebench.core.command import UsageError
 from samebench.tasks.image_classification import import_images, import_report
 from samebench.tasks.image_classification.import_images import ImportArgs
 
-from .imports import WHOLE, copy, imported, pictures, told
+from .imports import WHOLE, copy, findings_by_path, imported, pictures
 from .pictures import drawn, folder
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -76,7 +76,7 @@ def test_paths_of_a_table_that_lead_nowhere_or_out_are_named(copy: Path) -> None
     }
     text = "\n".join(["path,label", *rows, *(f'"{path}",circle' for path in odd)])
     (copy / "all.csv").write_text(f"\ufeff{text}\n")
-    assert told(imported(copy / "all.csv")[1]) == odd
+    assert findings_by_path(imported(copy / "all.csv")[1]) == odd
 
 
 @pytest.mark.parametrize(

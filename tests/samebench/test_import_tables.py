@@ -12,7 +12,7 @@ from samebench.tasks.image_classification import import_images, import_report
 from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, REFUSED, Finding
 
-from .imports import copy, imported, pictures, told
+from .imports import copy, findings_by_path, imported, pictures
 from .pictures import CLASSES
 
 __all__ = ["copy", "pictures"]  # fixtures
@@ -87,7 +87,7 @@ def test_a_table_of_any_dialect_gives_the_set_of_the_folder(
 ) -> None:
     (copy / "all.CSV").write_bytes(content(READ[dialect](rows, copy)))
     made, findings = imported(copy / "all.CSV")
-    assert told(findings) == {}
+    assert findings_by_path(findings) == {}
     assert made.dumps() == expected.dumps()
 
 
@@ -165,7 +165,7 @@ def test_a_path_is_found_in_whichever_form_its_accents_are_written(
     renamed = [(f"Ä{path.replace('00000', 'é')}", f"Ä{label}") for path, label in rows]
     (copy / "all.csv").write_text("path,label\n" + unicodedata.normalize(table, lines(renamed)))
     made, findings = imported(copy / "all.csv")
-    assert (len(made.images), told(findings)) == (60, {})
+    assert (len(made.images), findings_by_path(findings)) == (60, {})
     assert made.categories == tuple(f"Ä{label}" for label in CLASSES)
     assert made.dumps() == imported(copy)[0].dumps()
 
@@ -177,7 +177,7 @@ def test_a_name_with_a_backslash_a_space_or_a_line_end_is_its_own_file(copy: Pat
     text = "path,label\n" + "".join(f'"{name}",circle\n' for name in odd) + lines(rows[len(odd) :], "\n")
     (copy / "all.csv").write_text(text)
     made, findings = imported(copy / "all.csv")
-    assert (len(made.images), told(findings)) == (60, {})
+    assert (len(made.images), findings_by_path(findings)) == (60, {})
     assert {"circle\\00000.png", "a\\nb.png", "end .png "} <= set(made.names)
 
 
@@ -188,7 +188,7 @@ def test_of_two_names_that_differ_in_case_the_one_that_is_written_is_read(copy: 
     odd = [("circle/A.PNG", "circle"), ("circle/a.png", "circle"), ("circle/A.png", "circle")]
     (copy / "all.csv").write_text("path,label\n" + lines([*few, *odd], "\n"))
     made, findings = imported(copy / "all.csv")
-    assert (len(made.images), told(findings)) == (60, {"circle/A.png": "not there"})
+    assert (len(made.images), findings_by_path(findings)) == (60, {"circle/A.png": "not there"})
 
 
 def test_labels_that_differ_in_case_alone_are_two_classes_and_named(copy: Path, rows: Rows) -> None:

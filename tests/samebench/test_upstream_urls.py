@@ -8,7 +8,7 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.data import download, upstream_urls, versions
 
-from .team_checkouts import NAME, Member, found
+from .team_checkouts import NAME, Member, init_checkout
 from .test_download import CONTENT, SHA256, Source, source
 
 __all__ = ["source"]  # fixtures
@@ -17,7 +17,7 @@ __all__ = ["source"]  # fixtures
 @pytest.fixture
 def member(tmp_path: Path) -> Member:
     """A checkout that names a version of one file, without its bytes."""
-    made = found(tmp_path / "checkout")
+    made = init_checkout(tmp_path / "checkout")
     made.folder.parent.mkdir()
     (made.root / f"data/{NAME}.sha256").write_text(f"{SHA256}  a file\n")
     return made

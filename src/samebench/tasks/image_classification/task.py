@@ -186,9 +186,9 @@ class ImageClassification(Classification):
     def check_initial(self, settings: Any, spec: Spec, other_settings: Any, other_spec: Spec) -> None:
         """The same network, for images of the same shape."""
         super().check_initial(settings, spec, other_settings, other_spec)
-        theirs, shape = (self.transform(each).shape for each in (other_spec, spec))
-        if theirs != shape:
-            shapes = [("x".join(map(str, shape))) for shape in (theirs, shape)]
+        other_shape, shape = (self.transform(each).shape for each in (other_spec, spec))
+        if other_shape != shape:
+            shapes = ["x".join(map(str, each)) for each in (other_shape, shape)]
             raise UsageError(f"it takes images of {shapes[0]}, the data's are {shapes[1]}; start from another model")
 
     @torch.no_grad()
