@@ -2,10 +2,7 @@
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks._child import Usage, measure
 from samebench.core import command, flags
 from samebench.core.command import UsageError
 from samebench.environment import determinism
-
-SECONDS = 0.02  # from one look at the memory to the next
 
 OURS = """
 import sys
@@ -65,44 +61,23 @@ def make_pictures(folder: Path, count: int) -> None:
         Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC).save(path, quality=85)
 
 
-def measure(program: str, source: Path, side: int) -> tuple[float, float]:
-    """Seconds of a program, and the most anonymous memory that it had, in units of 10**6 bytes."""
-    with tempfile.TemporaryDirectory(dir=source.parent) as scratch:
-        began, most = time.monotonic(), 0
-        words = [sys.executable, "-c", program, str(source), scratch, str(side)]
-        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None:
-                most = max(most, anonymous_bytes(process.pid))
-                time.sleep(SECONDS)
-        assert process.returncode == 0, program
-        return time.monotonic() - began, most / 1e6
-
-
-def anonymous_bytes(process: int) -> int:
-    """What it has of memory that belongs to no file; 0 where it has ended."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
-
-
 def main(argv: Sequence[str]) -> None:
     """Measure in turn, and print."""
     plan = flags.parse(Plan, argv, program="python -m benchmarks.import", about=(__doc__ or "").split("\n")[0])
-    results: dict[str, list[tuple[float, float]]] = {"import": [], "plain loop": []}
+    results: dict[str, list[Usage]] = {"import": [], "plain loop": []}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "photos")
         make_pictures(source, plan.pictures)
         for _ in range(plan.times):
             for name, program in zip(results, (OURS, PLAIN), strict=True):
-                results[name].append(measure(program, source, plan.side))
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    results[name].append(measure(["-c", program, str(source), scratch, str(plan.side)]))
     where = f"{determinism.chip()}, load {os.getloadavg()[0]:.1f}"
     print(f"{plan.pictures:,} JPEG of 640x480 to {plan.side}x{plan.side}, n = {plan.times}, {where}")
     for name, measured in results.items():
-        seconds, memory = (statistics.median(each) for each in zip(*measured, strict=True))
+        seconds, _, memory = (statistics.median(each) for each in zip(*measured, strict=True))
         print(f"{name:10}  {plan.pictures / seconds:6.0f} pictures/s  {memory:6.0f} MB")
-    ratios = [plain / ours for (ours, _), (plain, _) in zip(*results.values(), strict=True)]
+    ratios = [plain.wall / ours.wall for ours, plain in zip(*results.values(), strict=True)]
     print(f"import / plain loop  {statistics.median(ratios):.2f} of its speed, {min(ratios):.2f} to {max(ratios):.2f}")
 
 

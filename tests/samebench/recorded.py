@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ DEFAULTS = {
 
 
 def name(number: int) -> str:
-    """That of the run which is newer than all with a lower number, up to 99, where no receipt has a sequence."""
-    return f"202611{number // 24 + 1:02}-{number % 24:02}0000-abcd"
+    """That of the run which is newer than all with a lower number, where no receipt has a sequence."""
+    return f"{datetime(2026, 11, 1) + timedelta(hours=number):%Y%m%d-%H%M%S}-abcd"
 
 
 def write_run(
