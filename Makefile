@@ -103,7 +103,7 @@ tensorboard: ## TensorBoard on runs/, the same way
 	@$(call SERVICE,6006) python -m samebench.workspace.tensorboard
 
 train: ## train; prints where the run is
-	@$(CARRY) python -m samebench.training.train $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
+	@$(CARRY) python -m samebench.training $(if $(RESUME),--resume "$(RESUME)") $(FLAGS)
 
 sweep: ## train over a grid of settings: make sweep GRID="lr=0.1,0.3" JOBS=2
 	@$(CARRY) python -m samebench.runs.sweep --grid="$(GRID)" $(if $(JOBS),--jobs="$(JOBS)") -- $(FLAGS)

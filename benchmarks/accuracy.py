@@ -62,7 +62,7 @@ def train_ours(epochs: int, seed: int, *words: str) -> Figures:
     """A whole training of ours."""
     numbers = ["--epochs", str(epochs), "--seed", str(seed)]
     with TemporaryDirectory() as home:
-        _, cpu, wall = run(["samebench.training.train", *numbers, "--data", str(data.HOME), *words], home)
+        _, cpu, wall = run(["samebench.training", *numbers, "--data", str(data.HOME), *words], home)
         (path,) = Path(home).glob("runs/*/receipt.json")
         return Figures(cpu, wall, json.loads(path.read_text())["metrics"]["test"]["accuracy"])
 

@@ -41,7 +41,7 @@ def epoch(cores: int, variables: dict[str, str], words: list[str]) -> float:
     if len(own) < cores:
         raise RequirementError(f"{len(own)} cores, the benchmark needs {cores}; take a larger machine")
     with TemporaryDirectory() as home:
-        command = ["taskset", "--cpu-list", ",".join(map(str, own)), sys.executable, "-m", "samebench.training.train"]
+        command = ["taskset", "--cpu-list", ",".join(map(str, own)), sys.executable, "-m", "samebench.training"]
         command += ["--epochs", "1", "--data", str(DATA), *words]
         environment = {**os.environ, "PYTHONPATH": str(SOURCE), **variables}
         subprocess.run(command, cwd=home, env=environment, check=True, capture_output=True)

@@ -43,7 +43,7 @@ def started(words: Sequence[str], home: str) -> str:
 def ours(asked: Asked, *words: str) -> tuple[dict[str, Any], list[float]]:
     """The receipt of a training of ours, and the seconds of its epochs."""
     with TemporaryDirectory() as home:
-        started(["samebench.training.train", "--epochs", str(asked.epochs), "--data", str(data.HOME), *words], home)
+        started(["samebench.training", "--epochs", str(asked.epochs), "--data", str(data.HOME), *words], home)
         (path,) = Path(home).glob("runs/*/receipt.json")
         receipt = json.loads(path.read_text())
     return receipt, [epoch["seconds"] for epoch in receipt["history"]]

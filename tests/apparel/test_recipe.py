@@ -23,7 +23,7 @@ def images() -> None:
 
 def trained(home: Path, *words: str) -> str:
     """Test accuracy and seconds of a training at the defaults, in a process of its own; told as one figure."""
-    words = (sys.executable, "-m", "samebench.training.train", "--data", str(data.HOME), *words)
+    words = (sys.executable, "-m", "samebench.training", "--data", str(data.HOME), *words)
     done = run(words, cwd=home, variables={"PYTHONPATH": str(ROOT / "src")}, timeout=3600)
     assert done.returncode == 0, done.stderr
     receipt = json.loads(max(home.glob("runs/*/receipt.json")).read_text())

@@ -124,9 +124,9 @@ def test_scripts_give_all_that_torchruns_contract_asks_for(path: Path) -> None:
 
 
 def test_every_flag_is_one_of_the_training_s(tmp_path: Path) -> None:
-    known = set(re.findall(r"--[a-z-]+", call("-m", "samebench.training.train", "--help", at=tmp_path).stdout))
+    known = set(re.findall(r"--[a-z-]+", call("-m", "samebench.training", "--help", at=tmp_path).stdout))
     task, job = (yaml.safe_load(path.read_text()) for path in (SKY, TRAINJOB))
-    _, _, words = task["run"].partition("samebench.training.train ")
+    _, _, words = task["run"].partition("samebench.training ")
     used = {word for word in (*words.split(), *job["spec"]["trainer"]["args"]) if word.startswith("--")}
     (shown,) = re.findall(r"deploy/train\.slurm (--.*)", SLURM.read_text())
     used |= {word for word in shown.split() if word.startswith("--")}

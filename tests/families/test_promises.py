@@ -38,7 +38,7 @@ def test_two_processes_give_the_weights_of_one(bench: Bench, first: dict[str, An
 
 def test_a_killed_training_resumes_to_the_same_weights(bench: Bench, first: dict[str, Any]) -> None:
     before = {*(bench.root / "runs").iterdir()}
-    training = bench.start("-m", "samebench.training.train", "--epochs", "2", "--checkpoint-seconds", "0")
+    training = bench.start("-m", "samebench.training", "--epochs", "2", "--checkpoint-seconds", "0")
     deadline = time.monotonic() + 100
     steps: list[Any] = []
     while not steps and training.poll() is None and time.monotonic() < deadline:

@@ -121,7 +121,7 @@ def test_same_weights_in_the_container_and_in_the_local_runtime(image: str, chec
     assert run(TRAIN, cwd=checkout).returncode == 0
     # The environment that runs this test stands in for the checkout's own.
     local = run(
-        ["python", "-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1"],
+        ["python", "-m", "samebench.training", "--data", "synthetic", "--epochs", "1"],
         cwd=checkout,
         variables={"PYTHONPATH": str(checkout / "src")},
     )

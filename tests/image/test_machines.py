@@ -20,7 +20,7 @@ from tests import soak
 
 from .conftest import copy_for_all
 
-TRAIN = ("python", "-m", "samebench.training.train", "--data", "synthetic", "--batch-size", "64")
+TRAIN = ("python", "-m", "samebench.training", "--data", "synthetic", "--batch-size", "64")
 LONG = "8"  # epochs, so that there is a middle to disturb
 JOB = "evening"
 SECONDS = 100  # a bound for every wait

@@ -12,6 +12,7 @@ from samebench.runs import notes, records
 from samebench.runs.run import Run, sweep
 from samebench.serving import export
 from samebench.training import evaluate, train
+from samebench.training.__main__ import main
 from tiny.settings import Budgets, Settings
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
@@ -37,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 DATA = ["--data", "synthetic"]
 COMMANDS: dict[str, Callable[[str], object]] = {
     "note": lambda run: notes.main(["--run", run]),
-    "resume": lambda run: train.main(["--resume", run or "latest", "--epochs", "2"]),
+    "resume": lambda run: main(["--resume", run or "latest", "--epochs", "2"]),
     "evaluate": lambda run: evaluate.main(["--run", run, *DATA]),
     "export": lambda run: export.main(["--run", run, *DATA, "--max-latency-ms-p99", "10000"]),
 }

@@ -17,6 +17,7 @@ from samebench.runs.run import Run
 from samebench.serving import export
 from samebench.shipping import flow
 from samebench.training import compare, reproduce, train
+from samebench.training.__main__ import parse_args
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import name, write_run
 from tiny.settings import Budgets, Settings
@@ -63,7 +64,7 @@ def seed(path: Path) -> int:
 
 
 def resumed() -> Path:
-    *_, run = train.parse_args(["--resume", "latest", "--epochs", "2"])
+    *_, run = parse_args(["--resume", "latest", "--epochs", "2"])
     assert run
     return run.directory
 

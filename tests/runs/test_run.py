@@ -26,7 +26,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def test_too_little_room_is_told_in_one_line_before_any_work(disk: Disk) -> None:
     (disk.place / "filler").write_bytes(bytes(2 * MEBIBYTE))
-    done = call("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1", at=disk.place)
+    done = call("-m", "samebench.training", "--data", "synthetic", "--epochs", "1", at=disk.place)
     assert done.returncode == 3
     assert done.stderr.startswith("error: runs: ")
     assert "free some room" in done.stderr
@@ -35,7 +35,7 @@ def test_too_little_room_is_told_in_one_line_before_any_work(disk: Disk) -> None
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_nothing_half_written(disk: Disk) -> None:
-    process = start("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1000", at=disk.place)
+    process = start("-m", "samebench.training", "--data", "synthetic", "--epochs", "1000", at=disk.place)
     while not list(disk.place.glob("runs/*/receipt.json")) and process.poll() is None:
         time.sleep(0.01)
     disk.fill()

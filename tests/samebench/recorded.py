@@ -6,7 +6,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ DEFAULTS = {
 
 def name(number: int) -> str:
     """That of the run which is newer than all with a lower number, where no receipt has a sequence."""
-    return f"{datetime(2026, 11, 1) + timedelta(hours=number):%Y%m%d-%H%M%S}-abcd"
+    return f"{datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=number):%Y%m%d-%H%M%S}-abcd"
 
 
 def write_run(

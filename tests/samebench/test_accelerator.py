@@ -118,7 +118,7 @@ def test_a_driver_that_does_not_start_is_lacking(machine: dict[str, Any]) -> Non
     assert refusal().startswith("GPU=1: the NVIDIA driver does not start (CUDA error 803); run nvidia-smi")
 
 
-@pytest.mark.parametrize("module", ["samebench.environment.accelerator", "samebench.training.train"])
+@pytest.mark.parametrize("module", ["samebench.environment.accelerator", "samebench.training"])
 def test_an_image_without_cuda_is_lacking_in_one_line_with_code_3(module: str, tmp_path: Path) -> None:
     if torch.version.cuda:
         pytest.skip("this workspace has CUDA")

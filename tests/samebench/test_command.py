@@ -91,7 +91,7 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
     assert ended.value.code == code
 
 
-@pytest.mark.parametrize("module", ["samebench.training.train", "samebench.training.evaluate"])
+@pytest.mark.parametrize("module", ["samebench.training", "samebench.training.evaluate"])
 def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100)\n")
     process = start("-m", module, at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})

@@ -12,7 +12,7 @@ from tests.commands import call
 
 from .installed import install, install_torch
 
-TRAIN = ["-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1", "--network", "linear"]
+TRAIN = ["-m", "samebench.training", "--data", "synthetic", "--epochs", "1", "--network", "linear"]
 
 
 class Bench:

@@ -89,7 +89,7 @@ def test_what_listens_on_one_machine_listens_on_loopback(
     wish = {"PROCS": "2", "NNODES": machines, "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
     monkeypatch.setattr(os, "environ", {**wish, "PATH": os.environ["PATH"]})
     monkeypatch.setattr(launch, "_run", run)
-    assert launch.torchrun("samebench.training.train", []) == 0
+    assert launch.torchrun("samebench.training", []) == 0
     assert seen == [card, card]
 
 

@@ -12,7 +12,7 @@ from tests.commands import call
 from tests.samebench import indexes
 from tests.samebench.checkout import ROOT, run
 
-TRAIN = ("-m", "samebench.training.train", "--data", "synthetic", "--network", "linear", "--epochs", "1")
+TRAIN = ("-m", "samebench.training", "--data", "synthetic", "--network", "linear", "--epochs", "1")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ __all__ = ["checkout", "programs"]  # fixtures
 
 
 PUSH = ("python", "-m", "samebench.data.versions", "push")
-TRAIN = ("python", "-m", "samebench.training.train")
+TRAIN = ("python", "-m", "samebench.training")
 
 
 def asked(checkout: Path, programs: Path, *words: str, **variables: str) -> list[str]:

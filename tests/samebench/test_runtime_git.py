@@ -73,7 +73,7 @@ def test_git_in_jupyterlab_knows_it_too_and_in_a_training_it_does_not(
     assert run(words, cwd=checkout, path=programs, variables=host).returncode == 0
     assert "GIT_CONFIG_SYSTEM=" in (checkout / "asked").read_text()
     assert inside(checkout, "user.email") == "jane@example.com"
-    assert "GIT_CONFIG" not in " ".join(asked(checkout, programs, host, "python", "-m", "samebench.training.train"))
+    assert "GIT_CONFIG" not in " ".join(asked(checkout, programs, host, "python", "-m", "samebench.training"))
 
 
 def test_the_agent_is_handed_over_where_the_user_says_so(checkout: Path, programs: Path, host: dict[str, str]) -> None:

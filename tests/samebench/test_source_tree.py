@@ -236,7 +236,7 @@ def test_before_the_first_commit_nothing_is_claimed(tmp_path: Path, monkeypatch:
 def test_a_training_says_that_git_failed_and_goes_on(tmp_path: Path) -> None:
     tree = copy_checkout(tmp_path / "tree")
     (tree / ".git").write_text("gitdir: /not/there/.git/worktrees/tree\n")
-    words = ("-m", "samebench.training.train", "--data", "synthetic", "--network", "linear", "--epochs", "1")
+    words = ("-m", "samebench.training", "--data", "synthetic", "--network", "linear", "--epochs", "1")
     done = call(*words, at=tree, changes={"PYTHONPATH": str(tree / "src")})
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()

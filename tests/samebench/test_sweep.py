@@ -36,7 +36,7 @@ for waits in {"--seed=2", "--seed=3"} & {*sys.argv}:
 """
 
 
-def words(gridded: str, *flags: str, training: str = "samebench.training.train", jobs: int = 2) -> list[str]:
+def words(gridded: str, *flags: str, training: str = "samebench.training", jobs: int = 2) -> list[str]:
     own = ["--training", training, "--grid", gridded, "--jobs", str(jobs)]
     return ["-m", "samebench.runs.sweep", *own, "--", *flags]
 

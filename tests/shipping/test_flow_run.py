@@ -11,7 +11,8 @@ import pytest
 
 from samebench.runs import train_command
 from samebench.runs.flow_steps import MISSING
-from samebench.training import reproduce, train
+from samebench.training import reproduce
+from samebench.training.__main__ import parse_args
 from samebench.training.initial_models import InitialModel
 from tests.commands import call
 from tests.samebench.checkout import run
@@ -181,7 +182,7 @@ def test_a_run_is_named_by_its_id_alone_everywhere(bench: Bench, monkeypatch: py
     done = f"runs/{bench.run.name}"
     assert bench.flow("--run", bench.run.name) == bench.flow("--run", done)
     monkeypatch.chdir(bench.root)
-    settings, _, resumed = train.parse_args(["--resume", bench.run.name])
+    settings, _, resumed = parse_args(["--resume", bench.run.name])
     assert resumed
     assert (str(resumed.directory), settings.seed) == (done, 3)
     assert reproduce.find_receipt(bench.run.name)["run"] == bench.run.name

@@ -21,7 +21,7 @@ from tests import soak
 from tests.commands import AS_STRANGER, STRANGER, open_to_others, start, stranger_may_start
 from tests.samebench.disks import Disk, small_disk
 
-TRAIN = ["-m", "samebench.training.train", "--data", "synthetic", "--network", "linear", "--epochs", "1000"]
+TRAIN = ["-m", "samebench.training", "--data", "synthetic", "--network", "linear", "--epochs", "1000"]
 SMALL = {"a": torch.arange(4.0)}
 
 

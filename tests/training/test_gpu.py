@@ -16,11 +16,11 @@ from tests.commands import call, start
 pytestmark = pytest.mark.gpu
 
 GPU = Mapping[str, str | None]
-TRAIN = ("-m", "samebench.training.train", "--data", "synthetic")
+TRAIN = ("-m", "samebench.training", "--data", "synthetic")
 # A step after an epoch's first that waits for the GPU is an error.
 HURRIED = """
 import sys, warnings, torch
-from samebench.training import train
+from samebench.training.__main__ import main
 warnings.filterwarnings("ignore", "Synchronization debug mode")  # that it is a prototype
 from samebench.training.loop import Training
 learn = Training.step
@@ -31,13 +31,14 @@ def step(training, batch):
     finally:
         torch.cuda.set_sync_debug_mode("default")
 Training.step = step
-train.main(sys.argv[1:])
+main(sys.argv[1:])
 """
 STREAMED = """
 import sys
-from samebench.training import device_data, train
+from samebench.training import device_data
+from samebench.training.__main__ import main
 device_data.MEMORY_SHARE = 0.0
-train.main(sys.argv[1:])
+main(sys.argv[1:])
 """
 # What a network gives, its gradients and its statistics after two batches, as a graph and as operations.
 GRAPHED = """

@@ -19,6 +19,7 @@ from samebench.serving import export
 from samebench.shipping import flow
 from samebench.tasks.image_classification import evaluation
 from samebench.training import compare, evaluate, reproduce, train
+from samebench.training.__main__ import parse_args
 from samebench.training.initial_models import InitialModel
 from tiny.settings import Budgets, Settings
 
@@ -114,7 +115,7 @@ def contents(receipt: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def resume(words: list[str]) -> None:
-    train.parse_args(["--resume", words[1]])
+    parse_args(["--resume", words[1]])
 
 
 def take_initial(words: list[str]) -> None:

@@ -12,7 +12,7 @@ from samebench.training import reproduce
 from tests.commands import SOURCE, call
 from tests.samebench.checkout import run as run_command
 
-TRAIN = ("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1", "--batch-size", "64")
+TRAIN = ("-m", "samebench.training", "--data", "synthetic", "--epochs", "1", "--batch-size", "64")
 
 
 def receipts(at: Path) -> list[dict[str, Any]]:

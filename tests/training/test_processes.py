@@ -15,7 +15,7 @@ import pytest
 from samebench.runs import receipt
 from tests.commands import call, source, start
 
-TRAIN = ("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "2", "--batch-size", "64")
+TRAIN = ("-m", "samebench.training", "--data", "synthetic", "--epochs", "2", "--batch-size", "64")
 SECONDS = 30  # a bound for what takes one or two
 
 

@@ -133,7 +133,7 @@ def test_an_input_that_changed_in_the_middle_of_a_run_is_named(tmp_path: Path) -
 
 # ---- the command, in a checkout of its own ----
 
-TRAIN = ["-m", "samebench.training.train", "--network", "linear", "--epochs", "1", "--batch-size", "32"]
+TRAIN = ["-m", "samebench.training", "--network", "linear", "--epochs", "1", "--batch-size", "32"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,8 +242,8 @@ def test_a_run_at_another_cpu_level_is_named_by_its_variables(tmp_path: Path) ->
 from samebench.environment import determinism
 determinism.CPU_LEVEL = {level}
 determinism._check_loaded = lambda target: None
-from samebench.training import train
-train.main(["--data", "synthetic", "--epochs", "1"])
+from samebench.training.__main__ import main
+main(["--data", "synthetic", "--epochs", "1"])
 """
     done = call("-c", teammate, at=tmp_path, changes=level)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from tiny.data import synthetic
 from tiny.settings import Settings
 
 SMALL = Settings(data="synthetic", network="linear", epochs=1)
-COMMAND = ["-m", "samebench.training.train", "--data", "synthetic", "--network", "linear"]
+COMMAND = ["-m", "samebench.training", "--data", "synthetic", "--network", "linear"]
 
 
 def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_command_that_was_printed_resumes(tmp_path: Path) -> None:
     done_epochs = len(json.loads((run / "receipt.json").read_text())["history"])
     for words in (["--resume", f"runs/{run.name}"], ["--resume", "latest"]):
         done_epochs += 1
-        resumed = call("-m", "samebench.training.train", *words, "--epochs", str(done_epochs), at=tmp_path)
+        resumed = call("-m", "samebench.training", *words, "--epochs", str(done_epochs), at=tmp_path)
         assert resumed.returncode == 0, resumed.stderr
         assert f"runs/{run.name}: resumes after step" in resumed.stdout
     receipt = json.loads((run / "receipt.json").read_text())
@@ -160,19 +160,19 @@ def test_one_process_of_a_job_that_is_started_again_goes_on_with_its_run(tmp_pat
 
 def test_a_run_whose_lines_nobody_reads_any_more_can_be_resumed(tmp_path: Path) -> None:
     words = ("--data", "synthetic", "--network", "linear", "--epochs", "3")
-    with start("-m", "samebench.training.train", *words, at=tmp_path) as process:
+    with start("-m", "samebench.training", *words, at=tmp_path) as process:
         assert process.stdout
         process.stdout.close()
         assert process.wait(timeout=100) == 1
     (directory,) = tmp_path.glob("runs/[!.]*")
     assert Run.open(directory).receipt["state"] == "interrupted"
-    done = call("-m", "samebench.training.train", "--resume", "latest", at=tmp_path)
+    done = call("-m", "samebench.training", "--resume", "latest", at=tmp_path)
     assert done.returncode == 0
     assert Run.open(directory).receipt["state"] == "done"
 
 
 def test_nothing_to_resume_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = call("-m", "samebench.training.train", "--resume", "latest", at=tmp_path)
+    done = call("-m", "samebench.training", "--resume", "latest", at=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: runs: no run; train first, or name a run\n"
 

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from samebench.tasks.image_classification import training_figures
 from samebench.training import curves, train
+from samebench.training.__main__ import parse_args
 
 from .interrupts import QUICK, interrupt, tiny
 
@@ -43,7 +44,7 @@ def test_the_learning_rate_is_a_curve_and_a_jump_by_other_epochs_is_told_with_a_
     assert after > rates[2]
 
     words = dict(word.split("=", 1) for word in shlex.split(line.partition(": make train ")[2]))
-    settings, *_ = train.parse_args(["--init", words["INIT"], *shlex.split(words["ARGS"])])
+    settings, *_ = parse_args(["--init", words["INIT"], *shlex.split(words["ARGS"])])
     other = replace(QUICK, epochs=4, lr=QUICK.lr / 10, init=words["INIT"])
     assert settings == other
     assert max(each["learning_rate"] for each in train.train(other, runs=tmp_path).receipt["history"]) <= other.lr

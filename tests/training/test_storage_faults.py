@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import call, environment
 
-WORDS = ["-m", "samebench.training.train", "--data", "synthetic", "--network", "linear", "--epochs", "2"]
+WORDS = ["-m", "samebench.training", "--data", "synthetic", "--network", "linear", "--epochs", "2"]
 
 
 def train_with_fault(home: Path, fault: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +43,7 @@ def test_storage_that_fails_ends_a_training_in_one_line_and_the_run_can_be_resum
     assert f"{reason}; see that the disk, or the file server, works" in done.stderr
     assert done.stderr.endswith(f"; resume with: make train RESUME=runs/{run.name}\n")
     assert json.loads((run / "receipt.json").read_text())["state"] == "interrupted"
-    resumed = call("-m", "samebench.training.train", "--resume", f"runs/{run.name}", at=tmp_path)
+    resumed = call("-m", "samebench.training", "--resume", f"runs/{run.name}", at=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((run / "receipt.json").read_text())["state"] == "done"
 

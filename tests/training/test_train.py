@@ -237,7 +237,7 @@ def test_a_fast_training_says_so_in_its_receipt(tmp_path: Path) -> None:
     variables: dict[str, str | None] = dict(determinism.CPU_LEVEL)
     done = call(
         "-m",
-        "samebench.training.train",
+        "samebench.training",
         "--data",
         "synthetic",
         "--epochs",
@@ -308,7 +308,7 @@ def test_a_run_that_breaks_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.Signals, tmp_path: Path) -> None:
-    process = start("-m", "samebench.training.train", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
+    process = start("-m", "samebench.training", "--data", "synthetic", "--epochs", "1000", at=tmp_path)
     while not (found := list(tmp_path.glob("runs/*/model.safetensors"))) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
@@ -317,6 +317,15 @@ def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.S
     assert err.count("\n") == 1
     assert "interrupted in epoch" in err
     assert json.loads((found[0].parent / "receipt.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["--epoch", "3"], 2), (["--resume", "latest"], 2)])
+def test_flags_are_read_before_torch_is_loaded(words: list[str], code: int, tmp_path: Path) -> None:
+    done = call("-X", "importtime", "-m", "samebench.training", *words, at=tmp_path)
+    assert done.returncode == code, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "samebench.settings" in loaded
+    assert "torch" not in loaded
 
 
 @pytest.mark.parametrize(
@@ -332,7 +341,7 @@ def test_a_stopped_command_says_so_in_one_line_and_exits_with_4(number: signal.S
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_in_one_line(words: list[str], said: str, tmp_path: Path) -> None:
-    done = call("-m", "samebench.training.train", *words, at=tmp_path)
+    done = call("-m", "samebench.training", *words, at=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -32,7 +32,7 @@ JOB = {prefix + name for prefix in ("", "PET_") for name in ("JOB", "RDZV_ID")} 
 class Args:
     """What to train, and how many at a time; after `--`, the flags of all."""
 
-    training: str = field(default="samebench.training.train", metadata={"help": "the module that trains"})
+    training: str = field(default="samebench.training", metadata={"help": "the module that trains"})
     grid: str = field(default="", metadata={"help": "settings and their values: lr=0.05,0.1 network=conv,linear"})
     jobs: int = field(default=1, metadata={"help": "trainings at a time, each with its share of the cores"})
 

@@ -1,17 +1,12 @@
-"""Train a network on a data set, the same to the bit wherever it runs, in one go or in many.
-
-python -m samebench.training.train --epochs 1 --seed 3
-python -m samebench.training.train --resume latest
-"""
+"""Train a network on a data set, the same to the bit wherever it runs, in one go or in many."""
 
 import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +17,14 @@ from samebench.core import command, files, flags, signals
 from samebench.core.command import Interrupted, RequirementError, UsageError
 from samebench.core.text import printable
 from samebench.environment import accelerator, cores, determinism, drift
-from samebench.runs import metrics, receipt, records, train_command
+from samebench.runs import receipt, records, train_command
 from samebench.runs.run import RUNS, Run, now
-from samebench.settings import TrainingSettings, TrainOptions, small_batch_args
+from samebench.settings import TrainingSettings, small_batch_args
 from samebench.training import initial_models, launch, same_bits
 from samebench.training.checkpoint import Checkpoint, load_newest, newest_path
 from samebench.training.loop import Training, lr_factor_at, precision
 from samebench.training.model import build_network
-from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup, join_process_group
+from samebench.training.process_group import SINGLE_PROCESS, PeerLostError, ProcessGroup
 from samebench.training.shards import worker_layout, workers
 from samebench.training.task import DataModule, Task
 
@@ -310,45 +305,6 @@ def check_resume_compatible(run: Run, checkpoint: Checkpoint | None, inputs: Map
         raise UsageError(f"{run.directory}: done, all {epochs} epochs; {more}, or {alternative}")
 
 
-def parse_args(argv: Sequence[str]) -> tuple[TrainingSettings, TrainOptions, Run | None]:
-    """The settings and the options in the flags, and the run to resume, if they name one.
-
-    A flag that is not given has the value of that run, or of the network of the model to start from.
-    """
-    kinds = (project.settings_class(), TrainOptions)
-    parse = partial(
-        flags.parse_all, kinds, argv, program="python -m samebench.training.train", about="Train on a data set."
-    )
-    settings, options = parse()
-    run = None
-    if options.resume:
-        run = Run.newest(RUNS) if options.resume == "latest" else Run.open(records.folder(options.resume))
-        settings, options = parse(defaults=asdict(run.read_settings()))
-    elif settings.init:
-        settings, options = parse(defaults=initial_models.load(settings.init).architecture)
-    return settings, options, run
-
-
-def main(argv: Sequence[str]) -> int | None:
-    """Train in as many processes as the environment says, and print where the run is."""
-    settings, options, run = parse_args(argv)
-    determinism.reexecute(fast=settings.fast)
-    if accelerator.gpu_requested():
-        accelerator.require()
-    if (code := launch.torchrun("samebench.training.train", argv)) is not None:
-        return code
-    cuda = accelerator.gpu_requested() or settings.device == "cuda"
-    with join_process_group(cuda=cuda, job=launch.job(os.environ)) as group:
-        job_run, is_done = find_run_of_job(group, settings.epochs)
-        run = job_run or run
-        if not run or not is_done:
-            run = train(settings, run=run, checkpoint_seconds=options.checkpoint_seconds, group=group)
-        if group.is_rank_zero:
-            name = metrics.of_receipt(run.receipt)[0].name
-            print(f"{run.directory}: done, test {name} {metrics.show(f'test_{name}', run.receipt)}", flush=True)
-    return None
-
-
 def find_run_of_job(group: ProcessGroup, epochs: int) -> tuple[Run | None, bool]:
     """The run of this job before its restart, or None; and whether it is done with so many `epochs`."""
     run = Run.of_job(RUNS, group.job) if group.job and group.is_rank_zero else None
@@ -360,4 +316,4 @@ def find_run_of_job(group: ProcessGroup, epochs: int) -> tuple[Run | None, bool]
 
 
 if __name__ == "__main__":
-    command.run(main)
+    sys.exit("error: python -m samebench.training is the command")
