@@ -55,6 +55,17 @@ def test_a_form_is_answered_by_a_list_in_its_order(server: Server, images: NDArr
     assert isinstance(server.predict(*form(encoded(images[0]))).json(), list)
 
 
+def test_probabilities_have_six_digits_and_a_form_of_32_changes_none(
+    server: Server, images: NDArray[np.uint8]
+) -> None:
+    singly = [server.predict(encoded(image)).json() for image in images[:FILES]]
+    assert server.predict(*form(*(encoded(image) for image in images[:FILES]))).json() == singly
+    for answer in singly:
+        for value in (answer["confidence"], *answer["probabilities"].values()):
+            assert round(value, 6) == value
+        assert answer["confidence"] == max(answer["probabilities"].values())
+
+
 def test_of_several_pictures_the_one_that_cannot_be_read_is_named(server: Server, images: NDArray[np.uint8]) -> None:
     good = encoded(images[0])
     for bad, status in ((b"no picture", 415), (good[: len(good) // 2], 422), (good[:45] + b"x" + good[46:], 422)):

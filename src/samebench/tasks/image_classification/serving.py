@@ -42,6 +42,7 @@ ADVICE = {
 IMAGES, PROBABILITIES = "images", "probabilities"  # what the graph takes and gives
 LEVELS = "levels"  # in the spec, the lowest and the highest level of the training pixels in each channel
 OUTSIDE_BY, OUTSIDE_SHARE = 25, 0.01  # an image is outside if 1 % of its pixels are 25 levels outside of these
+DIGITS = 6  # of a probability in an answer: a float32 has no more that mean something
 MAX_LABELS, LONGEST_LABEL = 10_000, 255  # an answer and the metrics tell of each
 
 
@@ -71,13 +72,14 @@ class ImageClassificationServing(Serving):
         return Example({IMAGES: image.pixels}, [warning for warning, is_so in warnings.items() if is_so])
 
     def encode(self, outputs: Arrays, example: Example, spec: Spec) -> dict[str, Any]:
-        """Category, confidence, all probabilities and warnings."""
-        probabilities, labels = outputs[PROBABILITIES].tolist(), spec["labels"]
-        confidence = max(probabilities)
-        doubt = [self.transform(spec).doubt] if confidence < spec["confidence_floor"] else []
+        """Category, confidence, all probabilities and warnings. Probabilities have DIGITS digits."""
+        exact, labels = outputs[PROBABILITIES].astype(np.float64), spec["labels"]
+        best = int(exact.argmax())
+        doubt = [self.transform(spec).doubt] if exact[best] < spec["confidence_floor"] else []
+        probabilities = exact.round(DIGITS).tolist()
         return {
-            "category": labels[probabilities.index(confidence)],
-            "confidence": confidence,
+            "category": labels[best],
+            "confidence": probabilities[best],
             "probabilities": dict(zip(labels, probabilities, strict=True)),
             "warnings": [*example.warnings, *doubt],
         }
