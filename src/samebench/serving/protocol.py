@@ -31,7 +31,8 @@ class Protocol(HttpToolsProtocol):
         self.limit_concurrency = None  # uvicorn's own refusal comes too late and is no problem+json
         self._unread = 0  # bytes since the last head or the last piece of a body
         self._leaving = self._deaf = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline = float("inf")  # in the loop's time
+        self._timer: asyncio.TimerHandle | None = None  # due then or earlier: most parts end long before
 
     @property
     def _answering(self) -> bool:
@@ -49,7 +50,6 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait("nothing", None)
-        self._unset_keepalive_if_required()  # uvicorn leaves the timer of a reset connection
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,7 +62,6 @@ class Protocol(HttpToolsProtocol):
         if self.part in {"answer", "idle"}:
             self._wait("head", HEAD_SECONDS)
         self._unread += len(data)
-        self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -135,8 +134,9 @@ class Protocol(HttpToolsProtocol):
         """From here on the connection is idle, unless the client has not taken all that we said."""
         if self.part == "answer" and not self.transport.get_write_buffer_size():
             self._wait("idle", self.timeout_keep_alive)
-        super().on_response_complete()
-        self._unset_keepalive_if_required()  # `_late` ends it
+        self.server_state.total_requests += 1  # the rest is uvicorn's without its timer and without pipelining
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """Answer what is under way, or on its way, and then go."""
@@ -172,10 +172,20 @@ class Protocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
 
     def _wait(self, part: str, seconds: float | None) -> None:
-        if self._deadline:
-            self._deadline.cancel()
         self.part, self.since = part, self.loop.time()
-        self._deadline = self.loop.call_later(seconds, self._on_timeout) if seconds else None
+        self._deadline = self.since + (seconds or float("inf"))
+        if self._timer and (seconds is None or self._deadline < self._timer.when()):
+            self._timer.cancel()
+            self._timer = None
+        if seconds and not self._timer:
+            self._timer = self.loop.call_at(self._deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self.loop.time() < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._on_timer)
+        else:
+            self._on_timeout()
 
     def _on_timeout(self) -> None:
         if self.part == "answer" and self.cycle.response_complete and not self.transport.get_write_buffer_size():
