@@ -177,11 +177,12 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 def is_outside(pixels: NDArray[np.uint8], levels: Sequence[tuple[int, int]]) -> bool:
     """Whether an image (H, W), in colour (3, H, W), has levels far from all that the training pixels have."""
-    channels = pixels.reshape(-1, *pixels.shape[-2:]).astype(int)
-    return any(
-        float(((channel < low - OUTSIDE_BY) | (channel > high + OUTSIDE_BY)).mean()) > OUTSIDE_SHARE
-        for channel, (low, high) in zip(channels, levels, strict=False)
-    )
+    channels = pixels.reshape(-1, *pixels.shape[-2:])
+    for channel, (low, high) in zip(channels, levels, strict=False):
+        outside = (channel < low - OUTSIDE_BY) | (channel > high + OUTSIDE_BY)
+        if np.count_nonzero(outside) / outside.size > OUTSIDE_SHARE:
+            return True
+    return False
 
 
 def _check_labels(labels: Any) -> tuple[str, ...]:
