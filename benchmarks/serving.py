@@ -1,4 +1,6 @@
-"""Our server against the plain way (FastAPI, torch, Pillow): one process on one core each, in turns.
+"""Our server against the plain way (FastAPI, torch, Pillow) and the least way (asyncio, onnxruntime, Pillow), in turns.
+
+One process on one core each. Then ours alone with one and two workers on all cores, which the clients use as well.
 
 make bench ARGS="serving --pairs 5"
 """
@@ -10,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from tests import reference
@@ -66,8 +68,21 @@ def plain(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", "benchmarks._plain_server", str(run.directory), str(port)], variables
 
 
-def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: int) -> Figures:
-    """Start it on this core, ask it, end it."""
+def two_workers(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
+    """Ours with two workers."""
+    words, variables = ours(run, port)
+    return words, variables | {"WORKERS": "2"}
+
+
+def floor(run: Run, port: int) -> tuple[list[str], dict[str, str]]:
+    """The least way."""
+    return [sys.executable, "-m", "benchmarks._floor_server", str(run.directory / "artifact"), str(port)], {
+        **os.environ
+    }
+
+
+def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, cores: Collection[int]) -> Figures:
+    """Start it on these cores, ask it, end it."""
     port = free_port()
     words, variables = kind(run, port)
     begun = time.monotonic()
@@ -75,7 +90,7 @@ def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: 
         words,
         env=variables,
         stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, [core]),  # noqa: PLW1509
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509
     )
     try:
         while not asyncio.run(crowd(port, requests[:1], clients=1, seconds=0.001)).seconds:
@@ -93,13 +108,22 @@ def measure(kind: Kind, run: Run, requests: list[Request], plan: Plan, *, core: 
         server.wait(20)
 
 
-def line(name: str, unit: str, scale: float, both: list[tuple[float, float]], *, inverse: bool = False) -> str:
-    """Medians of both, and the ratio of a pair."""
-    ours, plain = (statistics.median(each) * scale for each in zip(*both, strict=True))
+def line(
+    name: str,
+    unit: str,
+    scale: float,
+    both: list[tuple[float, float]],
+    *,
+    names: str = "ours plain",
+    inverse: bool = False,
+) -> str:
+    """Medians of both, and the ratio of a pair: the second to the first, or `inverse`."""
+    first, second = (statistics.median(each) * scale for each in zip(*both, strict=True))
+    first_name, second_name = names.split()
     ratios = [one / other if inverse else other / one for one, other in both]
-    spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
-    told = f"ours {ours:8.2f} {unit:<4} plain {plain:8.2f} {unit:<4}"
-    return f"{name:<28} {told} ratio {statistics.median(ratios):5.1f} ({spread})"
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    told = f"{first_name:<5} {first:8.2f} {unit:<4} {second_name:<5} {second:8.2f} {unit:<4}"
+    return f"{name:<28} {told} ratio {statistics.median(ratios):5.2f} ({spread})"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -114,21 +138,34 @@ def main(argv: Sequence[str]) -> None:
     images = data.load(run.read_settings().data).test().images.squeeze(1).numpy()[:200]
     labels = [artifact.spec["labels"][place] for place in probabilities(artifact, images).argmax(1)]
     requests = [Request(encoded(image), label) for image, label in zip(images, labels, strict=True)]
-    first, *others = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, others or [first])
-    kinds = [ours, plain]
-    taken: dict[object, list[Figures]] = {ours: [], plain: []}
+    every = os.sched_getaffinity(0)
+    first, *others = sorted(every)
+    kinds, numbers = [ours, floor, plain], [ours, two_workers]
+    taken: dict[object, list[Figures]] = {kind: [] for kind in kinds}
+    shared: dict[object, list[Figures]] = {kind: [] for kind in numbers}
     for _ in range(plan.pairs):
+        os.sched_setaffinity(0, others or [first])
         for kind in kinds:
-            taken[kind].append(measure(kind, run, requests, plan, core=first))
+            taken[kind].append(measure(kind, run, requests, plan, cores=[first]))
+        os.sched_setaffinity(0, every)
+        for kind in numbers:
+            shared[kind].append(measure(kind, run, requests, plan, cores=every))
         kinds.reverse()
+        numbers.reverse()
     pairs = list(zip(taken[ours], taken[plain], strict=True))
+    floors = list(zip(taken[floor], taken[ours], strict=True))
+    workers = list(zip(shared[ours], shared[two_workers], strict=True))
     print(f"n = {plan.pairs} pairs, 28x28 PNG, one core each, {determinism.chip()}, load {os.getloadavg()[0]:.1f}")
     print(line("answers a second, 8 clients", "", 1, [(a.rate, b.rate) for a, b in pairs], inverse=True))
     print(line("p50, 1 client", "ms", 1000, [(a.p50, b.p50) for a, b in pairs]))
     print(line("p99, 1 client", "ms", 1000, [(a.p99, b.p99) for a, b in pairs]))
     print(line("first answer after start", "s", 1, [(a.first, b.first) for a, b in pairs]))
     print(line("resident memory", "MB", 1e-6, [(a.resident, b.resident) for a, b in pairs]))
+    print(line("p50, 1 client", "ms", 1000, [(a.p50, b.p50) for a, b in floors], names="floor ours"))
+    rates = [(a.rate, b.rate) for a, b in floors]
+    print(line("answers a second, 8 clients", "", 1, rates, names="floor ours", inverse=True))
+    rates = [(a.rate, b.rate) for a, b in workers]
+    print(line(f"the same, {len(every)} cores for all", "", 1, rates, names="1 2"))
 
 
 if __name__ == "__main__":
