@@ -21,6 +21,7 @@
 #   make evaluate RUN=runs/<id>               one run instead of the newest
 #   make compare RUNS="<id> <id>"             two or more runs side by side; JSON=1 for machines
 #   make serve RUN=runs/<id> PORT=9000        the page and the interface of one run
+#   make serve WORKERS=2                      several processes on as many cores
 #   make ship KEY=~/samebench.key             what a partner gets of it, signed (PLATFORM=linux/arm64: for that)
 #   make reproduce QUICK=1                    the golden run, whose hash is in git
 #   make notebook PORT=9000 OPEN=1            another port; opens the browser
@@ -46,7 +47,7 @@ SWITCHES := AGENT CHECK ELSEWHERE FAST JSON OPEN QUICK YES
 ACTIONS := $(SWITCHES) A ARGS B DATASET DELETE EXPECT FILTER FROM GRID INIT JOBS JUPYTER_TOKEN KEEP KEY KIND NAME NOTE PKG PLATFORM PORT \
 	PROJECT RESUME RUN RUNS SORT TEXT TO TOKEN WITH
 MACHINE := API_KEY BASE_IMAGE CA_CERT DATA DATA_REMOTE GPU HOME HOST HTTP_PROXY HTTPS_PROXY JOB JOIN_TIMEOUT KEEP_ALIVE MASTER_ADDR MASTER_PORT \
-	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE \
+	NNODES NODE_RANK NO_PROXY NPROC_PER_NODE PATH PROCS RESTARTS RUNTIME SERVE SHELL SSL_CERT_FILE TERM TMPDIR TORCH_INDEX TZ WHEELHOUSE WORKERS \
 	http_proxy https_proxy no_proxy CONTAINER% CUDA_% DOCKER_% GLOO_% MAKE% NCCL_% PET_% PIP_% SAMEBENCH% SSH_% UV_%
 
 # No variable of the command line is passed over in silence: DATSET=shoes would train on something else.

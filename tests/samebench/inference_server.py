@@ -63,7 +63,7 @@ class Server:
 def start(folder: Path, **variables: str) -> Server:
     """The server of the artifact in `folder`, ready."""
     port = free_port()
-    unset = dict.fromkeys(("API_KEY", "HOST", "SAMEBENCH_IMAGE", "SERVE"))
+    unset = dict.fromkeys(("API_KEY", "HOST", "SAMEBENCH_IMAGE", "SERVE", "WORKERS"))
     changes = {**unset, "ARTIFACT": str(folder), "PORT": str(port), **variables}
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe would be full one day; `end` closes it
     process = subprocess.Popen(

@@ -50,6 +50,6 @@ def serve(call: Call, service: int, port: int, engine: Engine | None, command: S
         local.run(call, SERVER)
     server_image = builds.ensure(Image.of_server(call, artifact), call, engine)
     words = ["--init", *User.current().engine_words(engine), *LIMITS, *image.platform_words(server_image)]
-    words += [word for each in ("API_KEY", "KEEP_ALIVE") if call.get(each) for word in ("--env", each)]
+    words += [word for each in ("API_KEY", "KEEP_ALIVE", "WORKERS") if call.get(each) for word in ("--env", each)]
     words += ["--env", f"SAMEBENCH_IMAGE={engine.digest(server_image.name)}", server_image.name]
     return server.serve(call, engine, words, service=service, port=port)

@@ -56,13 +56,24 @@ def serve(environment: Environment) -> int:
     from samebench.serving.artifact import Artifact  # noqa: PLC0415
     from samebench.serving.protocol import CONNECTIONS, Protocol  # noqa: PLC0415
     from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddleware  # noqa: PLC0415
-    from samebench.serving.server import ACCEPTS, GRACE_SECONDS, Server, connection_limit, listener  # noqa: PLC0415
+    from samebench.serving.server import (  # noqa: PLC0415
+        ACCEPTS,
+        GRACE_SECONDS,
+        Server,
+        connection_limit,
+        listener,
+        listeners,
+    )
+    from samebench.serving.workers import run_workers  # noqa: PLC0415
 
     logging.basicConfig(handlers=[JsonLogHandler()], level=logging.ERROR)  # requests have their own lines
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it asks this on every connection
-    answering = Application(Artifact.load(environment.artifact), api_key=environment.api_key, image=environment.image)
+    workers = environment.workers
+    artifact = Artifact.load(environment.artifact)
+    answering = Application(artifact, api_key=environment.api_key, image=environment.image, workers=workers)
     address, port, published = environment.listen()
-    connections, listening = connection_limit(CONNECTIONS), listener(address, port)
+    connections = connection_limit(CONNECTIONS)
+    sockets = [listener(address, port)] if workers == 1 else listeners(address, port, workers)
     config = uvicorn.Config(
         RequestLoggingMiddleware(answering, answering.metrics),
         http=Protocol,
@@ -77,8 +88,20 @@ def serve(environment: Environment) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config, link=f"Page: {environment.url(published)}/   (Ctrl-C ends it)").run([listening])
-    answering.close()
+    link = f"Page: {environment.url(published)}/   (Ctrl-C ends it)"
+
+    def run(worker: int) -> None:
+        for place, each in enumerate(sockets):
+            if place != worker:
+                each.close()
+        Server(config, link=link if worker == 0 else "", ready=lambda: answering.join(worker)).run([sockets[worker]])
+
+    try:
+        if workers > 1:
+            return run_workers(workers, run, sockets)
+        run(0)
+    finally:
+        answering.close()
     return command.DONE
 
 

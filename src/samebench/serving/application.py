@@ -21,6 +21,7 @@ from samebench.serving.artifact import Artifact
 from samebench.serving.health import HealthCheck
 from samebench.serving.metrics import Metrics
 from samebench.serving.page import page
+from samebench.serving.peers import Peers
 from samebench.serving.problem import EarlyRejection, Problem
 from samebench.serving.problem_response import problem_response
 from samebench.serving.samples import Arrays
@@ -38,12 +39,13 @@ log = logging.getLogger(__name__)
 class Application:
     """An artifact, and the state of the server around it."""
 
-    def __init__(self, artifact: Artifact, *, api_key: str = "", image: str | None = None) -> None:
-        """Ask the artifact before anybody else does."""
+    def __init__(self, artifact: Artifact, *, api_key: str = "", image: str | None = None, workers: int = 1) -> None:
+        """Ask the artifact before anybody else does. It starts no thread, so that `workers` can be forked."""
         self.artifact, self.key, self.image = artifact, api_key.encode(), image
         self.serving, self.spec = artifact.serving, artifact.spec
-        self.metrics = Metrics(project.name(), self.serving.about(self.spec).examples, self.serving.classes(self.spec))
-        self.threads = min(THREADS, cores.available_cpus())
+        examples, labels = self.serving.about(self.spec).examples, self.serving.classes(self.spec)
+        self.metrics = Metrics(project.name(), examples, labels, workers=workers)
+        self.threads = max(1, min(THREADS, cores.available_cpus()) // workers)
         self.pool = ThreadPoolExecutor(self.threads, "work")
         self.queued, self.closed = 0, False
         self.page, self.policy = page(artifact)
@@ -56,6 +58,12 @@ class Application:
             "/openapi.json": ("GET", self.get_openapi),
         }
         self.health = HealthCheck(artifact)
+        self.peers = Peers(self.health, workers)
+
+    def join(self, worker: int) -> None:
+        """Be this one of the workers from now on."""
+        self.metrics.worker = worker
+        self.peers.join(worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: five addresses need no router."""
@@ -78,6 +86,7 @@ class Application:
         self.closed = True
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.health.close()
+        self.peers.close()
 
     def route(self, scope: Scope) -> Answer:
         """What answers this request. Raises Problem where nothing does."""
@@ -98,7 +107,7 @@ class Application:
 
     async def get_health(self, _request: Request) -> Response:
         """Whether it can answer right now, and which model of which training it is, in which image."""
-        if problem := await self.health.problem():
+        if problem := await self.peers.problem():
             raise Problem(503, problem)
         facts = {name: self.artifact.facts[name] for name in ("run", "weights_sha256", "data_version", "locks")}
         status = {"status": "ready", "artifact_sha256": self.artifact.sha256, "image": self.image, **facts}

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ import uvicorn
 from samebench.core import local_server
 from samebench.core.command import RequirementError
 
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
 GRACE_SECONDS = 5  # for requests that are under way when we are told to stop
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE = 1 << 20  # bytes
@@ -30,10 +32,10 @@ IP_MINTTL, IPV6_MINHOPCOUNT = 21, 73  # of Linux' in.h and in6.h
 class Server(uvicorn.Server):
     """Runs until it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, *, link: str) -> None:
-        """Take what uvicorn does, and the line that is said once it listens."""
+    def __init__(self, config: uvicorn.Config, *, link: str = "", ready: Callable[[], None] = lambda: None) -> None:
+        """Take what uvicorn does, and, once it listens, what is called in its loop and the line that is said."""
         super().__init__(config)
-        self.link = link
+        self.link, self.ready = link, ready
         self.signals: list[int] = []  # the signals that came before uvicorn listened to them
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -42,6 +44,7 @@ class Server(uvicorn.Server):
         with local_server.stop_signals() as self.signals:  # uvicorn raises its signal once more at its end
             if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a worker begins with these blocked
             super().run(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -50,8 +53,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for each in sockets or []:
             each.listen(QUEUE)  # asyncio gives the system's queue the length `ACCEPTS`
+        self.ready()
         self.should_exit |= bool(self.signals)
-        if not self.should_exit:
+        if self.link and not self.should_exit:
             local_server.print_link(self.link)
 
     def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -73,11 +77,20 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listener(address: str, port: int) -> socket.socket:
+def listeners(address: str, port: int, count: int) -> list[socket.socket]:
+    """So many sockets at one port, to which the system deals connections out. Raises RequirementError.
+
+    Sockets that share a port would share it with those of another server, too; a first one alone finds it out.
+    """
+    listener(address, port).close()
+    return [listener(address, port, shared=True) for _ in range(count)]
+
+
+def listener(address: str, port: int, *, shared: bool = False) -> socket.socket:
     """The socket that listens at `address` and `port`. Raises RequirementError where the system does not allow it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        listening = socket.create_server((address, port), family=family, backlog=QUEUE)
+        listening = socket.create_server((address, port), family=family, backlog=QUEUE, reuse_port=shared)
     except OSError as error:
         raise RequirementError(f"{address} port {port}: {error.strerror}; give another HOST= or PORT=") from error
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not take this socket for TCP

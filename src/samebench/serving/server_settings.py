@@ -1,18 +1,20 @@
 """The server's settings, from environment variables: what a partner can turn without building anew."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from samebench.core import local_server
-from samebench.core.command import UsageError
+from samebench.core.command import RequirementError, UsageError
 
 PORT = 8000
 LOOPBACK = {local_server.LOOPBACK, "localhost"}
 WORDS = "without-a-key"
 KEEP_ALIVE = 620  # seconds: longer than proxies keep an idle connection, of which Google Cloud's have the longest, 600
 LONGEST_KEEP_ALIVE = 86_400
+MOST_WORKERS = 32  # with 3 threads each they are within the 128 that an engine allows: see host/artifact.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +27,13 @@ class Environment:
     api_key: str
     without_key: bool  # others than this machine may ask without a key: said in words, not by leaving something out
     keep_alive: int  # seconds after which a connection between two requests is closed
+    workers: int  # processes that answer
     published: bool  # by an engine, on its host's loopback alone
     image: str | None  # the engine's id of the image that we run in, where whoever started it has told us
 
     @classmethod
     def read(cls) -> Self:
-        """Read ARTIFACT, HOST, PORT, API_KEY, SERVE and KEEP_ALIVE. Raises UsageError for an impossible one."""
+        """Read ARTIFACT, HOST, PORT, API_KEY, SERVE, KEEP_ALIVE, WORKERS. Raises UsageError for an impossible one."""
         key, serve = os.environ.get("API_KEY", ""), os.environ.get("SERVE", "")
         if serve not in {"", WORDS}:
             raise UsageError(f"SERVE={serve}: give {WORDS}, or nothing")
@@ -43,6 +46,7 @@ class Environment:
             api_key=key,
             without_key=serve == WORDS,
             keep_alive=_keep_alive(os.environ.get("KEEP_ALIVE") or str(KEEP_ALIVE)),
+            workers=_workers(os.environ.get("WORKERS") or "1"),
             published=bool(os.environ.get("SAMEBENCH_PUBLISHED")),
             image=os.environ.get("SAMEBENCH_IMAGE") or None,
         )
@@ -69,4 +73,12 @@ class Environment:
 def _keep_alive(value: str) -> int:
     if not (value.isdecimal() and 1 <= int(value[:9]) <= LONGEST_KEEP_ALIVE):
         raise UsageError(f"KEEP_ALIVE={value}: give seconds from 1 to {LONGEST_KEEP_ALIVE}")
+    return int(value)
+
+
+def _workers(value: str) -> int:
+    if not (value.isdecimal() and 1 <= int(value[:9]) <= MOST_WORKERS):
+        raise UsageError(f"WORKERS={value}: give a number from 1 to {MOST_WORKERS}, at most one for each core")
+    if int(value) > 1 and sys.platform != "linux":
+        raise RequirementError(f"WORKERS={value}: this system deals no connections out to several; take 1, or Linux")
     return int(value)
