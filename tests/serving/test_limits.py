@@ -180,6 +180,32 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
         assert server.predict(large).status == 200
 
 
+@pytest.mark.parametrize(
+    ("seconds", "alone", "form_of_3"), [(0.0001, "loop", "loop"), (0.002, "loop", "work"), (1, "work", "work")]
+)
+def test_a_heavy_network_is_asked_beside_the_event_loop_and_a_light_one_in_it(
+    artifact: Artifact,
+    images: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    alone: str,
+    form_of_3: str,
+) -> None:
+    threads: list[str] = []
+    answers = application.Application.answers
+
+    def note(self: Any, *arguments: Any, **named: Any) -> Any:
+        threads.append("work" if threading.current_thread().name.startswith("work") else "loop")
+        return answers(self, *arguments, **named)
+
+    monkeypatch.setattr(application.Application, "answers", note)
+    monkeypatch.setattr(Artifact, "measure_seconds", lambda _: seconds)
+    with running(artifact) as server:
+        assert server.predict(encoded(images[0])).status == 200
+        assert server.predict(*form(*[encoded(images[0])] * 3)).status == 200
+    assert threads == [alone, form_of_3]
+
+
 def test_a_form_that_is_too_much_work_is_given_up(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "WORK_SECONDS", 0.1)
     large = encoded(np.zeros((3000, 3000), np.uint8))

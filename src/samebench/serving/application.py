@@ -30,6 +30,7 @@ from samebench.serving.upload import Body, Content
 
 THREADS = 2  # for requests with much work
 WORK_SECONDS = 20.0  # for the examples of a request; the last that was begun in time is finished
+LIGHT_SECONDS = 0.005  # of the graph, for all examples of a request: longer would keep other requests waiting
 QUEUE = 32  # requests with much work that wait for a thread
 JSON = "application/json"
 Answer = Callable[[Request], Awaitable[Response]]
@@ -48,6 +49,7 @@ class Application:
         self.threads = max(1, min(THREADS, cores.available_cpus()) // workers)
         self.pool = ThreadPoolExecutor(self.threads, "work")
         self.queued, self.closed = 0, False
+        self.graph_seconds = artifact.measure_seconds()
         self.page, self.policy = page(artifact)
         self.document = json.dumps(openapi.document(self.serving, self.spec, with_key=bool(api_key)))
         self.routes: dict[str, tuple[str, Answer]] = {
@@ -141,7 +143,8 @@ class Application:
         for place, content in enumerate(contents, start=1):
             with name_file_in_problem(place, of=len(contents)):
                 amount += self.serving.work(content.body, content.media_type)
-        if amount <= self.serving.light_work:  # handing it to a thread would cost more
+        is_light = amount <= self.serving.light_work and len(contents) * self.graph_seconds <= LIGHT_SECONDS
+        if is_light:  # handing it to a thread would cost more
             return self.answers(contents, seen=seen)
         if self.queued >= self.threads + QUEUE:
             raise Problem(503, f"{QUEUE} requests are waiting already; try again in a second", retry_after="1")

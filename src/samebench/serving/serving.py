@@ -63,7 +63,8 @@ class Serving(ABC):
     """How a project's model is asked. Every method is pure."""
 
     media_types: Sequence[str]  # of a body; the first one counts where a request names none. image/*: any image
-    light_work = 0  # a request with more work than this is worked on in a thread
+    # A request with more work than this is worked on in a thread; so is one on which the graph takes some milliseconds.
+    light_work = 0
 
     @abstractmethod
     def decode(self, body: bytes, media_type: str, spec: Spec) -> Example:
