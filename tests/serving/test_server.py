@@ -55,9 +55,7 @@ def test_a_form_is_answered_by_a_list_in_its_order(server: Server, images: NDArr
     assert isinstance(server.predict(*form(encoded(images[0]))).json(), list)
 
 
-def test_probabilities_have_six_digits_and_a_form_of_32_changes_none(
-    server: Server, images: NDArray[np.uint8]
-) -> None:
+def test_probabilities_have_six_digits_and_a_form_of_32_changes_none(server: Server, images: NDArray[np.uint8]) -> None:
     singly = [server.predict(encoded(image)).json() for image in images[:FILES]]
     assert server.predict(*form(*(encoded(image) for image in images[:FILES]))).json() == singly
     for answer in singly:
