@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from tests import reference
 from tests.samebench.server import free_port
-from tests.serving.conftest import encoded, probabilities
 from tests.serving.load import Request, crowd, memory
 
 from apparel import data
@@ -28,6 +27,7 @@ from samebench.environment import determinism
 from samebench.runs.run import RUNS, Run
 from samebench.serving import export
 from samebench.serving.artifact import Artifact
+from samebench.serving.samples import Sample
 
 Kind = Callable[[Run, int], tuple[list[str], dict[str, str]]]
 
@@ -136,8 +136,11 @@ def main(argv: Sequence[str]) -> None:
         export.export(run, Budgets())
     artifact = Artifact.load(run.directory / "artifact")
     images = data.load(run.read_settings().data).test().images.squeeze(1).numpy()[:200]
-    labels = [artifact.spec["labels"][place] for place in probabilities(artifact, images).argmax(1)]
-    requests = [Request(encoded(image), label) for image, label in zip(images, labels, strict=True)]
+    labels = [
+        artifact.spec["labels"][place] for place in artifact.predict({"images": images})["probabilities"].argmax(1)
+    ]
+    bodies = [artifact.serving.sample_body(Sample("", {"images": image}, {}), artifact.spec) or b"" for image in images]
+    requests = [Request(body, label) for body, label in zip(bodies, labels, strict=True)]
     every = os.sched_getaffinity(0)
     first, *others = sorted(every)
     kinds, numbers = [ours, floor, plain], [ours, two_workers]
