@@ -92,7 +92,8 @@ class ImageTransform:
         square.paste(upright, ((side - upright.width) // 2, (side - upright.height) // 2))
         # Grey is made last, so that a grey image has the same levels in a grey set as in one of colours.
         pixels = np.asarray(square.convert("L")) if self.channels == 1 else np.moveaxis(np.asarray(square), 2, 0)
-        empty = all(highest - lowest <= EMPTY for lowest, highest in upright.getextrema())
+        extremes: Any = upright.getextrema()  # a pair for each channel
+        empty = all(highest - lowest <= EMPTY for lowest, highest in extremes)
         warnings = (TOO_SMALL,) if max(file.size) < side else ()
         return TransformedImage(np.ascontiguousarray(pixels), warnings, tuple(file.damage), empty)
 
