@@ -160,7 +160,17 @@ def test_what_describes_the_machine_can_be_given(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     names = (
         *("BASE_IMAGE", "CA_CERT", "SSL_CERT_FILE", "WHEELHOUSE", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "TORCH_INDEX"),
-        *("https_proxy", "NO_PROXY", "CUDA_VISIBLE_DEVICES", "DOCKER_HOST", "API_KEY", "KEEP_ALIVE", "SERVE", "HOST", "WORKERS"),
+        *(
+            "https_proxy",
+            "NO_PROXY",
+            "CUDA_VISIBLE_DEVICES",
+            "DOCKER_HOST",
+            "API_KEY",
+            "KEEP_ALIVE",
+            "SERVE",
+            "HOST",
+            "WORKERS",
+        ),
         *("PROCS", "PET_NNODES", "NODE_RANK", "MASTER_ADDR", "JOB", "RESTARTS", "JOIN_TIMEOUT", "NCCL_SOCKET_IFNAME"),
         *("HOME", "TMPDIR", "SHELL", "SSH_AUTH_SOCK"),
     )

@@ -33,7 +33,11 @@ def server(folder: Path) -> Iterator[Server]:
         running.process.terminate()
     running.process.wait(20)
     running.log.close()
-    assert become(lambda: not any(map(is_running, pids))), "none is left"
+    become(lambda: not any(map(is_running, pids)))
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
 
 
 def workers(server: Server) -> list[int]:
