@@ -54,13 +54,28 @@ RUN --mount=type=bind,from=names,source=/libnss_caller.so.2,target=/build/libnss
     id bench; \
     $DATED
 
+# It installs everything else. A stage of its own, so that one more package in requirements.lock leaves torch's layer alone.
+FROM base AS uv
+RUN --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
+    --mount=type=bind,from=wheelhouse,target=/wheelhouse \
+    --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=indexes,target=/run/indexes \
+    set -eux; \
+    if [ -e /run/indexes ]; then . /run/indexes; fi; \
+    if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
+    cd /build; \
+    WHEELHOUSE=/wheelhouse sh install.sh --uv /uv
+
 FROM system
 ARG DATED
 
-# Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
+# Layers of their own, in the order in which they seldom change: torch, Debian packages, all other wheels. Byte-compiled, so
+# that the workspace starts sooner.
 RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
-    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
     --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
+    --mount=type=bind,source=src/samebench/environment/byte_code.py,target=/build/byte_code.py \
+    --mount=type=bind,from=uv,source=/uv,target=/build/uv \
     --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/run/ca.pem \
@@ -71,13 +86,12 @@ RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
     cd /build; \
     export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
-    WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src requirements.lock docker/cpu.lock; \
-    # torch/testing holds a file for newer Pythons on purpose.
-    /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv; \
+    WHEELHOUSE=/wheelhouse sh install.sh --layer uv/uv /usr/bin/python3 /opt/venv /workspace/src docker/cpu.lock; \
+    /opt/venv/bin/python byte_code.py /opt/venv /root/.cache/samebench-byte-code; \
     $DATED
 
-# The packages that pyproject.toml lists. After the wheels, so that one more costs seconds and not minutes. Without
-# 57 MB of a compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
+# The packages that pyproject.toml lists. After torch, so that one more costs seconds and not minutes. Without 57 MB of a
+# compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
 ARG DEBIAN_PACKAGES=
 RUN set -eux; \
     # podman takes the folder away that something was mounted at.
@@ -99,6 +113,24 @@ RUN set -eux; \
     done; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
+    $DATED
+
+RUN --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
+    --mount=type=bind,source=src/samebench/environment/byte_code.py,target=/build/byte_code.py \
+    --mount=type=bind,from=uv,source=/uv,target=/build/uv \
+    --mount=type=bind,from=wheelhouse,target=/wheelhouse \
+    --mount=type=cache,target=/root/.cache \
+    --mount=type=secret,id=ca,target=/run/ca.pem \
+    --mount=type=secret,id=indexes,target=/run/indexes \
+    --mount=type=tmpfs,target=/tmp \
+    set -eux; \
+    if [ -e /run/indexes ]; then . /run/indexes; fi; \
+    if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
+    cd /build; \
+    export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
+    WHEELHOUSE=/wheelhouse sh install.sh --layer uv/uv /usr/bin/python3 /opt/venv /workspace/src requirements.lock; \
+    /opt/venv/bin/python byte_code.py /opt/venv /root/.cache/samebench-byte-code; \
     $DATED
 
 # Shells keep the image's PATH at login, and ssh looks where HOME says, as all others do, and not into /etc/passwd: by ${HOME},

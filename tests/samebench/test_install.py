@@ -5,6 +5,7 @@ Runs the real script with the real uv on small wheels made here, from a wheelhou
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,20 +35,27 @@ def checkout(tmp_path: Path) -> Path:
     return path
 
 
-def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]:
+def install(
+    checkout: Path,
+    *,
+    temporary: Path | None = None,
+    locks: Sequence[str] = ("requirements.lock", "docker/cpu.lock"),
+    layer: Path | None = None,
+) -> tuple[int, str]:
     """Exit code and messages of the script, without an index and with a cache of its own."""
     variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": f"{NOWHERE}/torch"}
     variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
-    command = [
+    command: list[str | Path] = [
         "sh",
         "src/samebench/environment/install.sh",
         sys.executable,
         f"{checkout}/.venv",
         "src",
-        "requirements.lock",
-        "docker/cpu.lock",
+        *locks,
     ]
+    if layer:
+        command[2:2] = ["--layer", layer]
     done = run(command, cwd=checkout, variables=variables)
     return done.returncode, done.stderr
 
@@ -61,6 +69,23 @@ def test_wheelhouse_alone_is_enough(checkout: Path) -> None:
     assert code == 0, said
     assert imports(checkout, "import shared; assert shared.answer == 42")
     assert imports(checkout, "import torch; assert torch.__version__ == '1.0+cpu'")
+
+
+def tree(environment: Path) -> dict[str, bytes]:
+    """Every file of an environment that says where it is nowhere, and its content."""
+    files = [path for path in environment.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {str(path.relative_to(environment)): path.read_bytes() for path in files}
+
+
+def test_an_environment_in_layers_is_the_one_that_is_made_at_once(checkout: Path) -> None:
+    assert install(checkout)[0] == 0
+    at_once = tree(checkout / ".venv")
+    shutil.copy(Path(sys.executable).with_name("uv"), checkout / "uv")
+    shutil.rmtree(checkout / ".venv")
+    for lock in ("docker/cpu.lock", "requirements.lock"):
+        code, said = install(checkout, locks=[lock], layer=checkout / "uv")
+        assert code == 0, said
+    assert tree(checkout / ".venv") == at_once
 
 
 @pytest.mark.parametrize("way", WAYS)
