@@ -90,8 +90,8 @@ RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     /opt/venv/bin/python byte_code.py /opt/venv /root/.cache/samebench-byte-code; \
     $DATED
 
-# The packages that pyproject.toml lists. After torch, so that one more costs seconds and not minutes. Without 57 MB of a
-# compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
+# The packages that pyproject.toml lists. After torch, so that one more costs seconds and not minutes. Without 89 MB of a
+# compiler's that nobody here calls: link-time optimization, a viewer of its files, and Python as a static library.
 ARG DEBIAN_PACKAGES=
 RUN set -eux; \
     # podman takes the folder away that something was mounted at.
@@ -103,6 +103,7 @@ RUN set -eux; \
     done; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         --option Dpkg::Options::=--path-exclude='/usr/bin/*-lto-dump-*' \
+        --option Dpkg::Options::=--path-exclude='/usr/lib/gcc/*/lto1' \
         --option Dpkg::Options::=--path-exclude='/usr/lib/python3*/config-*/*.a' \
         $DEBIAN_PACKAGES; \
     # git-lfs has just written these in an order of chance.
