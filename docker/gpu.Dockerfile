@@ -54,9 +54,11 @@ RUN --mount=type=bind,from=names,source=/libnss_caller.so.2,target=/build/libnss
     id bench; \
     $DATED
 
-# It installs everything else. A stage of its own, so that one more package in requirements.lock leaves torch's layer alone.
+# What installs torch. A stage of its own, so that one more package leaves torch's layer alone: it changes requirements.lock,
+# and the first line of every lock.
 FROM base AS uv
-RUN --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
+    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
     --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
     --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     --mount=type=secret,id=ca,target=/run/ca.pem \
@@ -65,14 +67,15 @@ RUN --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
     if [ -e /run/indexes ]; then . /run/indexes; fi; \
     if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
     cd /build; \
-    WHEELHOUSE=/wheelhouse sh install.sh --uv /uv
+    WHEELHOUSE=/wheelhouse sh install.sh --uv /uv; \
+    grep -v '^#' docker/gpu.lock >/uv/torch.lock
 
 FROM system
 ARG DATED
 
 # Layers of their own, in the order in which they seldom change: torch, Debian packages, all other wheels. Byte-compiled, so
 # that the workspace starts sooner.
-RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
+RUN --mount=type=bind,from=uv,source=/uv/torch.lock,target=/build/docker/gpu.lock \
     --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
     --mount=type=bind,source=src/samebench/environment/byte_code.py,target=/build/byte_code.py \
     --mount=type=bind,from=uv,source=/uv,target=/build/uv \
