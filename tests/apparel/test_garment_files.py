@@ -13,8 +13,8 @@ from tests.serving.test_picture import (
 from tests.serving.test_picture_files import (
     test_a_cut_picture_that_needs_no_conversion_is_damaged_too,
     test_a_picture_of_one_colour_or_none_has_nothing_to_see,
-    test_a_transparent_value_counts_whatever_the_bits_of_a_level,
 )
+from tests.serving.test_png_files import test_a_transparent_value_counts_whatever_the_bits_of_a_level
 
 __all__ = [  # fixtures, and tests
     "artifact",

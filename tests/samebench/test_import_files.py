@@ -11,7 +11,7 @@ from samebench.tasks.image_classification import import_images, import_report
 from samebench.tasks.image_classification.image_sources import KEPT, Finding
 from samebench.tasks.image_classification.picture_file import CUT, METADATA, UNTURNED
 from samebench.tasks.image_classification.preprocessing import MIN_DEVIATION
-from tests.serving.test_picture_files import GARBAGE, video, with_chunk
+from tests.serving.picture_bytes import GARBAGE, video, with_chunk
 
 from .imports import copy, findings_by_path, imported, pictures
 from .pictures import drawn, encoded
