@@ -91,15 +91,21 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
     assert ended.value.code == code
 
 
-@pytest.mark.parametrize("module", ["samebench.training", "samebench.training.evaluate"])
-def test_ctrl_c_before_a_command_has_loaded_what_it_needs_says_nothing(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "message", "code"),
+    [
+        ("samebench.training", "interrupted\n", command.INTERRUPTED),
+        ("samebench.training.evaluate", "", -signal.SIGINT),  # it has not begun
+    ],
+)
+def test_ctrl_c_while_torch_is_loaded_shows_no_traceback(module: str, message: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100)\n")
     process = start("-m", module, at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
     assert process.stdout
     assert process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "")
-    assert process.returncode == -signal.SIGINT
+    assert process.communicate(timeout=60) == ("", message)
+    assert process.returncode == code
 
 
 def test_ctrl_c_in_a_command_is_said_in_one_line(tmp_path: Path) -> None:
