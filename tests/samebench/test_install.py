@@ -45,6 +45,7 @@ def install(
     """Exit code and messages of the script, without an index and with a cache of its own."""
     variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": f"{NOWHERE}/torch"}
     variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
+    variables |= {"PYTHONDONTWRITEBYTECODE": "1"}  # byte code would tell when the script was written
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
     command: list[str | Path] = [
         "sh",
