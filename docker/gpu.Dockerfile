@@ -54,31 +54,13 @@ RUN --mount=type=bind,from=names,source=/libnss_caller.so.2,target=/build/libnss
     id bench; \
     $DATED
 
-# What installs torch. A stage of its own, so that one more package leaves torch's layer alone: it changes requirements.lock,
-# and the first line of every lock.
-FROM base AS uv
-RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
-    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
-    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
-    --mount=type=bind,from=wheelhouse,target=/wheelhouse \
-    --mount=type=secret,id=ca,target=/run/ca.pem \
-    --mount=type=secret,id=indexes,target=/run/indexes \
-    set -eux; \
-    if [ -e /run/indexes ]; then . /run/indexes; fi; \
-    if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
-    cd /build; \
-    WHEELHOUSE=/wheelhouse sh install.sh --uv /uv; \
-    grep -v '^#' docker/gpu.lock >/uv/torch.lock
-
 FROM system
 ARG DATED
 
-# Layers of their own, in the order in which they seldom change: torch, Debian packages, all other wheels. Byte-compiled, so
-# that the workspace starts sooner.
-RUN --mount=type=bind,from=uv,source=/uv/torch.lock,target=/build/docker/gpu.lock \
+# Byte-compiled here, without clocks: the workspace starts sooner and the layer's bits do not depend on the day.
+RUN --mount=type=bind,source=docker/gpu.lock,target=/build/docker/gpu.lock \
+    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
     --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
-    --mount=type=bind,source=src/samebench/environment/byte_code.py,target=/build/byte_code.py \
-    --mount=type=bind,from=uv,source=/uv,target=/build/uv \
     --mount=type=bind,from=wheelhouse,target=/wheelhouse \
     --mount=type=cache,target=/root/.cache \
     --mount=type=secret,id=ca,target=/run/ca.pem \
@@ -89,12 +71,13 @@ RUN --mount=type=bind,from=uv,source=/uv/torch.lock,target=/build/docker/gpu.loc
     if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
     cd /build; \
     export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
-    WHEELHOUSE=/wheelhouse sh install.sh --layer uv/uv /usr/bin/python3 /opt/venv /workspace/src docker/gpu.lock; \
-    /opt/venv/bin/python byte_code.py /opt/venv /root/.cache/samebench-byte-code; \
+    WHEELHOUSE=/wheelhouse sh install.sh /usr/bin/python3 /opt/venv /workspace/src requirements.lock docker/gpu.lock; \
+    # torch/testing holds a file for newer Pythons on purpose.
+    /opt/venv/bin/python -m compileall -q -f -j 0 -x /torch/testing/ --invalidation-mode unchecked-hash /opt/venv; \
     $DATED
 
-# The packages that pyproject.toml lists. After torch, so that one more costs seconds and not minutes. Without 89 MB of a
-# compiler's that nobody here calls: link-time optimization, a viewer of its files, and Python as a static library.
+# The packages that pyproject.toml lists. After the wheels, so that one more costs seconds and not minutes. Without
+# 57 MB of a compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
 ARG DEBIAN_PACKAGES=
 RUN set -eux; \
     # podman takes the folder away that something was mounted at.
@@ -106,7 +89,6 @@ RUN set -eux; \
     done; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         --option Dpkg::Options::=--path-exclude='/usr/bin/*-lto-dump-*' \
-        --option Dpkg::Options::=--path-exclude='/usr/lib/gcc/*/lto1' \
         --option Dpkg::Options::=--path-exclude='/usr/lib/python3*/config-*/*.a' \
         $DEBIAN_PACKAGES; \
     # git-lfs has just written these in an order of chance.
@@ -117,24 +99,6 @@ RUN set -eux; \
     done; \
     rm -rf /var/cache/* /var/lib/apt/lists/* /var/log/*; \
     find / -xdev -type f -perm /6000 -exec chmod a-s {} +; \
-    $DATED
-
-RUN --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
-    --mount=type=bind,source=src/samebench/environment/install.sh,target=/build/install.sh \
-    --mount=type=bind,source=src/samebench/environment/byte_code.py,target=/build/byte_code.py \
-    --mount=type=bind,from=uv,source=/uv,target=/build/uv \
-    --mount=type=bind,from=wheelhouse,target=/wheelhouse \
-    --mount=type=cache,target=/root/.cache \
-    --mount=type=secret,id=ca,target=/run/ca.pem \
-    --mount=type=secret,id=indexes,target=/run/indexes \
-    --mount=type=tmpfs,target=/tmp \
-    set -eux; \
-    if [ -e /run/indexes ]; then . /run/indexes; fi; \
-    if [ -e /run/ca.pem ]; then export SSL_CERT_FILE=/run/ca.pem; fi; \
-    cd /build; \
-    export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0; \
-    WHEELHOUSE=/wheelhouse sh install.sh --layer uv/uv /usr/bin/python3 /opt/venv /workspace/src requirements.lock; \
-    /opt/venv/bin/python byte_code.py /opt/venv /root/.cache/samebench-byte-code; \
     $DATED
 
 # Shells keep the image's PATH at login, and ssh looks where HOME says, as all others do, and not into /etc/passwd: by ${HOME},

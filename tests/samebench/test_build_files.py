@@ -70,7 +70,7 @@ def test_nothing_but_the_locks_install_and_the_server_reaches_the_build() -> Non
     modules = {
         "": ["project"],
         "core/": ["__init__", "command", "files", "local_server", "paths", "text", "untrusted"],
-        "environment/": ["__init__", "byte_code", "cores", "fingerprint"],
+        "environment/": ["__init__", "cores", "fingerprint"],
         "host/": ["__init__", "errors", "ports"],
         "tasks/": ["__init__"],
         "tasks/image_classification/": [

@@ -5,7 +5,6 @@ Runs the real script with the real uv on small wheels made here, from a wheelhou
 
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,28 +34,20 @@ def checkout(tmp_path: Path) -> Path:
     return path
 
 
-def install(
-    checkout: Path,
-    *,
-    temporary: Path | None = None,
-    locks: Sequence[str] = ("requirements.lock", "docker/cpu.lock"),
-    layer: Path | None = None,
-) -> tuple[int, str]:
+def install(checkout: Path, *, temporary: Path | None = None) -> tuple[int, str]:
     """Exit code and messages of the script, without an index and with a cache of its own."""
     variables = {"WHEELHOUSE": str(checkout / "wheels"), "PIP_INDEX_URL": NOWHERE, "TORCH_INDEX": f"{NOWHERE}/torch"}
     variables |= {"UV_CACHE_DIR": str(checkout / "cache"), "UV_HTTP_RETRIES": "0"}
-    variables |= {"PYTHONDONTWRITEBYTECODE": "1"}  # byte code would tell when the script was written
     variables |= {"TMPDIR": str(temporary)} if temporary else {}
-    command: list[str | Path] = [
+    command = [
         "sh",
         "src/samebench/environment/install.sh",
         sys.executable,
         f"{checkout}/.venv",
         "src",
-        *locks,
+        "requirements.lock",
+        "docker/cpu.lock",
     ]
-    if layer:
-        command[2:2] = ["--layer", layer]
     done = run(command, cwd=checkout, variables=variables)
     return done.returncode, done.stderr
 
@@ -70,41 +61,6 @@ def test_wheelhouse_alone_is_enough(checkout: Path) -> None:
     assert code == 0, said
     assert imports(checkout, "import shared; assert shared.answer == 42")
     assert imports(checkout, "import torch; assert torch.__version__ == '1.0+cpu'")
-
-
-def tree(environment: Path) -> dict[str, bytes]:
-    """Every file of an environment that says where it is nowhere, and its content."""
-    files = [path for path in environment.rglob("*") if path.is_file() and not path.is_symlink()]
-    return {str(path.relative_to(environment)): path.read_bytes() for path in files}
-
-
-def test_an_environment_in_layers_is_the_one_that_is_made_at_once(checkout: Path) -> None:
-    assert install(checkout)[0] == 0
-    at_once = tree(checkout / ".venv")
-    shutil.copy(Path(sys.executable).with_name("uv"), checkout / "uv")
-    shutil.rmtree(checkout / ".venv")
-    for lock in ("docker/cpu.lock", "requirements.lock"):
-        code, said = install(checkout, locks=[lock], layer=checkout / "uv")
-        assert code == 0, said
-    assert tree(checkout / ".venv") == at_once
-
-
-def test_what_nobody_opens_is_neither_there_nor_in_record(checkout: Path) -> None:
-    extra = {
-        "torch/test/big_test": "",
-        "torch/bin/test_api": "",
-        "torch/bin/torch_shm_manager": "",
-        "torch/tests.py": "",
-    }
-    line = write_wheel(checkout / "wheels", "torch", "1.0+cpu", "", extra=extra)
-    (checkout / "docker/cpu.lock").write_text(line)
-    code, said = install(checkout)
-    assert code != 3, said  # torch/ hides torch.py, so its import tells no version
-    packages = next((checkout / ".venv/lib").glob("python3*/site-packages"))
-    there = {str(path.relative_to(packages)) for path in (packages / "torch").rglob("*") if path.is_file()}
-    assert there == {"torch/bin/torch_shm_manager", "torch/tests.py"}
-    record = (packages / "torch-1.0+cpu.dist-info/RECORD").read_text()
-    assert {line.split(",")[0] for line in record.splitlines() if line.startswith("torch/")} == there
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,7 +3,6 @@
 #
 #   sh src/samebench/environment/install.sh PYTHON VENV SOURCES LOCK…
 #   sh src/samebench/environment/install.sh --uv FOLDER   only puts the pinned uv into FOLDER
-#   sh src/samebench/environment/install.sh --layer UV PYTHON VENV SOURCES LOCK   one layer of an image, by the program UV
 #
 # PYTHON   the interpreter, or a bare version: the one that uv finds or fetches
 # SOURCES  the folder that holds our packages; made importable
@@ -13,13 +12,10 @@
 # Every file is held against its hash before anything of it is unpacked, wherever it came from.
 set -eu
 
-tools='' layer=''
+tools=
 if [ "$1" = --uv ]; then
     tools=$2
     set -- python3 "$PWD/.venv" -
-elif [ "$1" = --layer ]; then
-    layer=$2
-    shift 2
 fi
 python=$1 venv=$2 sources=$3
 shift 3
@@ -67,10 +63,6 @@ pip_wheel() {
 
 # uv stands in requirements.lock like everything else; only its own lines are used here.
 fetch_uv() {
-    if [ -n "$layer" ]; then
-        mkdir "$work/bin" && cp "$layer" "$work/bin/uv"
-        return
-    fi
     awk '/^uv==/ { wanted = 1 } wanted { print } wanted && !/\\$/ { exit }' requirements.lock >"$work/uv.lock"
     version=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' "$work/uv.lock")
     if "$venv/bin/uv" --version 2>/dev/null | grep -q "^uv $version\( \|$\)"; then
@@ -105,8 +97,8 @@ uv() {
 [ -w "${HOME:-/}" ] || export UV_CACHE_DIR="$work/cache" # a user without a home
 export UV_LINK_MODE=copy # a link into uv's cache would let one checkout's edit of a package reach all others
 [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}"
-[ -n "$layer" ] || rm -rf "$venv" # also what an interrupted set-up has left, which uv would not touch
-[ -d "$venv" ] || uv venv --no-project --python "$python" "$venv" ||
+rm -rf "$venv" # also what an interrupted set-up has left, which uv would not touch
+uv venv --no-project --python "$python" "$venv" ||
     fail 3 "$venv: no environment with Python $python (see above); if it is missing, install it (Debian 12: apt-get install python3), then run the same command again"
 
 # wheels LOCK INDEX…: only from the wheelhouse if it holds all of them, else from it and the index.
@@ -132,6 +124,14 @@ for lock; do
     fi
 done
 
+# There is no pip: in a workspace src/pip.py answers in its place.
+for name in pip pip3; do
+    [ "$lock" != docker/serve.lock ] || continue
+    # shellcheck disable=SC2016 # expanded when it runs
+    printf '#!/bin/sh\nexec "${0%%/*}/python" -m pip "$@"\n' >"$venv/bin/$name"
+    chmod 755 "$venv/bin/$name"
+done
+printf '%s\n' "$sources" >"$(echo "$venv"/lib/python3*/site-packages)/samebench.pth"
 rm -f "$venv/.lock" # uv leaves it writable to all
 # Of a wheel from a wheelhouse uv notes when it came to lie there, which is the machine's affair and in no image.
 for note in "$venv"/lib/python3*/site-packages/*.dist-info/uv_cache.json; do
@@ -141,30 +141,5 @@ for note in "$venv"/lib/python3*/site-packages/*.dist-info/uv_cache.json; do
     cat "$work/record" >"$record"
     rm "$note"
 done
-
-# What nobody here opens: programs that test torch and an old protoc, onnxruntime for C (Python's has all of it inside),
-# tests of the packages themselves. RECORD does not list them, so that a fingerprint is the same in every runtime.
-[ "$lock" = docker/serve.lock ] || (
-    cd "$venv"/lib/python3*/site-packages
-    set -- torch/test torch/bin/test_* torch/bin/*Test torch/bin/protoc* onnxruntime/capi/libonnxruntime.so.*
-    set -- "$@" matplotlib/tests mpmath/tests mypy/test networkx/tests networkx/*/tests networkx/*/*/tests numpy/tests numpy/*/tests
-    set -- "$@" onnx/backend/test/data sympy/*/tests sympy/*/*/tests sympy/*/*/*/tests tornado/test
-    rm -rf "$@"
-    printf '^%s[/,]\n' "$@" | sed 's/[.+*]/[&]/g' >"$work/absent"
-    grep -l -f "$work/absent" ./*.dist-info/RECORD | while read -r record; do
-        grep -v -f "$work/absent" "$record" >"$work/record"
-        cat "$work/record" >"$record"
-    done
-)
-[ -z "$layer" ] || [ "$lock" = requirements.lock ] || exit 0
-
-# There is no pip: in a workspace src/pip.py answers in its place.
-for name in pip pip3; do
-    [ "$lock" != docker/serve.lock ] || continue
-    # shellcheck disable=SC2016 # expanded when it runs
-    printf '#!/bin/sh\nexec "${0%%/*}/python" -m pip "$@"\n' >"$venv/bin/$name"
-    chmod 755 "$venv/bin/$name"
-done
-printf '%s\n' "$sources" >"$(echo "$venv"/lib/python3*/site-packages)/samebench.pth"
 uv pip check --python "$venv" || fail 2 "the locks contradict each other (see above): run make lock"
 [ "$lock" = docker/serve.lock ] || "$venv/bin/python" -c 'import torch; print("samebench: torch", torch.__version__, "imports")' >&2

@@ -21,7 +21,7 @@ from samebench.host.errors import RequirementError, UsageError
 from samebench.host.process import capture, output_of, print_message, run, succeeds
 
 INSTALLED = ("src/samebench/environment/install.sh", "src/samebench/environment/fingerprint.py")
-WORKSPACE = ("docker/nss_caller.c", "docker/profile.sh", "src/samebench/environment/byte_code.py")
+WORKSPACE = ("docker/nss_caller.c", "docker/profile.sh")
 SYSTEM = "samebench:system"
 ENGINE_FAILED = 125  # the exit code of docker and podman for a failure of their own
 DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
