@@ -122,8 +122,8 @@ def line(
     first_name, second_name = names.split()
     ratios = [one / other if inverse else other / one for one, other in both]
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    told = f"{first_name:<5} {first:8.2f} {unit:<4} {second_name:<5} {second:8.2f} {unit:<4}"
-    return f"{name:<28} {told} ratio {statistics.median(ratios):5.2f} ({spread})"
+    text = f"{first_name:<5} {first:8.2f} {unit:<4} {second_name:<5} {second:8.2f} {unit:<4}"
+    return f"{name:<28} {text} ratio {statistics.median(ratios):5.2f} ({spread})"
 
 
 def main(argv: Sequence[str]) -> None:

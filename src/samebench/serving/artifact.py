@@ -96,9 +96,9 @@ class Artifact:
         """What the graph takes for one example, the best of so many times; infinity without a sample to ask about."""
         seconds = [float("inf")]
         for sample in self.samples[:1] * times:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             self.predict_examples([sample.inputs])
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         return min(seconds)
 
     def check(self, places: Sequence[int] | None = None, *, seconds: float = float("inf")) -> int:
