@@ -4,22 +4,19 @@
 //   node tests/node/board.mjs LINK PICTURE
 //
 // LINK is what `make notebook` prints.
-import { chromium } from "playwright-core";
+import { openBrowser, openLab, openPage } from "./browser.mjs";
 
 const [link, picture] = process.argv.slice(2);
 const origin = new URL(link).origin;
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-});
+const browser = await openBrowser();
 
 try {
   const seen = { errors: [], failed: [], requests: [] };
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
+  const page = await openPage(browser, { viewport: { width: 1280, height: 900 }, colorScheme: "light" });
   page.on("pageerror", (error) => seen.errors.push(String(error)));
   page.on("request", (request) => seen.requests.push(request.url()));
   page.on("response", (reply) => reply.status() < 400 || seen.failed.push(`${reply.status()} ${reply.url()}`));
-  await page.goto(link);
+  await openLab(page, link, [seen.errors, seen.failed]);
   await page.getByText("Launcher", { exact: true }).first().waitFor();
   // As a notebook shows it: a frame in a page of JupyterLab.
   await page.evaluate((address) => {

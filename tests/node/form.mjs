@@ -2,15 +2,12 @@
 // was seen as JSON.
 //
 //   node tests/node/form.mjs LINK VALUE…
-import { chromium } from "playwright-core";
+import { openBrowser, openPage } from "./browser.mjs";
 
 const [link, ...values] = process.argv.slice(2);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-});
+const browser = await openBrowser();
 try {
-  const page = await browser.newPage({ viewport: { width: 360, height: 780 } });
+  const page = await openPage(browser, { viewport: { width: 360, height: 780 } });
   const console_ = [];
   page.on("console", (message) => console_.push(message.text()));
   page.on("pageerror", (error) => console_.push(String(error)));

@@ -4,26 +4,22 @@
 //   node tests/node/notebook.mjs LINK PICTURE
 //
 // LINK is what `make notebook` prints. The README's picture is docs/pictures/notebook.png, taken exactly so.
-import { chromium } from "playwright-core";
+import { openBrowser, openLab, openPage } from "./browser.mjs";
 
 const [link, picture] = process.argv.slice(2);
 const origin = new URL(link).origin;
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-});
+const browser = await openBrowser();
 
 // A page of a browser that knows nothing yet, and everything that it says and asks for.
-async function open(address) {
+async function open() {
   const seen = { console: [], failed: [], requests: [] };
-  const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+  const page = await openPage(browser, { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
   page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
   page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
   page.on("request", (request) => seen.requests.push(request.url()));
   page.on("requestfailed", (request) => seen.failed.push(`${request.failure().errorText} ${request.url()}`));
   page.on("response", (reply) => reply.status() < 400 || seen.failed.push(`${reply.status()} ${reply.url()}`));
   page.on("websocket", (socket) => seen.requests.push(socket.url()));
-  await page.goto(address);
   return [page, seen];
 }
 
@@ -31,11 +27,14 @@ async function open(address) {
 const drawn = (images) => images.filter((image) => image.checkVisibility() && image.naturalWidth > 300).length;
 
 try {
-  const [door, outside] = await open(`${origin}/lab/tree/notebooks/01-look-at-the-data.ipynb`);
+  const [door, outside] = await open();
+  await door.goto(`${origin}/lab/tree/notebooks/01-look-at-the-data.ipynb`);
   outside.address = door.url();
   outside.text = await door.locator("body").innerText();
 
-  const [page, inside] = await open(`${link}&reset`); // tabs that were open in this checkout are closed
+  const [page, inside] = await open();
+  // `reset` closes the tabs that were open in this checkout.
+  await openLab(page, `${link}&reset`, [inside.console, inside.failed]);
   for (const name of ["notebooks", "01-look-at-the-data.ipynb"]) {
     await page.locator(".jp-DirListing-itemText", { hasText: name }).dblclick();
   }

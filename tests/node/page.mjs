@@ -6,18 +6,15 @@
 // LINK is what `make serve` prints, PID the server's, GARMENT a picture of a garment, a PNG. The README's picture is
 // docs/pictures/page.png, taken exactly so.
 import { readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { openBrowser, openPage } from "./browser.mjs";
 
 const [link, pid, garment, folder] = process.argv.slice(2);
 const content = readFileSync(garment);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-});
+const browser = await openBrowser();
 
 async function open(options) {
   const seen = { console: [], failed: [], requests: [], sent: [], said: {} };
-  const page = await browser.newPage(options);
+  const page = await openPage(browser, options);
   page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
   page.on("pageerror", (error) => seen.console.push(`error: ${error}`));
   page.on("request", (request) => {
