@@ -38,9 +38,9 @@ trial.train(Settings(network="linear", epochs=1), ImageDataset.load(Path(sys.arg
 IMPORT = """
 import sys
 from pathlib import Path
-from samebench.tasks.image_classification.import_images import ImportArgs, import_images
+from samebench.tasks.image_classification.image_import import import_images
 
-import_images(ImportArgs(source=sys.argv[1], name="photos", side=28), Path(sys.argv[2]))
+import_images(Path(sys.argv[1]), 28, Path(sys.argv[2]))
 """
 
 

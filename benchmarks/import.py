@@ -18,9 +18,9 @@ from samebench.environment import determinism
 OURS = """
 import sys
 from pathlib import Path
-from samebench.tasks.image_classification.import_images import ImportArgs, import_images
+from samebench.tasks.image_classification.image_import import import_images
 
-import_images(ImportArgs(source=sys.argv[1], name="photos", side=int(sys.argv[3])), Path(sys.argv[2]))
+import_images(Path(sys.argv[1]), int(sys.argv[3]), Path(sys.argv[2]))
 """
 PLAIN = """
 import sys

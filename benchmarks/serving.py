@@ -25,7 +25,7 @@ from samebench.core import command, flags
 from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
 from samebench.runs.run import RUNS, Run
-from samebench.serving import export
+from samebench.serving import export, onnx_export, run_budgets
 from samebench.serving.artifact import Artifact
 from samebench.serving.samples import Sample
 
@@ -131,9 +131,9 @@ def main(argv: Sequence[str]) -> None:
     plan = flags.parse(Plan, argv, program="python -m benchmarks.serving", about=(__doc__ or "").split("\n")[0])
     determinism.reexecute(fast=False)
     determinism.pin()
-    run = export.newest_within_budget(RUNS, Budgets())
+    run = run_budgets.newest_within_budget(RUNS, Budgets())
     if not export.has_artifact(run):
-        export.export(run, Budgets())
+        onnx_export.export(run, Budgets())
     artifact = Artifact.load(run.directory / "artifact")
     images = data.load(run.read_settings().data).test().images.squeeze(1).numpy()[:200]
     labels = [

@@ -107,6 +107,11 @@ def upstream_fetchers() -> Mapping[str, UpstreamFetcher]:
     return fetchers
 
 
+def reserved_dataset_names() -> set[str]:
+    """The names of data sets that a project makes or publishes: none is imported under them."""
+    return {*settings_class().generated_data, *upstream_fetchers(), *datasets_of_others()}
+
+
 def _module(module: str, package: str = "") -> ModuleType:
     package = package or name()
     full_name = f"{package}.{module}"

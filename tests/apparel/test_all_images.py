@@ -14,7 +14,7 @@ from apparel.serving.garment import prepare
 from apparel.settings import Budgets
 from samebench.core.command import UsageError
 from samebench.data.source import default_name
-from samebench.serving import export
+from samebench.serving import export, onnx_export, run_budgets
 from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification.decode_image import ORIENTATION, TURNS, open_image
 from samebench.tasks.image_classification.image_data import Split
@@ -28,11 +28,11 @@ from tests.serving.conftest import PNG, encoded, end, probabilities, start
 def real() -> tuple[Path, Split]:
     """The artifact of the newest good run on Fashion-MNIST, and its test images."""
     try:
-        run = export.newest_within_budget(ROOT / "runs", Budgets(), data=default_name())
+        run = run_budgets.newest_within_budget(ROOT / "runs", Budgets(), data=default_name())
     except UsageError as refusal:
         pytest.skip(f"{refusal} (make train)")
     if not export.has_artifact(run):
-        export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
+        onnx_export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
     return run.directory / "artifact", data.load(run.read_settings().data).test()
 
 

@@ -10,7 +10,7 @@ from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import source
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import run_budgets
 from samebench.shipping import flow
 from tiny.settings import Budgets
 
@@ -41,7 +41,10 @@ def taken(data: str = "") -> list[str]:
     """What export, evaluate and flow take."""
     shown = flow.choose_run(flow.Args(data=data))
     assert shown
-    runs = [export.newest_within_budget(Path("runs"), Budgets(), data=data), Run.list_done(Path("runs"), data=data)[0]]
+    runs = [
+        run_budgets.newest_within_budget(Path("runs"), Budgets(), data=data),
+        Run.list_done(Path("runs"), data=data)[0],
+    ]
     return [str(directory) for directory in (*(run.directory for run in runs), shown.directory)]
 
 
@@ -80,7 +83,7 @@ def test_one_that_is_accurate_enough_is_on_the_data_of_this_checkout_if_one_is(
     expected = write(1, "shoes", now=True)
     write(2, "shoes", now=False)
     newest = write(3, "shoes", now=True, accuracy=0.5)
-    assert str(export.newest_within_budget(Path("runs"), Budgets()).directory) == expected
+    assert str(run_budgets.newest_within_budget(Path("runs"), Budgets()).directory) == expected
     said = capsys.readouterr().err
     assert said == f"the newest run, {newest}, has validation accuracy 50.00%, 90.00% asked: taking {expected}\n"
 

@@ -10,7 +10,7 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.runs import notes, records
 from samebench.runs.run import Run, sweep
-from samebench.serving import export
+from samebench.serving import export, onnx_export
 from samebench.training import evaluate, train
 from samebench.training.__main__ import main
 from tiny.settings import Budgets, Settings
@@ -86,7 +86,7 @@ def test_a_link_in_a_run_is_not_written_through(trained: Path, tmp_path: Path, i
     run = shutil.copytree(trained, tmp_path / "runs" / trained.name)
     (tmp_path / "outside").mkdir()
     if inside == "artifact":
-        export.export(Run.open(run), Budgets(max_latency_ms_p99=10_000, min_validation_accuracy=0))
+        onnx_export.export(Run.open(run), Budgets(max_latency_ms_p99=10_000, min_validation_accuracy=0))
     if (run / inside).exists():
         (run / inside).rename(tmp_path / "outside" / inside)
     else:

@@ -14,9 +14,9 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.runs import metrics, prune, records
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import run_budgets
 from samebench.shipping import flow
-from samebench.training import compare, reproduce, train
+from samebench.training import comparison, reproduce, train
 from samebench.training.__main__ import parse_args
 from tests.commands import AS_STRANGER, call, lacking, open_to_others, start, stranger_may_start
 from tests.samebench.recorded import name, write_run
@@ -86,7 +86,7 @@ RUNS = Path("runs")
 CHOICES: dict[str, Callable[[], Path]] = {
     "make train RESUME=latest": resumed,
     "make evaluate": lambda: Run.list_done(RUNS, data="synthetic")[0].directory,
-    "make export": lambda: export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory,
+    "make export": lambda: run_budgets.newest_within_budget(RUNS, Budgets(), data="synthetic").directory,
     "make flow": shown,
     "make note": lambda: records.find_or_newest("").directory,
     "make reproduce": lambda: RUNS / reproduce.find_receipt("")["run"],
@@ -122,7 +122,7 @@ def test_a_renamed_folder_changes_nothing(checkout: Path, choice: str) -> None:
 
 def test_the_two_newest_of_a_notebook_are_those_that_were_made_last(checkout: Path) -> None:
     write_run(RUNS, 98, data_version=(version := str(Run.open(RUNS / last()).receipt["data_version"])))
-    assert [run.directory.name for run in compare.newest(RUNS, version=version)] == [NEXT_YEAR, last()]
+    assert [run.directory.name for run in comparison.newest(RUNS, version=version)] == [NEXT_YEAR, last()]
 
 
 def test_runs_are_listed_as_they_were_made_and_a_start_in_the_future_is_told(checkout: Path) -> None:
@@ -184,12 +184,12 @@ def test_a_damaged_run_is_passed_over(
 def test_the_test_figure_chooses_no_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(RUNS / last(), metrics={"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.0}})
     change(RUNS / NEXT_YEAR, metrics={"validation": {"accuracy": 0.2}, "test": {"accuracy": 1.0}})
-    assert export.newest_within_budget(RUNS, Budgets(), data="synthetic").directory.name == last()
+    assert run_budgets.newest_within_budget(RUNS, Budgets(), data="synthetic").directory.name == last()
     assert [record.name for record in records.best(records.find())] == [last()]
     change(RUNS / last(), metrics={"validation": {"accuracy": 0.1}, "test": {"accuracy": 0.0}})
     assert [record.name for record in records.best(records.find())] == [NEXT_YEAR]
     with pytest.raises(UsageError, match=r"has validation accuracy 10.00%, 90.00% asked"):
-        export.newest_within_budget(RUNS, Budgets(), data="synthetic")
+        run_budgets.newest_within_budget(RUNS, Budgets(), data="synthetic")
 
 
 def test_an_older_receipt_tells_the_validation_accuracy_in_its_history(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from samebench.tasks.image_classification import import_images
+from samebench.tasks.image_classification import image_import
 from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_sources import Finding
-from samebench.tasks.image_classification.import_images import ImportArgs
 
 from .pictures import drawn, encoded, folder
 
@@ -29,7 +28,7 @@ def copy(pictures: Path, tmp_path: Path) -> Path:
 def imported(source: Path, side: int = 28) -> tuple[ImageDataset, list[Finding]]:
     """The set and the findings, as `make data-import` has them before the set comes into data/."""
     with tempfile.TemporaryDirectory() as scratch:
-        return import_images.import_images(ImportArgs(source=str(source), name="shapes", side=side), Path(scratch))
+        return image_import.import_images(source, side, Path(scratch))
 
 
 def findings_by_path(findings: list[Finding]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from samebench.core import command
 from samebench.core.command import Interrupted, RequirementError, UsageError
-from tests.commands import SOURCE, start
+from tests.commands import SOURCE, call, start
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,24 @@ def test_the_answer_is_the_exit_code(answer: int | None, code: int) -> None:
     assert ended.value.code == code
 
 
+NO_FLAGS = {"samebench.environment.accelerator", "samebench.workspace.lint"}  # they take a command, and a folder
+MAKEFILE = (SOURCE.parent / "Makefile").read_text()
+MODULES = sorted(set(re.findall(r"python -m (samebench\.[a-z._]+)", MAKEFILE)) - NO_FLAGS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_flags_of_a_command_are_read_before_torch_is_loaded(module: str, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch is loaded')\n")
+    done = call("-m", module, "--help", at=tmp_path, changes={"PYTHONPATH": f"{tmp_path}:{SOURCE}"})
+    assert "torch is loaded" not in done.stderr
+    assert done.returncode in {0, 2}
+
+
 @pytest.mark.parametrize(
     ("module", "message", "code"),
     [
         ("samebench.training", "interrupted\n", command.INTERRUPTED),
-        ("samebench.training.evaluate", "", -signal.SIGINT),  # it has not begun
+        ("samebench.training.trial", "", -signal.SIGINT),  # no command has begun
     ],
 )
 def test_ctrl_c_while_torch_is_loaded_shows_no_traceback(module: str, message: str, code: int, tmp_path: Path) -> None:

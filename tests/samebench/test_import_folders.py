@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samebench.core.command import UsageError
-from samebench.tasks.image_classification import image_dataset, import_images
+from samebench.tasks.image_classification import image_dataset, image_import, import_images
 from samebench.tasks.image_classification.image_sources import KEPT, LEADS_OUT, Finding
 from tests.commands import AS_STRANGER, lacking, open_to_others, start, stranger_may_start
 
@@ -139,7 +139,7 @@ def test_of_pictures_that_are_links_to_elsewhere_it_is_said_what_to_do(copy: Pat
         path.rename(tmp_path / f"{path.parent.name}-{path.name}")
         path.symlink_to(tmp_path / f"{path.parent.name}-{path.name}")
     with pytest.raises(
-        import_images.ImportFailedError, match=r"left out are 60 \(60 leads out of the folder\)$"
+        image_import.ImportFailedError, match=r"left out are 60 \(60 leads out of the folder\)$"
     ) as raised:
         imported(copy)
     assert {each.found for each in raised.value.findings} == {
@@ -203,7 +203,7 @@ def test_whatever_an_import_is_refused_for_is_in_the_report(
 def test_a_folder_with_a_name_that_is_no_label_is_refused_with_all_of_its_kind(copy: Path) -> None:
     (copy / "circle").rename(copy / "a\nb")
     (copy / "square").rename(copy / "a\x1b[2Jb")
-    with pytest.raises(import_images.ImportFailedError, match=r"and 1 more$") as raised:
+    with pytest.raises(image_import.ImportFailedError, match=r"and 1 more$") as raised:
         imported(copy)
     assert str(raised.value).isprintable()
     assert [each.path for each in raised.value.findings if each.done == "refused"] == ["a\nb", "a\x1b[2Jb"]

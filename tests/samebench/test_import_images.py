@@ -14,7 +14,7 @@ from PIL import Image
 
 from samebench.core.command import UsageError
 from samebench.data import fetch
-from samebench.tasks.image_classification import image_dataset, import_images, import_report
+from samebench.tasks.image_classification import image_dataset, image_import, import_images, import_report
 
 from .imports import copy, findings_by_path, imported, pictures
 from .pictures import CLASSES, folder
@@ -102,7 +102,7 @@ def test_the_split_of_2000_images_is_the_same_after_200_were_added(tmp_path: Pat
 
 
 def test_a_sixth_is_for_the_test_and_a_twelfth_for_validation() -> None:
-    parts = [import_images.part(zlib.crc32(bytes([n % 256, n // 256])).to_bytes(4, "big") * 8) for n in range(20_000)]
+    parts = [image_import.part(zlib.crc32(bytes([n % 256, n // 256])).to_bytes(4, "big") * 8) for n in range(20_000)]
     shares = np.bincount(parts, minlength=3) / len(parts)
     assert shares == pytest.approx([9 / 12, 1 / 12, 2 / 12], abs=0.01)
 

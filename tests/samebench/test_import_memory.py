@@ -15,10 +15,8 @@ SIDE = 8
 # A process that starts others inherits its peak to them, so a small one stands between pytest and the import.
 MEASURE = "import resource, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True); "
 MEASURE += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
-IMPORT = (
-    "import sys, pathlib; from samebench.tasks.image_classification.import_images import ImportArgs, import_images; "
-)
-IMPORT += f"import_images(ImportArgs(source=sys.argv[1], name='many', side={SIDE}), pathlib.Path(sys.argv[2]))"
+IMPORT = "import sys, pathlib; from samebench.tasks.image_classification.image_import import import_images; "
+IMPORT += f"import_images(pathlib.Path(sys.argv[1]), {SIDE}, pathlib.Path(sys.argv[2]))"
 
 
 def noise(folder: Path, count: int) -> list[str]:
@@ -56,7 +54,7 @@ def test_memory_does_not_grow_with_the_pixels(tmp_path: Path) -> None:
             Image.fromarray(base).save(path, compress_level=0)
         scratch = tmp_path / f"{count} scratch"
         scratch.mkdir()
-        program = f"{IMPORT.replace(f'side={SIDE}', f'side={side}')}\nprint(most)"
+        program = f"{IMPORT.replace(f', {SIDE},', f', {side},')}\nprint(most)"
         words = [sys.executable, "-c", ANONYMOUS + program, str(folder), str(scratch)]
         return int(subprocess.run(words, env=environment(), capture_output=True, text=True, check=True).stdout)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from samebench.core.command import UsageError
-from samebench.tasks.image_classification import import_images, import_report
+from samebench.tasks.image_classification import image_import, import_report
 from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_sources import KEPT, LEFT_OUT, REFUSED, Finding
 
@@ -128,7 +128,7 @@ def test_a_table_that_can_not_be_read_is_refused_with_line_value_and_remedy(copy
 
 def test_every_row_that_can_not_be_used_is_found_with_its_line(copy: Path) -> None:
     (copy / "all.csv").write_text("path,label\ncircle/00000.png\nx,y,z\ncircle/00003.png,circle\n,b\n")
-    with pytest.raises(import_images.ImportFailedError, match=r"line 2: no path .*; and 2 more$") as raised:
+    with pytest.raises(image_import.ImportFailedError, match=r"line 2: no path .*; and 2 more$") as raised:
         imported(copy / "all.csv")
     assert [(each.line, each.done) for each in raised.value.findings] == [(line, REFUSED) for line in "235"]
 

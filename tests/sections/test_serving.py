@@ -11,12 +11,12 @@ from samebench import project
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
 from samebench.runs.significance import McNemarResult
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
 from samebench.serving.upload import Content
 from samebench.tasks.text_classification.serving import EMPTY
-from samebench.training import compare, evaluate, train
+from samebench.training import comparison, run_evaluation, train
 from samebench.training.model import Model
 from sections import data
 from sections.serving import SERVING
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         patch.setattr(project, "name", lambda: "sections")
         home = tmp_path_factory.mktemp("serving") / "runs"
         made = [train.train(replace(QUICK, lr=lr), runs=home) for lr in (0.01, 0.5)]
-        export.export(made[1], ANY)
+        onnx_export.export(made[1], ANY)
         return made
 
 
@@ -45,7 +45,7 @@ def artifact(runs: list[Run]) -> Artifact:
 
 def test_the_artifact_answers_as_training_does(runs: list[Run], artifact: Artifact) -> None:
     test, model = data.load("synthetic").test(), Model.load(runs[1].weights)
-    assert export.check(artifact, model, test, model.predict_all(test)) < 1e-5
+    assert onnx_export.check(artifact, model, test, model.predict_all(test)) < 1e-5
     assert artifact.facts["project"] == "sections"
     assert artifact.check() == 10
     assert "accuracy on the test data" in (runs[1].artifact / "card.md").read_text()
@@ -64,9 +64,9 @@ def test_a_text_gets_its_section_and_one_without_words_a_warning(artifact: Artif
 
 
 def test_a_run_is_evaluated_and_compared(runs: list[Run]) -> None:
-    said = evaluate.evaluate_run(runs[1])
+    said = run_evaluation.evaluate_run(runs[1])
     assert re.search(r": accuracy 100\.00%, loss 0\.\d+ on \d+ test examples\n", said)
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert isinstance(found.test, McNemarResult)
     assert found.test.n01 > 0
 

@@ -14,7 +14,7 @@ from PIL import Image
 from samebench import project
 from samebench.core import flags
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.serving.artifact import Artifact
 from samebench.tasks.image_classification.task import ImageClassification
 from samebench.training import train
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     budgets: Any = project.budgets_class()
     network = {"network": "linear"} if "network" in flags.defaults(settings) else {}
     made = train.train(settings(data="synthetic", epochs=4, **network), runs=tmp_path_factory.mktemp("runs"))
-    export.export(made, budgets(**asdict(ANY)))
+    onnx_export.export(made, budgets(**asdict(ANY)))
     return made
 
 

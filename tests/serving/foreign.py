@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.serving.artifact import FACTS, SAMPLES_SHA256
 
 LOCKS = {"requirements.lock": "0" * 64}
@@ -69,5 +69,5 @@ def write(
     told = {name: value for name, value in told.items() if value is not None}
     made = model(categories or len(labels), factor=factor)
     helper.set_model_props(made, {FACTS: json.dumps({SAMPLES_SHA256: hashlib.sha256(chosen).hexdigest(), **told})})
-    export.write(folder, made.SerializeToString(), chosen, "")
+    onnx_export.write(folder, made.SerializeToString(), chosen, "")
     return folder

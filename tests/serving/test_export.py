@@ -15,15 +15,15 @@ from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import export, onnx_export, run_budgets
 from samebench.serving.artifact import CARD, FACTS, MODEL, SAMPLES, SEAL, Artifact
-from samebench.serving.export import BudgetExceededError
+from samebench.serving.run_budgets import BudgetExceededError
 from samebench.serving.samples import MAX_FILE_BYTES, dump_samples
 from samebench.tasks.image_classification import temperature
 from samebench.tasks.image_classification.image_data import Split
 from samebench.tasks.image_classification.inspection import calibration
-from samebench.training.evaluate import compute_metrics
 from samebench.training.model import Model
+from samebench.training.run_evaluation import compute_metrics
 from tests.commands import call
 from tiny import data
 from tiny.settings import Budgets
@@ -42,11 +42,11 @@ def copy(run: Run, tmp_path: Path) -> Run:
 def test_onnxruntime_answers_as_torch_does_and_another_answer_is_refused(run: Run, artifact: Artifact) -> None:
     test, model = data.load("synthetic").test(), Model.load(run.weights)
     logits = model.outputs_of(test) / artifact.facts["figures"]["temperature"]
-    assert export.check(artifact, model, test, {"probabilities": logits.softmax(1)}) < 1e-6
+    assert onnx_export.check(artifact, model, test, {"probabilities": logits.softmax(1)}) < 1e-6
     with pytest.raises(UsageError, match="0 of 200 test examples are not as right or wrong as with torch"):
-        export.check(artifact, model, test, {"probabilities": (logits * 0.2).softmax(1)})
+        onnx_export.check(artifact, model, test, {"probabilities": (logits * 0.2).softmax(1)})
     with pytest.raises(UsageError, match="200 of 200 test examples are not as right or wrong as with torch"):
-        export.check(artifact, model, test, {"probabilities": logits.roll(1, 1).softmax(1)})
+        onnx_export.check(artifact, model, test, {"probabilities": logits.roll(1, 1).softmax(1)})
 
 
 def test_pixels_go_in_as_they_are_and_probabilities_come_out(artifact: Artifact) -> None:
@@ -59,10 +59,10 @@ def test_pixels_go_in_as_they_are_and_probabilities_come_out(artifact: Artifact)
 
 def test_the_same_weights_give_the_same_file_with_no_trace_of_this_machine(copy: Run, folder: Path) -> None:
     before = (folder / MODEL).read_bytes()
-    export.export(copy, ANY)
+    onnx_export.export(copy, ANY)
     assert (copy.directory / "artifact" / MODEL).read_bytes() == before
     assert (copy.directory / "artifact" / CARD).read_bytes() == (folder / CARD).read_bytes(), "no clock in it"
-    assert str(Path(export.__file__).parent).encode() not in before
+    assert str(Path(onnx_export.__file__).parent).encode() not in before
     assert not [node for node in onnx.load_from_string(before).graph.node if node.metadata_props]
 
 
@@ -112,7 +112,7 @@ def test_temperature_is_found_and_mends_the_confidence() -> None:
 def test_an_exceeded_budget_is_named_and_what_was_there_stays(copy: Run, name: str, value: float, said: str) -> None:
     before = {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()}
     with pytest.raises(BudgetExceededError, match=said) as raised:
-        export.export(copy, replace(ANY, **{name: value}))
+        onnx_export.export(copy, replace(ANY, **{name: value}))
     assert f"--{name.replace('_', '-')} {math.ceil(value)}" in str(raised.value)
     assert "--min-validation-accuracy 0" in str(raised.value), "the budgets that were given stay"
     assert {path: path.read_bytes() for path in (copy.directory / "artifact").iterdir()} == before
@@ -152,7 +152,7 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
 ) -> None:
     monkeypatch.chdir(copy.directory.parents[1])
     figures = {"accuracy": 0.7796, "loss": 1.0}
-    monkeypatch.setattr(export, "compute_metrics", lambda _task, _predictions, _dataset: figures)
+    monkeypatch.setattr(onnx_export, "compute_metrics", lambda _task, _predictions, _dataset: figures)
     (copy.directory / "receipt.json").write_text(
         json.dumps(copy.receipt | {"metrics": {"validation": {"accuracy": 0.7796}}})
     )
@@ -166,7 +166,7 @@ def test_a_run_that_is_not_accurate_enough_gets_the_words_that_take_it(
     assert capsys.readouterr().err == f"error: runs/{copy.name}: its artifact is not taken, {short}\n"
     none = f"runs: no run is good enough, the newest, runs/{copy.name}, has validation accuracy 77.96%, 90.00% asked; "
     with pytest.raises(UsageError) as refused:
-        export.newest_within_budget(Path("runs"), Budgets(), data="synthetic")
+        run_budgets.newest_within_budget(Path("runs"), Budgets(), data="synthetic")
     assert str(refused.value) == f'{none}train another network, or ARGS="--min-validation-accuracy 0.77"'
 
 
@@ -229,7 +229,7 @@ def test_an_artifact_that_is_damaged_or_of_other_weights_or_data_is_made_anew(co
     model = copy.directory / "artifact" / MODEL
     model.write_bytes(model.read_bytes()[:-1])
     assert not export.has_artifact(copy)
-    export.export(copy, ANY)
+    onnx_export.export(copy, ANY)
     assert export.has_artifact(copy)
     other = Run(copy.directory, copy.receipt | {"data_version": "0" * 64})
     assert not export.has_artifact(other)
@@ -253,7 +253,7 @@ def test_what_is_no_artifact_is_refused(folder: Path, tmp_path: Path) -> None:
         Artifact.load(tmp_path)
     made = onnx.load(folder / MODEL)
     for content in (b"not a model", with_facts(made, "{}"), with_facts(made, "[")):
-        export.write(tmp_path / "artifact", content, b"{}", "")
+        onnx_export.write(tmp_path / "artifact", content, b"{}", "")
         with pytest.raises(UsageError, match=r"its hash is right and its content is not ours|model\.onnx: not JSON"):
             Artifact.load(tmp_path / "artifact")
 
@@ -279,7 +279,7 @@ def test_samples_of_another_model_are_refused_and_an_artifact_without_any_is_mad
     with pytest.raises(UsageError, match=r"no samples\.json, as of an older export; make it anew: make export"):
         Artifact.load(samples.parent)
     assert not export.has_artifact(copy)
-    export.export(copy, ANY)
+    onnx_export.export(copy, ANY)
     assert export.has_artifact(copy)
 
 
@@ -293,7 +293,7 @@ def test_samples_are_no_part_of_the_model_and_are_bounded(run: Run) -> None:
         names = [str(each) for each in range(len(split))]
         model = replace(Model.load(run.weights), network=torch.nn.Identity(), spec={"labels": names})
         probabilities = {"probabilities": torch.eye(len(split))}
-        content = dump_samples(list(export.choose_samples(model, probabilities, split, model.spec)))
+        content = dump_samples(list(onnx_export.choose_samples(model, probabilities, split, model.spec)))
         assert len(json.loads(content)["samples"]) == count, "spread over the categories"
         assert len(content) < MAX_FILE_BYTES
 
@@ -309,4 +309,4 @@ def test_onnxruntime_does_not_number_the_machine_nor_report(folder: Path, tmp_pa
 def test_a_file_with_a_gadget_is_not_exported(copy: Run) -> None:
     copy.weights.write_bytes(checked_safetensors.dumps("checkpoint", {}, {}))
     with pytest.raises(UsageError, match="a checkpoint, expected a model"):
-        export.export(copy, ANY)
+        onnx_export.export(copy, ANY)

@@ -17,14 +17,14 @@ from PIL import Image
 from samebench.core import files
 from samebench.core.command import UsageError
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.serving.application import Application
 from samebench.serving.artifact import Artifact
 from samebench.serving.upload import Content
 from samebench.tasks.image_classification import image_dataset, image_transform, import_images
 from samebench.tasks.image_classification.image_dataset import ImageDataset
 from samebench.tasks.image_classification.image_transform import ImageTransform
-from samebench.training import compare, evaluate, train
+from samebench.training import comparison, run_evaluation, train
 from samebench.training.model import Model
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.pictures import CLASSES, drawn, encoded, folder
@@ -82,7 +82,7 @@ def made(home: Path, name: str, *, colour: bool, side: int, settings: Settings) 
         strange(photos)
     import_images.main(["--source", str(photos), "--name", name, "--side", str(side)])
     run = train.train(settings, runs=home / "runs")
-    export.export(run, ANY)
+    onnx_export.export(run, ANY)
     return Own(photos, name, image_dataset.read(name), run)
 
 
@@ -133,7 +133,7 @@ def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: O
 
 def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> None:
     for each in (own, grey):
-        said = evaluate.evaluate_run(each.run)
+        said = run_evaluation.evaluate_run(each.run)
         assert [line.split()[0] for line in said.splitlines()[1:4]] == list(CLASSES)
         assert f": accuracy {each.run.receipt['metrics']['test']['accuracy']:.2%}, " in said
 
@@ -224,9 +224,9 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     by_hand = model.network.eval()((images / 255 - mean) / deviation).softmax(1)
     torch.testing.assert_close(model.predict({"images": images})["probabilities"], by_hand, atol=1e-5, rtol=0)
     right = float((by_hand.argmax(1) == other.test().labels).double().mean())
-    evaluate.evaluate_run(own.run)
+    run_evaluation.evaluate_run(own.run)
     picture = (own.run.directory / "confusion.png").read_bytes()
-    said = evaluate.evaluate_run(own.run, source="darker")
+    said = run_evaluation.evaluate_run(own.run, source="darker")
     assert f": accuracy {right:.2%}, " in said
     assert f" on {len(images)} test examples\n" in said
     assert said.endswith(
@@ -235,7 +235,7 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     assert (own.run.directory / "confusion.png").read_bytes() == picture
     said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
     with pytest.raises(UsageError, match=said):
-        export.export(own.run, ANY, source="darker")
+        onnx_export.export(own.run, ANY, source="darker")
     with pytest.raises(Exception, match="Unexpected input data type"):
         probabilities(own.artifact, (images.numpy() / 255).astype(np.float32))
 
@@ -252,7 +252,7 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     words = "data version 000000000000 when it was trained, .* now; "
     git("init", "--quiet")
     with pytest.raises(UsageError, match=f"{words}no commit here has that of then, or train again$"):
-        export.export(former, ANY)
+        onnx_export.export(former, ANY)
     git("add", "data/shapes.sha256")
     git("commit", "--quiet", "--message", "after it was trained")
     commit = git("rev-parse", "HEAD")[:12]
@@ -261,12 +261,12 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
     git("commit", "--quiet", "--message", "later")
     remedy = f"git restore --source={commit} 'data/shapes\\.\\*' && make data DATASET=shapes, or train again$"
     with pytest.raises(UsageError, match=words + remedy):
-        export.export(former, ANY)
+        onnx_export.export(former, ANY)
     with pytest.raises(UsageError, match=remedy.replace(", or train again", "")):
-        compare.evaluate_on_test(former)
+        comparison.evaluate_on_test(former)
     (home / "data/shapes.dvc").touch()
     with pytest.raises(UsageError, match=f"{words}commit that of now, then git restore"):
-        export.export(former, ANY)
+        onnx_export.export(former, ANY)
 
 
 @pytest.mark.parametrize(("source", "said"), [("synthetic", "categories"), ("grey-shapes", "pictures")])
@@ -274,9 +274,9 @@ def test_a_run_is_not_asked_about_other_categories_or_other_pictures(
     own: Own, grey: Own, source: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
-        evaluate.evaluate_run(own.run, source=source)
+        run_evaluation.evaluate_run(own.run, source=source)
     with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
-        export.export(own.run, ANY, source=source)
+        onnx_export.export(own.run, ANY, source=source)
 
 
 def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Path) -> None:
@@ -310,4 +310,4 @@ def test_the_newest_run_of_the_set_that_is_asked_for_is_taken(own: Own, grey: Ow
 def test_a_run_on_a_set_that_this_checkout_lacks_is_exported_nowhere(own: Own) -> None:
     former = Run(own.run.directory, own.run.receipt | {"settings": own.run.receipt["settings"] | {"data": "boots"}})
     with pytest.raises(UsageError, match="its data, boots, is not in this checkout; no commit here has that of then"):
-        export.export(former, ANY)
+        onnx_export.export(former, ANY)

@@ -27,13 +27,13 @@ NOBODYS = {"BASE_IMAGE": "", "CA_CERT": "", "SSL_CERT_FILE": "", "PYTHONPATH": "
 
 # Makes all that an engine isn't needed for, of the data set that the checkout has; linear knows it at once.
 MAKE = """
-from samebench.training import evaluate
-from samebench.serving import export
+from samebench.training import run_evaluation
+from samebench.serving import onnx_export
 from samebench.training import train
 from tiny.settings import Budgets, Settings
 run = train.train(Settings(network="linear", epochs=1, seed=3, batch_size=100, shards=2))
-evaluate.evaluate_run(run)
-export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
+run_evaluation.evaluate_run(run)
+onnx_export.export(run, Budgets(min_validation_accuracy=0, max_latency_ms_p99=10_000))
 """
 
 # An engine whose images stand in a file, and whose containers are this checkout.

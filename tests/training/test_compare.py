@@ -14,7 +14,7 @@ from samebench.core.command import UsageError
 from samebench.project import Metric
 from samebench.runs.run import Run
 from samebench.runs.significance import McNemarResult
-from samebench.training import compare, figures, train
+from samebench.training import compare, comparison, figures, train
 from samebench.training.model import Model
 from tests.commands import call
 from tiny import data
@@ -44,10 +44,10 @@ def change(run: Run, **facts: Any) -> Run:
 
 
 def test_what_differs_is_told_and_nothing_else(runs: list[Run]) -> None:
-    groups = compare.find_differences(runs)
+    groups = comparison.find_differences(runs)
     assert groups["settings"] == {"settings.lr": [0.001, 0.01]}
     assert set(groups) <= {"settings", "figures", "weights"}
-    said = compare.compare(runs)
+    said = comparison.compare(runs)
     assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01"]]
     for same in ("batch_size", "torch", "requirements.lock", "sequence", "checkout"):
         assert same not in said
@@ -56,7 +56,7 @@ def test_what_differs_is_told_and_nothing_else(runs: list[Run]) -> None:
 
 def test_three_runs_have_three_columns_and_two_tests(runs: list[Run], tmp_path: Path) -> None:
     third = Run.open(Path(shutil.copytree(runs[0].directory, tmp_path / "runs/third")))
-    said = compare.compare([*runs, third])
+    said = comparison.compare([*runs, third])
     assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01", "0.001"]]
     assert f"third against {runs[0].directory.name}: right about the same examples" in said
     assert said.count(f" against {runs[0].directory.name}: ") == 2
@@ -64,7 +64,7 @@ def test_three_runs_have_three_columns_and_two_tests(runs: list[Run], tmp_path: 
 
 def test_nothing_that_a_receipt_says_steers_the_terminal(runs: list[Run]) -> None:
     change(runs[1], state="\x1b[2Jdone", device="c\x1b[31mpu\nweights")
-    said = compare.compare(runs)
+    said = comparison.compare(runs)
     assert "�[2Jdone" in said
     assert "c�[31mpu weights" in said
     assert said.replace("\n", "").isprintable()
@@ -76,7 +76,7 @@ def test_changed_sources_are_counted_and_the_first_are_named(runs: list[Run]) ->
     for name in names:
         code["source"][name] = "0" * 64
     change(runs[1], code={**code, "commit": "1" * 40})
-    lines = compare.compare(runs).splitlines()
+    lines = comparison.compare(runs).splitlines()
     (told,) = (line for line in lines if "source files" in line)
     assert told == f"source files that differ: 5: {', '.join(names[:3])} and 2 more"
     assert f"  commit {'1' * 40}".split() == next(line for line in lines if line.startswith("  commit")).split()[::2]
@@ -86,11 +86,11 @@ def test_changed_sources_are_counted_and_the_first_are_named(runs: list[Run]) ->
 
 def test_facts_that_this_code_does_not_know_are_compared_too(runs: list[Run]) -> None:
     change(runs[1], init={"from": "elsewhere"})
-    assert compare.find_differences(runs)["more"] == {"init.from": [None, "elsewhere"]}
+    assert comparison.find_differences(runs)["more"] == {"init.from": [None, "elsewhere"]}
 
 
 def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert isinstance(found.test, McNemarResult)
     accuracies = [run.receipt["metrics"]["test"]["accuracy"] for run in runs]
     assert found.test.n01 - found.test.n10 == round(200 * (accuracies[1] - accuracies[0]))
@@ -99,9 +99,9 @@ def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
 
 def test_other_data_have_no_test_and_are_compared_all_the_same(runs: list[Run]) -> None:
     change(runs[1], data_version="0" * 64)
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_EXAMPLES}")
-    said = compare.compare(runs)
+    said = comparison.compare(runs)
     assert "data_version" in said
     assert "  validation_loss" in said
 
@@ -113,7 +113,7 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
     model = Model.load(runs[1].weights)
     change_labels(model, [*model.spec["labels"][:-1], "Boot"]).save(runs[1].weights)
     del runs[1].receipt["model"]  # as in a receipt of an older version
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     only = ", ".join(sorted(["Boot", model.spec["labels"][-1]]))
     assert found.reason == f"other categories (2 are not in both, such as {only}); a test takes models of the same data"
 
@@ -122,9 +122,9 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
 def test_a_run_that_is_not_done_has_no_test(state: str, runs: list[Run]) -> None:
     runs[0].receipt["metrics"].pop("test")
     change(runs[0], state=state)
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert found.reason == f"{runs[0].directory} is {state}; a test takes runs that are done"
-    assert [line.split() for line in compare.compare(runs).splitlines() if line.startswith("  state")] == [
+    assert [line.split() for line in comparison.compare(runs).splitlines() if line.startswith("  state")] == [
         ["state", state, "done"]
     ]
 
@@ -134,27 +134,27 @@ def test_weights_that_are_not_the_receipt_s_are_named(runs: list[Run]) -> None:
     with torch.no_grad():
         next(model.network.parameters()).add_(0.1)
     model.save(runs[1].weights)
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     expected = runs[1].receipt["weights_sha256"][:12]
     assert f"{runs[1].weights}: these weights are {model.digest()[:12]}, its receipt says {expected}" in found.reason
 
 
 def test_damaged_weights_are_named(runs: list[Run]) -> None:
     runs[1].weights.write_bytes(b"damaged")
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert str(runs[1].weights) in found.reason
 
 
 def test_data_that_are_not_those_of_the_runs_are_named(runs: list[Run]) -> None:
     for run in runs:
         change(run, data_version="0" * 64)
-    (found,) = compare.compare_on_test(runs)
+    (found,) = comparison.compare_on_test(runs)
     assert f"{runs[0].directory}: trained on data {'0' * 12}, here are " in found.reason
     assert found.reason.endswith("; no commit here has that of then")
 
 
 def test_curves_of_all_are_in_one_picture(runs: list[Run]) -> None:
-    path = compare.draw(runs, compare.find_differences(runs))
+    path = comparison.draw(runs, comparison.find_differences(runs))
     assert path == runs[0].directory / "compare.png"
     with Image.open(path) as picture:
         assert picture.format == "PNG"
@@ -173,14 +173,14 @@ def test_runs_whose_names_are_long_have_a_curve_each(tmp_path: Path, monkeypatch
     places = [tmp_path / ("long" * 20) / home / "one" for home in ("ours", "theirs")]
     for place in places:
         place.mkdir(parents=True)
-    compare.draw([Run(place, {"history": history}) for place in places], {})
+    comparison.draw([Run(place, {"history": history}) for place in places], {})
     assert drawn == [str(place) for place in places]
 
 
 def test_runs_without_an_epoch_have_no_picture(runs: list[Run]) -> None:
     for run in runs:
         change(run, history=[])
-    assert "no curves: no run has come to the end of an epoch" in compare.compare(runs)
+    assert "no curves: no run has come to the end of an epoch" in comparison.compare(runs)
 
 
 def test_ids_and_directories_are_taken_and_json_is_one_document(runs: list[Run], tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_the_newest_are_those_that_are_done_on_these_data(runs: list[Run], tmp_p
         change(Run.open(Path(shutil.copytree(runs[0].directory, home / name))), **facts)
     (home / "5").mkdir()
     (home / "5/receipt.json").write_text("{")
-    assert [run.directory for run in compare.newest(home, version=version)] == sorted(run.directory for run in runs)
-    assert compare.newest(home, version="0" * 64) == []
+    assert [run.directory for run in comparison.newest(home, version=version)] == sorted(run.directory for run in runs)
+    assert comparison.newest(home, version="0" * 64) == []
 
 
 def test_fewer_than_two_runs_or_one_twice_are_refused(runs: list[Run]) -> None:

@@ -15,10 +15,10 @@ from samebench.core.text import printable
 from samebench.data.source import Source
 from samebench.environment import determinism
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import export, onnx_export
 from samebench.shipping import flow
 from samebench.tasks.image_classification import evaluation
-from samebench.training import compare, evaluate, reproduce, train
+from samebench.training import compare, comparison, evaluate, reproduce, reproduction, train
 from samebench.training.__main__ import parse_args
 from samebench.training.initial_models import InitialModel
 from tiny.settings import Budgets, Settings
@@ -66,7 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Settings(data="synthetic", network="linear", epochs=1, batch_size=100, shards=2)
     for name in ("20261126-120000-good", "20261126-130000-evil"):
         run = train.train(settings, runs=home / "runs")
-        export.export(run, Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000))
+        onnx_export.export(run, Budgets(min_test_accuracy=0, max_latency_ms_p99=10_000))
         run.directory.rename(home / "runs" / name)
     return home
 
@@ -130,15 +130,15 @@ def show_flow(words: list[str]) -> None:
 
 def show_side_by_side(words: list[str]) -> None:
     runs = compare.find(f"runs/20261126-120000-good {words[1]}")
-    groups, sources = compare.find_differences(runs), compare.sources(runs)
-    print(compare.table(runs, groups, sources))
+    groups, sources = comparison.find_differences(runs), comparison.sources(runs)
+    print(comparison.table(runs, groups, sources))
     json.dumps(groups)
 
 
 def repeat(words: list[str]) -> None:
     found = reproduce.find_receipt(words[1])
     Run(Path(words[1]), found).read_settings()
-    print(printable(reproduce.verdict(found, found)[1]))
+    print(printable(reproduction.verdict(found, found)[1]))
 
 
 QUICK: dict[str, Callable[[list[str]], Any]] = {
@@ -152,7 +152,7 @@ QUICK: dict[str, Callable[[list[str]], Any]] = {
 SLOW: dict[str, Callable[[list[str]], Any]] = {
     "evaluate": evaluate.main,
     "export": lambda words: export.main([*LEAST, *words]),
-    "compare whole": lambda words: print(compare.compare(compare.find(f"{words[1]} runs/20261126-120000-good"))),
+    "compare whole": lambda words: print(comparison.compare(compare.find(f"{words[1]} runs/20261126-120000-good"))),
 }
 
 

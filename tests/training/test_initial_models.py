@@ -16,7 +16,7 @@ from samebench.runs import receipt
 from samebench.runs.run import Run
 from samebench.serving.card import origin
 from samebench.tasks.image_classification.preprocessing import Preprocessing
-from samebench.training import initial_models, reproduce, train, trial
+from samebench.training import initial_models, reproduction, train, trial
 from samebench.training.initial_models import InitialModel
 from samebench.training.model import Model
 from samebench.training.process_group import ProcessGroup
@@ -176,7 +176,7 @@ def test_the_same_weights_from_elsewhere_are_the_same_input(first: Run, settings
     shutil.copy(first.weights, copied)
     now = trained(dataclasses.replace(settings, init=str(copied)), tmp_path)
     assert "run" not in now["init"]
-    assert reproduce.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
+    assert reproduction.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
     inside = InitialModel.load(str(first.weights))
     assert inside.to_dict() == then["init"], "the file of a run is of that run"
 
@@ -184,13 +184,13 @@ def test_the_same_weights_from_elsewhere_are_the_same_input(first: Run, settings
 def test_other_weights_are_a_changed_input_and_so_are_none(first: Run, settings: Settings, tmp_path: Path) -> None:
     then = trained(settings, tmp_path)
     other = trained(dataclasses.replace(settings, init=str(Run.newest(tmp_path).directory)), tmp_path)
-    code, said = reproduce.verdict(then, other)
+    code, said = reproduction.verdict(then, other)
     assert code == 1
     assert said.splitlines()[1:] == [
         f"  init.weights_sha256: {first.receipt['weights_sha256'][:12]} then, {then['weights_sha256'][:12]} now"
     ]
     fresh = trained(dataclasses.replace(settings, init=""), tmp_path)
-    changed = [line.split(":")[0] for line in reproduce.verdict(then, fresh)[1].splitlines()[1:]]
+    changed = [line.split(":")[0] for line in reproduction.verdict(then, fresh)[1].splitlines()[1:]]
     assert changed == [
         *(f"  init.spec.{name}" for name in sorted(first.receipt["model"]["spec"])),
         "  init.weights_sha256",
@@ -201,7 +201,7 @@ def test_other_labels_of_the_same_weights_are_a_changed_input(first: Run, settin
     then = trained(settings, tmp_path)
     path = relabelled(first, tmp_path, data.LABELS[::-1])
     now = trained(dataclasses.replace(settings, init=str(path)), tmp_path)
-    changed = [line.split(":")[0] for line in reproduce.verdict(then, now)[1].splitlines()[1:]]
+    changed = [line.split(":")[0] for line in reproduction.verdict(then, now)[1].splitlines()[1:]]
     assert changed == ["  init.spec.labels"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.training import checkpoint, reproduce, train
+from samebench.training import checkpoint, reproduction, train
 from samebench.training.model import Model
 from tiny.settings import Settings
 
@@ -98,7 +98,7 @@ def test_a_run_of_the_code_before_this_setting_resumes_and_is_reproduced(
     old = Run.open(run.directory)
     assert checkpoint.load_newest(old)
     assert train.train(old.read_settings(), run=old).receipt["weights_sha256"] == then["weights_sha256"]
-    verdict = reproduce.verdict({**then, "settings": without_init(then["settings"])}, then)
+    verdict = reproduction.verdict({**then, "settings": without_init(then["settings"])}, then)
     assert verdict == (0, f"identical: weights {then['weights_sha256']}")
 
 

@@ -17,9 +17,9 @@ import torch
 from samebench.core.command import UsageError
 from samebench.data import checked_safetensors
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.training import checkpoint, train
-from samebench.training.evaluate import evaluate_run
+from samebench.training.run_evaluation import evaluate_run
 from tests import soak
 from tiny.data import LABELS, PLAIN
 from tiny.settings import Budgets, Settings
@@ -163,7 +163,7 @@ def refuse(name: str, run: Run, canary: Path) -> int:
     with pytest.raises(UsageError, match=r"model\.safetensors: "):
         evaluate_run(run)
     with pytest.raises(UsageError, match=r"model\.safetensors: "):
-        export.export(run, Budgets())
+        onnx_export.export(run, Budgets())
     (run.checkpoints / "step-00000001.safetensors").write_bytes(content)
     with pytest.raises(UsageError, match="no checkpoint in it is whole"):
         checkpoint.load_newest(run)

@@ -17,10 +17,10 @@ from samebench.environment import determinism
 from samebench.runs import run_files
 from samebench.runs.flow_steps import STALE
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import export, onnx_export
 from samebench.serving.artifact import CARD, MODEL, SEAL
 from samebench.shipping import flow
-from samebench.training import checkpoint, compare, evaluate, reproduce, train
+from samebench.training import checkpoint, comparison, evaluate, reproduce, train
 from samebench.training.model import Model
 from tiny.settings import Budgets, Settings
 
@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     home = tmp_path_factory.mktemp("parts") / "runs"
     made = [train.train(replace(SETTINGS, seed=seed), runs=home) for seed in (0, 1)]
     for place, run in enumerate(made):
-        export.export(run, ANY)
+        onnx_export.export(run, ANY)
         run.directory = run.directory.rename(home / f"20261126-12000{place}-abcd")
     return made
 
@@ -117,7 +117,7 @@ def test_runs_with_the_weights_of_another_are_not_tested_against_each_other(
     pair: tuple[Path, Path],
 ) -> None:
     swap_weights(*pair)
-    (tested,) = compare.compare_on_test([Run.open(folder) for folder in pair])
+    (tested,) = comparison.compare_on_test([Run.open(folder) for folder in pair])
     assert refused_weights(*pair) in str(tested)
     assert "no test: " in str(tested)
 
@@ -164,7 +164,7 @@ def test_a_patch_that_is_not_the_receipts_is_refused(
     (pair[0] / name).write_bytes(b"another patch")
     said = f"{name} is not what its receipt says was not committed"
     if verb == "compare":
-        assert said in str(compare.compare_on_test([Run.open(folder) for folder in pair])[0])
+        assert said in str(comparison.compare_on_test([Run.open(folder) for folder in pair])[0])
         return
     words = {"export": [*LEAST], "serve and ship": ["--if-needed", *LEAST]}.get(verb, [])
     with pytest.raises(UsageError, match=re.escape(said)):

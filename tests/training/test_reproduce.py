@@ -11,7 +11,7 @@ import pytest
 from samebench.core.command import UsageError
 from samebench.runs import receipt
 from samebench.tasks.image_classification.image_data import Data, Split
-from samebench.training import reproduce, train
+from samebench.training import reproduce, reproduction, train
 from tests.commands import call
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.stored import store
@@ -60,13 +60,13 @@ def test_a_receipt_of_a_training_on_a_gpu_tells_of_it(tmp_path: Path) -> None:
     gpu |= {"driver": "580.65.06", "cuda": "13.0", "cudnn": "9.20.0"}
     then, now = of_gpu | {"gpu": gpu}, of_gpu | {"gpu": gpu | {"model": "H200"}, "weights_sha256": "0" * 64}
     receipt.check(then, tmp_path)
-    assert reproduce.verdict(then, now)[1].splitlines()[1:] == ["  gpu.model: H100 then, H200 now"]
+    assert reproduction.verdict(then, now)[1].splitlines()[1:] == ["  gpu.model: H100 then, H200 now"]
 
 
 @pytest.mark.usefixtures("tiny")
 def test_the_same_again_is_identical(tmp_path: Path) -> None:
     then, now = trained(tmp_path), trained(tmp_path)
-    assert reproduce.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
+    assert reproduction.verdict(then, now) == (0, f"identical: weights {then['weights_sha256']}")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_changed_setting_is_named_and_nothing_else(change: dict[str, Any], lin
     then = trained(tmp_path, network=change.get("network", "linear"))
     # This process holds the CPU level, so --fast alone would change no weights here; it always changes the receipt.
     now = trained(tmp_path, **change) | ({"weights_sha256": "0" * 64} if "fast" in change else {})
-    code, said = reproduce.verdict(then, now)
+    code, said = reproduction.verdict(then, now)
     assert code == 1
     assert said.splitlines()[0].startswith(f"not identical: weights {then['weights_sha256']} then, ")
     assert said.splitlines()[1:] == [f"  {line}"]
@@ -93,11 +93,11 @@ def test_a_changed_setting_is_named_and_nothing_else(change: dict[str, Any], lin
 def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_path: Path) -> None:
     then = trained(tmp_path)
     now = then | {"weights_sha256": "0" * 64, "machine": then["machine"] | {"cpu": "another"}}
-    code, said = reproduce.verdict(then, now)
+    code, said = reproduction.verdict(then, now)
     assert code == 1
     assert "no input has changed; the machines differ in:" in said
     now["precision"] = "bf16"
-    assert reproduce.verdict(then, now)[1].splitlines()[2:] == ["  precision: float32 then, bf16 now"]
+    assert reproduction.verdict(then, now)[1].splitlines()[2:] == ["  precision: float32 then, bf16 now"]
     assert said.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
 
 
@@ -117,7 +117,7 @@ def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pyt
 def test_what_changed_without_effect_is_told_beside_identical(tmp_path: Path) -> None:
     then = trained(tmp_path)
     then["locks"]["requirements.lock"] = "0" * 64
-    code, said = reproduce.verdict(then, trained(tmp_path))
+    code, said = reproduction.verdict(then, trained(tmp_path))
     assert code == 0
     assert said.splitlines()[1].startswith("  changed without effect: locks.requirements.lock: 000000000000 then, ")
 
@@ -126,7 +126,7 @@ def test_what_changed_without_effect_is_told_beside_identical(tmp_path: Path) ->
 def test_an_input_that_changed_in_the_middle_of_a_run_is_named(tmp_path: Path) -> None:
     then = trained(tmp_path)
     then["resumed"] = [{"at": then["started"], "step": 2, "changed": ["settings.epochs: 1 then, 2 now"]}]
-    code, said = reproduce.verdict(then, trained(tmp_path, lr=0.1))
+    code, said = reproduction.verdict(then, trained(tmp_path, lr=0.1))
     assert code == 1
     assert said.splitlines()[-1] == "  in its middle, after step 2: settings.epochs: 1 then, 2 now"
 

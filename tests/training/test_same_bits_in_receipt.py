@@ -9,7 +9,7 @@ from torch import nn
 from samebench.environment import determinism
 from samebench.runs import receipt
 from samebench.runs.run import Run
-from samebench.training import layers, reproduce, train
+from samebench.training import layers, reproduction, train
 from tiny import data
 from tiny.networks import NETWORKS
 from tiny.settings import Network, Settings
@@ -95,6 +95,6 @@ def test_a_run_that_resumes_keeps_the_weaker_promise(tmp_path: Path, monkeypatch
 def test_a_repetition_with_other_weights_says_what_was_promised(promise: str | None, said: str) -> None:
     then = {"settings": {"fast": False}, "weights_sha256": "a" * 64, **({"same_bits": promise} if promise else {})}
     now = {"settings": {"fast": False}, "weights_sha256": "b" * 64}
-    code, text = reproduce.verdict(then, now)
+    code, text = reproduction.verdict(then, now)
     assert code == 1
     assert said in text

@@ -204,16 +204,14 @@ def _texts(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
-def reserved_names() -> set[str]:
-    """The names of data sets that a project makes or publishes: none is imported under them."""
-    generated = project.settings_class().generated_data
-    return {*generated, *project.upstream_fetchers(), *project.datasets_of_others()}
-
-
 def is_imported(name: str) -> bool:
     """Whether an import has made the data set of this name, its bytes here or not."""
     dataset_files.finish(name)
-    return is_set_name(name) and name not in reserved_names() and (source.LISTINGS / f"{name}.sha256").is_file()
+    return (
+        is_set_name(name)
+        and name not in project.reserved_dataset_names()
+        and (source.LISTINGS / f"{name}.sha256").is_file()
+    )
 
 
 def load(name: str) -> Data:

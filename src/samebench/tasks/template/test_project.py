@@ -6,7 +6,7 @@ import pytest
 
 from samebench import project
 from samebench.runs.run import Run
-from samebench.serving import export
+from samebench.serving import onnx_export
 from samebench.serving.artifact import Artifact
 from samebench.training import train
 from samebench.training.model import Model
@@ -27,7 +27,7 @@ def test_one_thread_gives_the_same_weights(run: Run, tmp_path: Path) -> None:
 def test_the_artifact_answers_as_the_training_does(run: Run) -> None:
     """The graph and torch agree, and the samples are right."""
     data, model = project.task().load_data("synthetic"), Model.of_run(run)
-    export.export(run, project.budgets_class()(max_latency_ms_p99=1e9))
+    onnx_export.export(run, project.budgets_class()(max_latency_ms_p99=1e9))
     artifact = Artifact.load(run.artifact)
-    assert export.check(artifact, model, data.test(), model.predict_all(data.test())) < 1e-5
+    assert onnx_export.check(artifact, model, data.test(), model.predict_all(data.test())) < 1e-5
     assert artifact.check() > 0
