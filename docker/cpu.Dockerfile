@@ -77,7 +77,7 @@ RUN --mount=type=bind,source=docker/cpu.lock,target=/build/docker/cpu.lock \
     $DATED
 
 # The packages that pyproject.toml lists. After the wheels, so that one more costs seconds and not minutes. Without
-# 57 MB of a compiler's that nobody here calls: a viewer of its own files, and Python as a static library.
+# 89 MB of a compiler's that nobody here calls: link-time optimization, a viewer of its files, Python as a static library.
 ARG DEBIAN_PACKAGES=
 RUN set -eux; \
     # podman takes the folder away that something was mounted at.
@@ -89,6 +89,7 @@ RUN set -eux; \
     done; \
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         --option Dpkg::Options::=--path-exclude='/usr/bin/*-lto-dump-*' \
+        --option Dpkg::Options::=--path-exclude='/usr/lib/gcc/*/lto1' \
         --option Dpkg::Options::=--path-exclude='/usr/lib/python3*/config-*/*.a' \
         $DEBIAN_PACKAGES; \
     # git-lfs has just written these in an order of chance.

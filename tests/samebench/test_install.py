@@ -63,6 +63,24 @@ def test_wheelhouse_alone_is_enough(checkout: Path) -> None:
     assert imports(checkout, "import torch; assert torch.__version__ == '1.0+cpu'")
 
 
+def test_what_nobody_opens_is_neither_there_nor_in_record(checkout: Path) -> None:
+    extra = {
+        "torch/test/big_test": "",
+        "torch/bin/test_api": "",
+        "torch/bin/torch_shm_manager": "",
+        "torch/tests.py": "",
+    }
+    line = write_wheel(checkout / "wheels", "torch", "1.0+cpu", "", extra=extra)
+    (checkout / "docker/cpu.lock").write_text(line)
+    code, said = install(checkout)
+    assert code != 3, said  # torch/ hides torch.py, so its import tells no version
+    packages = next((checkout / ".venv/lib").glob("python3*/site-packages"))
+    there = {str(path.relative_to(packages)) for path in (packages / "torch").rglob("*") if path.is_file()}
+    assert there == {"torch/bin/torch_shm_manager", "torch/tests.py"}
+    record = (packages / "torch-1.0+cpu.dist-info/RECORD").read_text()
+    assert {line.split(",")[0] for line in record.splitlines() if line.startswith("torch/")} == there
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_tampered_wheel_is_refused_and_nothing_of_it_runs(checkout: Path, way: str) -> None:
     canary = checkout / "canary"

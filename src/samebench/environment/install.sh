@@ -141,5 +141,20 @@ for note in "$venv"/lib/python3*/site-packages/*.dist-info/uv_cache.json; do
     cat "$work/record" >"$record"
     rm "$note"
 done
+
+# What nobody here opens: programs that test torch and an old protoc, onnxruntime for C (Python's has all of it inside),
+# tests of the packages themselves. RECORD does not list them, so that a fingerprint is the same in every runtime.
+[ "$lock" = docker/serve.lock ] || (
+    cd "$venv"/lib/python3*/site-packages
+    set -- torch/test torch/bin/test_* torch/bin/*Test torch/bin/protoc* onnxruntime/capi/libonnxruntime.so.*
+    set -- "$@" matplotlib/tests mpmath/tests mypy/test networkx/tests networkx/*/tests networkx/*/*/tests numpy/tests numpy/*/tests
+    set -- "$@" onnx/backend/test/data sympy/*/tests sympy/*/*/tests sympy/*/*/*/tests tornado/test
+    rm -rf "$@"
+    printf '^%s[/,]\n' "$@" | sed 's/[.+*]/[&]/g' >"$work/absent"
+    grep -l -f "$work/absent" ./*.dist-info/RECORD | while read -r record; do
+        grep -v -f "$work/absent" "$record" >"$work/record"
+        cat "$work/record" >"$record"
+    done
+)
 uv pip check --python "$venv" || fail 2 "the locks contradict each other (see above): run make lock"
 [ "$lock" = docker/serve.lock ] || "$venv/bin/python" -c 'import torch; print("samebench: torch", torch.__version__, "imports")' >&2
