@@ -144,12 +144,14 @@ LANES = -n $(or $(JOBS),$(if $(ARGS),0,auto)) --maxprocesses 4
 # The tests that ARGS names: they alone run then, without lint. What is left out is not named.
 CHOSEN = $(filter tests tests/%,$(subst --ignore ,--ignore=,$(subst --deselect ,--deselect=,$(ARGS))))
 BESIDE = $(filter-out tests/image%,$(CHOSEN))
-test: ## check every promise that this machine can check
-	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.workspace.lint && )exec pytest "$$@"' test $(LANES) $(ARGS)
+# Without the slow tests, which tests/slow.py lists.
+QUICKLY = -m "not soak and not slow"
+test: ## check every promise that this machine can check, in minutes; make soak checks the slow ones
+	@$(BENCH) sh -c '$(if $(CHOSEN),,python -m samebench.workspace.lint && )exec pytest "$$@"' test $(LANES) $(if $(CHOSEN),,$(QUICKLY)) $(ARGS)
 	@$(if $(or $(SAMEBENCH),$(and $(CHOSEN),$(if $(filter tests tests/image%,$(CHOSEN)),,x))),true,$(ON_HOST) --test-engine $(if $(filter tests/image%,$(CHOSEN)),,tests/image) $(filter-out $(BESIDE),$(ARGS)))
 
-soak: ## the checks that run long
-	@$(BENCH) pytest -m soak $(ARGS)
+soak: ## the checks that run long, and the slow ones of make test
+	@$(BENCH) pytest -m "soak or slow" $(ARGS)
 
 bench: ## what a machine takes for it: make bench, or ARGS=notebook_start for one
 	@$(BENCH) python -m benchmarks $(ARGS)

@@ -22,6 +22,7 @@ from samebench.core.paths import ROOT
 from samebench.environment import determinism
 from tests import commands
 from tests.container import repeated
+from tests.slow import is_slow
 
 os.environ.pop("DATA_REMOTE", None)  # the team's, with which no test has to do
 # For the tests marked `gpu`, which start processes of their own: here the CPU is tested, GPU or not.
@@ -48,9 +49,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what `.ci/run` repeats in the container."""
+    """Mark what `.ci/run` repeats in the container, and what `make test` leaves out."""
     if repeated(item.nodeid):
         item.add_marker("container")
+    if is_slow(item.nodeid):
+        item.add_marker("slow")
 
 
 # The folders of the bench's own tests.

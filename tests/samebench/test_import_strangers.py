@@ -18,14 +18,17 @@ CASES = 10_000
 WATCH = """
 import os, sys
 from pathlib import Path
+from samebench import project
 from samebench.data import source
-from samebench.tasks.image_classification import import_images
+from samebench.tasks.image_classification import image_import, import_images
 from samebench.core.command import UsageError
 
+project.task()  # loads torch and all else
 folder, data, temporary = (os.path.realpath(each) for each in sys.argv[2:5])
 source.LISTINGS = Path(data)
 EVENTS = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"}
 OURS = [folder, data, temporary, sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev/null", "/usr/lib", sys.path[1]]
+OURS += [os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)]
 OURS += [os.path.join(os.path.dirname(sys.path[1]), "pyproject.toml")]  # it names the project
 active = False
 
