@@ -1,8 +1,9 @@
-"""How long `make notebook` takes in the container to its first 200 of /api/status, against JupyterLab started bare.
+"""How long `make notebook` takes in the container to its first 200 of /api/status, against the plain way.
 
     make bench RUNTIME=local ARGS="notebook_start --pairs 10"
 
-Pairs of both, one after the other, in alternating order; the image is built. We want no more than 1.5 s between them.
+The plain way is `docker run` of the image that `image_build` leaves, with the same packages; without that image it is
+JupyterLab started bare. Pairs of both, one after the other, in alternating order; both images are there.
 """
 
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from tests.samebench.checkout import copy_checkout, run
 from tests.samebench.server import started
 
+from benchmarks.image_build import PLAIN_TAG
 from samebench.core import command, flags, local_server
 from samebench.core.command import RequirementError, UsageError
 from samebench.environment import determinism
@@ -66,6 +68,21 @@ def bare(checkout: Path) -> float:
     return took
 
 
+def plain(checkout: Path) -> float:
+    """The same for `docker run … jupyter lab` in the image of a plain Dockerfile."""
+    port, token = local_server.address(9000)[1], local_server.secret()
+    words = ["docker", "run", "--rm", "--name", PLAIN_TAG, "--publish", f"127.0.0.1:{port}:8888"]
+    words += ["--volume", f"{checkout}:/workspace", "--env", f"JUPYTER_TOKEN={token}", PLAIN_TAG]
+    words += ["jupyter", "lab", "--no-browser", "--allow-root", "--ip", "0.0.0.0"]  # noqa: S104 - of the container
+    begun = time.monotonic()
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until_open(port, token)
+    took = time.monotonic() - begun
+    run(["docker", "stop", "--time", "1", PLAIN_TAG], cwd=checkout)
+    server.wait()
+    return took
+
+
 def spread(name: str, seconds: Sequence[float]) -> str:
     """A line of figures."""
     low, middle, high = statistics.quantiles(seconds, n=4)
@@ -82,10 +99,12 @@ def main(argv: Sequence[str]) -> None:
         built = run(["make", "build", "RUNTIME=docker"], cwd=checkout, timeout=1800)
         if built.returncode:
             raise RequirementError(f"notebook_start compares with the container: {built.stderr.splitlines()[-2]}")
-        kinds: list[Callable[[Path], float]] = [ours, bare]
+        has_plain = not run(["docker", "image", "inspect", PLAIN_TAG], cwd=checkout).returncode
+        other = plain if has_plain else bare
+        kinds: list[Callable[[Path], float]] = [ours, other]
         for kind in kinds:
             kind(checkout)  # once, for the caches of both
-        took: dict[Callable[[Path], float], list[float]] = {ours: [], bare: []}
+        took: dict[Callable[[Path], float], list[float]] = {ours: [], other: []}
         for _ in range(plan.pairs):
             for kind in kinds:
                 took[kind].append(kind(checkout))
@@ -96,8 +115,11 @@ def main(argv: Sequence[str]) -> None:
     )
     print(f"load {os.getloadavg()[0]:.1f}")
     print(spread("make notebook, docker", took[ours]))
-    print(spread("jupyter lab, bare", took[bare]))
-    print(spread("difference of a pair", [one - other for one, other in zip(took[ours], took[bare], strict=True)]))
+    print(spread("docker run, plain image" if has_plain else "jupyter lab, bare", took[other]))
+    ratios = [one / two for one, two in zip(took[ours], took[other], strict=True)]
+    print(
+        f"ratio of a pair          median {statistics.median(ratios):.2f}  range {min(ratios):.2f} to {max(ratios):.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from samebench.core import local_server as services
 from tests import soak
 from tests.samebench.checkout import run
 from tests.samebench.server import Server, started
+from tests.waiting import wait_until
 
 from .conftest import as_user, copy_for_all, give, owners, users
 
@@ -100,16 +101,6 @@ def running(container: Container) -> bool:
     except NotFound:
         return False
     return bool(container.status == "running")
-
-
-def become(seconds: float, true: Callable[[], bool]) -> bool:
-    """Whether it becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 @pytest.fixture(scope="module", params=["notebook", "tensorboard"])
@@ -211,13 +202,13 @@ def test_three_starts_have_three_tokens(image: str, checkout: Path) -> None:
 
 @pytest.mark.soak
 def test_docker_calls_a_ready_service_healthy_and_a_wedged_one_unhealthy(either: Service) -> None:
-    assert become(60, lambda: either.health() == "healthy")
+    assert wait_until(lambda: either.health() == "healthy", seconds=60)
     main = either.inside("cat", "/proc/1/task/1/children").split()[0]
     server = either.inside("cat", f"/proc/{main}/task/{main}/children").split()[0]
     either.inside("sh", "-c", f"kill -STOP {server}")
     begun = time.monotonic()
     # Asked every 8 s, given 5 s, twice: at most 26 s; the rest is for a busy machine.
-    assert become(90, lambda: either.health() == "unhealthy")
+    assert wait_until(lambda: either.health() == "unhealthy", seconds=90)
     took = time.monotonic() - begun
     either.container.stop(timeout=5)  # then docker kills, and the code is not 0
     assert either.server.process.wait(30) == 0, "even then it ends in time by itself"
@@ -228,7 +219,7 @@ def test_docker_calls_a_ready_service_healthy_and_a_wedged_one_unhealthy(either:
 def test_a_closed_terminal_ends_the_service_and_its_container(either: Service) -> None:
     os.killpg(either.server.process.pid, signal.SIGHUP)
     either.server.process.wait(30)  # serving() sees that no container is left
-    assert become(30, lambda: not running(either.container))
+    assert wait_until(lambda: not running(either.container), seconds=30)
 
 
 @pytest.mark.soak

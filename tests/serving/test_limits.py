@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from samebench.serving.request_log import JsonLogHandler, RequestLoggingMiddlewa
 from samebench.serving.samples import Arrays, Sample
 from samebench.serving.upload import Body
 from tests.samebench.server import free_port
+from tests.waiting import wait_until
 
 from .conftest import PNG, Server, encoded, form, probabilities, reply_on
 
@@ -137,16 +138,8 @@ def test_beyond_the_connections_there_are_honest_503(artifact: Artifact, monkeyp
         refused = server.ask("GET", "/health")
         for client in crowd:
             client.close()
-        assert become(lambda: server.ask("GET", "/health").status == 200)
+        assert wait_until(lambda: server.ask("GET", "/health").status == 200)
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-
-
-def become(true: Callable[[], bool], *, seconds: float = 5) -> bool:
-    """Whether it becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return true()
 
 
 def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
@@ -168,7 +161,7 @@ def test_when_the_queue_is_full_large_pictures_are_refused_at_once(
         waiting = [threading.Thread(target=server.predict, args=(large,)) for _ in "ab"]
         for thread in waiting:
             thread.start()
-        assert become(lambda: STATES[-1].queued == 2)
+        assert wait_until(lambda: STATES[-1].queued == 2)
         begun = time.monotonic()
         refused = server.predict(large)
         assert time.monotonic() - begun < 2
@@ -232,8 +225,8 @@ def test_the_memory_of_bodies_is_bounded_and_given_back(
 def test_a_client_that_leaves_takes_its_share_with_it(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(HEAD + b"x" * 500)
-        assert become(lambda: Body.total_bytes == 500)
-    assert become(lambda: Body.total_bytes == 0)
+        assert wait_until(lambda: Body.total_bytes == 500)
+    assert wait_until(lambda: Body.total_bytes == 0)
 
 
 def test_a_mistake_of_ours_is_a_problem_and_its_traceback_one_line_of_the_log(
@@ -289,9 +282,9 @@ def test_health_asks_a_few_samples_in_turns_beside_other_requests_and_once_for_a
         waiting = [threading.Thread(target=lambda: answers.append(server.ask("GET", "/health").status)) for _ in "abc"]
         for thread in waiting:
             thread.start()
-        assert become(lambda: len(asked) == 10)
+        assert wait_until(lambda: len(asked) == 10)
         assert server.predict(encoded(images[0])).status == 200, "while the check is under way"
-        assert become(lambda: len(SERVERS[-1].server_state.tasks) == 3)
+        assert wait_until(lambda: len(SERVERS[-1].server_state.tasks) == 3)
         free.set()
         for thread in waiting:
             thread.join()
@@ -319,7 +312,7 @@ def test_a_client_that_reads_nothing_is_not_kept(artifact: Artifact, monkeypatch
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 600)
-        assert become(lambda: not SERVERS[-1].server_state.connections, seconds=10)
+        assert wait_until(lambda: not SERVERS[-1].server_state.connections, seconds=10)
 
 
 def test_trailers_without_end_are_cut_off(server: Server) -> None:
@@ -358,7 +351,7 @@ def test_a_client_that_took_its_answer_late_keeps_its_connection(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         client.connect(("127.0.0.1", server.port))
         client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert become(lambda: any(each.cycle for each in SERVERS[-1].server_state.connections))  # type: ignore[union-attr]
+        assert wait_until(lambda: any(each.cycle for each in SERVERS[-1].server_state.connections))  # type: ignore[union-attr]
         assert reply_on(client) == 200
         time.sleep(1)
         client.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -391,7 +384,7 @@ def test_at_the_limit_of_connections_a_silent_one_makes_room_after_a_moment(
     monkeypatch.setattr(protocol, "SILENT_SECONDS", 0.3)
     with running(artifact) as server:
         crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
-        assert become(lambda: server.ask("GET", "/health").status == 200), "long before their heads are late"
+        assert wait_until(lambda: server.ask("GET", "/health").status == 200), "long before their heads are late"
         for client in crowd:
             client.close()
 
@@ -410,5 +403,5 @@ def test_what_slow_uploads_hold_keeps_no_small_picture_out(
     monkeypatch.setattr(upload, "HELD_BYTES", 1000)
     with running(artifact) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(HEAD + b"x" * 900)
-        assert become(lambda: Body.total_bytes == 900)
+        assert wait_until(lambda: Body.total_bytes == 900)
         assert server.predict(encoded(images[0])).status == 200

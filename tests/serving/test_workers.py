@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from samebench.core.command import RequirementError, UsageError
 from samebench.serving.server import listeners
 from samebench.serving.server_settings import MOST_WORKERS, Environment
+from tests.waiting import wait_until
 
 from .conftest import Server, encoded, logged, start
 from .load import Request, crowd
@@ -33,7 +34,7 @@ def server(folder: Path) -> Iterator[Server]:
         running.process.terminate()
     running.process.wait(20)
     running.log.close()
-    become(lambda: not any(map(is_running, pids)))
+    wait_until(lambda: not any(map(is_running, pids)))
     left = [pid for pid in pids if is_running(pid)]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
@@ -58,13 +59,6 @@ def connections(pid: int) -> int:
     return sum(link.startswith("socket:") for link in links)
 
 
-def become(true: Callable[[], bool], *, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return true()
-
-
 def test_each_worker_takes_connections_and_metrics_count_those_of_all(
     server: Server, images: NDArray[np.uint8]
 ) -> None:
@@ -72,7 +66,7 @@ def test_each_worker_takes_connections_and_metrics_count_those_of_all(
     assert len(pids) == 2
     before = [connections(pid) for pid in pids]
     clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
-    assert become(lambda: sum(map(connections, pids)) == sum(before) + 40)
+    assert wait_until(lambda: sum(map(connections, pids)) == sum(before) + 40)
     assert all(connections(pid) > count for pid, count in zip(pids, before, strict=True))
     for client in clients:
         client.close()
@@ -85,7 +79,7 @@ def test_each_worker_takes_connections_and_metrics_count_those_of_all(
         text = server.ask("GET", "/metrics").body.decode()
         return [each for line in lines for each in re.findall(rf"{re.escape(line)} (\S+)", text)]
 
-    assert become(lambda: counts() == ["40.0"] * 3), "an answer is counted when it has been sent"
+    assert wait_until(lambda: counts() == ["40.0"] * 3), "an answer is counted when it has been sent"
     assert all(counts() == ["40.0"] * 3 for _ in range(10)), "whichever worker answers"
 
 
@@ -143,7 +137,7 @@ def test_health_speaks_for_all_workers(server: Server) -> None:
         assert b"worker 1 of 2 does not answer" in answers[0]
     finally:
         os.kill(silent, signal.SIGCONT)
-    assert become(lambda: server.ask("GET", "/health").status == 200)
+    assert wait_until(lambda: server.ask("GET", "/health").status == 200)
 
 
 def test_a_port_of_a_server_of_ours_is_taken(server: Server) -> None:
