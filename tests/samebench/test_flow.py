@@ -172,7 +172,7 @@ def test_states_differ_by_their_frame_and_not_by_colour_alone() -> None:
 
 
 @pytest.mark.project("apparel")
-def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
+def test_the_picture_in_the_documentation_is_what_is_drawn_today() -> None:
     after = "follows from the training run"
     steps = [
         Step("data", UP, "fashion-mnist: 4 files, by their hashes"),
@@ -183,7 +183,7 @@ def test_the_picture_in_the_readme_is_what_is_drawn_today() -> None:
         Step("server image", STALE, "follows from the artifact", "make serve", ("artifact",)),
         Step("bundle", MISSING, "no dist/apparel-0.1.0-amd64 yet", "make ship KEY=~/samebench.key", ("server image",)),
     ]
-    assert flow_steps.mermaid(steps) in (ROOT / "README.md").read_text()
+    assert flow_steps.mermaid(steps) in (ROOT / "docs/flow.md").read_text()
 
 
 def test_for_machines_it_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
