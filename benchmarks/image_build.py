@@ -2,10 +2,10 @@
 
     make bench RUNTIME=local ARGS="image_build --builds 3"
 
-Builds of both, one after the other, in alternating order: without the engine's layers (--no-cache), then with them and
-one small package more in the lock. The wheels are already there for both: each installer has its cache mount, which a
-first build has filled; the wheelhouse is the same folder. Both are exported with the same zstd. CPU seconds are
-those of dockerd and containerd with their children: somebody else's build at the same time counts, too.
+Builds of both, one after the other, in alternating order, without the engine's layers (--no-cache). The wheels are
+there for both: each installer has its cache mount, which a first build has filled, and the wheelhouse is the same
+folder. Both are exported with the same zstd. CPU seconds are those of dockerd and containerd with their children:
+somebody else's build at the same time counts, too.
 """
 
 import os
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.samebench.checkout import ROOT, copy_checkout, run
+from tests.samebench.checkout import copy_checkout, run
 
 from benchmarks.image_size import ZSTD, sizes
 from samebench.core import command, flags
@@ -59,8 +59,6 @@ workspace = image.Image.of_workspace(call)
 image.build(workspace, call, engine.choose("docker"), sys.argv[1:])
 print(workspace.name)
 """
-ADDED = "shtab"  # pure Python, without dependencies; in ADDED_LOCK with its hashes
-ADDED_LOCK = "src/samebench/data/versions.lock"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -132,34 +130,12 @@ def plain(checkout: Path, *options: str) -> Build:
     return build([*words, "--file", "-", str(context)], checkout, stdin=PLAIN)
 
 
-def add_package(checkout: Path) -> None:
-    """One small package more in the lock."""
-    lines = re.search(rf"^{ADDED}==.*(\\\n.*)*\n", (ROOT / ADDED_LOCK).read_text(), re.MULTILINE)
-    assert lines, f"{ADDED} is not in {ADDED_LOCK}"
-    with (checkout / "requirements.lock").open("a") as lock:
-        lock.write(lines[0])
-
-
 def line(name: str, builds: Sequence[Build]) -> None:
     """A line of figures."""
     seconds = [each.seconds for each in builds]
     cpu = statistics.median(each.cpu_seconds for each in builds)
     ends = f"{min(seconds):.1f} to {max(seconds):.1f}"
-    print(f"{name:<28} median {statistics.median(seconds):6.1f} s  {ends:<16} CPU {cpu:6.1f} s")
-
-
-Builds = dict[Callable[..., Build], list[Build]]
-
-
-def report(number: int, full: Builds, added: Builds, size: Sequence[tuple[float, float]]) -> None:
-    """All figures."""
-    print(f"n = {number}, {determinism.chip()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for what, took in (("without layers", full), ("one package more", added)):
-        for name, kind in (("ours", ours), ("plain", plain)):
-            line(f"{what}, {name}", took[kind][1:])
-    for name, (unpacked, compressed) in zip(("ours", "plain"), size, strict=True):
-        in_store = unpacked + compressed
-        print(f"{name:<6} unpacked {unpacked:7.1f} MB  compressed {compressed:6.1f} MB  both {in_store:7.1f} MB")
+    print(f"{name:<6} median {statistics.median(seconds):6.1f} s  {ends:<16} CPU {cpu:6.1f} s")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -168,21 +144,19 @@ def main(argv: Sequence[str]) -> None:
     if run(["docker", "info"], cwd=Path.cwd()).returncode:
         raise RequirementError("image_build builds images, and no docker engine answers here: RUNTIME=local")
     kinds: list[Callable[..., Build]] = [ours, plain]
-    full: Builds = {ours: [], plain: []}
-    added: Builds = {ours: [], plain: []}
+    builds: dict[Callable[..., Build], list[Build]] = {ours: [], plain: []}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(plan.builds + 1):  # the first is not counted: it fills the caches of the installers
-            checkout = copy_checkout(Path(folder) / f"checkout{number}")
+        checkout = copy_checkout(Path(folder) / "checkout")
+        for _ in range(plan.builds + 1):  # the first is not counted: it fills the caches of the installers
             for kind in kinds:
-                full[kind].append(kind(checkout, "--no-cache"))
-            size = [sizes(full[kind][-1].image) for kind in (ours, plain)]
-            add_package(checkout)
-            for kind in kinds:
-                added[kind].append(kind(checkout))
+                builds[kind].append(kind(checkout, "--no-cache"))
             kinds.reverse()
-    report(plan.builds, full, added, size)
-    for each in added[ours]:
-        run(["docker", "image", "rm", each.image], cwd=Path.cwd())
+    print(f"n = {plan.builds}, {determinism.chip()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for name, kind in (("ours", ours), ("plain", plain)):
+        line(name, builds[kind][1:])
+    for name, kind in (("ours", ours), ("plain", plain)):
+        unpacked, compressed = sizes(builds[kind][-1].image)
+        print(f"{name:<6} unpacked {unpacked:7.1f} MB  compressed {compressed:6.1f} MB")
     print(f"{PLAIN_TAG} stays for notebook_start; remove it: docker image rm {PLAIN_TAG}")
 
 
