@@ -97,20 +97,20 @@ def engine_cpu_seconds() -> float:
 
 def build(words: Sequence[str], checkout: Path, *, stdin: str | None = None) -> Build:
     """Run a build. Raises RequirementError where it fails."""
-    cpu, begun = engine_cpu_seconds(), time.monotonic()
+    cpu, start = engine_cpu_seconds(), time.monotonic()
     done = subprocess.run(words, cwd=checkout, input=stdin, capture_output=True, text=True, env=os.environ)
-    took = time.monotonic() - begun
+    seconds = time.monotonic() - start
     if done.returncode:
         raise RequirementError(f"an image could not be built: {done.stderr[-500:]}")
-    return Build(done.stdout.strip() or PLAIN_TAG, took, engine_cpu_seconds() - cpu)
+    return Build(done.stdout.strip() or PLAIN_TAG, seconds, engine_cpu_seconds() - cpu)
 
 
-def ours(checkout: Path, *options: str) -> Build:
+def build_workspace(checkout: Path, *options: str) -> Build:
     """The workspace's image."""
     return build([sys.executable, "-c", OURS, *options], checkout)
 
 
-def plain(checkout: Path, *options: str) -> Build:
+def build_plain(checkout: Path, *options: str) -> Build:
     """The image of the plain Dockerfile, with the packages of the checkout's locks."""
     locks = "".join((checkout / name).read_text() for name in ("requirements.lock", "docker/cpu.lock"))
     pins = re.findall(r"^([a-zA-Z0-9][^ ]*==[^ ]+)(?: (;.*?))? \\$", locks, re.MULTILINE)
@@ -143,8 +143,8 @@ def main(argv: Sequence[str]) -> None:
     plan = flags.parse(Plan, argv, program="python -m benchmarks.image_build", about=(__doc__ or "").split("\n")[0])
     if run(["docker", "info"], cwd=Path.cwd()).returncode:
         raise RequirementError("image_build builds images, and no docker engine answers here: RUNTIME=local")
-    kinds: list[Callable[..., Build]] = [ours, plain]
-    builds: dict[Callable[..., Build], list[Build]] = {ours: [], plain: []}
+    kinds: list[Callable[..., Build]] = [build_workspace, build_plain]
+    builds: dict[Callable[..., Build], list[Build]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
         checkout = copy_checkout(Path(folder) / "checkout")
         for _ in range(plan.builds + 1):  # the first is not counted: it fills the caches of the installers
@@ -152,9 +152,9 @@ def main(argv: Sequence[str]) -> None:
                 builds[kind].append(kind(checkout, "--no-cache"))
             kinds.reverse()
     print(f"n = {plan.builds}, {determinism.chip()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for name, kind in (("ours", ours), ("plain", plain)):
+    for name, kind in (("ours", build_workspace), ("plain", build_plain)):
         line(name, builds[kind][1:])
-    for name, kind in (("ours", ours), ("plain", plain)):
+    for name, kind in (("ours", build_workspace), ("plain", build_plain)):
         unpacked, compressed = sizes(builds[kind][-1].image)
         print(f"{name:<6} unpacked {unpacked:7.1f} MB  compressed {compressed:6.1f} MB")
     print(f"{PLAIN_TAG} stays for notebook_start; remove it: docker image rm {PLAIN_TAG}")

@@ -44,43 +44,43 @@ def until_open(port: int, token: str) -> None:
         time.sleep(0.02)
 
 
-def ours(checkout: Path) -> float:
+def start_workspace(checkout: Path) -> float:
     """Seconds from `make notebook` to the first 200; the token is known when the link is."""
-    begun = time.monotonic()
+    start = time.monotonic()
     with started("make", "notebook", "RUNTIME=docker", at=checkout) as server:
         until_open(server.port, server.token)
-        return time.monotonic() - begun
+        return time.monotonic() - start
 
 
-def bare(checkout: Path) -> float:
+def start_bare(checkout: Path) -> float:
     """The same for `jupyter lab` in the environment that runs this."""
     port, token = local_server.address(9000)[1], local_server.secret()
     with tempfile.TemporaryDirectory() as home:
         words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-        begun = time.monotonic()
+        start = time.monotonic()
         server = subprocess.Popen(
             words, cwd=checkout, env=os.environ | {"JUPYTER_TOKEN": token, "HOME": home}, stderr=subprocess.DEVNULL
         )
         until_open(port, token)
-        took = time.monotonic() - begun
+        seconds = time.monotonic() - start
         server.terminate()
         server.wait()
-    return took
+    return seconds
 
 
-def plain(checkout: Path) -> float:
+def start_plain(checkout: Path) -> float:
     """The same for `docker run … jupyter lab` in the image of a plain Dockerfile."""
     port, token = local_server.address(9000)[1], local_server.secret()
     words = ["docker", "run", "--rm", "--name", PLAIN_TAG, "--publish", f"127.0.0.1:{port}:8888"]
     words += ["--volume", f"{checkout}:/workspace", "--env", f"JUPYTER_TOKEN={token}", PLAIN_TAG]
     words += ["jupyter", "lab", "--no-browser", "--allow-root", "--ip", "0.0.0.0"]  # noqa: S104 - of the container
-    begun = time.monotonic()
+    start = time.monotonic()
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until_open(port, token)
-    took = time.monotonic() - begun
+    seconds = time.monotonic() - start
     run(["docker", "stop", "--time", "1", PLAIN_TAG], cwd=checkout)
     server.wait()
-    return took
+    return seconds
 
 
 def spread(name: str, seconds: Sequence[float]) -> str:
@@ -100,23 +100,23 @@ def main(argv: Sequence[str]) -> None:
         if built.returncode:
             raise RequirementError(f"notebook_start compares with the container: {built.stderr.splitlines()[-2]}")
         has_plain = not run(["docker", "image", "inspect", PLAIN_TAG], cwd=checkout).returncode
-        other = plain if has_plain else bare
-        kinds: list[Callable[[Path], float]] = [ours, other]
+        start_other = start_plain if has_plain else start_bare
+        kinds: list[Callable[[Path], float]] = [start_workspace, start_other]
         for kind in kinds:
             kind(checkout)  # once, for the caches of both
-        took: dict[Callable[[Path], float], list[float]] = {ours: [], other: []}
+        seconds: dict[Callable[[Path], float], list[float]] = {kind: [] for kind in kinds}
         for _ in range(plan.pairs):
             for kind in kinds:
-                took[kind].append(kind(checkout))
+                seconds[kind].append(kind(checkout))
             kinds.reverse()
     print(
         f"to the first 200 of /api/status, n = {plan.pairs} pairs, {determinism.chip()}, {os.cpu_count()} cores,",
         end=" ",
     )
     print(f"load {os.getloadavg()[0]:.1f}")
-    print(spread("make notebook, docker", took[ours]))
-    print(spread("docker run, plain image" if has_plain else "jupyter lab, bare", took[other]))
-    ratios = [one / two for one, two in zip(took[ours], took[other], strict=True)]
+    print(spread("make notebook, docker", seconds[start_workspace]))
+    print(spread("docker run, plain image" if has_plain else "jupyter lab, bare", seconds[start_other]))
+    ratios = [one / two for one, two in zip(seconds[start_workspace], seconds[start_other], strict=True)]
     print(
         f"ratio of a pair          median {statistics.median(ratios):.2f}  range {min(ratios):.2f} to {max(ratios):.2f}"
     )

@@ -64,11 +64,11 @@ def test_a_text_gets_its_section_and_one_without_words_a_warning(artifact: Artif
 
 
 def test_a_run_is_evaluated_and_compared(runs: list[Run]) -> None:
-    said = run_evaluation.evaluate_run(runs[1])
-    assert re.search(r": accuracy 100\.00%, loss 0\.\d+ on \d+ test examples\n", said)
-    (found,) = comparison.compare_on_test(runs)
-    assert isinstance(found.test, McNemarResult)
-    assert found.test.n01 > 0
+    output = run_evaluation.evaluate_run(runs[1])
+    assert re.search(r": accuracy 100\.00%, loss 0\.\d+ on \d+ test examples\n", output)
+    (result,) = comparison.compare_on_test(runs)
+    assert isinstance(result.test, McNemarResult)
+    assert result.test.n01 > 0
 
 
 def test_a_run_of_this_project_is_refused_by_another(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,9 +133,9 @@ def test_a_training_on_ones_own_pictures_learns_and_tells_which_they_were(own: O
 
 def test_evaluation_names_the_data_sets_own_categories(own: Own, grey: Own) -> None:
     for each in (own, grey):
-        said = run_evaluation.evaluate_run(each.run)
-        assert [line.split()[0] for line in said.splitlines()[1:4]] == list(CLASSES)
-        assert f": accuracy {each.run.receipt['metrics']['test']['accuracy']:.2%}, " in said
+        output = run_evaluation.evaluate_run(each.run)
+        assert [line.split()[0] for line in output.splitlines()[1:4]] == list(CLASSES)
+        assert f": accuracy {each.run.receipt['metrics']['test']['accuracy']:.2%}, " in output
 
 
 def test_a_run_is_the_same_to_the_bit_again(own: Own, home: Path) -> None:
@@ -226,15 +226,15 @@ def test_nobody_can_normalise_with_the_statistics_of_another_set(own: Own, home:
     right = float((by_hand.argmax(1) == other.test().labels).double().mean())
     run_evaluation.evaluate_run(own.run)
     picture = (own.run.directory / "confusion.png").read_bytes()
-    said = run_evaluation.evaluate_run(own.run, source="darker")
-    assert f": accuracy {right:.2%}, " in said
-    assert f" on {len(images)} test examples\n" in said
-    assert said.endswith(
+    output = run_evaluation.evaluate_run(own.run, source="darker")
+    assert f": accuracy {right:.2%}, " in output
+    assert f" on {len(images)} test examples\n" in output
+    assert output.endswith(
         f"of data version {other.version[:12]}, trained on {data.load(own.name).version[:12]}: the run stays as it is"
     )
     assert (own.run.directory / "confusion.png").read_bytes() == picture
-    said = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
-    with pytest.raises(UsageError, match=said):
+    message = f"{other.version[:12]} now; that is another set than the run's, shapes: leave it out, or train again$"
+    with pytest.raises(UsageError, match=message):
         onnx_export.export(own.run, ANY, source="darker")
     with pytest.raises(Exception, match="Unexpected input data type"):
         probabilities(own.artifact, (images.numpy() / 255).astype(np.float32))
@@ -269,13 +269,13 @@ def test_the_data_that_a_run_was_trained_on_is_brought_back_from_the_commit_that
         onnx_export.export(former, ANY)
 
 
-@pytest.mark.parametrize(("source", "said"), [("synthetic", "categories"), ("grey-shapes", "pictures")])
+@pytest.mark.parametrize(("source", "difference"), [("synthetic", "categories"), ("grey-shapes", "pictures")])
 def test_a_run_is_not_asked_about_other_categories_or_other_pictures(
-    own: Own, grey: Own, source: str, said: str
+    own: Own, grey: Own, source: str, difference: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
+    with pytest.raises(UsageError, match=f"{source}: other {difference} .* than the model was trained with"):
         run_evaluation.evaluate_run(own.run, source=source)
-    with pytest.raises(UsageError, match=f"{source}: other {said} .* than the model was trained with"):
+    with pytest.raises(UsageError, match=f"{source}: other {difference} .* than the model was trained with"):
         onnx_export.export(own.run, ANY, source=source)
 
 
@@ -287,8 +287,8 @@ def test_the_words_of_the_makefile_are_all_that_it_takes(own: Own, tmp_path: Pat
         done = run(["make", *words], cwd=root, variables=variables)
         return done.stdout + done.stderr
 
-    said = make("data-import", f"FROM={own.photos}", "NAME=shapes")
-    assert said.startswith("data/shapes: 129 colour images of 28x28 in 3 categories")
+    output = make("data-import", f"FROM={own.photos}", "NAME=shapes")
+    assert output.startswith("data/shapes: 129 colour images of 28x28 in 3 categories")
     small = "ARGS=--network linear --epochs 1 --batch-size 16"
     assert "done, test accuracy" in make("train", "DATASET=shapes", small)
     (receipt,) = root.glob("runs/*/receipt.json")

@@ -47,27 +47,27 @@ def test_what_differs_is_told_and_nothing_else(runs: list[Run]) -> None:
     groups = comparison.find_differences(runs)
     assert groups["settings"] == {"settings.lr": [0.001, 0.01]}
     assert set(groups) <= {"settings", "figures", "weights"}
-    said = comparison.compare(runs)
-    assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01"]]
+    text = comparison.compare(runs)
+    assert [line.split() for line in text.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01"]]
     for same in ("batch_size", "torch", "requirements.lock", "sequence", "checkout"):
-        assert same not in said
-    assert "the same: data, code, environment, machine" in said
+        assert same not in text
+    assert "the same: data, code, environment, machine" in text
 
 
 def test_three_runs_have_three_columns_and_two_tests(runs: list[Run], tmp_path: Path) -> None:
     third = Run.open(Path(shutil.copytree(runs[0].directory, tmp_path / "runs/third")))
-    said = comparison.compare([*runs, third])
-    assert [line.split() for line in said.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01", "0.001"]]
-    assert f"third against {runs[0].directory.name}: right about the same examples" in said
-    assert said.count(f" against {runs[0].directory.name}: ") == 2
+    text = comparison.compare([*runs, third])
+    assert [line.split() for line in text.splitlines() if line.startswith("  lr")] == [["lr", "0.001", "0.01", "0.001"]]
+    assert f"third against {runs[0].directory.name}: right about the same examples" in text
+    assert text.count(f" against {runs[0].directory.name}: ") == 2
 
 
 def test_nothing_that_a_receipt_says_steers_the_terminal(runs: list[Run]) -> None:
     change(runs[1], state="\x1b[2Jdone", device="c\x1b[31mpu\nweights")
-    said = comparison.compare(runs)
-    assert "�[2Jdone" in said
-    assert "c�[31mpu weights" in said
-    assert said.replace("\n", "").isprintable()
+    text = comparison.compare(runs)
+    assert "�[2Jdone" in text
+    assert "c�[31mpu weights" in text
+    assert text.replace("\n", "").isprintable()
 
 
 def test_changed_sources_are_counted_and_the_first_are_named(runs: list[Run]) -> None:
@@ -90,20 +90,22 @@ def test_facts_that_this_code_does_not_know_are_compared_too(runs: list[Run]) ->
 
 
 def test_the_better_run_is_better_by_more_than_chance(runs: list[Run]) -> None:
-    (found,) = comparison.compare_on_test(runs)
-    assert isinstance(found.test, McNemarResult)
+    (result,) = comparison.compare_on_test(runs)
+    assert isinstance(result.test, McNemarResult)
     accuracies = [run.receipt["metrics"]["test"]["accuracy"] for run in runs]
-    assert found.test.n01 - found.test.n10 == round(200 * (accuracies[1] - accuracies[0]))
-    assert ("by more than chance" in str(found)) == (found.test.p < 0.05)
+    assert result.test.n01 - result.test.n10 == round(200 * (accuracies[1] - accuracies[0]))
+    assert ("by more than chance" in str(result)) == (result.test.p < 0.05)
 
 
 def test_other_data_have_no_test_and_are_compared_all_the_same(runs: list[Run]) -> None:
     change(runs[1], data_version="0" * 64)
-    (found,) = comparison.compare_on_test(runs)
-    assert str(found).endswith(f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_EXAMPLES}")
-    said = comparison.compare(runs)
-    assert "data_version" in said
-    assert "  validation_loss" in said
+    (result,) = comparison.compare_on_test(runs)
+    assert str(result).endswith(
+        f"no test: other data, {data.synthetic(0).version[:12]} and {'0' * 12}; {SAME_EXAMPLES}"
+    )
+    text = comparison.compare(runs)
+    assert "data_version" in text
+    assert "  validation_loss" in text
 
 
 SAME_EXAMPLES = "a test takes the same examples"
@@ -113,17 +115,19 @@ def test_other_labels_have_no_test(runs: list[Run]) -> None:
     model = Model.load(runs[1].weights)
     change_labels(model, [*model.spec["labels"][:-1], "Boot"]).save(runs[1].weights)
     del runs[1].receipt["model"]  # as in a receipt of an older version
-    (found,) = comparison.compare_on_test(runs)
+    (result,) = comparison.compare_on_test(runs)
     only = ", ".join(sorted(["Boot", model.spec["labels"][-1]]))
-    assert found.reason == f"other categories (2 are not in both, such as {only}); a test takes models of the same data"
+    assert (
+        result.reason == f"other categories (2 are not in both, such as {only}); a test takes models of the same data"
+    )
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_done_has_no_test(state: str, runs: list[Run]) -> None:
     runs[0].receipt["metrics"].pop("test")
     change(runs[0], state=state)
-    (found,) = comparison.compare_on_test(runs)
-    assert found.reason == f"{runs[0].directory} is {state}; a test takes runs that are done"
+    (result,) = comparison.compare_on_test(runs)
+    assert result.reason == f"{runs[0].directory} is {state}; a test takes runs that are done"
     assert [line.split() for line in comparison.compare(runs).splitlines() if line.startswith("  state")] == [
         ["state", state, "done"]
     ]
@@ -134,23 +138,23 @@ def test_weights_that_are_not_the_receipt_s_are_named(runs: list[Run]) -> None:
     with torch.no_grad():
         next(model.network.parameters()).add_(0.1)
     model.save(runs[1].weights)
-    (found,) = comparison.compare_on_test(runs)
+    (result,) = comparison.compare_on_test(runs)
     expected = runs[1].receipt["weights_sha256"][:12]
-    assert f"{runs[1].weights}: these weights are {model.digest()[:12]}, its receipt says {expected}" in found.reason
+    assert f"{runs[1].weights}: these weights are {model.digest()[:12]}, its receipt says {expected}" in result.reason
 
 
 def test_damaged_weights_are_named(runs: list[Run]) -> None:
     runs[1].weights.write_bytes(b"damaged")
-    (found,) = comparison.compare_on_test(runs)
-    assert str(runs[1].weights) in found.reason
+    (result,) = comparison.compare_on_test(runs)
+    assert str(runs[1].weights) in result.reason
 
 
 def test_data_that_are_not_those_of_the_runs_are_named(runs: list[Run]) -> None:
     for run in runs:
         change(run, data_version="0" * 64)
-    (found,) = comparison.compare_on_test(runs)
-    assert f"{runs[0].directory}: trained on data {'0' * 12}, here are " in found.reason
-    assert found.reason.endswith("; no commit here has that of then")
+    (result,) = comparison.compare_on_test(runs)
+    assert f"{runs[0].directory}: trained on data {'0' * 12}, here are " in result.reason
+    assert result.reason.endswith("; no commit here has that of then")
 
 
 def test_curves_of_all_are_in_one_picture(runs: list[Run]) -> None:
@@ -205,8 +209,8 @@ def test_the_newest_are_those_that_are_done_on_these_data(runs: list[Run], tmp_p
 
 def test_fewer_than_two_runs_or_one_twice_are_refused(runs: list[Run]) -> None:
     name = str(runs[0].directory)
-    for words, said in {"": "too few", name: "too few", f"{name} {name}/": "is there twice"}.items():
-        with pytest.raises(UsageError, match=f"{said}; give two or more"):
+    for words, message in {"": "too few", name: "too few", f"{name} {name}/": "is there twice"}.items():
+        with pytest.raises(UsageError, match=f"{message}; give two or more"):
             compare.find(words)
 
 

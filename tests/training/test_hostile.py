@@ -136,9 +136,9 @@ def show_side_by_side(words: list[str]) -> None:
 
 
 def repeat(words: list[str]) -> None:
-    found = reproduce.find_receipt(words[1])
-    Run(Path(words[1]), found).read_settings()
-    print(printable(reproduction.verdict(found, found)[1]))
+    receipt = reproduce.find_receipt(words[1])
+    Run(Path(words[1]), receipt).read_settings()
+    print(printable(reproduction.verdict(receipt, receipt)[1]))
 
 
 QUICK: dict[str, Callable[[list[str]], Any]] = {

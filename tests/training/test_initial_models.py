@@ -70,11 +70,11 @@ def test_the_statistics_stay_those_of_the_initial_model_to_the_end_and_in_what_c
 
 def test_a_network_can_not_be_put_into_a_model_with_other_statistics(first: Run) -> None:
     theirs, others = Model.load(first.weights), Preprocessing.of(DARK.training.images)
-    said = "a network can't have another spec than its own: spec.deviation: "
+    message = "a network can't have another spec than its own: spec.deviation: "
     for network in (theirs.network, copy.deepcopy(theirs.network)):
-        with pytest.raises(UsageError, match=re.escape(said)):
+        with pytest.raises(UsageError, match=re.escape(message)):
             make_model("conv", network, data.LABELS, others)
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         dataclasses.replace(theirs, spec={**theirs.spec, **others.to_dict()})
 
 
@@ -184,9 +184,9 @@ def test_the_same_weights_from_elsewhere_are_the_same_input(first: Run, settings
 def test_other_weights_are_a_changed_input_and_so_are_none(first: Run, settings: Settings, tmp_path: Path) -> None:
     then = trained(settings, tmp_path)
     other = trained(dataclasses.replace(settings, init=str(Run.newest(tmp_path).directory)), tmp_path)
-    code, said = reproduction.verdict(then, other)
+    code, message = reproduction.verdict(then, other)
     assert code == 1
-    assert said.splitlines()[1:] == [
+    assert message.splitlines()[1:] == [
         f"  init.weights_sha256: {first.receipt['weights_sha256'][:12]} then, {then['weights_sha256'][:12]} now"
     ]
     fresh = trained(dataclasses.replace(settings, init=""), tmp_path)

@@ -162,12 +162,12 @@ def test_a_patch_that_is_not_the_receipts_is_refused(
         (pair[0] / each).write_bytes(b"a patch")
     assert not run_files.find_uncommitted_problem(pair[0], receipt)
     (pair[0] / name).write_bytes(b"another patch")
-    said = f"{name} is not what its receipt says was not committed"
+    message = f"{name} is not what its receipt says was not committed"
     if verb == "compare":
-        assert said in str(comparison.compare_on_test([Run.open(folder) for folder in pair])[0])
+        assert message in str(comparison.compare_on_test([Run.open(folder) for folder in pair])[0])
         return
     words = {"export": [*LEAST], "serve and ship": ["--if-needed", *LEAST]}.get(verb, [])
-    with pytest.raises(UsageError, match=re.escape(said)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         MAINS.get(verb, export.main)([*words, "--run", pair[0].name])
 
 

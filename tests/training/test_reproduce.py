@@ -83,22 +83,22 @@ def test_a_changed_setting_is_named_and_nothing_else(change: dict[str, Any], lin
     then = trained(tmp_path, network=change.get("network", "linear"))
     # This process holds the CPU level, so --fast alone would change no weights here; it always changes the receipt.
     now = trained(tmp_path, **change) | ({"weights_sha256": "0" * 64} if "fast" in change else {})
-    code, said = reproduction.verdict(then, now)
+    code, message = reproduction.verdict(then, now)
     assert code == 1
-    assert said.splitlines()[0].startswith(f"not identical: weights {then['weights_sha256']} then, ")
-    assert said.splitlines()[1:] == [f"  {line}"]
+    assert message.splitlines()[0].startswith(f"not identical: weights {then['weights_sha256']} then, ")
+    assert message.splitlines()[1:] == [f"  {line}"]
 
 
 @pytest.mark.usefixtures("tiny")
 def test_where_no_input_has_changed_it_says_so_and_how_the_machines_differ(tmp_path: Path) -> None:
     then = trained(tmp_path)
     now = then | {"weights_sha256": "0" * 64, "machine": then["machine"] | {"cpu": "another"}}
-    code, said = reproduction.verdict(then, now)
+    code, message = reproduction.verdict(then, now)
     assert code == 1
-    assert "no input has changed; the machines differ in:" in said
+    assert "no input has changed; the machines differ in:" in message
     now["precision"] = "bf16"
     assert reproduction.verdict(then, now)[1].splitlines()[2:] == ["  precision: float32 then, bf16 now"]
-    assert said.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
+    assert message.splitlines()[1:] == [f"  machine.cpu: {then['machine']['cpu']} then, another now"]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -109,26 +109,26 @@ def test_a_data_set_of_ones_own_chooses_the_run(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "shoes.sha256").touch()
     trained(tmp_path, data="shoes")
     trained(tmp_path)
-    for source, found in {"shoes": "shoes", "blots": "tiny", "": "tiny"}.items():
-        assert reproduce.find_receipt("", source=source)["settings"]["data"] == found
+    for source, name in {"shoes": "shoes", "blots": "tiny", "": "tiny"}.items():
+        assert reproduce.find_receipt("", source=source)["settings"]["data"] == name
 
 
 @pytest.mark.usefixtures("tiny")
 def test_what_changed_without_effect_is_told_beside_identical(tmp_path: Path) -> None:
     then = trained(tmp_path)
     then["locks"]["requirements.lock"] = "0" * 64
-    code, said = reproduction.verdict(then, trained(tmp_path))
+    code, message = reproduction.verdict(then, trained(tmp_path))
     assert code == 0
-    assert said.splitlines()[1].startswith("  changed without effect: locks.requirements.lock: 000000000000 then, ")
+    assert message.splitlines()[1].startswith("  changed without effect: locks.requirements.lock: 000000000000 then, ")
 
 
 @pytest.mark.usefixtures("tiny")
 def test_an_input_that_changed_in_the_middle_of_a_run_is_named(tmp_path: Path) -> None:
     then = trained(tmp_path)
     then["resumed"] = [{"at": then["started"], "step": 2, "changed": ["settings.epochs: 1 then, 2 now"]}]
-    code, said = reproduction.verdict(then, trained(tmp_path, lr=0.1))
+    code, message = reproduction.verdict(then, trained(tmp_path, lr=0.1))
     assert code == 1
-    assert said.splitlines()[-1] == "  in its middle, after step 2: settings.epochs: 1 then, 2 now"
+    assert message.splitlines()[-1] == "  in its middle, after step 2: settings.epochs: 1 then, 2 now"
 
 
 # ---- the command, in a checkout of its own ----
@@ -259,29 +259,29 @@ main(["--data", "synthetic", "--epochs", "1"])
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("{}", "not a whole receipt, at $: "), ("", "not JSON"), (None, "not there; give RUN=runs/<id> or RUN=<receipt>")],
 )
-def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, said: str, tmp_path: Path) -> None:
+def test_what_is_no_receipt_is_refused_in_one_line(content: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
     if content is not None:
         path.write_text(content)
     done = call("-m", "samebench.training.reproduce", "--run", str(path), at=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--lr", "0.1", "--fast"], "lr=0.1, fast=True: the golden run's own settings stand; leave them out"),
         (["--run", "runs/a"], "run=runs/a: the golden run's own settings stand; leave it out"),
         (["--data", "synthetic"], "data=synthetic: the golden run's own settings stand; leave it out"),
     ],
 )
-def test_the_golden_run_takes_no_other_settings(words: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=re.escape(f"--quick with {said}")):
+def test_the_golden_run_takes_no_other_settings(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"--quick with {message}")):
         reproduce.main(["--quick", *words])
 
 
